@@ -1,0 +1,351 @@
+// The module treefilter._C: tensors in, spans out (tensor.h), one native call. Outputs are tensors that
+// _ops.py has made. The GIL is released while native code runs.
+#include <string>
+
+#include "affinity.h"
+#include "distance.h"
+#include "edge_weight.h"
+#include "filter.h"
+#include "mst.h"
+#include "tensor.h"
+
+namespace treefilter {
+namespace {
+
+using Tensor = py::object;
+using OptionalTensor = std::optional<py::object>;
+
+// ---- graphs and trees: indices are checked here, so that nothing below reads out of bounds ------------
+
+Grid grid_of(const Shape& layout) {
+  const size_t steps = layout.size() - 3;
+  if (layout.size() < 6 || steps % 3 != 0 || steps / 3 > kMaxDirections) {
+    throw std::invalid_argument("layout must be 3 sizes and 1 to 13 directions");
+  }
+  return Grid(layout[0], layout[1], layout[2], static_cast<int>(steps / 3), layout.data() + 3);
+}
+
+EdgeList edge_list_of(py::handle edges, int64_t num_nodes) {
+  const int64_t num_edges = shape_of(edges).at(1);
+  const auto ends = span<const int32_t>(edges, "edges", {2, num_edges});
+  bool inside = true;
+  for (int64_t i = 0; i < ends.size; ++i) inside &= ends[i] >= 0 && ends[i] < num_nodes;
+  if (!inside) throw std::invalid_argument("edges must be in [0, " + std::to_string(num_nodes) + ")");
+  return {num_nodes, ends.sub(0, num_edges), ends.sub(num_edges, num_edges)};
+}
+
+// Calls run(graph) with the grid or the edge list, without the GIL.
+template <class Run>
+void with_graph(const OptionalTensor& edges, const Shape& layout, int64_t num_nodes, const Run& run) {
+  if (edges) {
+    const EdgeList graph = edge_list_of(*edges, num_nodes);
+    const py::gil_scoped_release release;
+    run(graph);
+  } else {
+    const Grid graph = grid_of(layout);
+    if (graph.num_nodes() != num_nodes) throw std::invalid_argument("layout does not fit");
+    const py::gil_scoped_release release;
+    run(graph);
+  }
+}
+
+int64_t num_edges_of(const OptionalTensor& edges, const Shape& layout) {
+  return edges ? shape_of(*edges).at(1) : grid_of(layout).num_edges();
+}
+
+void check_tree(Span<const int32_t> values, const char* name, int64_t low, int64_t end) {
+  bool inside = true;
+  for (int64_t i = 0; i < values.size; ++i) inside &= values[i] >= low && values[i] < end;
+  if (!inside) {
+    throw std::invalid_argument(std::string("tree.") + name + " must be in [" + std::to_string(low) +
+                                ", " + std::to_string(end) + ")");
+  }
+}
+
+TreeView tree_of(py::handle parent, py::handle order) {
+  const Shape shape = shape_of(parent);
+  const TreeView tree{shape.at(0), shape.at(1), span<const int32_t>(parent, "tree.parent", shape),
+                      span<const int32_t>(order, "tree.order", shape)};
+  const py::gil_scoped_release release;
+  check_tree(tree.parent, "parent", 0, tree.nodes);
+  check_tree(tree.order, "order", 0, tree.nodes);
+  return tree;
+}
+
+template <class T>
+Affinity<T> affinity_of(py::handle affinity, const TreeView& tree, int64_t batch, int64_t channels) {
+  const Shape shape = shape_of(affinity);
+  const int64_t groups = shape.at(1);
+  const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0 &&
+                    (tree.batch == 1 || tree.batch == batch);
+  if (!fits) throw std::invalid_argument("affinity and tree must fit the batch and the channels");
+  return {shape[0], groups, span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
+}
+
+// ---- functions ---------------------------------------------------------------------------------------
+
+void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
+  const Shape shape{2, shape_of(edge_index).at(1)};
+  const auto from = span<const int64_t>(edge_index, "edge_index", shape);
+  const auto to = span<int32_t>(out, "out", shape);
+  for (int64_t i = 0; i < from.size; ++i) {
+    if (from[i] < 0 || from[i] >= num_nodes) {
+      throw std::invalid_argument("graph: edge_index must be in [0, " + std::to_string(num_nodes) +
+                                  "), got " + std::to_string(from[i]));
+    }
+    to[i] = static_cast<int32_t>(from[i]);
+  }
+}
+
+void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edges, const Shape& layout,
+                     Psi psi, const Tensor& weight, int threads) {
+  with_type(f, "f", [&](auto x, auto sum) {
+    using X = decltype(x);
+    using T = decltype(sum);
+    const Shape shape = shape_of(f);
+    const auto fs = span<const X>(f, "f", shape), ts = span<const X>(t, "t", shape);
+    const auto to = span<T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
+      edge_inner(Cpu{threads}, graph, psi, shape[0], shape[1], fs, ts, to);
+    });
+  });
+}
+
+void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTensor& edges,
+                       const Shape& layout, Psi psi, const Tensor& out, int threads) {
+  with_type(f, "f", [&](auto x, auto sum) {
+    using X = decltype(x);
+    using T = decltype(sum);
+    const Shape shape = shape_of(f);
+    const auto from = span<const T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    const auto fs = span<const X>(f, "f", shape);
+    const auto to = span<X>(out, "out", shape);
+    with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
+      edge_scatter(Cpu{threads}, graph, psi, shape[0], shape[1], from, fs, to);
+    });
+  });
+}
+
+void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape& layout,
+                      const Tensor& out, int threads) {
+  with_type(f, "f", [&](auto x, auto sum) {
+    using X = decltype(x);
+    using T = decltype(sum);
+    const Shape shape = shape_of(f);
+    const auto fs = span<const X>(f, "f", shape);
+    const auto to = span<int64_t>(out, "out", {shape.at(0), num_edges_of(edges, layout)});
+    with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
+      using AnyGraph = std::decay_t<decltype(graph)>;
+      edge_argmax<AnyGraph, X, T>(Cpu{threads}, graph, shape[0], shape[1], fs, to);
+    });
+  });
+}
+
+void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
+              const Tensor& root, const Tensor& parent, const Tensor& edge, const Tensor& order,
+              int threads) {
+  const int64_t batch = shape_of(weight).at(0);
+  const auto weights = span<const float>(weight, "weight", {batch, num_edges_of(edges, layout)});
+  const auto roots = span<const int64_t>(root, "root", {batch});
+  const auto parents = span<int32_t>(parent, "parent", {batch, num_nodes});
+  const auto tree_edges = span<int32_t>(edge, "edge", {batch, num_nodes});
+  const auto orders = span<int32_t>(order, "order", {batch, num_nodes});
+  with_graph(edges, layout, num_nodes, [&](const auto& graph) {
+    mst(Cpu{threads}, graph, weights, roots, parents, tree_edges, orders);
+  });
+}
+
+void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
+  with_sum_type(weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(weight), tree = shape_of(edge);
+    const auto weights = span<const T>(weight, "weight", from);
+    const auto edges = span<const int32_t>(edge, "tree.edge", tree);
+    const auto to = span<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
+    if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
+    const py::gil_scoped_release release;
+    tree_weight(Cpu{threads}, from[0], from[1], weights, edges, tree[1], to);
+  });
+}
+
+void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out, int threads) {
+  with_sum_type(grad, "grad", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(grad), tree = shape_of(edge), to = shape_of(out);
+    const auto grads = span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
+    const auto edges = span<const int32_t>(edge, "tree.edge", tree);
+    const auto outs = span<T>(out, "out", to);
+    if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
+    const py::gil_scoped_release release;
+    tree_weight_backward(Cpu{threads}, to[0], to[1], grads, edges, tree[1], outs);
+  });
+}
+
+void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tensor& order,
+                    const Tensor& affinity, const Tensor& out, int threads) {
+  with_type(x, "x", [&](auto value, auto sum) {
+    using X = decltype(value);
+    using T = decltype(sum);
+    const TreeView tree = tree_of(parent, order);
+    const Shape given = shape_of(x), shape{given.at(0), given.at(1), tree.nodes};
+    const auto from = strided<const X>(x, "x", shape);
+    const auto to = strided<X>(out, "out", shape);
+    const auto a = affinity_of<T>(affinity, tree, shape[0], shape[1]);
+    const py::gil_scoped_release release;
+    propagate(Cpu{threads}, pass, tree, a, from, to);
+  });
+}
+
+void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const Tensor& y,
+                          const Tensor& parent, const Tensor& order, const Tensor& affinity,
+                          const Tensor& grad_x, const OptionalTensor& grad_affinity, int threads) {
+  with_type(x, "x", [&](auto value, auto sum) {
+    using X = decltype(value);
+    using T = decltype(sum);
+    const TreeView tree = tree_of(parent, order);
+    const Shape given = shape_of(x), shape{given.at(0), given.at(1), tree.nodes};
+    const auto xs = strided<const X>(x, "x", shape), ys = strided<const X>(y, "y", shape);
+    const auto gs = strided<const X>(grad, "grad", shape);
+    const auto to = strided<X>(grad_x, "grad_x", shape);
+    const auto a = affinity_of<T>(affinity, tree, shape[0], shape[1]);
+    Span<T> ga;
+    if (grad_affinity) {
+      ga = span<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
+    }
+    const py::gil_scoped_release release;
+    filter_backward(Cpu{threads}, pass, tree, a, xs, ys, gs, to, ga);
+  });
+}
+
+void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int64_t groups,
+                     const Tensor& out, int threads) {
+  with_type(p, "p", [&](auto value, auto sum) {
+    using X = decltype(value);
+    using T = decltype(sum);
+    const TreeView tree = tree_of(parent, parent);
+    const Shape given = shape_of(p), shape{given.at(0), given.at(1), tree.nodes};
+    const auto ps = strided<const X>(p, "p", shape), qs = strided<const X>(q, "q", shape);
+    if (tree.batch != 1 && tree.batch != shape[0]) throw std::invalid_argument("tree must fit the batch");
+    if (groups < 1 || shape[1] % groups) throw std::invalid_argument("groups must divide the channels");
+    const auto to = span<T>(out, "out", {shape[0], groups, tree.nodes});
+    const py::gil_scoped_release release;
+    parent_dot(Cpu{threads}, tree, groups, ps, qs, to);
+  });
+}
+
+// The batch of a result: weight [1 or B, N] on a tree [1 or B, N].
+int64_t batch_of(const Shape& weight, const TreeView& tree) {
+  const int64_t batch = weight.at(0) == 1 ? tree.batch : weight[0];
+  if (tree.batch != 1 && tree.batch != batch) throw std::invalid_argument("tree must fit the batch");
+  return batch;
+}
+
+template <class Index>
+Span<Index> optional_span(const OptionalTensor& tensor, const char* name, const Shape& shape) {
+  return tensor ? span<Index>(*tensor, name, shape) : Span<Index>{};
+}
+
+Path path_of(const OptionalTensor& bottleneck) { return bottleneck ? Path::kMax : Path::kSum; }
+
+void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& source,
+                   const Tensor& out, const Tensor& via, const OptionalTensor& bottleneck, int threads) {
+  with_sum_type(weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const TreeView tree = tree_of(parent, order);
+    const Shape given = shape_of(weight);
+    const int64_t batch = batch_of(given, tree), sources = shape_of(source).at(1);
+    const Shape shape{batch, sources, tree.nodes};
+    const auto weights = span<const T>(weight, "weight", {given[0], tree.nodes});
+    const auto from = span<const int64_t>(source, "source", {batch, sources});
+    const auto to = span<T>(out, "distance", shape);
+    const auto vias = span<int32_t>(via, "via", shape);
+    const auto edges = optional_span<int32_t>(bottleneck, "bottleneck", shape);
+    const py::gil_scoped_release release;
+    distance(Cpu{threads}, path_of(bottleneck), tree, batch, sources, weights, from, to, vias, edges);
+  });
+}
+
+void bind_distance_transform(const Tensor& weight, const Tensor& parent, const Tensor& order,
+                             const Tensor& seeds, const Tensor& out, const Tensor& nearest,
+                             const Tensor& via, const OptionalTensor& bottleneck, int threads) {
+  with_sum_type(weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const TreeView tree = tree_of(parent, order);
+    const Shape given = shape_of(weight), shape{shape_of(seeds).at(0), tree.nodes};
+    if (tree.batch != 1 && tree.batch != shape[0]) throw std::invalid_argument("tree must fit the batch");
+    const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
+    const auto from = span<const bool>(seeds, "seeds", shape);
+    const auto to = span<T>(out, "distance", shape);
+    const auto names = span<int64_t>(nearest, "nearest", shape);
+    const auto vias = span<int32_t>(via, "via", shape);
+    const auto edges = optional_span<int32_t>(bottleneck, "bottleneck", shape);
+    const py::gil_scoped_release release;
+    distance_transform(Cpu{threads}, path_of(bottleneck), tree, shape[0], weights, from, to, names, vias,
+                       edges);
+  });
+}
+
+Span<const int32_t> via_of(const Tensor& via, const Shape& shape) {
+  const auto values = span<const int32_t>(via, "via", shape);
+  check_tree(values, "via", -1, shape.back());
+  return values;
+}
+
+void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& via,
+                    const Tensor& out, int threads) {
+  with_sum_type(weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const TreeView tree = tree_of(parent, order);
+    const Shape given = shape_of(weight), shape = shape_of(out);
+    if (tree.batch != 1 && tree.batch != shape.at(0)) throw std::invalid_argument("tree must fit");
+    const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape.at(0), tree.nodes});
+    const auto vias = via_of(via, {shape[0], shape.at(1), tree.nodes});
+    const auto to = span<T>(out, "out", {shape[0], shape[1], tree.nodes});
+    const py::gil_scoped_release release;
+    path_sums(Cpu{threads}, tree, shape[0], shape[1], weights, vias, to);
+  });
+}
+
+void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor& order,
+                          const Tensor& via, const Tensor& out, int threads) {
+  with_sum_type(grad, "grad", [&](auto sum) {
+    using T = decltype(sum);
+    const TreeView tree = tree_of(parent, order);
+    const Shape given = shape_of(grad), shape{given.at(0), given.at(1), tree.nodes};
+    if (tree.batch != 1 && tree.batch != shape[0]) throw std::invalid_argument("tree must fit");
+    const auto grads = span<const T>(grad, "grad", shape);
+    const auto vias = via_of(via, shape);
+    const auto to = span<T>(out, "out", {shape[0], tree.nodes});
+    const py::gil_scoped_release release;
+    accumulate_sums(Cpu{threads}, tree, shape[0], shape[1], grads, vias, to);
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
+  m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
+  m.attr("with_cuda") = false;
+  py::enum_<Psi>(m, "Psi").value("IDENTITY", Psi::kIdentity).value("SIGN", Psi::kSign);
+  py::enum_<Pass>(m, "Pass")
+      .value("LEAF_TO_ROOT", Pass::kLeafToRoot)
+      .value("ROOT_TO_LEAF", Pass::kRootToLeaf)
+      .value("SUM", Pass::kSum)
+      .value("MEAN", Pass::kMean);
+  m.def("edge_list", edge_list);
+  m.def("edge_inner", bind_edge_inner);
+  m.def("edge_scatter", bind_edge_scatter);
+  m.def("edge_argmax", bind_edge_argmax);
+  m.def("mst", bind_mst);
+  m.def("tree_weight", bind_tree_weight);
+  m.def("tree_weight_backward", bind_tree_weight_backward);
+  m.def("propagate", bind_propagate);
+  m.def("filter_backward", bind_filter_backward);
+  m.def("parent_dot", bind_parent_dot);
+  m.def("distance", bind_distance);
+  m.def("distance_transform", bind_distance_transform);
+  m.def("path_sums", bind_path_sums);
+  m.def("accumulate_sums", bind_accumulate_sums);
+}
+
+}  // namespace treefilter

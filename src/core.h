@@ -1,0 +1,141 @@
+// The native vocabulary: what the algorithms below bindings.cpp are written in.
+// No torch, no Python. Sizes are int64_t, indices of vertices and edges int32_t.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+
+namespace treefilter {
+
+// A borrowed array. Made from a tensor by bindings.cpp only, which checks it.
+template <class T>
+struct Span {
+  T* data = nullptr;
+  int64_t size = 0;
+
+  T& operator[](int64_t i) const { return data[i]; }
+  Span sub(int64_t offset, int64_t count) const { return {data + offset, count}; }
+};
+
+// A borrowed (B, C, N) array with any strides, so that channels-last and expanded tensors need no copy.
+template <class T>
+struct Strided {
+  T* data = nullptr;
+  int64_t batch = 0, channels = 0, nodes = 0;
+  int64_t batch_stride = 0, channel_stride = 0, node_stride = 0;
+
+  T* at(int64_t b, int64_t c) const { return data + b * batch_stride + c * channel_stride; }
+};
+
+// An owned array of trivial values, not initialised: most workspaces are written before they are read.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t size) : size_(size) {
+    if (size == 0) return;
+    data_ = static_cast<T*>(std::malloc(static_cast<size_t>(size) * sizeof(T)));
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
+  Buffer(int64_t size, T value) : Buffer(size) { fill(value); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  Buffer(Buffer&& other) noexcept { swap(other); }
+  Buffer& operator=(Buffer&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Buffer() { std::free(data_); }
+
+  void fill(T value) {
+    for (int64_t i = 0; i < size_; ++i) data_[i] = value;
+  }
+  T* data() const { return data_; }
+  int64_t size() const { return size_; }
+  T& operator[](int64_t i) const { return data_[i]; }
+  Span<T> span() const { return {data_, size_}; }
+
+ private:
+  void swap(Buffer& other) {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+  T* data_ = nullptr;
+  int64_t size_ = 0;
+};
+
+// ---- 16-bit floats: read as they are, computed with in float ---------------------------------------
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+struct Half {
+  uint16_t bits;
+};
+
+inline float bits_to_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline uint32_t float_to_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+template <class T>
+T load(float value) {
+  return static_cast<T>(value);
+}
+template <class T>
+T load(double value) {
+  return static_cast<T>(value);
+}
+template <class T>
+T load(BFloat16 value) {
+  return static_cast<T>(bits_to_float(static_cast<uint32_t>(value.bits) << 16));
+}
+template <class T>
+T load(Half value) {
+  const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
+  const uint32_t rest = value.bits & 0x7fffu;
+  // A subnormal half is an integer multiple of 2^-24; the others only change their exponent's bias.
+  const float magnitude = rest < 0x0400u   ? static_cast<float>(rest) * 0x1p-24f
+                          : rest < 0x7c00u ? bits_to_float((rest << 13) + (112u << 23))
+                                           : bits_to_float((rest << 13) + (224u << 23));
+  return static_cast<T>(bits_to_float(float_to_bits(magnitude) | sign));
+}
+
+inline void store(float& to, double value) { to = static_cast<float>(value); }
+inline void store(double& to, double value) { to = value; }
+inline void store(BFloat16& to, double value) {
+  const uint32_t bits = float_to_bits(static_cast<float>(value));
+  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  // Round to nearest, ties to even.
+  to.bits = nan ? 0x7fc0 : static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+inline void store(Half& to, double value) {
+  const uint32_t bits = float_to_bits(static_cast<float>(value));
+  const uint32_t sign = (bits >> 16) & 0x8000u;
+  const uint32_t rest = bits & 0x7fffffffu;
+  uint32_t half;
+  if (rest > 0x7f800000u) {
+    half = 0x7e00u;
+  } else if (rest >= 0x477ff000u) {  // rounds beyond the largest half
+    half = 0x7c00u;
+  } else if (rest < 0x38800000u) {  // subnormal: adding 0.5 aligns the last place and rounds to even
+    half = float_to_bits(bits_to_float(rest) + 0.5f) - 0x3f000000u;
+  } else {
+    half = (rest - (112u << 23) + 0x0fffu + ((rest >> 13) & 1u)) >> 13;
+  }
+  to.bits = static_cast<uint16_t>(half | sign);
+}
+
+}  // namespace treefilter

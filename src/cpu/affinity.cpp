@@ -1,0 +1,60 @@
+#include "../affinity.h"
+
+#include <algorithm>
+#include <string>
+
+#include "parallel.h"
+
+namespace treefilter {
+namespace {
+
+// Calls visit(row of [B, G], v, e) for every vertex v with an edge e.
+template <class Visit>
+void for_edges(Cpu cpu, int64_t batch, int64_t groups, int64_t num_edges, Span<const int32_t> edge,
+               int64_t num_nodes, const Visit& visit) {
+  parallel_for(batch * groups, cpu.threads, [&] {
+    return [&](int64_t row) {
+      const int32_t* edges = edge.data + (edge.size == num_nodes ? 0 : row / groups * num_nodes);
+      for (int64_t v = 0; v < num_nodes; ++v) {
+        const int64_t e = edges[v];
+        if (e >= num_edges || e < -1) {
+          throw std::invalid_argument("tree.edge must be in [-1, " + std::to_string(num_edges) +
+                                      "), got " + std::to_string(e));
+        }
+        visit(row, v, e);
+      }
+    };
+  });
+}
+
+}  // namespace
+
+template <class T>
+void tree_weight(Cpu cpu, int64_t batch, int64_t groups, Span<const T> weight,
+                 Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
+  const int64_t num_edges = batch * groups == 0 ? 0 : weight.size / (batch * groups);
+  for_edges(cpu, batch, groups, num_edges, edge, num_nodes, [&](int64_t row, int64_t v, int64_t e) {
+    out[row * num_nodes + v] = e < 0 ? T(0) : weight[row * num_edges + e];
+  });
+}
+
+template <class T>
+void tree_weight_backward(Cpu cpu, int64_t batch, int64_t groups, Span<const T> grad,
+                          Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
+  const int64_t num_edges = batch * groups == 0 ? 0 : out.size / (batch * groups);
+  std::fill_n(out.data, out.size, T(0));
+  for_edges(cpu, batch, groups, num_edges, edge, num_nodes, [&](int64_t row, int64_t v, int64_t e) {
+    if (e >= 0) out[row * num_edges + e] = grad[row * num_nodes + v];
+  });
+}
+
+template void tree_weight(Cpu, int64_t, int64_t, Span<const float>, Span<const int32_t>, int64_t,
+                          Span<float>);
+template void tree_weight(Cpu, int64_t, int64_t, Span<const double>, Span<const int32_t>, int64_t,
+                          Span<double>);
+template void tree_weight_backward(Cpu, int64_t, int64_t, Span<const float>, Span<const int32_t>,
+                                   int64_t, Span<float>);
+template void tree_weight_backward(Cpu, int64_t, int64_t, Span<const double>, Span<const int32_t>,
+                                   int64_t, Span<double>);
+
+}  // namespace treefilter

@@ -1,0 +1,246 @@
+#include "../distance.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "boruvka.h"
+#include "parallel.h"
+
+namespace treefilter {
+namespace {
+
+// The tree and the weights of one row of results.
+template <class T>
+struct Row {
+  int64_t nodes;
+  const int32_t *parent, *order;
+  const T* weight;
+
+  Row(const TreeView& tree, Span<const T> weight, int64_t batch, int64_t b)
+      : nodes(tree.nodes),
+        parent(tree.parent.data + (tree.batch == 1 ? 0 : b) * nodes),
+        order(tree.order.data + (tree.batch == 1 ? 0 : b) * nodes),
+        weight(weight.data + (weight.size == batch * nodes ? b : 0) * nodes) {}
+};
+
+template <Path path, class T>
+struct Search {
+  const Row<T>& row;
+  T* distance;
+  int32_t *via, *bottleneck;
+  int64_t* nearest;  // null: one source, the first way that reaches a vertex is the only one
+
+  void run() const {
+    const int64_t n = row.nodes;
+    for (int64_t s = 0; s < n; ++s) {
+      const int32_t v = row.order[s], p = row.parent[v];
+      if (v != p && via[v] >= 0) offer(v, p, v);
+    }
+    for (int64_t s = n; s-- > 0;) {
+      const int32_t v = row.order[s], p = row.parent[v];
+      if (v != p && via[p] >= 0 && via[p] != v) offer(p, v, v);
+    }
+    for (int64_t v = 0; v < n; ++v) {
+      if (via[v] == v) distance[v] = 0;  // a maximum over no edges counted as -inf until here
+      if (via[v] < 0) distance[v] = std::numeric_limits<T>::infinity();
+    }
+  }
+
+  // Lets `to` reach a source through its neighbour `from`, over the parent edge of `edge`.
+  void offer(int32_t from, int32_t to, int32_t edge) const {
+    if (!nearest && via[to] >= 0) return;
+    const T w = row.weight[edge];
+    const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
+    const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
+    if (nearest && via[to] >= 0) {
+      const bool better = candidate < distance[to] ||
+                          (candidate == distance[to] && nearest[from] < nearest[to]);
+      if (!better) return;
+    }
+    distance[to] = candidate;
+    via[to] = from;
+    if (path == Path::kMax) bottleneck[to] = heavier ? edge : bottleneck[from];
+    if (nearest) nearest[to] = nearest[from];
+  }
+
+  void start_at(int64_t v) const {
+    distance[v] = path == Path::kSum ? T(0) : -std::numeric_limits<T>::infinity();
+    via[v] = static_cast<int32_t>(v);
+    if (nearest) nearest[v] = v;
+  }
+
+  void clear() const {
+    std::fill_n(via, row.nodes, -1);
+    if (path == Path::kMax) std::fill_n(bottleneck, row.nodes, -1);
+    if (nearest) std::fill_n(nearest, row.nodes, int64_t{-1});
+  }
+};
+
+template <Path path, class T>
+void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> weight,
+               Span<const int64_t> source, Span<T> distance, Span<int32_t> via,
+               Span<int32_t> bottleneck) {
+  const int64_t n = tree.nodes;
+  parallel_for(batch * sources, cpu.threads, [&] {
+    return [&](int64_t i) {
+      const Row<T> row(tree, weight, batch, i / sources);
+      const Search<path, T> search{row, distance.data + i * n, via.data + i * n,
+                                   bottleneck.data + (path == Path::kMax ? i * n : 0), nullptr};
+      search.clear();
+      search.start_at(source[i]);
+      search.run();
+    };
+  });
+}
+
+// For maxima equal distances are the rule, and two passes cannot know all seeds that share one: v's are
+// those in v's component of the edges no heavier than its distance. So: lightest edges first, one
+// union-find whose sets know their lowest seed.
+template <class T>
+void name_lowest(const Row<T>& row, const T* distance, const bool* seeds, int64_t* nearest) {
+  const auto order_of = [](T weight) {  // weights are >= 0 here: they ascend like their bits
+    const double value = weight;
+    uint64_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits & (UINT64_MAX >> 1);
+  };
+  const int64_t n = row.nodes;
+  std::vector<OrderedEdge> edges, vertices;
+  Buffer<int32_t> set(n), lowest(n);
+  for (int32_t v = 0; v < n; ++v) {
+    set[v] = v;
+    lowest[v] = seeds[v] ? v : INT32_MAX;
+    if (row.parent[v] != v) edges.push_back({order_of(row.weight[v]), v, row.parent[v]});
+    if (nearest[v] >= 0) vertices.push_back({order_of(distance[v]), v, v});
+  }
+  radix_sort(edges);
+  radix_sort(vertices);
+  size_t e = 0;
+  for (const OrderedEdge& vertex : vertices) {
+    for (; e < edges.size() && edges[e].order <= vertex.order; ++e) {
+      const int32_t a = find(set.span(), edges[e].a), b = find(set.span(), edges[e].b);
+      const int32_t seed = std::min(lowest[a], lowest[b]);
+      unite(set.span(), a, b);
+      lowest[std::min(a, b)] = seed;
+    }
+    nearest[vertex.a] = lowest[find(set.span(), vertex.a)];
+  }
+}
+
+template <Path path, class T>
+void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weight,
+                Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest, Span<int32_t> via,
+                Span<int32_t> bottleneck) {
+  const int64_t n = tree.nodes;
+  parallel_for(batch, cpu.threads, [&] {
+    return [&](int64_t b) {
+      const Row<T> row(tree, weight, batch, b);
+      const Search<path, T> search{row, distance.data + b * n, via.data + b * n,
+                                   bottleneck.data + (path == Path::kMax ? b * n : 0),
+                                   nearest.data + b * n};
+      search.clear();
+      for (int64_t v = 0; v < n; ++v) {
+        if (row.weight[v] < 0) {
+          throw std::invalid_argument("distance_transform: weight must be >= 0 on the tree, got " +
+                                      std::to_string(row.weight[v]));
+        }
+        if (seeds[b * n + v]) search.start_at(v);
+      }
+      search.run();
+      if (path == Path::kMax) name_lowest(row, search.distance, seeds.data + b * n, search.nearest);
+    };
+  });
+}
+
+}  // namespace
+
+template <class T>
+void distance(Cpu cpu, Path path, const TreeView& tree, int64_t batch, int64_t sources,
+              Span<const T> weight, Span<const int64_t> source, Span<T> out, Span<int32_t> via,
+              Span<int32_t> bottleneck) {
+  for (int64_t i = 0; i < source.size; ++i) {
+    if (source[i] < 0 || source[i] >= tree.nodes) {
+      throw std::invalid_argument("distance: source must be in [0, " + std::to_string(tree.nodes) +
+                                  "), got " + std::to_string(source[i]));
+    }
+  }
+  const auto run = path == Path::kSum ? distances<Path::kSum, T> : distances<Path::kMax, T>;
+  run(cpu, tree, batch, sources, weight, source, out, via, bottleneck);
+}
+
+template <class T>
+void distance_transform(Cpu cpu, Path path, const TreeView& tree, int64_t batch,
+                        Span<const T> weight, Span<const bool> seeds, Span<T> out,
+                        Span<int64_t> nearest, Span<int32_t> via, Span<int32_t> bottleneck) {
+  const auto run = path == Path::kSum ? transforms<Path::kSum, T> : transforms<Path::kMax, T>;
+  run(cpu, tree, batch, weight, seeds, out, nearest, via, bottleneck);
+}
+
+// A way through a child was found leaf to root and one through the parent root to leaf; in that order
+// every value is there when it is needed.
+template <class T>
+void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> weight,
+               Span<const int32_t> via, Span<T> out) {
+  const int64_t n = tree.nodes;
+  parallel_for(batch * sources, cpu.threads, [&] {
+    return [&](int64_t i) {
+      const Row<T> row(tree, weight, batch, i / sources);
+      const int32_t* from = via.data + i * n;
+      T* to = out.data + i * n;
+      std::fill_n(to, n, T(0));
+      for (int64_t s = 0; s < n; ++s) {
+        const int32_t v = row.order[s], u = from[v];
+        if (u >= 0 && u != v && u != row.parent[v]) to[v] = to[u] + row.weight[u];
+      }
+      for (int64_t s = n; s-- > 0;) {
+        const int32_t v = row.order[s], u = from[v];
+        if (u >= 0 && u != v && u == row.parent[v]) to[v] = to[u] + row.weight[v];
+      }
+    };
+  });
+}
+
+template <class T>
+void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources,
+                     Span<const T> grad, Span<const int32_t> via, Span<T> out) {
+  const int64_t n = tree.nodes;
+  parallel_for(batch, cpu.threads, [&] {
+    return [&, flow = Buffer<T>(n)](int64_t b) mutable {
+      const Row<T> row(tree, grad, batch, b);
+      T* to = out.data + b * n;
+      std::fill_n(to, n, T(0));
+      for (int64_t i = b * sources; i < (b + 1) * sources; ++i) {
+        const int32_t* from = via.data + i * n;
+        std::copy_n(grad.data + i * n, n, flow.data());
+        for (int64_t s = 0; s < n; ++s) {
+          const int32_t v = row.order[s], u = from[v];
+          if (u < 0 || u == v || u != row.parent[v]) continue;
+          to[v] += flow[v];
+          flow[u] += flow[v];
+        }
+        for (int64_t s = n; s-- > 0;) {
+          const int32_t v = row.order[s], u = from[v];
+          if (u < 0 || u == v || u == row.parent[v]) continue;
+          to[u] += flow[v];
+          flow[u] += flow[v];
+        }
+      }
+    };
+  });
+}
+
+#define TREEFILTER_INSTANTIATE(T)                                                                    \
+  template void distance(Cpu, Path, const TreeView&, int64_t, int64_t, Span<const T>,                \
+                         Span<const int64_t>, Span<T>, Span<int32_t>, Span<int32_t>);                \
+  template void distance_transform(Cpu, Path, const TreeView&, int64_t, Span<const T>,               \
+                                   Span<const bool>, Span<T>, Span<int64_t>, Span<int32_t>,          \
+                                   Span<int32_t>);                                                   \
+  template void path_sums(Cpu, const TreeView&, int64_t, int64_t, Span<const T>,                     \
+                          Span<const int32_t>, Span<T>);                                             \
+  template void accumulate_sums(Cpu, const TreeView&, int64_t, int64_t, Span<const T>,               \
+                                Span<const int32_t>, Span<T>);
+TREEFILTER_INSTANTIATE(float)
+TREEFILTER_INSTANTIATE(double)
+
+}  // namespace treefilter

@@ -1,0 +1,126 @@
+// What a pass needs besides the channels: the visits in order and a coefficient or two for each.
+//
+// Channels that share their coefficients form a family: a group of one image, or, where one tree and
+// one affinity serve a whole batch, that group of all images. Groups too small to fill a row are put
+// together, and the coefficients become one per lane.
+#pragma once
+
+#include <vector>
+
+#include "filter_rows.h"
+
+namespace treefilter {
+
+// Lanes of a row: one cache line.
+template <class T>
+constexpr int kMaxLanes = static_cast<int>(64 / sizeof(T));
+
+struct Family {
+  int64_t tree, affinity;      // index in their batches
+  int64_t batch0, batch1;      // images
+  int64_t group0, group1;
+  int64_t group_channels;      // channels in a group
+
+  int64_t channel0() const { return group0 * group_channels; }
+  int64_t channels() const { return (group1 - group0) * group_channels; }
+  bool per_lane() const { return group1 - group0 > 1; }
+};
+
+template <class T>
+std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, int64_t batch,
+                             int64_t channels) {
+  std::vector<Family> all;
+  if (channels == 0) return all;
+  const int64_t group_channels = channels / affinity.groups;
+  const int64_t together = std::max<int64_t>(1, kMaxLanes<T> / group_channels);
+  const bool shared = tree.batch == 1 && affinity.batch == 1;
+  for (int64_t b = 0; b < (shared ? std::min<int64_t>(batch, 1) : batch); ++b) {
+    for (int64_t g = 0; g < affinity.groups; g += together) {
+      all.push_back({tree.batch == 1 ? 0 : b, affinity.batch == 1 ? 0 : b, b,
+                     shared ? batch : b + 1, g, std::min(g + together, affinity.groups),
+                     group_channels});
+    }
+  }
+  return all;
+}
+
+template <class T>
+struct Coefficients {
+  Buffer<Visit> visits;  // [slot]
+  Buffer<T> up, down;    // [slot][stride]; Pass::kSum has its one coefficient in `up`
+  Buffer<T> scale;       // [vertex][stride] 1/mass, kMean only
+  Buffer<T> mass, total; // [vertex][stride] m and n of filter.h, kMean only and where asked for
+
+  // stride: 1, or the lanes of a row if the family's coefficients are per lane.
+  Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinity, const Family& family,
+               int64_t stride, bool keep_mass)
+      : stride_(stride), nodes_(tree.nodes), visits_of_tree_(tree.nodes) {
+    const int32_t* parent = tree.parent.data + family.tree * nodes_;
+    const int32_t* order = tree.order.data + family.tree * nodes_;
+    for (int64_t s = 0; s < nodes_; ++s) visits_of_tree_[s] = {order[s], parent[order[s]]};
+    up = Buffer<T>(nodes_ * stride, 0);
+    if (pass == Pass::kMean) {
+      down = Buffer<T>(nodes_ * stride, 0);
+      scale = Buffer<T>(nodes_ * stride, 0);
+      m_ = Buffer<double>(nodes_);
+      n_ = Buffer<double>(nodes_);
+      if (keep_mass) {
+        mass = Buffer<T>(nodes_ * stride, 0);
+        total = Buffer<T>(nodes_ * stride, 0);
+      }
+    }
+    const int64_t lanes = stride == 1 ? 1 : family.channels();
+    const int64_t lanes_of_group = stride == 1 ? 1 : family.group_channels;
+    for (int64_t lane = 0; lane < lanes; lane += lanes_of_group) {
+      const int64_t group = family.group0 + lane / lanes_of_group;
+      const T* a = affinity.values.data + (family.affinity * affinity.groups + group) * nodes_;
+      if (pass == Pass::kMean) {
+        set_means(a, lane, lanes_of_group);
+      } else {
+        for (int64_t s = 0; s < nodes_; ++s) {
+          put(up, s, lane, lanes_of_group, a[visits_of_tree_[s].vertex]);
+        }
+      }
+    }
+    visits = std::move(visits_of_tree_);
+    m_ = Buffer<double>();
+    n_ = Buffer<double>();
+  }
+
+ private:
+  void put(Buffer<T>& to, int64_t row, int64_t lane, int64_t count, double value) const {
+    for (int64_t l = lane; l < lane + count; ++l) to[row * stride_ + l] = static_cast<T>(value);
+  }
+
+  void set_means(const T* a, int64_t lane, int64_t count) {
+    m_.fill(1);
+    for (int64_t s = 0; s < nodes_; ++s) {
+      const Visit v = visits_of_tree_[s];
+      if (v.vertex != v.parent) m_[v.parent] += static_cast<double>(a[v.vertex]) * m_[v.vertex];
+    }
+    for (int64_t s = nodes_; s-- > 0;) {
+      const Visit v = visits_of_tree_[s];
+      const double w = a[v.vertex], m = m_[v.vertex];
+      if (v.vertex == v.parent) {
+        n_[v.vertex] = m;
+        put(down, s, lane, count, 1);
+      } else {
+        const double share = (1 - w) * (1 + w) * m;
+        const double n = n_[v.vertex] = w * n_[v.parent] + share;
+        put(down, s, lane, count, share / n);
+        put(up, s, lane, count, w * m / m_[v.parent]);
+      }
+      put(scale, v.vertex, lane, count, 1 / m);
+      if (mass.size() > 0) {
+        put(mass, v.vertex, lane, count, m);
+        put(total, v.vertex, lane, count, n_[v.vertex]);
+      }
+    }
+  }
+
+  int64_t stride_, nodes_;
+  Buffer<Visit> visits_of_tree_;
+  Buffer<double> m_, n_;
+};
+
+}  // namespace treefilter

@@ -1,0 +1,420 @@
+// One tile of a grid: everything about its minimum spanning tree that the tile's own edges, and the
+// weights of the edges that leave it, can decide.
+//
+//  1. Keys of the tile's edges, in arrays padded by one vertex on each side, so that the edges that
+//     cross the tile's border are there like the others.
+//  2. Round 1 without lists: every vertex picks its lightest edge among its neighbours in the order of
+//     the edges' numbers, rows at a time. Two vertices that pick the same edge see it in each other's
+//     pick. A pick across the border stalls.
+//  3. The rounds of boruvka.h on the compacted rest, with the lightest crossing edge per component.
+//  4. The rest of that, thinned by Kruskal (an edge that closes a cycle here closes it in the whole
+//     graph), and the crossing edges go to the caller.
+//  5. The tree edges, one bit per direction and vertex, turn into degrees and exclusive-ors row by row.
+#pragma once
+
+#include <cmath>
+
+#include "../mst.h"
+#include "boruvka.h"
+
+namespace treefilter {
+
+struct Tile {
+  int64_t z0, y0, x0;             // first vertex
+  int64_t depth, height, width;   // without padding
+};
+
+// Cuts a grid into tiles of nearly equal size, as cubic as its shape allows.
+class Tiling {
+ public:
+  explicit Tiling(const Grid& grid) : grid_(grid) {
+    const int64_t sizes[3] = {grid.depth, grid.height, grid.width};
+    int axes[3] = {0, 1, 2};
+    std::sort(axes, axes + 3, [&](int a, int b) { return sizes[a] < sizes[b]; });
+    double budget = kVertices;
+    for (int i = 0; i < 3; ++i) {  // what a short axis does not use is left to the longer ones
+      const int64_t side = static_cast<int64_t>(std::pow(budget, 1.0 / (3 - i)) + 0.5);
+      const int64_t size = sizes[axes[i]];
+      parts_[axes[i]] = (size + side - 1) / side;
+      budget /= static_cast<double>(std::min(size, side));
+    }
+  }
+
+  int64_t count() const { return parts_[0] * parts_[1] * parts_[2]; }
+
+  Tile tile(int64_t index) const {
+    Tile t;
+    cut(grid_.width, parts_[2], index % parts_[2], t.x0, t.width);
+    index /= parts_[2];
+    cut(grid_.height, parts_[1], index % parts_[1], t.y0, t.height);
+    cut(grid_.depth, parts_[0], index / parts_[1], t.z0, t.depth);
+    return t;
+  }
+
+ private:
+  // Of a tile: its keys, picks and components then fit a second-level cache of 1 MiB.
+  static constexpr int64_t kVertices = 256 * 256;
+
+  static void cut(int64_t size, int64_t parts, int64_t i, int64_t& begin, int64_t& length) {
+    begin = size * i / parts;
+    length = size * (i + 1) / parts - begin;
+  }
+
+  Grid grid_;
+  int64_t parts_[3];
+};
+
+class TileSolver {
+ public:
+  TileSolver(const Grid& grid, const Tiling& tiling) : grid_(grid), single_(tiling.count() == 1) {
+    int64_t largest = 0;
+    for (int64_t t = 0; t < tiling.count(); ++t) {
+      place(tiling.tile(t));
+      largest = std::max(largest, padded_);
+    }
+    const int64_t directions = grid.num_directions;
+    key_ = Buffer<int32_t>(directions * largest);
+    component_ = Buffer<int32_t>(largest);
+    pick_ = Buffer<uint8_t>(largest);
+    tree_ = Buffer<uint16_t>(largest);
+    list_ = Buffer<ListEdge>(directions * largest);
+    crossing_ = Buffer<uint64_t>(largest);
+    set_ = Buffer<int32_t>(largest);
+  }
+
+  // Fills the tile's part of `forest` and appends the undecided edges.
+  void solve(const Tile& tile, Span<const float> weight, const Unrooted<uint8_t>& forest,
+             std::vector<OrderedEdge>& undecided) {
+    place(tile);
+    load_keys(weight);
+    pick_lightest();
+    hook_picks();
+    const int64_t components = number_components();
+    find_crossing(components);
+    Boruvka boruvka(list_edges(), components, crossing_.span(), set_.span());
+    boruvka.run([&](int32_t slot) { return edge_number(slot); },
+                [&](int32_t slot) { take(slot); });
+    name_components(components, forest.component);
+    emit_undecided(boruvka, undecided);
+    write_forest(forest);
+  }
+
+ private:
+  // ---- coordinates: q counts the padded tile in row-major order, slot = direction * padded + q ------
+
+  void place(const Tile& tile) {
+    tile_ = tile;
+    pad_z_ = grid_.depth > 1;
+    pad_y_ = grid_.height > 1;
+    pad_x_ = grid_.width > 1;
+    rows_ = tile.height + 2 * pad_y_;
+    columns_ = tile.width + 2 * pad_x_;
+    padded_ = (tile.depth + 2 * pad_z_) * rows_ * columns_;
+    for (int d = 0; d < grid_.num_directions; ++d) {
+      const Direction& step = grid_.directions[d];
+      step_[d] = (step.dz * rows_ + step.dy) * columns_ + step.dx;
+    }
+  }
+
+  int64_t row_start(int64_t z, int64_t y) const {  // tile coordinates, -1 for the padding before
+    return ((z + pad_z_) * rows_ + y + pad_y_) * columns_ + pad_x_;
+  }
+
+  int64_t vertex(int64_t z, int64_t y, int64_t x) const {
+    return ((tile_.z0 + z) * grid_.height + tile_.y0 + y) * grid_.width + tile_.x0 + x;
+  }
+
+  // The number of the edge that starts at tile coordinates (z, y, x).
+  int64_t edge_number(const Direction& d, int64_t z, int64_t y, int64_t x) const {
+    return d.first_edge + ((tile_.z0 + z) * d.height + tile_.y0 + y - d.y0) * d.width + tile_.x0 +
+           x - d.x0;
+  }
+
+  struct Place {
+    const Direction& direction;
+    int64_t z, y, x;
+  };
+
+  Place place_of(int32_t slot) const {
+    const int32_t q = slot % static_cast<int32_t>(padded_);
+    const int32_t row = q / static_cast<int32_t>(columns_);
+    return {grid_.directions[slot / static_cast<int32_t>(padded_)],
+            row / static_cast<int32_t>(rows_) - pad_z_, row % static_cast<int32_t>(rows_) - pad_y_,
+            q % static_cast<int32_t>(columns_) - pad_x_};
+  }
+
+  int32_t edge_number(int32_t slot) const {
+    const Place p = place_of(slot);
+    return static_cast<int32_t>(edge_number(p.direction, p.z, p.y, p.x));
+  }
+
+  OrderedEdge ordered(int32_t slot) const {
+    const Place p = place_of(slot);
+    const Direction& d = p.direction;
+    return {total_order(key_[slot], edge_number(slot)), static_cast<int32_t>(vertex(p.z, p.y, p.x)),
+            static_cast<int32_t>(vertex(p.z + d.dz, p.y + d.dy, p.x + d.dx))};
+  }
+
+  void take(int32_t slot) {
+    tree_[slot % padded_] |= static_cast<uint16_t>(1u << (slot / padded_));
+  }
+
+  // Calls visit(z, y) for every row of the tile.
+  template <class Visit>
+  void for_rows(const Visit& visit) const {
+    for (int64_t z = 0; z < tile_.depth; ++z) {
+      for (int64_t y = 0; y < tile_.height; ++y) visit(z, y);
+    }
+  }
+
+  // ---- 1. keys -----------------------------------------------------------------------------------------
+
+  void load_keys(Span<const float> weight) {
+    for (int64_t i = 0; i < grid_.num_directions * padded_; ++i) key_[i] = kAbsent;
+    for (int d = 0; d < grid_.num_directions; ++d) {
+      const Direction& step = grid_.directions[d];
+      // Starting vertices in the padded tile, clipped to those that have such an edge.
+      const auto clip = [](int64_t first, int64_t size, int64_t pad, int64_t low, int64_t count) {
+        const int64_t begin = std::max(first - pad, low), end = std::min(first + size + pad, low + count);
+        return std::make_pair(begin - first, end - first);
+      };
+      const auto [z0, z1] = clip(tile_.z0, tile_.depth, pad_z_, 0, step.depth);
+      const auto [y0, y1] = clip(tile_.y0, tile_.height, pad_y_, step.y0, step.height);
+      const auto [x0, x1] = clip(tile_.x0, tile_.width, pad_x_, step.x0, step.width);
+      for (int64_t z = z0; z < z1; ++z) {
+        for (int64_t y = y0; y < y1; ++y) {
+          int32_t* to = key_.data() + d * padded_ + row_start(z, y);
+          const float* from = weight.data + edge_number(step, z, y, 0);
+          for (int64_t x = x0; x < x1; ++x) to[x] = weight_key(from[x]);
+        }
+      }
+    }
+  }
+
+  // ---- 2. round 1 ------------------------------------------------------------------------------------
+
+  // A pick is 2 d for the edge that comes from vertex - direction d, 2 d + 1 for the one that starts here.
+  static constexpr uint8_t kNoPick = 255;
+
+  void pick_lightest() {
+    Buffer<int32_t> lightest(tile_.width);
+    for_rows([&](int64_t z, int64_t y) {
+      const int64_t q = row_start(z, y);
+      lightest.fill(kAbsent);
+      std::memset(pick_.data() + q, kNoPick, tile_.width);
+      for (int d = 0; d < grid_.num_directions; ++d) {
+        const int32_t* here = key_.data() + d * padded_ + q;
+        pick_row(here - step_[d], static_cast<uint8_t>(2 * d), lightest.data(), pick_.data() + q);
+        pick_row(here, static_cast<uint8_t>(2 * d + 1), lightest.data(), pick_.data() + q);
+      }
+    });
+  }
+
+  void pick_row(const int32_t* key, uint8_t name, int32_t* lightest, uint8_t* pick) const {
+    for (int64_t x = 0; x < tile_.width; ++x) {
+      const bool lighter = key[x] < lightest[x];
+      pick[x] = lighter ? name : pick[x];
+      lightest[x] = lighter ? key[x] : lightest[x];
+    }
+  }
+
+  int64_t target(int64_t q) const {
+    const int64_t step = step_[pick_[q] / 2];
+    return pick_[q] % 2 ? q + step : q - step;
+  }
+
+  // component_[q]: what q hooks into, q itself for a root, kOutside in the padding.
+  static constexpr int32_t kOutside = -1;
+
+  void hook_picks() {
+    for (int64_t q = 0; q < padded_; ++q) {
+      component_[q] = kOutside;
+      tree_[q] = 0;
+    }
+    for_rows([&](int64_t z, int64_t y) {
+      const int64_t q0 = row_start(z, y);
+      for (int64_t q = q0; q < q0 + tile_.width; ++q) component_[q] = static_cast<int32_t>(q);
+    });
+    for_rows([&](int64_t z, int64_t y) {
+      const int64_t q0 = row_start(z, y);
+      for (int64_t q = q0; q < q0 + tile_.width; ++q) {
+        if (pick_[q] == kNoPick) continue;
+        const int64_t t = target(q);
+        if (component_[t] == kOutside) continue;             // stalls
+        if (pick_[t] == (pick_[q] ^ 1) && q < t) continue;   // the same edge: the lower end is the root
+        component_[q] = static_cast<int32_t>(t);
+        tree_[pick_[q] % 2 ? q : t] |= static_cast<uint16_t>(1u << (pick_[q] / 2));
+      }
+    });
+  }
+
+  // Numbers the components in component_; returns how many there are.
+  int64_t number_components() {
+    // Roots first, as ~number, which nothing else looks like.
+    int32_t count = 0;
+    const auto for_vertices = [&](const auto& visit) {
+      for_rows([&](int64_t z, int64_t y) {
+        const int64_t q0 = row_start(z, y);
+        for (int64_t q = q0; q < q0 + tile_.width; ++q) visit(q);
+      });
+    };
+    for_vertices([&](int64_t q) {
+      if (component_[q] == q) component_[q] = kFirstNumber - count++;
+    });
+    for_vertices([&](int64_t q) {
+      int64_t root = q;
+      while (component_[root] >= 0) root = component_[root];
+      const int32_t number = component_[root];
+      for (int64_t x = q; component_[x] >= 0;) {
+        const int64_t above = component_[x];
+        component_[x] = number;
+        x = above;
+      }
+    });
+    for_vertices([&](int64_t q) { component_[q] = kFirstNumber - component_[q]; });
+    return count;
+  }
+
+  static constexpr int32_t kFirstNumber = kOutside - 1;
+
+  // ---- 3. lists ----------------------------------------------------------------------------------------
+
+  Span<ListEdge> list_edges() {
+    int64_t count = 0;
+    for (int d = 0; d < grid_.num_directions; ++d) {
+      const Direction& step = grid_.directions[d];
+      const int64_t x0 = std::max<int64_t>(0, -step.dx), x1 = tile_.width - std::max<int64_t>(0, step.dx);
+      for (int64_t z = 0; z < tile_.depth - step.dz; ++z) {
+        const int64_t y1 = tile_.height - std::max<int64_t>(0, step.dy);
+        for (int64_t y = std::max<int64_t>(0, -step.dy); y < y1; ++y) {
+          const int64_t q0 = row_start(z, y);
+          for (int64_t q = q0 + x0; q < q0 + x1; ++q) {
+            const int64_t slot = d * padded_ + q;
+            const int32_t a = component_[q], b = component_[q + step_[d]];
+            list_[count] = {key_[slot], a, b, static_cast<int32_t>(slot)};
+            count += (a != b) & (key_[slot] != kAbsent);
+          }
+        }
+      }
+    }
+    return list_.span().sub(0, count);
+  }
+
+  // Calls visit(slot) for every edge with exactly one end in the tile.
+  template <class Visit>
+  void for_crossing(const Visit& visit) const {
+    const auto inside = [](int64_t i, int64_t size) { return i >= 0 && i < size; };
+    for (int d = 0; d < grid_.num_directions; ++d) {
+      const Direction& step = grid_.directions[d];
+      for (int64_t z = -pad_z_; z < tile_.depth + pad_z_ - step.dz; ++z) {
+        const int64_t y1 = tile_.height + pad_y_ - std::max<int64_t>(0, step.dy);
+        for (int64_t y = std::max<int64_t>(0, -step.dy) - pad_y_; y < y1; ++y) {
+          const bool from_row = inside(z, tile_.depth) && inside(y, tile_.height);
+          const bool to_row =
+              inside(z + step.dz, tile_.depth) && inside(y + step.dy, tile_.height);
+          if (!from_row && !to_row) continue;
+          const int64_t x1 = tile_.width + pad_x_ - std::max<int64_t>(0, step.dx);
+          for (int64_t x = std::max<int64_t>(0, -step.dx) - pad_x_; x < x1; ++x) {
+            const bool from = from_row && inside(x, tile_.width);
+            const bool to = to_row && inside(x + step.dx, tile_.width);
+            if (from == to) {
+              // Between two rows of the tile only the ends can cross: skip what lies between.
+              if (from && x < tile_.width - 2) x = tile_.width - 2;
+              continue;
+            }
+            const int64_t slot = d * padded_ + row_start(z, y) + x;
+            if (key_[slot] != kAbsent) visit(static_cast<int32_t>(slot));
+          }
+        }
+      }
+    }
+  }
+
+  void find_crossing(int64_t components) {
+    for (int64_t c = 0; c < components; ++c) crossing_[c] = kNoEdge;
+    if (single_) return;
+    for_crossing([&](int32_t slot) {
+      const int64_t q = slot % padded_, t = q + step_[slot / padded_];
+      uint64_t& lightest = crossing_[std::max(component_[q], component_[t])];
+      lightest = std::min(lightest, total_order(key_[slot], edge_number(slot)));
+    });
+  }
+
+  // ---- 4. and 5. results -----------------------------------------------------------------------------
+
+  // The lowest vertex of every component, as a union-find that the caller can go on with.
+  void name_components(int64_t components, Span<int32_t> component) {
+    Span<int32_t> lowest = list_name_.size() >= components
+                               ? list_name_.span()
+                               : (list_name_ = Buffer<int32_t>(component_.size())).span();
+    for (int64_t c = 0; c < components; ++c) lowest[c] = -1;
+    for_rows([&](int64_t z, int64_t y) {
+      const int64_t q = row_start(z, y), v = vertex(z, y, 0);
+      for (int64_t x = 0; x < tile_.width; ++x) {
+        int32_t& name = lowest[find(set_.span(), component_[q + x])];
+        if (name < 0) name = static_cast<int32_t>(v + x);
+        component[v + x] = name;
+      }
+    });
+  }
+
+  void emit_undecided(const Boruvka& boruvka, std::vector<OrderedEdge>& undecided) {
+    if (single_) return;
+    const Span<const ListEdge> remaining = boruvka.remaining();
+    std::vector<OrderedEdge> rest(remaining.size);
+    for (int64_t i = 0; i < remaining.size; ++i) {
+      const ListEdge& e = remaining[i];
+      rest[i] = {total_order(e.key, e.number), boruvka.origin(e.a), boruvka.origin(e.b)};
+    }
+    // set_ is not needed any more: its sets become those of the thinning.
+    kruskal(rest, set_.span(),
+            [&](const OrderedEdge& e) { undecided.push_back(ordered(e.number())); });
+    for_crossing([&](int32_t slot) {
+      const bool starts_here = component_[slot % padded_] != kOutside;
+      if (starts_here) undecided.push_back(ordered(slot));
+    });
+  }
+
+  void write_forest(const Unrooted<uint8_t>& forest) const {
+    for_rows([&](int64_t z, int64_t y) {
+      const int64_t q = row_start(z, y), v = vertex(z, y, 0);
+      uint8_t* degree = forest.degree.data + v;
+      int32_t* neighbour = forest.neighbour.data + v;
+      int32_t* edge = forest.edge.data + v;
+      for (int64_t x = 0; x < tile_.width; ++x) degree[x] = 0, neighbour[x] = 0, edge[x] = 0;
+      for (int d = 0; d < grid_.num_directions; ++d) {
+        const Direction& step = grid_.directions[d];
+        const int64_t jump = (step.dz * grid_.height + step.dy) * grid_.width + step.dx;
+        const int32_t starts = static_cast<int32_t>(edge_number(step, z, y, 0));
+        const int32_t ends =
+            static_cast<int32_t>(edge_number(step, z - step.dz, y - step.dy, -step.dx));
+        const uint16_t* out = tree_.data() + q;
+        const uint16_t* in = out - step_[d];
+        for (int32_t x = 0; x < static_cast<int32_t>(tile_.width); ++x) {
+          const int32_t has_out = -((out[x] >> d) & 1), has_in = -((in[x] >> d) & 1);
+          const int32_t self = static_cast<int32_t>(v) + x;
+          degree[x] = static_cast<uint8_t>(degree[x] - has_out - has_in);
+          neighbour[x] ^= (has_out & (self + static_cast<int32_t>(jump))) ^
+                          (has_in & (self - static_cast<int32_t>(jump)));
+          edge[x] ^= (has_out & (starts + x)) ^ (has_in & (ends + x));
+        }
+      }
+    });
+  }
+
+  Grid grid_;
+  bool single_;
+  Tile tile_{};
+  int64_t pad_z_ = 0, pad_y_ = 0, pad_x_ = 0;
+  int64_t rows_ = 0, columns_ = 0, padded_ = 0;
+  int64_t step_[kMaxDirections] = {};
+  Buffer<int32_t> key_;        // [direction][padded]
+  Buffer<int32_t> component_;  // [padded]
+  Buffer<uint8_t> pick_;       // [padded]
+  Buffer<uint16_t> tree_;      // [padded] bit d: the edge that starts here in direction d is a tree edge
+  Buffer<ListEdge> list_;
+  Buffer<uint64_t> crossing_;  // [component]
+  Buffer<int32_t> set_, list_name_;  // [component]
+};
+
+}  // namespace treefilter

@@ -1,0 +1,45 @@
+// Distances along the paths of a tree: the sum or the maximum of the weights between a vertex and a
+// source, or the nearest of many sources ("seeds").
+//
+// Two passes. Leaf to root, every vertex learns of the best source below it; root to leaf, of the best
+// one above. `via[v]` keeps the neighbour that v's distance came through (v itself at a source, -1
+// where no source can be reached): the paths to the sources are a forest, along which derivatives
+// flow (accumulate_sums) and values are taken again (path_sums), each the other's transpose.
+//
+// With one source a vertex that was reached from below is final, so weights may be negative. With many
+// seeds a smaller value from above replaces it, which needs weights >= 0. Equal distances go to the
+// lowest seed; for maxima, where they are the rule, that takes a radix sort of the weights besides.
+// Cost: O(N) a row.
+#pragma once
+
+#include "filter.h"
+
+namespace treefilter {
+
+enum class Path { kSum, kMax };
+
+// weight [B, N]: of the edge from each vertex to its parent (B = 1 serves any; so does a tree's batch).
+// source [B, S]; distance, via, bottleneck [B, S, N]. bottleneck[v], for kMax only: the vertex whose
+// parent edge is the heaviest on the path, the nearest to the source among equals; -1: empty path.
+template <class T>
+void distance(Cpu, Path, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
+              Span<const int64_t> source, Span<T> distance, Span<int32_t> via, Span<int32_t> bottleneck);
+
+// seeds [B, N]; distance, nearest, via, bottleneck [B, N].
+// Throws std::invalid_argument for a negative weight.
+template <class T>
+void distance_transform(Cpu, Path, const TreeView&, int64_t batch, Span<const T> weight,
+                        Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest,
+                        Span<int32_t> via, Span<int32_t> bottleneck);
+
+// out[b, s, v] = the sum of weight over the path from v along via; 0 where via is -1.
+template <class T>
+void path_sums(Cpu, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
+               Span<const int32_t> via, Span<T> out);
+
+// The transpose: out[b, v] = the sum of grad[b, s, u] over all s and u whose path uses v's parent edge.
+template <class T>
+void accumulate_sums(Cpu, const TreeView&, int64_t batch, int64_t sources, Span<const T> grad,
+                     Span<const int32_t> via, Span<T> out);
+
+}  // namespace treefilter

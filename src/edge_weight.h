@@ -1,0 +1,39 @@
+// Dissimilarities of neighbouring feature vectors, without ever holding a difference per channel.
+//
+// Two bilinear sums over the edges e = {u, v} of a graph, with psi the identity or the sign:
+//
+//   edge_inner    w_e    = sum_c psi(f_cu - f_cv) (t_cu - t_cv)
+//   edge_scatter  g_cv   = sum_{e = {v, u}} w_e psi(f_cv - f_cu)          (a weighted graph Laplacian)
+//
+// f = t gives the squared Euclidean and the city-block distance. Each is the other's derivative, so
+// the two serve all derivatives of any order.
+//
+// On a grid a row of vertices and its neighbouring rows are read once per channel and stay in cache
+// for all directions; sums run over channels in ascending order, so results do not depend on the
+// number of threads. Cost: O(C E). Values are read in their own type and summed in float (or double).
+#pragma once
+
+#include "mst.h"
+
+namespace treefilter {
+
+enum class Psi { kIdentity, kSign };
+
+// AnyGraph is Grid or EdgeList; X the type of the values, T that of the sums.
+
+// f, t [B, C, N]; weight [B, E]. f and t may be the same.
+template <class AnyGraph, class X, class T>
+void edge_inner(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
+                Span<const X> t, Span<T> weight);
+
+// weight [B, E]; f, out [B, C, N].
+template <class AnyGraph, class X, class T>
+void edge_scatter(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const T> weight,
+                  Span<const X> f, Span<X> out);
+
+// argmax[b, e] = the first channel with the largest |f_cu - f_cv|. f [B, C, N]; argmax [B, E].
+template <class AnyGraph, class X, class T>
+void edge_argmax(Cpu, const AnyGraph&, int64_t batch, int64_t channels, Span<const X> f,
+                 Span<int64_t> argmax);
+
+}  // namespace treefilter

@@ -1,0 +1,64 @@
+// Minimum spanning trees of a batch of weighted graphs by Boruvka's algorithm (1926).
+//
+// In every round each component picks its lightest outgoing edge and merges along it. The edges are in
+// a strict total order, (weight, edge number), so the tree is unique: any schedule, tiling or back end
+// finds the same one. -0 equals 0; an edge of weight +inf does not exist, and what it would have
+// joined stays apart: the result is a forest.
+//
+// A tree leaves this stage as an "unrooted" forest that the plan (plan.h) can peel without adjacency
+// lists: for each vertex the number of its tree edges, and the exclusive-or of its neighbours and of
+// its edges' numbers. A leaf's exclusive-or is its only neighbour; taking the leaf away is one more
+// exclusive-or at that neighbour.
+#pragma once
+
+#include "core.h"
+
+namespace treefilter {
+
+constexpr int kMaxDirections = 13;
+
+// A step of the half-neighbourhood and the edges that it makes: one from each vertex of a box.
+struct Direction {
+  int64_t dz, dy, dx;
+  int64_t y0, x0;             // first row and column that such an edge starts in
+  int64_t depth, height, width;  // of the box of starting vertices
+  int64_t first_edge;
+};
+
+// A grid of the graph stage: sizes (1 for a missing axis) and directions in order of edge number.
+struct Grid {
+  int64_t depth = 0, height = 0, width = 0;
+  int num_directions = 0;
+  Direction directions[kMaxDirections];
+
+  Grid(int64_t depth, int64_t height, int64_t width, int num_directions, const int64_t* steps);
+  int64_t num_nodes() const { return depth * height * width; }
+  int64_t num_edges() const;
+};
+
+// An edge list, (2, E) int32. The indices are checked where they are read.
+struct EdgeList {
+  int64_t num_nodes;
+  Span<const int32_t> first, second;
+};
+
+// One forest, not rooted yet. `neighbour` and `edge` hold exclusive-ors, `component` the lowest vertex
+// of each vertex's component.
+template <class Degree>
+struct Unrooted {
+  Span<Degree> degree;
+  Span<int32_t> neighbour, edge, component;
+};
+
+struct Cpu {
+  int threads;
+};
+
+// weight [B, E]; parent, edge, order [B, N] as in Tree (tree.py); root [B].
+// Throws std::invalid_argument for a NaN weight, a root outside [0, N) or a bad index.
+void mst(Cpu, const Grid&, Span<const float> weight, Span<const int64_t> root, Span<int32_t> parent,
+         Span<int32_t> edge, Span<int32_t> order);
+void mst(Cpu, const EdgeList&, Span<const float> weight, Span<const int64_t> root,
+         Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order);
+
+}  // namespace treefilter

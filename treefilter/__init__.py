@@ -1,0 +1,39 @@
+"""Tree filtering on minimum spanning trees: exact, differentiable, O(N).
+
+guide ──edge_weight──▶ weight ──mst──▶ Tree ──affinity──▶ a ──filter──▶ y
+(B,C,H,W)              (B,E)           B rooted trees     (B,N)         like x
+                                         └──distance / distance_transform──▶ (B,S,N) / (B,N)
+
+Vertices are numbered in row-major order.
+"""
+
+import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that ours shares
+
+from . import nn, reference
+from .affinity import affinity
+from .distance import distance, distance_matrix, distance_transform
+from .edge_weight import edge_weight
+from .filter import filter, leaf_to_root, root_to_leaf
+from .graph import Graph, graph, grid
+from .mst import mst
+from .tree import Tree
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Graph",
+    "Tree",
+    "affinity",
+    "distance",
+    "distance_matrix",
+    "distance_transform",
+    "edge_weight",
+    "filter",
+    "graph",
+    "grid",
+    "leaf_to_root",
+    "mst",
+    "nn",
+    "reference",
+    "root_to_leaf",
+]

@@ -1,0 +1,285 @@
+"""The only importer of the native module: private torch ops with fake kernels.
+
+Each op takes checked tensors, makes its outputs and calls one native function. Ops know nothing of
+derivatives: a ``torch.autograd.Function`` around them, in the module of their stage, does. That split
+costs the least per call and lets ``torch.compile`` and ``torch.export`` see one opaque op.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _C
+
+_library = torch.library.Library("treefilter", "DEF")
+
+
+def _op(schema: str, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Registers the decorated function as the op's CPU kernel and ``fake`` as its shape function."""
+    name = schema.partition("(")[0]
+
+    def register(kernel: Callable[..., Any]) -> Any:
+        _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+        _library.impl(name, kernel, "CPU")
+        torch.library.register_fake(f"treefilter::{name}", fake, lib=_library)
+        return getattr(torch.ops.treefilter, name).default
+
+    return register
+
+
+def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+# ---- graph and edge weight ---------------------------------------------------------------------------
+
+
+def _empty_edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
+    return torch.empty_like(edge_index, dtype=torch.int32, memory_format=torch.contiguous_format)
+
+
+@_op("_edge_list(Tensor edge_index, SymInt num_nodes) -> Tensor", _empty_edge_list)
+def edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
+    out = _empty_edge_list(edge_index, num_nodes)
+    _C.edge_list(edge_index.contiguous(), num_nodes, out)
+    return out
+
+
+_GRAPH = "Tensor? edges, SymInt[] layout, SymInt num_edges"
+PSI = (_C.Psi.IDENTITY, _C.Psi.SIGN)
+IDENTITY, SIGN = range(2)
+
+
+def _empty_weight(
+    f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
+) -> Tensor:
+    return f.new_empty((f.shape[0], num_edges), dtype=_sum_dtype(f.dtype))
+
+
+@_op(f"_edge_inner(Tensor f, Tensor t, {_GRAPH}, int psi) -> Tensor", _empty_weight)
+def edge_inner(
+    f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
+) -> Tensor:
+    out = _empty_weight(f, t, edges, layout, num_edges, psi)
+    f_ = f.contiguous()
+    t_ = f_ if t is f else t.contiguous()
+    _C.edge_inner(f_, t_, edges, layout, PSI[psi], out, torch.get_num_threads())
+    return out
+
+
+def _empty_like_f(
+    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
+) -> Tensor:
+    return torch.empty_like(f, memory_format=torch.contiguous_format)
+
+
+@_op(f"_edge_scatter(Tensor weight, Tensor f, {_GRAPH}, int psi) -> Tensor", _empty_like_f)
+def edge_scatter(
+    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
+) -> Tensor:
+    out = _empty_like_f(weight, f, edges, layout, num_edges, psi)
+    threads = torch.get_num_threads()
+    _C.edge_scatter(weight.contiguous(), f.contiguous(), edges, layout, PSI[psi], out, threads)
+    return out
+
+
+def _empty_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
+    return f.new_empty((f.shape[0], num_edges), dtype=torch.int64)
+
+
+@_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> Tensor", _empty_argmax)
+def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
+    out = _empty_argmax(f, edges, layout, num_edges)
+    _C.edge_argmax(f.contiguous(), edges, layout, out, torch.get_num_threads())
+    return out
+
+
+# ---- mst ---------------------------------------------------------------------------------------------
+
+
+def _empty_tree(
+    weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int, root: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (weight.shape[0], num_nodes)
+    parent, edge, order = (weight.new_empty(shape, dtype=torch.int32) for _ in range(3))
+    return parent, edge, order
+
+
+@_op(
+    "_mst(Tensor weight, Tensor? edges, SymInt[] layout, SymInt num_nodes, Tensor root)"
+    " -> (Tensor, Tensor, Tensor)",
+    _empty_tree,
+)
+def mst(
+    weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int, root: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    out = _empty_tree(weight, edges, layout, num_nodes, root)
+    threads = torch.get_num_threads()
+    _C.mst(weight.contiguous(), edges, layout, num_nodes, root.contiguous(), *out, threads)
+    return out
+
+
+# ---- affinity ----------------------------------------------------------------------------------------
+
+
+def _empty_tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
+    return weight.new_empty((weight.shape[0], weight.shape[1], edge.shape[1]))
+
+
+@_op("_tree_weight(Tensor weight, Tensor edge) -> Tensor", _empty_tree_weight)
+def tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
+    out = _empty_tree_weight(weight, edge)
+    _C.tree_weight(weight.contiguous(), edge.contiguous(), out, torch.get_num_threads())
+    return out
+
+
+def _empty_graph_weight(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+    return grad.new_empty((grad.shape[0], grad.shape[1], num_edges))
+
+
+@_op(
+    "_tree_weight_backward(Tensor grad, Tensor edge, SymInt num_edges) -> Tensor",
+    _empty_graph_weight,
+)
+def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+    out = _empty_graph_weight(grad, edge, num_edges)
+    _C.tree_weight_backward(grad.contiguous(), edge.contiguous(), out, torch.get_num_threads())
+    return out
+
+
+# ---- filter ------------------------------------------------------------------------------------------
+
+PASS = (_C.Pass.LEAF_TO_ROOT, _C.Pass.ROOT_TO_LEAF, _C.Pass.SUM, _C.Pass.MEAN)
+LEAF_TO_ROOT, ROOT_TO_LEAF, SUM, MEAN = range(4)
+_TREE = "Tensor parent, Tensor order"
+
+
+def _empty_like_x(x: Tensor, parent: Tensor, order: Tensor, affinity: Tensor, kind: int) -> Tensor:
+    return torch.empty_like(x)
+
+
+@_op(f"_propagate(Tensor x, {_TREE}, Tensor affinity, int kind) -> Tensor", _empty_like_x)
+def propagate(x: Tensor, parent: Tensor, order: Tensor, affinity: Tensor, kind: int) -> Tensor:
+    out = torch.empty_like(x)
+    threads = torch.get_num_threads()
+    parent, order, affinity = parent.contiguous(), order.contiguous(), affinity.contiguous()
+    _C.propagate(PASS[kind], x, parent, order, affinity, out, threads)
+    return out
+
+
+def _empty_gradients(
+    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, affinity: Tensor,
+    kind: int, wanted: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    shape = (x.shape[0], affinity.shape[1], parent.shape[1])
+    return torch.empty_like(x), affinity.new_zeros(shape if wanted else (0,))
+
+
+@_op(
+    f"_filter_backward(Tensor grad, Tensor x, Tensor y, {_TREE}, Tensor affinity, int kind,"
+    " bool wanted) -> (Tensor, Tensor)",
+    _empty_gradients,
+)
+def filter_backward(
+    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, affinity: Tensor,
+    kind: int, wanted: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    grad_x, grad_affinity = _empty_gradients(grad, x, y, parent, order, affinity, kind, wanted)
+    parent, order, affinity = parent.contiguous(), order.contiguous(), affinity.contiguous()
+    optional = grad_affinity if wanted else None
+    threads = torch.get_num_threads()
+    _C.filter_backward(
+        PASS[kind], grad, x, y, parent, order, affinity, grad_x, optional, threads
+    )
+    return grad_x, grad_affinity
+
+
+def _empty_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
+    return p.new_empty((p.shape[0], groups, p.shape[2]), dtype=_sum_dtype(p.dtype))
+
+
+@_op("_parent_dot(Tensor p, Tensor q, Tensor parent, SymInt groups) -> Tensor", _empty_dot)
+def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
+    out = _empty_dot(p, q, parent, groups)
+    _C.parent_dot(p, q, parent.contiguous(), groups, out, torch.get_num_threads())
+    return out
+
+
+# ---- distance ----------------------------------------------------------------------------------------
+
+
+def _empty_distance(
+    weight: Tensor, parent: Tensor, order: Tensor, source: Tensor, maximum: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (*source.shape, parent.shape[1])
+    via = weight.new_empty(shape, dtype=torch.int32)
+    return weight.new_empty(shape), via, via.new_empty(shape if maximum else (0,))
+
+
+@_op(
+    f"_distance(Tensor weight, {_TREE}, Tensor source, bool maximum) -> (Tensor, Tensor, Tensor)",
+    _empty_distance,
+)
+def distance(
+    weight: Tensor, parent: Tensor, order: Tensor, source: Tensor, maximum: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    out, via, bottleneck = _empty_distance(weight, parent, order, source, maximum)
+    weight, parent, order = weight.contiguous(), parent.contiguous(), order.contiguous()
+    optional = bottleneck if maximum else None
+    threads = torch.get_num_threads()
+    _C.distance(weight, parent, order, source.contiguous(), out, via, optional, threads)
+    return out, via, bottleneck
+
+
+def _empty_transform(
+    weight: Tensor, parent: Tensor, order: Tensor, seeds: Tensor, maximum: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    nearest = seeds.new_empty(seeds.shape, dtype=torch.int64)
+    via = seeds.new_empty(seeds.shape, dtype=torch.int32)
+    bottleneck = via.new_empty(via.shape if maximum else (0,))
+    return weight.new_empty(seeds.shape), nearest, via, bottleneck
+
+
+@_op(
+    f"_distance_transform(Tensor weight, {_TREE}, Tensor seeds, bool maximum)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+    _empty_transform,
+)
+def distance_transform(
+    weight: Tensor, parent: Tensor, order: Tensor, seeds: Tensor, maximum: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    outs = _empty_transform(weight, parent, order, seeds, maximum)
+    weight, parent, order = weight.contiguous(), parent.contiguous(), order.contiguous()
+    *given, bottleneck = outs
+    optional = bottleneck if maximum else None
+    threads = torch.get_num_threads()
+    _C.distance_transform(weight, parent, order, seeds.contiguous(), *given, optional, threads)
+    return outs
+
+
+def _empty_sums(weight: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+    return weight.new_empty(via.shape)
+
+
+@_op(f"_path_sums(Tensor weight, {_TREE}, Tensor via) -> Tensor", _empty_sums)
+def path_sums(weight: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+    out = _empty_sums(weight, parent, order, via)
+    weight, parent, order = weight.contiguous(), parent.contiguous(), order.contiguous()
+    _C.path_sums(weight, parent, order, via.contiguous(), out, torch.get_num_threads())
+    return out
+
+
+def _empty_accumulated(grad: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+    return grad.new_empty((grad.shape[0], grad.shape[2]))
+
+
+@_op(f"_accumulate_sums(Tensor grad, {_TREE}, Tensor via) -> Tensor", _empty_accumulated)
+def accumulate_sums(grad: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+    out = _empty_accumulated(grad, parent, order, via)
+    grad, parent, order = grad.contiguous(), parent.contiguous(), order.contiguous()
+    _C.accumulate_sums(grad, parent, order, via.contiguous(), out, torch.get_num_threads())
+    return out

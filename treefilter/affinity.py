@@ -1,0 +1,116 @@
+"""From weights to affinities: how much of a value passes along each edge of a tree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _ops
+from ._checks import accumulate_in, check_batch, check_instance, check_tensor, widen
+from .tree import Tree
+
+
+def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
+    """exp(−weight/σ) of the edge from every vertex to its parent (Eq. 5 of Liang et al., CVPR 2022).
+
+    Saved for backward: the result, and for a differentiable σ the weights of the tree's edges.
+
+    Args:
+        weight: (B, E), or (B, G, E) for G groups of channels with weights of their own.
+        tree: The trees, B of them or one for all. They may come from other weights.
+        sigma: σ > 0, a number or a tensor that broadcasts to (B, G).
+
+    Returns:
+        (B, N), or (B, G, N) where ``weight`` or ``sigma`` has groups; 0 at roots. In the dtype of
+        ``weight`` (float64 if σ is a float64 tensor). Differentiable in ``weight`` and ``sigma``, twice.
+
+    Raises:
+        ValueError: If shapes do not fit or σ is not positive.
+        TypeError: If ``weight`` is no floating-point tensor, ``tree`` no Tree or σ neither a number nor
+            a floating-point tensor.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> graph = tf.grid(1, 3)
+        >>> weight = torch.tensor([[0.1, 0.2]])
+        >>> tf.affinity(weight, tf.mst(weight, graph), sigma=0.1)
+        tensor([[0.0000, 0.3679, 0.1353]])
+    """
+    check_tensor("affinity", "weight", weight, "float")
+    check_instance("affinity", "tree", tree, Tree)
+    weight = widen(weight)
+    grouped = weight.ndim == 3
+    if weight.ndim not in (2, 3):
+        raise ValueError(
+            f"affinity: weight must have shape (B, E) or (B, G, E), got {tuple(weight.shape)}"
+        )
+    check_batch("affinity", "weight", weight, tree)
+    values = weight if grouped else weight.unsqueeze(1)
+    width, grouped = _sigma(sigma, values, grouped)
+    wide = accumulate_in(values, width) if isinstance(width, Tensor) else accumulate_in(values)
+    result_dtype = wide if wide == torch.float64 else weight.dtype
+    weights = tree_weight(values.to(wide), tree)
+    a = torch.exp(-weights / width).masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
+    return a if grouped else a.squeeze(1)
+
+
+def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float | Tensor, bool]:
+    """σ as a number or a tensor that broadcasts to (B, G, 1), and whether the result has groups."""
+    if isinstance(sigma, Tensor):
+        check_tensor("affinity", "sigma", sigma, "float")
+        batch, groups = weight.shape[:2]
+        rows, columns = (1, 1, *sigma.shape)[-2:]
+        fits = rows in (1, batch) and (columns in (1, groups) or not grouped)
+        if sigma.ndim > 2 or not fits:
+            expected = f"({batch}, {groups if grouped else 'G'})"
+            raise ValueError(
+                f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}"
+            )
+        # Looking at values would break a traced graph; there the caller vouches for them.
+        if not torch.compiler.is_compiling() and not (sigma.detach() > 0).all():
+            raise ValueError("affinity: sigma must be positive, got a value that is not")
+        width = sigma if sigma.dtype == torch.float64 else sigma.float()
+        return width.reshape(rows, columns, 1), grouped or columns > 1
+    if isinstance(sigma, bool) or not isinstance(sigma, int | float | torch.SymFloat):
+        raise TypeError(
+            f"affinity: sigma must be a number or a tensor, got {type(sigma).__name__}"
+        )
+    if not sigma > 0:
+        raise ValueError(f"affinity: sigma must be positive, got {sigma}")
+    return float(sigma), grouped
+
+
+def tree_weight(weight: Tensor, tree: Tree) -> Tensor:
+    """(B, G, E) weights of the graph's edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
+    if torch.is_grad_enabled() and weight.requires_grad:
+        return _TreeWeight.apply(weight, tree.edge)  # type: ignore[no-any-return]
+    return _ops.tree_weight(weight, tree.edge)  # type: ignore[no-any-return]
+
+
+class _TreeWeight(torch.autograd.Function):
+    """Linear; each class is the other's transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, edge: Tensor) -> Tensor:
+        ctx.save_for_backward(edge)
+        ctx.num_edges = weight.shape[2]
+        return _ops.tree_weight(weight, edge)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (edge,) = ctx.saved_tensors
+        return _GraphWeight.apply(grad, edge, ctx.num_edges), None
+
+
+class _GraphWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+        ctx.save_for_backward(edge)
+        return _ops.tree_weight_backward(grad, edge, num_edges)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (edge,) = ctx.saved_tensors
+        return _TreeWeight.apply(grad, edge), None, None

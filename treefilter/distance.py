@@ -1,0 +1,194 @@
+"""Distances along the paths of a tree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _ops
+from ._checks import accumulate_in, check_batch, check_choice, check_instance, check_tensor
+from ._checks import describe as _describe
+from ._checks import widen
+from .affinity import tree_weight
+from .tree import Tree
+
+PATHS = ("sum", "max")
+MATRIX_LIMIT = 2**28
+"""The largest number of elements that :func:`distance_matrix` makes: 1 GiB of float32."""
+
+
+def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> Tensor:
+    """The distance along the tree from each source to every vertex (Eq. 4 of Liang et al., CVPR 2022).
+
+    O(N) a source. Saved for backward: one index per value of the result.
+
+    Args:
+        weight: (B, E) weights of the graph's edges.
+        tree: The trees, B of them or one for all.
+        source: (S,) or (B, S) integer tensor of vertices.
+        path: ``"sum"``: Σ of the weights on the path. ``"max"``: the largest of them, i.e. the
+            bottleneck or minimax distance, which no other path of the graph can improve.
+
+    Returns:
+        (B, S, N) in the dtype of ``weight`` (float32 under autocast): 0 at the source, ``+inf`` in other
+        components. Differentiable in ``weight``, twice; a maximum passes its gradient to the largest
+        edge, among equals to the nearest to the source.
+
+    Raises:
+        ValueError: If shapes do not fit, a source is outside [0, N) or ``path`` is unknown.
+        TypeError: If ``weight`` is no floating-point tensor, ``source`` no integer tensor, or ``tree``
+            no Tree.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> weight = torch.tensor([[1.0, 2.0]])
+        >>> tree = tf.mst(weight, tf.grid(1, 3))
+        >>> tf.distance(weight, tree, torch.tensor([0, 1]))
+        tensor([[[0., 1., 3.],
+                 [1., 0., 2.]]])
+    """
+    weights = _tree_weights("distance", weight, tree, path)
+    check_tensor("distance", "source", source, "int")
+    batch = weight.shape[0]
+    if source.ndim not in (1, 2) or (source.ndim == 2 and source.shape[0] != batch):
+        raise ValueError(
+            f"distance: source must have shape (S,) or ({batch}, S), got {tuple(source.shape)}"
+        )
+    sources = source.to(torch.int64).expand(batch, source.shape[-1])
+    out, via, bottleneck = _ops.distance(
+        weights.detach(), tree.parent, tree.order, sources, path == "max"
+    )
+    if weights.requires_grad and torch.is_grad_enabled():
+        out = _along(weights, tree, out, via, bottleneck, path)
+    return out.to(widen(weight).dtype)  # type: ignore[no-any-return]
+
+
+def distance_transform(
+    weight: Tensor, tree: Tree, seeds: Tensor, path: str = "sum"
+) -> tuple[Tensor, Tensor]:
+    """The distance along the tree from every vertex to its nearest seed, and which seed that is.
+
+    Two passes, O(N), whatever the number of seeds. Saved for backward: one index per vertex.
+
+    Args:
+        weight: (B, E) weights of the graph's edges, not negative on the tree.
+        tree: The trees, B of them or one for all.
+        seeds: (B, *shape) or (B, N) bool.
+        path: As for :func:`distance`.
+
+    Returns:
+        ``(distance, nearest)``, both (B, N): the distance in the dtype of ``weight`` (float32 under
+        autocast), differentiable in ``weight``, twice; and the nearest seed's vertex, int64. Equal
+        distances go to the lowest vertex. In a component without a seed: ``+inf`` and −1.
+
+    Raises:
+        ValueError: If shapes do not fit, a weight of the tree is negative or ``path`` is unknown.
+        TypeError: If ``weight`` is no floating-point tensor, ``seeds`` no bool tensor or ``tree`` no
+            Tree.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> weight = torch.tensor([[1.0, 5.0, 1.0]])
+        >>> tree = tf.mst(weight, tf.grid(1, 4))
+        >>> tf.distance_transform(weight, tree, torch.tensor([[True, False, False, True]]))
+        (tensor([[0., 1., 1., 0.]]), tensor([[0, 0, 3, 3]]))
+    """
+    function = "distance_transform"
+    weights = _tree_weights(function, weight, tree, path)
+    check_tensor(function, "seeds", seeds, "bool")
+    batch, shape = weight.shape[0], tuple(seeds.shape[1:])
+    if seeds.ndim < 2 or seeds.shape[0] != batch or shape not in ((tree.num_nodes,), tree.shape):
+        expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
+        raise ValueError(f"{function}: seeds must have shape {expected}, got {tuple(seeds.shape)}")
+    out, nearest, via, bottleneck = _ops.distance_transform(
+        weights.detach(), tree.parent, tree.order, seeds.flatten(1), path == "max"
+    )
+    if weights.requires_grad and torch.is_grad_enabled():
+        bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
+        out = _along(weights, tree, out.unsqueeze(1), via.unsqueeze(1), bottleneck, path)
+        out = out.squeeze(1)
+    return out.to(widen(weight).dtype), nearest
+
+
+def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
+    """The distance between all pairs of vertices, for small graphs: :func:`distance` from everywhere.
+
+    Args:
+        weight: (B, E) weights of the graph's edges.
+        tree: The trees, B of them or one for all.
+        path: As for :func:`distance`.
+
+    Returns:
+        (B, N, N), row i holding the distances from vertex i.
+
+    Raises:
+        ValueError: If B·N² exceeds 2²⁸, besides what :func:`distance` raises.
+        TypeError: As :func:`distance`.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> weight = torch.tensor([[1.0, 2.0]])
+        >>> tree = tf.mst(weight, tf.grid(1, 3))
+        >>> tf.distance_matrix(weight, tree, path="max")
+        tensor([[[0., 1., 2.],
+                 [1., 0., 2.],
+                 [2., 2., 0.]]])
+    """
+    check_tensor("distance_matrix", "weight", weight, "float")
+    check_instance("distance_matrix", "tree", tree, Tree)
+    n = tree.num_nodes
+    if weight.shape[0] * n * n > MATRIX_LIMIT:
+        raise ValueError(
+            f"distance_matrix: B * N * N must be at most 2**28, got {weight.shape[0]} * {n} * {n}"
+        )
+    return distance(weight, tree, torch.arange(n, device=weight.device), path)
+
+
+def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tensor:
+    """(B, N) weights of the parent edges, in the type that distances are computed in."""
+    check_tensor(function, "weight", weight, "float")
+    check_instance(function, "tree", tree, Tree)
+    check_choice(function, "path", path, PATHS)
+    if weight.ndim != 2:
+        raise ValueError(f"{function}: weight must have shape (B, E), got {tuple(weight.shape)}")
+    check_batch(function, "weight", weight, tree)
+    return tree_weight(weight.unsqueeze(1).to(accumulate_in(weight)), tree).squeeze(1)
+
+
+def _along(
+    weights: Tensor, tree: Tree, value: Tensor, via: Tensor, bottleneck: Tensor, path: str
+) -> Tensor:
+    """The distances ``value`` again, (B, S, N), as a differentiable function of the weights."""
+    if path == "sum":
+        sums = _PathSums.apply(weights, tree.parent, tree.order, via)
+    else:
+        flat = bottleneck.flatten(1).long()
+        chosen = weights.gather(1, flat.clamp(min=0)).masked_fill(flat < 0, 0)
+        sums = chosen.view(bottleneck.shape)
+    return torch.where(via < 0, value, sums)
+
+
+class _PathSums(torch.autograd.Function):
+    """Linear in the weights; each class is the other's transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+        ctx.save_for_backward(parent, order, via)
+        return _ops.path_sums(weight, parent, order, via)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _AccumulatedSums.apply(grad, *ctx.saved_tensors), None, None, None
+
+
+class _AccumulatedSums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, grad: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+        ctx.save_for_backward(parent, order, via)
+        return _ops.accumulate_sums(grad, parent, order, via)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _PathSums.apply(grad, *ctx.saved_tensors), None, None, None

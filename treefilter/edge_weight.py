@@ -1,0 +1,167 @@
+"""Weights of a graph's edges: how dissimilar the feature vectors at their ends are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _ops
+from ._checks import check_choice, check_instance, check_tensor, flatten_nodes, widen
+from .graph import Graph
+
+METRICS = ("sqeuclidean", "euclidean", "cityblock", "chebyshev", "cosine")
+
+
+def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Tensor:
+    """The dissimilarity of the two ends of every edge (Eq. 3 of Liang et al., CVPR 2022).
+
+    ``sqeuclidean`` is |f_u − f_v|², summed over channels. No difference per channel and edge is ever
+    stored: the guide is read once, and so it is for derivatives. Saved for backward: the guide itself;
+    for ``euclidean`` also (B, E) values, for ``chebyshev`` (B, E) indices, for ``cosine`` the unit
+    vectors, a copy of the guide.
+
+    Args:
+        guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is not
+            contiguous is copied). 16-bit features are read as they are and summed in float32.
+        graph: The graph, from :func:`treefilter.grid` or :func:`treefilter.graph`.
+        metric: Names of ``scipy.spatial.distance``: ``"sqeuclidean"``, ``"euclidean"`` (derivative 0
+            at distance 0), ``"cityblock"`` (Σ|f_u − f_v|), ``"chebyshev"`` (max |f_u − f_v|, the
+            derivative goes to the first channel that attains it) or ``"cosine"`` (half the squared
+            Euclidean distance of the unit vectors; a zero vector stays zero).
+
+    Returns:
+        (B, E) weights in the guide's dtype (float32 under autocast). Differentiable twice.
+
+    Raises:
+        ValueError: If the shape does not fit the graph or the metric is unknown.
+        TypeError: If ``guide`` is no floating-point tensor or ``graph`` no Graph.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> guide = torch.tensor([[[[0.0, 3.0], [4.0, 3.0]]]])  # (1, 1, 2, 2)
+        >>> tf.edge_weight(guide, tf.grid(2, 2))
+        tensor([[16.,  0.,  9.,  1.]])
+    """
+    check_tensor("edge_weight", "guide", guide, "float")
+    check_instance("edge_weight", "graph", graph, Graph)
+    check_choice("edge_weight", "metric", metric, METRICS)
+    f = flatten_nodes("edge_weight", "guide", widen(guide), graph.shape, graph.num_nodes)
+    return _METRICS[metric](f, graph).to(f.dtype)
+
+
+def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
+    return _norm(f, graph, _ops.IDENTITY)
+
+
+def _euclidean(f: Tensor, graph: Graph) -> Tensor:
+    squared = _sqeuclidean(f, graph)
+    # The root's derivative is infinite at 0; there the distance is taken as constant.
+    apart = squared > 0
+    return torch.where(apart, torch.where(apart, squared, 1).sqrt(), 0 * squared)
+
+
+def _cityblock(f: Tensor, graph: Graph) -> Tensor:
+    return _norm(f, graph, _ops.SIGN)
+
+
+def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
+    if f.shape[1] == 0:
+        return _sqeuclidean(f, graph)
+    channel = _ops.edge_argmax(f.detach(), graph._edges, graph._layout, graph.num_edges)
+    first, second = graph.edge_index.to(f.device)
+    flat, offset = f.flatten(1), channel * graph.num_nodes
+    wide = torch.float64 if f.dtype == torch.float64 else torch.float32
+    ends = flat.gather(1, offset + first).to(wide), flat.gather(1, offset + second).to(wide)
+    return (ends[0] - ends[1]).abs()
+
+
+def _cosine(f: Tensor, graph: Graph) -> Tensor:
+    wide = f if f.dtype == torch.float64 else f.float()
+    # The largest entry first: its square must neither overflow nor vanish.
+    size = wide.detach().abs().amax(1, keepdim=True) if f.shape[1] else wide.sum(1, keepdim=True)
+    scaled = wide / torch.where(size > 0, size, 1)
+    squared = scaled.square().sum(1, keepdim=True)
+    unit = scaled / torch.where(squared > 0, squared, 1).sqrt()
+    return 0.5 * _sqeuclidean(unit, graph)
+
+
+_METRICS = {
+    "sqeuclidean": _sqeuclidean,
+    "euclidean": _euclidean,
+    "cityblock": _cityblock,
+    "chebyshev": _chebyshev,
+    "cosine": _cosine,
+}
+
+
+def _norm(f: Tensor, graph: Graph, psi: int) -> Tensor:
+    """Σ_c ψ(f_u − f_v)(f_u − f_v) for every edge, ψ the identity or the sign."""
+    if torch.is_grad_enabled() and f.requires_grad:
+        return _Norm.apply(f, graph, psi)  # type: ignore[no-any-return]
+    return _inner(f, f, graph, psi)
+
+
+def _inner(f: Tensor, t: Tensor, graph: Graph, psi: int) -> Tensor:
+    return _ops.edge_inner(f, t, graph._edges, graph._layout, graph.num_edges, psi)  # type: ignore[no-any-return]
+
+
+def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
+    return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)  # type: ignore[no-any-return]
+
+
+# The sums of edge_weight.h, I(f, t) and L(w, f), are each other's derivatives:
+#   ψ = identity:  dI/df = L(·, t), dI/dt = L(·, f), dL/dw = I(f, ·), dL/df = L(w, ·)
+#   ψ = sign:      the same without the derivatives in f, which are 0 almost everywhere.
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, graph: Graph, psi: int) -> Tensor:
+        ctx.save_for_backward(f)
+        ctx.graph, ctx.psi = graph, psi
+        return _inner(f, f, graph, psi)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (f,) = ctx.saved_tensors
+        twice = 2 * grad if ctx.psi == _ops.IDENTITY else grad
+        return _Scatter.apply(twice, f, ctx.graph, ctx.psi), None, None
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
+        ctx.save_for_backward(weight, f)
+        ctx.graph, ctx.psi = graph, psi
+        return _scatter(weight, f, graph, psi)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, f = ctx.saved_tensors
+        grad = grad.to(f.dtype)
+        grad_weight = grad_f = None
+        if ctx.needs_input_grad[0]:
+            grad_weight = _Inner.apply(f, grad, ctx.graph, ctx.psi)
+        if ctx.needs_input_grad[1] and ctx.psi == _ops.IDENTITY:
+            grad_f = _Scatter.apply(weight, grad, ctx.graph, ctx.psi)
+        return grad_weight, grad_f, None, None
+
+
+class _Inner(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, f: Tensor, t: Tensor, graph: Graph, psi: int) -> Tensor:
+        ctx.save_for_backward(f, t)
+        ctx.graph, ctx.psi = graph, psi
+        return _inner(f, t, graph, psi)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        f, t = ctx.saved_tensors
+        grad_f = grad_t = None
+        if ctx.needs_input_grad[0] and ctx.psi == _ops.IDENTITY:
+            grad_f = _Scatter.apply(grad, t, ctx.graph, ctx.psi)
+        if ctx.needs_input_grad[1]:
+            grad_t = _Scatter.apply(grad, f, ctx.graph, ctx.psi)
+        return grad_f, grad_t, None, None

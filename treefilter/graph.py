@@ -1,0 +1,179 @@
+"""Which vertices are neighbours: a grid or any edge list. A graph carries no weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import _ops
+from ._checks import check_tensor
+
+MAX_INDEX = 2**31 - 1
+"""Vertices and edges are numbered in int32."""
+
+# Half-neighbourhoods, slowest axis first, then the diagonals: an edge joins a vertex to
+# vertex + direction, so every direction points to a higher row-major index.
+_DIRECTIONS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {
+    (2, 4): ((0, 1, 0), (0, 0, 1)),
+    (2, 8): ((0, 1, 0), (0, 0, 1), (0, 1, 1), (0, 1, -1)),
+    (3, 6): ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    (3, 26): (
+        ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+        + ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1))
+        + ((1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1))
+    ),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """An undirected graph without weights; made by :func:`grid` or :func:`graph`.
+
+    Attributes:
+        num_nodes: Number of vertices N, at most 2³¹−1.
+        num_edges: Number of edges E, at most 2³¹−1.
+        shape: ``(H, W)`` or ``(D, H, W)`` of a grid, ``None`` for an edge list.
+        connectivity: 4, 8, 6 or 26 for a grid, ``None`` for an edge list.
+    """
+
+    num_nodes: int
+    num_edges: int
+    shape: tuple[int, ...] | None = None
+    connectivity: int | None = None
+    _edges: Tensor | None = None  # (2, E) int32, edge lists only; never handed out
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Both ends of every edge, (2, E) int64: a new tensor at each access.
+
+        For a grid the first row holds the lower index.
+        """
+        if self._edges is not None:
+            return self._edges.long()
+        depth, height, width = self._box
+        vertex = torch.arange(self.num_nodes).view(depth, height, width)
+        ends = []
+        for dz, dy, dx in self._directions:
+            first = vertex[: depth - dz, max(0, -dy) : height - max(0, dy)]
+            first = first[..., max(0, -dx) : width - max(0, dx)].reshape(-1)
+            ends.append(torch.stack([first, first + (dz * height + dy) * width + dx]))
+        return torch.cat(ends, 1)
+
+    @property
+    def _box(self) -> tuple[int, int, int]:
+        assert self.shape is not None
+        return (1, *self.shape) if len(self.shape) == 2 else self.shape  # type: ignore[return-value]
+
+    @property
+    def _directions(self) -> tuple[tuple[int, int, int], ...]:
+        assert self.shape is not None
+        assert self.connectivity is not None
+        return _DIRECTIONS[len(self.shape), self.connectivity]
+
+    @property
+    def _layout(self) -> list[int]:
+        """The grid as the native code takes it: sizes, then directions; empty for an edge list."""
+        if self.shape is None:
+            return []
+        return [*self._box, *(step for direction in self._directions for step in direction)]
+
+    def __repr__(self) -> str:
+        kind = f"shape={self.shape}, connectivity={self.connectivity}" if self.shape else "edge list"
+        return f"Graph(num_nodes={self.num_nodes}, num_edges={self.num_edges}, {kind})"
+
+
+def grid(*shape: int, connectivity: int | None = None) -> Graph:
+    """The grid graph of an image or a volume.
+
+    Vertices are numbered in row-major order. Edges are numbered direction by direction (first along
+    the slowest axis, then the next, then the diagonals) and, inside a direction, in row-major order
+    of their lower vertex. For 4-connectivity: all vertical edges, then all horizontal ones; for 8:
+    then down-right and down-left diagonals. This number breaks ties between equal weights in
+    :func:`treefilter.mst`.
+
+    Args:
+        *shape: ``H, W`` or ``D, H, W``, each at least 1.
+        connectivity: 4 (default) or 8 in two dimensions, 6 (default) or 26 in three.
+
+    Returns:
+        The graph.
+
+    Raises:
+        ValueError: If the number of sizes is not 2 or 3, a size is below 1, the connectivity is not
+            one of the above, or there would be more than 2³¹−1 vertices or edges.
+        TypeError: If a size is no integer.
+
+    Example:
+        >>> import treefilter as tf
+        >>> tf.grid(2, 3).edge_index.tolist()
+        [[0, 1, 2, 0, 1, 3, 4], [3, 4, 5, 1, 2, 4, 5]]
+    """
+    for size in shape:
+        if isinstance(size, bool) or not isinstance(size, int | torch.SymInt):
+            raise TypeError(f"grid: shape must be integers, got {type(size).__name__}")
+    if len(shape) not in (2, 3):
+        raise ValueError(f"grid: shape must have 2 or 3 sizes, got {len(shape)}: {shape}")
+    if min(shape) < 1:
+        raise ValueError(f"grid: sizes must be at least 1, got {shape}")
+    if connectivity is None:
+        connectivity = 4 if len(shape) == 2 else 6
+    if (len(shape), connectivity) not in _DIRECTIONS:
+        allowed = " or ".join(str(c) for d, c in _DIRECTIONS if d == len(shape))
+        raise ValueError(
+            f"grid: connectivity must be {allowed} for {len(shape)} sizes, got {connectivity}"
+        )
+    depth, height, width = (1, *shape) if len(shape) == 2 else shape
+    num_edges = sum(
+        max(0, depth - dz) * max(0, height - abs(dy)) * max(0, width - abs(dx))
+        for dz, dy, dx in _DIRECTIONS[len(shape), connectivity]
+    )
+    _check_counts("grid", math.prod(shape), num_edges)
+    return Graph(math.prod(shape), num_edges, tuple(shape), connectivity)
+
+
+def graph(edge_index: Tensor, num_nodes: int) -> Graph:
+    """Any undirected graph, given by its edge list.
+
+    Parallel edges and self-loops are allowed; a self-loop never becomes part of a tree.
+
+    Args:
+        edge_index: (2, E) integer tensor, the two ends of every edge (the convention of PyTorch
+            Geometric). An undirected edge is listed once; listed twice, the second copy only loses
+            ties. It is copied: later changes to it do not change the graph.
+        num_nodes: Number of vertices N, at least 1.
+
+    Returns:
+        The graph.
+
+    Raises:
+        ValueError: If the shape is not (2, E), an index is outside [0, N), or N or E is out of range.
+        TypeError: If ``edge_index`` is no integer tensor or ``num_nodes`` no integer.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> tf.graph(torch.tensor([[0, 1, 2], [1, 2, 0]]), num_nodes=3)
+        Graph(num_nodes=3, num_edges=3, edge list)
+    """
+    check_tensor("graph", "edge_index", edge_index, "int")
+    if isinstance(num_nodes, bool) or not isinstance(num_nodes, int | torch.SymInt):
+        raise TypeError(f"graph: num_nodes must be an integer, got {type(num_nodes).__name__}")
+    if edge_index.ndim != 2 or edge_index.shape[0] != 2:
+        raise ValueError(
+            f"graph: edge_index must have shape (2, E), got {tuple(edge_index.shape)}"
+        )
+    if num_nodes < 1:
+        raise ValueError(f"graph: num_nodes must be at least 1, got {num_nodes}")
+    _check_counts("graph", num_nodes, edge_index.shape[1])
+    edges = _ops.edge_list(edge_index.long(), num_nodes)
+    return Graph(num_nodes, edge_index.shape[1], None, None, edges)
+
+
+def _check_counts(function: str, num_nodes: int, num_edges: int) -> None:
+    if num_nodes > MAX_INDEX or num_edges > MAX_INDEX:
+        raise ValueError(
+            f"{function}: vertices and edges must number at most 2**31 - 1, "
+            f"got {num_nodes} vertices and {num_edges} edges"
+        )

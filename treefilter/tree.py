@@ -1,0 +1,82 @@
+"""A batch of rooted spanning trees (or forests) and the order in which passes visit them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A batch of B rooted spanning trees over the same N vertices, as made by :func:`treefilter.mst`.
+
+    Topology only: no weights, no gradients. Made once, it serves every channel, every pass, forward
+    and backward. A batch of one serves any batch of data.
+
+    Attributes:
+        parent: (B, N) int32, the parent of each vertex; a root is its own parent.
+        edge: (B, N) int32, the graph's edge from each vertex to its parent; −1 at a root.
+        order: (B, N) int32, the vertices so that children come before their parents. It lists the
+            paths of the tree's Strahler decomposition one after the other: round 1 holds every
+            maximal chain that hangs at a leaf, by ascending leaf; round 2 the same of what is left,
+            and so on; at last the roots, ascending. So a vertex is mostly followed by its parent,
+            and there are at most log2(leaves) + 1 rounds whatever the depth.
+        shape: Shape of the grid, or ``None``.
+    """
+
+    parent: Tensor
+    edge: Tensor
+    order: Tensor
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of vertices N."""
+        return self.parent.shape[1]
+
+    @property
+    def roots(self) -> Tensor:
+        """(B, N) bool: true where a vertex is a root. One per connected component."""
+        return self.parent == torch.arange(
+            self.num_nodes, dtype=torch.int32, device=self.parent.device
+        )
+
+    def to(self, device: torch.device | str | int) -> Tree:
+        """The same trees on another device."""
+        return Tree(self.parent.to(device), self.edge.to(device), self.order.to(device), self.shape)
+
+    def __len__(self) -> int:
+        return self.parent.shape[0]
+
+    def __getitem__(self, index: int | slice) -> Tree:
+        """Some of the trees: ``tree[i]`` is a batch of one, ``tree[i:j]`` a batch of j − i."""
+        if not isinstance(index, slice):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"Tree: index must be in [-{len(self)}, {len(self)}), got {index}")
+            index = slice(index, index + 1 or None)
+        return Tree(self.parent[index], self.edge[index], self.order[index], self.shape)
+
+    def __repr__(self) -> str:
+        return f"Tree(batch={len(self)}, num_nodes={self.num_nodes}, shape={self.shape})"
+
+
+def _flatten(tree: Tree) -> tuple[list[Any], Any]:
+    return [tree.parent, tree.edge, tree.order], tree.shape
+
+
+def _unflatten(children: Any, shape: Any) -> Tree:
+    return Tree(*children, None if shape is None else tuple(shape))
+
+
+_pytree.register_pytree_node(
+    Tree,
+    _flatten,
+    _unflatten,
+    serialized_type_name="treefilter.Tree",
+    to_dumpable_context=lambda shape: shape,
+    from_dumpable_context=lambda shape: shape,
+)
