@@ -1,7 +1,8 @@
 // The weights of a tree's edges: from the numbering of the graph's edges to that of the vertices that
 // the edges belong to (each but the root to one, the child), and back for derivatives.
 //
-// An edge belongs to at most one vertex, so the way back is a plain store: nothing is summed. Cost: O(N).
+// An edge belongs to at most one vertex, so the way back is a plain store: nothing is summed. Cost:
+// O(N).
 #pragma once
 
 #include "mst.h"

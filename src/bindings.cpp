@@ -15,7 +15,8 @@ namespace {
 using Tensor = py::object;
 using OptionalTensor = std::optional<py::object>;
 
-// ---- graphs and trees: indices are checked here, so that nothing below reads out of bounds ------------
+// ---- graphs and trees: indices are checked here, so that nothing below reads out of bounds
+// ------------
 
 Grid grid_of(const Shape& layout) {
   const size_t steps = layout.size() - 3;
@@ -225,7 +226,8 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
     const TreeView tree = tree_of(parent, parent);
     const Shape given = shape_of(p), shape{given.at(0), given.at(1), tree.nodes};
     const auto ps = strided<const X>(p, "p", shape), qs = strided<const X>(q, "q", shape);
-    if (tree.batch != 1 && tree.batch != shape[0]) throw std::invalid_argument("tree must fit the batch");
+    if (tree.batch != 1 && tree.batch != shape[0])
+      throw std::invalid_argument("tree must fit the batch");
     if (groups < 1 || shape[1] % groups) throw std::invalid_argument("groups must divide the channels");
     const auto to = span<T>(out, "out", {shape[0], groups, tree.nodes});
     const py::gil_scoped_release release;
@@ -245,7 +247,9 @@ Span<Index> optional_span(const OptionalTensor& tensor, const char* name, const 
   return tensor ? span<Index>(*tensor, name, shape) : Span<Index>{};
 }
 
-Path path_of(const OptionalTensor& bottleneck) { return bottleneck ? Path::kMax : Path::kSum; }
+Path path_of(const OptionalTensor& bottleneck) {
+  return bottleneck ? Path::kMax : Path::kSum;
+}
 
 void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& source,
                    const Tensor& out, const Tensor& via, const OptionalTensor& bottleneck, int threads) {
@@ -272,7 +276,8 @@ void bind_distance_transform(const Tensor& weight, const Tensor& parent, const T
     using T = decltype(sum);
     const TreeView tree = tree_of(parent, order);
     const Shape given = shape_of(weight), shape{shape_of(seeds).at(0), tree.nodes};
-    if (tree.batch != 1 && tree.batch != shape[0]) throw std::invalid_argument("tree must fit the batch");
+    if (tree.batch != 1 && tree.batch != shape[0])
+      throw std::invalid_argument("tree must fit the batch");
     const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
     const auto from = span<const bool>(seeds, "seeds", shape);
     const auto to = span<T>(out, "distance", shape);

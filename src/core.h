@@ -113,8 +113,12 @@ T load(Half value) {
   return static_cast<T>(bits_to_float(float_to_bits(magnitude) | sign));
 }
 
-inline void store(float& to, double value) { to = static_cast<float>(value); }
-inline void store(double& to, double value) { to = value; }
+inline void store(float& to, double value) {
+  to = static_cast<float>(value);
+}
+inline void store(double& to, double value) {
+  to = value;
+}
 inline void store(BFloat16& to, double value) {
   const uint32_t bits = float_to_bits(static_cast<float>(value));
   const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;

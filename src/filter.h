@@ -38,7 +38,8 @@ struct TreeView {
   Span<const int32_t> parent, order;
 };
 
-// affinity [batch, groups, nodes]; a batch of 1 serves any. Group g weighs channels g C/G … (g+1) C/G - 1.
+// affinity [batch, groups, nodes]; a batch of 1 serves any. Group g weighs channels g C/G … (g+1) C/G
+// - 1.
 template <class T>
 struct Affinity {
   int64_t batch, groups;

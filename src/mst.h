@@ -20,7 +20,7 @@ constexpr int kMaxDirections = 13;
 // A step of the half-neighbourhood and the edges that it makes: one from each vertex of a box.
 struct Direction {
   int64_t dz, dy, dx;
-  int64_t y0, x0;             // first row and column that such an edge starts in
+  int64_t y0, x0;                // first row and column that such an edge starts in
   int64_t depth, height, width;  // of the box of starting vertices
   int64_t first_edge;
 };
@@ -58,7 +58,7 @@ struct Cpu {
 // Throws std::invalid_argument for a NaN weight, a root outside [0, N) or a bad index.
 void mst(Cpu, const Grid&, Span<const float> weight, Span<const int64_t> root, Span<int32_t> parent,
          Span<int32_t> edge, Span<int32_t> order);
-void mst(Cpu, const EdgeList&, Span<const float> weight, Span<const int64_t> root,
-         Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order);
+void mst(Cpu, const EdgeList&, Span<const float> weight, Span<const int64_t> root, Span<int32_t> parent,
+         Span<int32_t> edge, Span<int32_t> order);
 
 }  // namespace treefilter

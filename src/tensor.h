@@ -37,8 +37,9 @@ template <class T>
 py::handle dtype() {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
   return storage
-      .call_once_and_store_result(
-          [] { return py::object(py::module_::import("torch").attr(kDtypeName<std::remove_const_t<T>>)); })
+      .call_once_and_store_result([] {
+        return py::object(py::module_::import("torch").attr(kDtypeName<std::remove_const_t<T>>));
+      })
       .get_stored();
 }
 
@@ -87,7 +88,9 @@ Strided<T> strided(py::handle tensor, const char* name, const Shape& shape) {
   return {data, shape.at(0), shape.at(1), shape.at(2), strides.at(0), strides.at(1), strides.at(2)};
 }
 
-inline Shape shape_of(py::handle tensor) { return tensor.attr("shape").cast<Shape>(); }
+inline Shape shape_of(py::handle tensor) {
+  return tensor.attr("shape").cast<Shape>();
+}
 
 // Calls run(X{}, T{}) with the tensor's type and the type that it is summed in.
 template <class Run>

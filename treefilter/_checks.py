@@ -1,6 +1,6 @@
-"""What every public function asks of its arguments, in one form of message:
+"""What every public function asks of its arguments.
 
-*function: argument must be what was expected, got what was given*.
+Messages have one form: *function: argument must be what was expected, got what was given*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DEVICES = ("cpu", "meta")  # meta: shapes without values, as torch.compile trac
 
 
 def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
-    """Raises TypeError if ``value`` is no tensor of that kind, RuntimeError if its device has no code."""
+    """TypeError if ``value`` is no tensor of that kind, RuntimeError if its device has no code."""
     dtypes, expected = _KINDS[kind]
     if not isinstance(value, Tensor):
         raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
@@ -35,7 +35,7 @@ def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
 
 
 def check_instance(function: str, name: str, value: Any, kind: type) -> None:
-    """Raises TypeError if ``value`` is not of our class ``kind``."""
+    """TypeError if ``value`` is not of our class ``kind``."""
     if not isinstance(value, kind):
         raise TypeError(
             f"{function}: {name} must be a treefilter.{kind.__name__}, got {type(value).__name__}"
@@ -43,13 +43,13 @@ def check_instance(function: str, name: str, value: Any, kind: type) -> None:
 
 
 def check_choice(function: str, name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """Raises ValueError if ``value`` is none of the allowed names."""
+    """ValueError if ``value`` is none of the allowed names."""
     if value not in allowed:
         raise ValueError(f"{function}: {name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def check_batch(function: str, name: str, value: Tensor, tree: Any) -> None:
-    """Raises ValueError if there is neither one tree for all nor one for each of ``value``'s batch."""
+    """ValueError if there is neither one tree for all nor one for each of ``value``'s batch."""
     if len(tree) not in (1, value.shape[0]):
         raise ValueError(
             f"{function}: {name} must have batch {len(tree)} like the tree, got {value.shape[0]}"
@@ -67,13 +67,11 @@ def describe(batch: str, channels: str, shape: tuple[int, ...] | None, num_nodes
 def flatten_nodes(
     function: str, name: str, value: Tensor, shape: tuple[int, ...] | None, num_nodes: int
 ) -> Tensor:
-    """Checks (B, C, *shape) or (B, C, N) and returns (B, C, N), a view where the strides allow it."""
+    """(B, C, *shape) or (B, C, N), checked, as (B, C, N): a view where the strides allow it."""
     spatial = tuple(value.shape[2:])
     if value.ndim < 3 or (spatial != (num_nodes,) and spatial != shape):
         expected = describe("B", "C, ", shape, num_nodes)
-        raise ValueError(
-            f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}"
-        )
+        raise ValueError(f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}")
     return value.flatten(2)
 
 

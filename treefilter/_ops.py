@@ -1,32 +1,42 @@
 """The only importer of the native module: private torch ops with fake kernels.
 
 Each op takes checked tensors, makes its outputs and calls one native function. Ops know nothing of
-derivatives: a ``torch.autograd.Function`` around them, in the module of their stage, does. That split
+derivatives: a ``torch.autograd.Function`` around them, in the module of their stage, does. That
+    split
 costs the least per call and lets ``torch.compile`` and ``torch.export`` see one opaque op.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from . import _C
+try:
+    from . import _C
+except ImportError as error:
+    raise ImportError(
+        "treefilter's native module is missing. If this is the source folder, leave it, or install "
+        "it with `pip install -e .`"
+    ) from error
 
 _library = torch.library.Library("treefilter", "DEF")
 
 
-def _op(schema: str, fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
-    """Registers the decorated function as the op's CPU kernel and ``fake`` as its shape function."""
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def _op(schema: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
+    """Registers the function as the op's CPU kernel and ``fake`` as its shape function."""
     name = schema.partition("(")[0]
 
-    def register(kernel: Callable[..., Any]) -> Any:
+    def register(kernel: Kernel) -> Kernel:
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         _library.impl(name, kernel, "CPU")
         torch.library.register_fake(f"treefilter::{name}", fake, lib=_library)
-        return getattr(torch.ops.treefilter, name).default
+        return cast(Kernel, getattr(torch.ops.treefilter, name).default)
 
     return register
 
@@ -35,7 +45,7 @@ def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-# ---- graph and edge weight ---------------------------------------------------------------------------
+# ---- graph and edge weight -----------------------------------------------------------------------
 
 
 def _empty_edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -98,7 +108,7 @@ def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: i
     return out
 
 
-# ---- mst ---------------------------------------------------------------------------------------------
+# ---- mst -----------------------------------------------------------------------------------------
 
 
 def _empty_tree(
@@ -123,7 +133,7 @@ def mst(
     return out
 
 
-# ---- affinity ----------------------------------------------------------------------------------------
+# ---- affinity ------------------------------------------------------------------------------------
 
 
 def _empty_tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
@@ -151,7 +161,7 @@ def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
     return out
 
 
-# ---- filter ------------------------------------------------------------------------------------------
+# ---- filter --------------------------------------------------------------------------------------
 
 PASS = (_C.Pass.LEAF_TO_ROOT, _C.Pass.ROOT_TO_LEAF, _C.Pass.SUM, _C.Pass.MEAN)
 LEAF_TO_ROOT, ROOT_TO_LEAF, SUM, MEAN = range(4)
@@ -192,9 +202,7 @@ def filter_backward(
     parent, order, affinity = parent.contiguous(), order.contiguous(), affinity.contiguous()
     optional = grad_affinity if wanted else None
     threads = torch.get_num_threads()
-    _C.filter_backward(
-        PASS[kind], grad, x, y, parent, order, affinity, grad_x, optional, threads
-    )
+    _C.filter_backward(PASS[kind], grad, x, y, parent, order, affinity, grad_x, optional, threads)
     return grad_x, grad_affinity
 
 
@@ -209,7 +217,7 @@ def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
     return out
 
 
-# ---- distance ----------------------------------------------------------------------------------------
+# ---- distance ------------------------------------------------------------------------------------
 
 
 def _empty_distance(
@@ -254,10 +262,11 @@ def distance_transform(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     outs = _empty_transform(weight, parent, order, seeds, maximum)
     weight, parent, order = weight.contiguous(), parent.contiguous(), order.contiguous()
-    *given, bottleneck = outs
+    distance, nearest, via, bottleneck = outs
     optional = bottleneck if maximum else None
     threads = torch.get_num_threads()
-    _C.distance_transform(weight, parent, order, seeds.contiguous(), *given, optional, threads)
+    seeds = seeds.contiguous()
+    _C.distance_transform(weight, parent, order, seeds, distance, nearest, via, optional, threads)
     return outs
 
 

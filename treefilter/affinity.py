@@ -13,7 +13,7 @@ from .tree import Tree
 
 
 def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
-    """exp(−weight/σ) of the edge from every vertex to its parent (Eq. 5 of Liang et al., CVPR 2022).
+    """exp(−weight/σ) of the edge from every vertex to its parent (Eq. 5 of Liang et al., 2022).
 
     Saved for backward: the result, and for a differentiable σ the weights of the tree's edges.
 
@@ -24,12 +24,13 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
 
     Returns:
         (B, N), or (B, G, N) where ``weight`` or ``sigma`` has groups; 0 at roots. In the dtype of
-        ``weight`` (float64 if σ is a float64 tensor). Differentiable in ``weight`` and ``sigma``, twice.
+        ``weight`` (float64 if σ is a float64 tensor). Differentiable in ``weight`` and ``sigma``,
+        twice.
 
     Raises:
         ValueError: If shapes do not fit or σ is not positive.
-        TypeError: If ``weight`` is no floating-point tensor, ``tree`` no Tree or σ neither a number nor
-            a floating-point tensor.
+        TypeError: If ``weight`` is no floating-point tensor, ``tree`` no Tree or σ neither a number
+            nor a floating-point tensor.
 
     Example:
         >>> import torch, treefilter as tf
@@ -74,19 +75,17 @@ def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float 
         width = sigma if sigma.dtype == torch.float64 else sigma.float()
         return width.reshape(rows, columns, 1), grouped or columns > 1
     if isinstance(sigma, bool) or not isinstance(sigma, int | float | torch.SymFloat):
-        raise TypeError(
-            f"affinity: sigma must be a number or a tensor, got {type(sigma).__name__}"
-        )
+        raise TypeError(f"affinity: sigma must be a number or a tensor, got {type(sigma).__name__}")
     if not sigma > 0:
         raise ValueError(f"affinity: sigma must be positive, got {sigma}")
     return float(sigma), grouped
 
 
 def tree_weight(weight: Tensor, tree: Tree) -> Tensor:
-    """(B, G, E) weights of the graph's edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
+    """(B, G, E) weights of edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
     if torch.is_grad_enabled() and weight.requires_grad:
-        return _TreeWeight.apply(weight, tree.edge)  # type: ignore[no-any-return]
-    return _ops.tree_weight(weight, tree.edge)  # type: ignore[no-any-return]
+        return _TreeWeight.apply(weight, tree.edge)
+    return _ops.tree_weight(weight, tree.edge)
 
 
 class _TreeWeight(torch.autograd.Function):
@@ -96,7 +95,7 @@ class _TreeWeight(torch.autograd.Function):
     def forward(ctx: Any, weight: Tensor, edge: Tensor) -> Tensor:
         ctx.save_for_backward(edge)
         ctx.num_edges = weight.shape[2]
-        return _ops.tree_weight(weight, edge)  # type: ignore[no-any-return]
+        return _ops.tree_weight(weight, edge)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -108,7 +107,7 @@ class _GraphWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
         ctx.save_for_backward(edge)
-        return _ops.tree_weight_backward(grad, edge, num_edges)  # type: ignore[no-any-return]
+        return _ops.tree_weight_backward(grad, edge, num_edges)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

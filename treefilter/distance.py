@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import accumulate_in, check_batch, check_choice, check_instance, check_tensor
+from ._checks import accumulate_in, check_batch, check_choice, check_instance, check_tensor, widen
 from ._checks import describe as _describe
-from ._checks import widen
 from .affinity import tree_weight
 from .tree import Tree
 
@@ -20,7 +19,7 @@ MATRIX_LIMIT = 2**28
 
 
 def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> Tensor:
-    """The distance along the tree from each source to every vertex (Eq. 4 of Liang et al., CVPR 2022).
+    """The distance along the tree from each source to every vertex (Eq. 4 of Liang et al., 2022).
 
     O(N) a source. Saved for backward: one index per value of the result.
 
@@ -32,14 +31,14 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
             bottleneck or minimax distance, which no other path of the graph can improve.
 
     Returns:
-        (B, S, N) in the dtype of ``weight`` (float32 under autocast): 0 at the source, ``+inf`` in other
-        components. Differentiable in ``weight``, twice; a maximum passes its gradient to the largest
-        edge, among equals to the nearest to the source.
+        (B, S, N) in the dtype of ``weight`` (float32 under autocast): 0 at the source, ``+inf`` in
+        other components. Differentiable in ``weight``, twice; a maximum passes its gradient to the
+        largest edge, among equals to the nearest to the source.
 
     Raises:
         ValueError: If shapes do not fit, a source is outside [0, N) or ``path`` is unknown.
-        TypeError: If ``weight`` is no floating-point tensor, ``source`` no integer tensor, or ``tree``
-            no Tree.
+        TypeError: If ``weight`` is no floating-point tensor, ``source`` no integer tensor, or
+            ``tree`` no Tree.
 
     Example:
         >>> import torch, treefilter as tf
@@ -62,7 +61,7 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
     )
     if weights.requires_grad and torch.is_grad_enabled():
         out = _along(weights, tree, out, via, bottleneck, path)
-    return out.to(widen(weight).dtype)  # type: ignore[no-any-return]
+    return out.to(widen(weight).dtype)
 
 
 def distance_transform(
@@ -85,8 +84,8 @@ def distance_transform(
 
     Raises:
         ValueError: If shapes do not fit, a weight of the tree is negative or ``path`` is unknown.
-        TypeError: If ``weight`` is no floating-point tensor, ``seeds`` no bool tensor or ``tree`` no
-            Tree.
+        TypeError: If ``weight`` is no floating-point tensor, ``seeds`` no bool tensor or ``tree``
+            no Tree.
 
     Example:
         >>> import torch, treefilter as tf
@@ -113,7 +112,7 @@ def distance_transform(
 
 
 def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
-    """The distance between all pairs of vertices, for small graphs: :func:`distance` from everywhere.
+    """The distance between all pairs of vertices, for small graphs.
 
     Args:
         weight: (B, E) weights of the graph's edges.
@@ -176,7 +175,7 @@ class _PathSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
         ctx.save_for_backward(parent, order, via)
-        return _ops.path_sums(weight, parent, order, via)  # type: ignore[no-any-return]
+        return _ops.path_sums(weight, parent, order, via)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -187,7 +186,7 @@ class _AccumulatedSums(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, grad: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
         ctx.save_for_backward(parent, order, via)
-        return _ops.accumulate_sums(grad, parent, order, via)  # type: ignore[no-any-return]
+        return _ops.accumulate_sums(grad, parent, order, via)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

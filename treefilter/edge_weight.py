@@ -17,19 +17,22 @@ METRICS = ("sqeuclidean", "euclidean", "cityblock", "chebyshev", "cosine")
 def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Tensor:
     """The dissimilarity of the two ends of every edge (Eq. 3 of Liang et al., CVPR 2022).
 
-    ``sqeuclidean`` is |f_u − f_v|², summed over channels. No difference per channel and edge is ever
-    stored: the guide is read once, and so it is for derivatives. Saved for backward: the guide itself;
+    ``sqeuclidean`` is |f_u − f_v|², summed over channels. No difference per channel and edge is
+    ever
+    stored: the guide is read once, and so it is for derivatives. Saved for backward: the guide
+        itself;
     for ``euclidean`` also (B, E) values, for ``chebyshev`` (B, E) indices, for ``cosine`` the unit
     vectors, a copy of the guide.
 
     Args:
-        guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is not
-            contiguous is copied). 16-bit features are read as they are and summed in float32.
+        guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is
+            not contiguous is copied). 16-bit features are read as they are and summed in float32.
         graph: The graph, from :func:`treefilter.grid` or :func:`treefilter.graph`.
-        metric: Names of ``scipy.spatial.distance``: ``"sqeuclidean"``, ``"euclidean"`` (derivative 0
-            at distance 0), ``"cityblock"`` (Σ|f_u − f_v|), ``"chebyshev"`` (max |f_u − f_v|, the
+        metric: Names of ``scipy.spatial.distance``: ``"sqeuclidean"``, ``"euclidean"`` (derivative
+            0 at distance 0), ``"cityblock"`` (Σ|f_u − f_v|), ``"chebyshev"`` (max |f_u − f_v|, the
             derivative goes to the first channel that attains it) or ``"cosine"`` (half the squared
-            Euclidean distance of the unit vectors; a zero vector stays zero).
+            Euclidean distance of the unit vectors; a zero vector stays zero,
+            with derivative 0).
 
     Returns:
         (B, E) weights in the guide's dtype (float32 under autocast). Differentiable twice.
@@ -83,7 +86,7 @@ def _cosine(f: Tensor, graph: Graph) -> Tensor:
     size = wide.detach().abs().amax(1, keepdim=True) if f.shape[1] else wide.sum(1, keepdim=True)
     scaled = wide / torch.where(size > 0, size, 1)
     squared = scaled.square().sum(1, keepdim=True)
-    unit = scaled / torch.where(squared > 0, squared, 1).sqrt()
+    unit = torch.where(squared > 0, scaled / torch.where(squared > 0, squared, 1).sqrt(), 0)
     return 0.5 * _sqeuclidean(unit, graph)
 
 
@@ -99,16 +102,16 @@ _METRICS = {
 def _norm(f: Tensor, graph: Graph, psi: int) -> Tensor:
     """Σ_c ψ(f_u − f_v)(f_u − f_v) for every edge, ψ the identity or the sign."""
     if torch.is_grad_enabled() and f.requires_grad:
-        return _Norm.apply(f, graph, psi)  # type: ignore[no-any-return]
+        return _Norm.apply(f, graph, psi)
     return _inner(f, f, graph, psi)
 
 
 def _inner(f: Tensor, t: Tensor, graph: Graph, psi: int) -> Tensor:
-    return _ops.edge_inner(f, t, graph._edges, graph._layout, graph.num_edges, psi)  # type: ignore[no-any-return]
+    return _ops.edge_inner(f, t, graph._edges, graph._layout, graph.num_edges, psi)
 
 
 def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
-    return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)  # type: ignore[no-any-return]
+    return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)
 
 
 # The sums of edge_weight.h, I(f, t) and L(w, f), are each other's derivatives:

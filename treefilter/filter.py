@@ -23,23 +23,23 @@ from .tree import Tree
 def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -> Tensor:
     """The tree filter: y_i = Σ_j A_ij x_j / Σ_j A_ij (Eq. 7 of Liang et al., CVPR 2022).
 
-    A_ij is the product of the affinities on the tree path from i to j, A_ii = 1; j runs over the whole
-    connected component of i. Exact, in two passes of O(N) a channel (Yang, CVPR 2012); a constant x
-    stays the constant. Saved for backward: ``affinity`` and the tree, and, if the affinity needs a
-    gradient, ``x`` and the result.
+    A_ij is the product of the affinities on the tree path from i to j, A_ii = 1; j runs over the
+    whole connected component of i. Exact, in two passes of O(N) a channel (Yang, CVPR 2012); a
+    constant x stays the constant. Saved for backward: ``affinity`` and the tree, and, if the
+    affinity needs a gradient, ``x`` and the result.
 
     Args:
         x: (B, C, *shape) or (B, C, N), floating point, any strides. 16-bit values are read as they
             are and computed with in float32.
         tree: The trees, B of them or one for all.
         affinity: (B, N), or (B, G, N) with C divisible by G: group g weighs the channels
-            g·C/G … (g+1)·C/G − 1. A batch of 1 serves any B. From :func:`treefilter.affinity`, or any
-            values ≥ 0. At roots it is ignored.
+            g·C/G … (g+1)·C/G − 1. A batch of 1 serves any B. From :func:`treefilter.affinity`, or
+            any values ≥ 0. At roots it is ignored.
         normalize: If false, y_i = Σ_j A_ij x_j.
 
     Returns:
-        The filtered tensor, shape, dtype and memory format of ``x`` (float32 under autocast, float64 if
-        the affinity is). Differentiable in ``x`` and ``affinity``, twice.
+        The filtered tensor, shape, dtype and memory format of ``x`` (float32 under autocast,
+        float64 if the affinity is). Differentiable in ``x`` and ``affinity``, twice.
 
     Raises:
         ValueError: If shapes do not fit each other.
@@ -108,14 +108,16 @@ def _grouped(function: str, affinity: Tensor, x: Tensor, tree: Tree) -> Tensor:
     batch, channels = x.shape[:2]
     a = affinity.unsqueeze(1) if affinity.ndim == 2 else affinity
     if a.ndim != 3 or a.shape[2] != tree.num_nodes or a.shape[0] not in (1, batch):
-        expected = f"{describe(str(batch), '', None, tree.num_nodes)} or ({batch}, G, {tree.num_nodes})"
+        expected = (
+            f"{describe(str(batch), '', None, tree.num_nodes)} or ({batch}, G, {tree.num_nodes})"
+        )
         raise ValueError(
             f"{function}: affinity must have shape {expected}, got {tuple(affinity.shape)}"
         )
     if a.shape[1] == 0 or channels % a.shape[1]:
         raise ValueError(
-            f"{function}: affinity must have a number of groups that divides the {channels} channels "
-            f"of x, got {a.shape[1]}"
+            f"{function}: affinity must have a number of groups that divides the {channels} "
+            f"channels of x, got {a.shape[1]}"
         )
     return a
 
@@ -124,15 +126,13 @@ def _run(x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int) -> Tens
     """One pass or filter on (B, C, N) with affinities (1 or B, G, N), differentiable if need be."""
     if torch.is_grad_enabled() and (x.requires_grad or a.requires_grad):
         function = _Pass if kind in (_ops.LEAF_TO_ROOT, _ops.ROOT_TO_LEAF) else _Filter
-        return function.apply(x, a, parent, order, kind)  # type: ignore[no-any-return]
-    return _ops.propagate(x, parent, order, a, kind)  # type: ignore[no-any-return]
+        return function.apply(x, a, parent, order, kind)
+    return _ops.propagate(x, parent, order, a, kind)
 
 
 class _Pass(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int) -> Tensor:
         y: Tensor = _ops.propagate(x, parent, order, a, kind)
         ctx.save_for_backward(a, parent, order, y)
         ctx.kind = kind
@@ -152,9 +152,7 @@ class _Pass(torch.autograd.Function):
 
 class _Filter(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int) -> Tensor:
         y: Tensor = _ops.propagate(x, parent, order, a, kind)
         ctx.kind = kind
         if ctx.needs_input_grad[1]:
@@ -172,9 +170,7 @@ class _Filter(torch.autograd.Function):
             grad_x, grad_a = _composed_gradients(ctx, grad, x, a, parent, order)
         else:
             wanted = ctx.needs_input_grad[1]
-            grad_x, grad_a = _ops.filter_backward(
-                grad, x, y, parent, order, a, ctx.kind, wanted
-            )
+            grad_x, grad_a = _ops.filter_backward(grad, x, y, parent, order, a, ctx.kind, wanted)
             grad_a = _sum_to(grad_a, a) if wanted else None
         return grad_x, grad_a, None, None, None
 
@@ -219,7 +215,7 @@ def _scale(x: Tensor, by: Tensor) -> Tensor:
 def _parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
     """Σ_c p[c, parent(v)] q[c, v] over the channels of every group, 0 at roots."""
     if not (torch.is_grad_enabled() and (p.requires_grad or q.requires_grad)):
-        return _ops.parent_dot(p, q, parent, groups)  # type: ignore[no-any-return]
+        return _ops.parent_dot(p, q, parent, groups)
     own = torch.arange(parent.shape[1], device=parent.device)
     above = p.gather(2, parent.long().unsqueeze(1).expand(p.shape))
     dot = (above * q).unflatten(1, (groups, -1)).sum(2)

@@ -21,9 +21,9 @@ _DIRECTIONS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {
     (2, 8): ((0, 1, 0), (0, 0, 1), (0, 1, 1), (0, 1, -1)),
     (3, 6): ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     (3, 26): (
-        ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-        + ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1))
-        + ((1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1))
+        *((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+        *((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)),
+        *((1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1)),
     ),
 }
 
@@ -81,7 +81,9 @@ class Graph:
         return [*self._box, *(step for direction in self._directions for step in direction)]
 
     def __repr__(self) -> str:
-        kind = f"shape={self.shape}, connectivity={self.connectivity}" if self.shape else "edge list"
+        kind = (
+            f"shape={self.shape}, connectivity={self.connectivity}" if self.shape else "edge list"
+        )
         return f"Graph(num_nodes={self.num_nodes}, num_edges={self.num_edges}, {kind})"
 
 
@@ -149,7 +151,8 @@ def graph(edge_index: Tensor, num_nodes: int) -> Graph:
         The graph.
 
     Raises:
-        ValueError: If the shape is not (2, E), an index is outside [0, N), or N or E is out of range.
+        ValueError: If the shape is not (2, E), an index is outside [0, N), or N or E is out of
+            range.
         TypeError: If ``edge_index`` is no integer tensor or ``num_nodes`` no integer.
 
     Example:
@@ -161,9 +164,7 @@ def graph(edge_index: Tensor, num_nodes: int) -> Graph:
     if isinstance(num_nodes, bool) or not isinstance(num_nodes, int | torch.SymInt):
         raise TypeError(f"graph: num_nodes must be an integer, got {type(num_nodes).__name__}")
     if edge_index.ndim != 2 or edge_index.shape[0] != 2:
-        raise ValueError(
-            f"graph: edge_index must have shape (2, E), got {tuple(edge_index.shape)}"
-        )
+        raise ValueError(f"graph: edge_index must have shape (2, E), got {tuple(edge_index.shape)}")
     if num_nodes < 1:
         raise ValueError(f"graph: num_nodes must be at least 1, got {num_nodes}")
     _check_counts("graph", num_nodes, edge_index.shape[1])

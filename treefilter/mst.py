@@ -14,14 +14,14 @@ from .tree import Tree
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     """The minimum spanning tree of every weighted graph of a batch (Borůvka 1926), rooted.
 
-    Edges are compared by (float32 value of the weight, edge number), a strict total order: the tree is
-    unique and the same at any number of threads and any position in the batch. O(E), no recursion.
-    Topology has no gradient; nothing is saved for backward.
+    Edges are compared by (float32 value of the weight, edge number), a strict total order: the tree
+    is unique and the same at any number of threads and any position in the batch. O(E), no
+    recursion. Topology has no gradient; nothing is saved for backward.
 
     Args:
-        weight: (B, E) weights, floating point; negative ones are allowed. ``+inf`` means that there is
-            no such edge: what is not connected otherwise becomes a tree of its own, rooted at its
-            lowest vertex.
+        weight: (B, E) weights, floating point; negative ones are allowed. ``+inf`` means that there
+            is no such edge: what is not connected otherwise becomes a tree of its own, rooted at
+            its lowest vertex.
         graph: The graph that the weights belong to.
         root: The root of the tree that contains it: one vertex for all, or a (B,) integer tensor.
 
@@ -29,9 +29,10 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         A batch of B trees.
 
     Raises:
-        ValueError: If the shape does not fit the graph, a weight is NaN or a root is outside [0, N).
-        TypeError: If ``weight`` is no floating-point tensor, ``graph`` no Graph or ``root`` neither an
-            integer nor an integer tensor.
+        ValueError: If the shape does not fit the graph, a weight is NaN or a root is outside [0,
+            N).
+        TypeError: If ``weight`` is no floating-point tensor, ``graph`` no Graph or ``root`` neither
+            an integer nor an integer tensor.
 
     Example:
         >>> import torch, treefilter as tf
@@ -48,8 +49,8 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         )
     roots = _roots(root, weight, graph.num_nodes)
     values = weight.detach().to(torch.float32)
-    tree = _ops.mst(values, graph._edges, graph._layout, graph.num_nodes, roots)
-    return Tree(*tree, graph.shape)
+    parent, edge, order = _ops.mst(values, graph._edges, graph._layout, graph.num_nodes, roots)
+    return Tree(parent, edge, order, graph.shape)
 
 
 def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> Tensor:

@@ -18,18 +18,19 @@ class TreeFilter2d(nn.Module):
     guide's channels are split likewise and each group has affinities of its own on the common tree.
 
     Args:
-        sigma: σ > 0 of the affinities: a number, or a tensor that broadcasts to (B, groups), e.g. an
-            ``nn.Parameter`` to learn it.
+        sigma: σ > 0 of the affinities: a number, or a tensor that broadcasts to (B, groups), e.g.
+            an ``nn.Parameter`` to learn it.
         groups: Number of groups G; must divide the channels of x and of the guide.
         metric: As for :func:`treefilter.edge_weight`.
         connectivity: 4 or 8.
 
     Shape:
-        x (B, C, H, W) and guide (B, Cg, H, W) give (B, C, H, W). Differentiable in x, the guide and σ.
+        x (B, C, H, W) and guide (B, Cg, H, W) give (B, C, H, W). Differentiable in x, the guide and
+        σ.
 
     Raises:
-        ValueError: In the constructor for ``groups`` below 1, an unknown metric or connectivity or σ ≤ 0;
-            in ``forward`` for shapes that do not fit.
+        ValueError: In the constructor for ``groups`` below 1, an unknown metric or connectivity or
+            σ ≤ 0; in ``forward`` for shapes that do not fit.
 
     Example:
         >>> import torch, treefilter as tf

@@ -12,7 +12,7 @@ from torch.utils import _pytree
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A batch of B rooted spanning trees over the same N vertices, as made by :func:`treefilter.mst`.
+    """A batch of B rooted spanning trees over the same N vertices, made by :func:`treefilter.mst`.
 
     Topology only: no weights, no gradients. Made once, it serves every channel, every pass, forward
     and backward. A batch of one serves any batch of data.
@@ -64,12 +64,20 @@ class Tree:
         return f"Tree(batch={len(self)}, num_nodes={self.num_nodes}, shape={self.shape})"
 
 
+_TENSORS = ("parent", "edge", "order")
+
+
 def _flatten(tree: Tree) -> tuple[list[Any], Any]:
-    return [tree.parent, tree.edge, tree.order], tree.shape
+    return [getattr(tree, name) for name in _TENSORS], tree.shape
+
+
+def _flatten_with_keys(tree: Tree) -> tuple[list[tuple[Any, Any]], Any]:
+    return [(_pytree.GetAttrKey(name), getattr(tree, name)) for name in _TENSORS], tree.shape
 
 
 def _unflatten(children: Any, shape: Any) -> Tree:
-    return Tree(*children, None if shape is None else tuple(shape))
+    parent, edge, order = children
+    return Tree(parent, edge, order, None if shape is None else tuple(shape))
 
 
 _pytree.register_pytree_node(
@@ -77,6 +85,7 @@ _pytree.register_pytree_node(
     _flatten,
     _unflatten,
     serialized_type_name="treefilter.Tree",
+    flatten_with_keys_fn=_flatten_with_keys,
     to_dumpable_context=lambda shape: shape,
     from_dumpable_context=lambda shape: shape,
 )

@@ -30,8 +30,8 @@ void for_edges(Cpu cpu, int64_t batch, int64_t groups, int64_t num_edges, Span<c
 }  // namespace
 
 template <class T>
-void tree_weight(Cpu cpu, int64_t batch, int64_t groups, Span<const T> weight,
-                 Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
+void tree_weight(Cpu cpu, int64_t batch, int64_t groups, Span<const T> weight, Span<const int32_t> edge,
+                 int64_t num_nodes, Span<T> out) {
   const int64_t num_edges = batch * groups == 0 ? 0 : weight.size / (batch * groups);
   for_edges(cpu, batch, groups, num_edges, edge, num_nodes, [&](int64_t row, int64_t v, int64_t e) {
     out[row * num_nodes + v] = e < 0 ? T(0) : weight[row * num_edges + e];

@@ -107,8 +107,14 @@ class Boruvka {
   // `crossing[c]`: the lightest edge of c that is not in the list, kNoEdge if there is none.
   // `set` becomes a union-find over the components (find() resolves it).
   Boruvka(Span<ListEdge> edges, int64_t components, Span<uint64_t> crossing, Span<int32_t> set)
-      : edges_(edges), crossing_(crossing), set_(set), live_(components),
-        best_(components), choice_(components), hook_(components), origin_(components) {
+      : edges_(edges),
+        crossing_(crossing),
+        set_(set),
+        live_(components),
+        best_(components),
+        choice_(components),
+        hook_(components),
+        origin_(components) {
     for (int64_t c = 0; c < components; ++c) {
       set_[c] = static_cast<int32_t>(c);
       origin_[c] = static_cast<int32_t>(c);

@@ -54,8 +54,8 @@ struct Search {
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
     const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
     if (nearest && via[to] >= 0) {
-      const bool better = candidate < distance[to] ||
-                          (candidate == distance[to] && nearest[from] < nearest[to]);
+      const bool better =
+          candidate < distance[to] || (candidate == distance[to] && nearest[from] < nearest[to]);
       if (!better) return;
     }
     distance[to] = candidate;
@@ -170,9 +170,9 @@ void distance(Cpu cpu, Path path, const TreeView& tree, int64_t batch, int64_t s
 }
 
 template <class T>
-void distance_transform(Cpu cpu, Path path, const TreeView& tree, int64_t batch,
-                        Span<const T> weight, Span<const bool> seeds, Span<T> out,
-                        Span<int64_t> nearest, Span<int32_t> via, Span<int32_t> bottleneck) {
+void distance_transform(Cpu cpu, Path path, const TreeView& tree, int64_t batch, Span<const T> weight,
+                        Span<const bool> seeds, Span<T> out, Span<int64_t> nearest, Span<int32_t> via,
+                        Span<int32_t> bottleneck) {
   const auto run = path == Path::kSum ? transforms<Path::kSum, T> : transforms<Path::kMax, T>;
   run(cpu, tree, batch, weight, seeds, out, nearest, via, bottleneck);
 }
@@ -202,8 +202,8 @@ void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
 }
 
 template <class T>
-void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources,
-                     Span<const T> grad, Span<const int32_t> via, Span<T> out) {
+void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> grad,
+                     Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
   parallel_for(batch, cpu.threads, [&] {
     return [&, flow = Buffer<T>(n)](int64_t b) mutable {
@@ -230,15 +230,15 @@ void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sourc
   });
 }
 
-#define TREEFILTER_INSTANTIATE(T)                                                                    \
-  template void distance(Cpu, Path, const TreeView&, int64_t, int64_t, Span<const T>,                \
-                         Span<const int64_t>, Span<T>, Span<int32_t>, Span<int32_t>);                \
-  template void distance_transform(Cpu, Path, const TreeView&, int64_t, Span<const T>,               \
-                                   Span<const bool>, Span<T>, Span<int64_t>, Span<int32_t>,          \
-                                   Span<int32_t>);                                                   \
-  template void path_sums(Cpu, const TreeView&, int64_t, int64_t, Span<const T>,                     \
-                          Span<const int32_t>, Span<T>);                                             \
-  template void accumulate_sums(Cpu, const TreeView&, int64_t, int64_t, Span<const T>,               \
+#define TREEFILTER_INSTANTIATE(T)                                                                     \
+  template void distance(Cpu, Path, const TreeView&, int64_t, int64_t, Span<const T>,                 \
+                         Span<const int64_t>, Span<T>, Span<int32_t>, Span<int32_t>);                 \
+  template void distance_transform(Cpu, Path, const TreeView&, int64_t, Span<const T>,                \
+                                   Span<const bool>, Span<T>, Span<int64_t>, Span<int32_t>,           \
+                                   Span<int32_t>);                                                    \
+  template void path_sums(Cpu, const TreeView&, int64_t, int64_t, Span<const T>, Span<const int32_t>, \
+                          Span<T>);                                                                   \
+  template void accumulate_sums(Cpu, const TreeView&, int64_t, int64_t, Span<const T>,                \
                                 Span<const int32_t>, Span<T>);
 TREEFILTER_INSTANTIATE(float)
 TREEFILTER_INSTANTIATE(double)

@@ -88,10 +88,18 @@ void for_strips(Cpu cpu, const EdgeList& graph, int64_t batch, const Visit& visi
   });
 }
 
-int64_t num_nodes(const Grid& grid) { return grid.num_nodes(); }
-int64_t num_nodes(const EdgeList& graph) { return graph.num_nodes; }
-int64_t num_edges(const Grid& grid) { return grid.num_edges(); }
-int64_t num_edges(const EdgeList& graph) { return graph.first.size; }
+int64_t num_nodes(const Grid& grid) {
+  return grid.num_nodes();
+}
+int64_t num_nodes(const EdgeList& graph) {
+  return graph.num_nodes;
+}
+int64_t num_edges(const Grid& grid) {
+  return grid.num_edges();
+}
+int64_t num_edges(const EdgeList& graph) {
+  return graph.first.size;
+}
 
 template <Psi psi, class T>
 T apply(T difference) {
@@ -184,8 +192,8 @@ void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Sp
 template <class AnyGraph, class X, class T>
 void edge_inner(Cpu cpu, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
                 Span<const X> f, Span<const X> t, Span<T> weight) {
-  const auto run = psi == Psi::kIdentity ? inner<Psi::kIdentity, X, T, AnyGraph>
-                                         : inner<Psi::kSign, X, T, AnyGraph>;
+  const auto run =
+      psi == Psi::kIdentity ? inner<Psi::kIdentity, X, T, AnyGraph> : inner<Psi::kSign, X, T, AnyGraph>;
   run(cpu, graph, batch, channels, f, t, weight);
 }
 
@@ -217,8 +225,7 @@ void edge_argmax(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels
         for (int64_t i = 0; i < strip.count; ++i) {
           const T size = std::abs(load<T>(fc[strip.u(i)]) - load<T>(fc[strip.v(i)]));
           // The first NaN wins: it must reach the weight.
-          const bool larger =
-              size > largest[s][i] || (size != size && largest[s][i] == largest[s][i]);
+          const bool larger = size > largest[s][i] || (size != size && largest[s][i] == largest[s][i]);
           largest[s][i] = larger ? size : largest[s][i];
           arg[i] = larger ? c : arg[i];
         }
@@ -227,13 +234,13 @@ void edge_argmax(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels
   });
 }
 
-#define TREEFILTER_INSTANTIATE(AnyGraph, X, T)                                                       \
-  template void edge_inner<AnyGraph, X, T>(Cpu, const AnyGraph&, Psi, int64_t, int64_t, Span<const X>,         \
-                                 Span<const X>, Span<T>);                                            \
-  template void edge_scatter<AnyGraph, X, T>(Cpu, const AnyGraph&, Psi, int64_t, int64_t, Span<const T>,       \
-                                   Span<const X>, Span<X>);                                          \
-  template void edge_argmax<AnyGraph, X, T>(Cpu, const AnyGraph&, int64_t, int64_t, Span<const X>,             \
-                                  Span<int64_t>);
+#define TREEFILTER_INSTANTIATE(AnyGraph, X, T)                                                         \
+  template void edge_inner<AnyGraph, X, T>(Cpu, const AnyGraph&, Psi, int64_t, int64_t, Span<const X>, \
+                                           Span<const X>, Span<T>);                                    \
+  template void edge_scatter<AnyGraph, X, T>(Cpu, const AnyGraph&, Psi, int64_t, int64_t,              \
+                                             Span<const T>, Span<const X>, Span<X>);                   \
+  template void edge_argmax<AnyGraph, X, T>(Cpu, const AnyGraph&, int64_t, int64_t, Span<const X>,     \
+                                            Span<int64_t>);
 #define TREEFILTER_INSTANTIATE_BOTH(X, T) \
   TREEFILTER_INSTANTIATE(Grid, X, T) TREEFILTER_INSTANTIATE(EdgeList, X, T)
 TREEFILTER_INSTANTIATE_BOTH(float, float)

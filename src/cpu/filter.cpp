@@ -55,9 +55,8 @@ template <class T, class Run>
 void for_families(Cpu cpu, const std::vector<Family>& all, const Run& run) {
   const int64_t count = static_cast<int64_t>(all.size());
   const bool outside = count >= cpu.threads;
-  parallel_for(count, outside ? cpu.threads : 1, [&] {
-    return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); };
-  });
+  parallel_for(count, outside ? cpu.threads : 1,
+               [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
 }
 
 // ---- forward -----------------------------------------------------------------------------------------
@@ -206,8 +205,8 @@ Buffer<T> inverse_mass_and_total(const Coefficients<T>& k) {
 
 template <class X, class T>
 void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-                     const Family& family, Strided<const X> x, Strided<const X> y,
-                     Strided<const X> grad, Strided<X> grad_x, Span<T> grad_affinity) {
+                     const Family& family, Strided<const X> x, Strided<const X> y, Strided<const X> grad,
+                     Strided<X> grad_x, Span<T> grad_affinity) {
   const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
   const int64_t stride = row_stride<T>(family);
   const bool wanted = grad_affinity.size > 0;
@@ -243,8 +242,8 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
         for (int64_t v = 0; v < mixed.size(); ++v) mixed[v] += mixes[i * part + group * nodes + v];
       }
       if (pass != Pass::kMean) return;
-      const T* a = affinity.values.data +
-                   (family.affinity * affinity.groups + family.group0 + group) * nodes;
+      const T* a =
+          affinity.values.data + (family.affinity * affinity.groups + family.group0 + group) * nodes;
       add_normaliser(k, stride == 1 ? 0 : group * family.group_channels, stride, a, mixed.data(), to);
     };
   });
@@ -253,30 +252,31 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
 }  // namespace
 
 template <class X, class T>
-void propagate(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-               Strided<const X> x, Strided<X> out) {
-  for_families<T>(cpu, families(tree, affinity, x.batch, x.channels),
-                  [&](const Family& family, Cpu inside) {
-    const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
-    const std::vector<Block> all = blocks<T>(family);
-    parallel_for(static_cast<int64_t>(all.size()), inside.threads, [&] {
-      const int64_t lanes = std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
-      return [&, rows = Buffer<T>(tree.nodes * lanes)](int64_t i) {
-        const auto run = family.per_lane() ? propagate_block<true, X, T> : propagate_block<false, X, T>;
-        run(pass, k, all[i], rows.data(), x, out);
-      };
-    });
-  });
+void propagate(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity, Strided<const X> x,
+               Strided<X> out) {
+  for_families<T>(
+      cpu, families(tree, affinity, x.batch, x.channels), [&](const Family& family, Cpu inside) {
+        const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
+        const std::vector<Block> all = blocks<T>(family);
+        parallel_for(static_cast<int64_t>(all.size()), inside.threads, [&] {
+          const int64_t lanes = std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
+          return [&, rows = Buffer<T>(tree.nodes * lanes)](int64_t i) {
+            const auto run =
+                family.per_lane() ? propagate_block<true, X, T> : propagate_block<false, X, T>;
+            run(pass, k, all[i], rows.data(), x, out);
+          };
+        });
+      });
 }
 
 template <class X, class T>
 void filter_backward(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-                     Strided<const X> x, Strided<const X> y, Strided<const X> grad,
-                     Strided<X> grad_x, Span<T> grad_affinity) {
-  for_families<T>(cpu, families(tree, affinity, x.batch, x.channels),
-                  [&](const Family& family, Cpu inside) {
-    backward_family(inside, pass, tree, affinity, family, x, y, grad, grad_x, grad_affinity);
-  });
+                     Strided<const X> x, Strided<const X> y, Strided<const X> grad, Strided<X> grad_x,
+                     Span<T> grad_affinity) {
+  for_families<T>(
+      cpu, families(tree, affinity, x.batch, x.channels), [&](const Family& family, Cpu inside) {
+        backward_family(inside, pass, tree, affinity, family, x, y, grad, grad_x, grad_affinity);
+      });
 }
 
 template <class X, class T>
@@ -301,11 +301,11 @@ void parent_dot(Cpu cpu, const TreeView& tree, int64_t groups, Strided<const X> 
   });
 }
 
-#define TREEFILTER_INSTANTIATE(X, T)                                                                 \
-  template void propagate(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>,          \
-                          Strided<X>);                                                               \
-  template void filter_backward(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>,    \
-                                Strided<const X>, Strided<const X>, Strided<X>, Span<T>);            \
+#define TREEFILTER_INSTANTIATE(X, T)                                                              \
+  template void propagate(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>,       \
+                          Strided<X>);                                                            \
+  template void filter_backward(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>, \
+                                Strided<const X>, Strided<const X>, Strided<X>, Span<T>);         \
   template void parent_dot(Cpu, const TreeView&, int64_t, Strided<const X>, Strided<const X>, Span<T>);
 TREEFILTER_INSTANTIATE(float, float)
 TREEFILTER_INSTANTIATE(double, double)

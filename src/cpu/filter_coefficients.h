@@ -16,10 +16,10 @@ template <class T>
 constexpr int kMaxLanes = static_cast<int>(64 / sizeof(T));
 
 struct Family {
-  int64_t tree, affinity;      // index in their batches
-  int64_t batch0, batch1;      // images
+  int64_t tree, affinity;  // index in their batches
+  int64_t batch0, batch1;  // images
   int64_t group0, group1;
-  int64_t group_channels;      // channels in a group
+  int64_t group_channels;  // channels in a group
 
   int64_t channel0() const { return group0 * group_channels; }
   int64_t channels() const { return (group1 - group0) * group_channels; }
@@ -36,9 +36,8 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
   const bool shared = tree.batch == 1 && affinity.batch == 1;
   for (int64_t b = 0; b < (shared ? std::min<int64_t>(batch, 1) : batch); ++b) {
     for (int64_t g = 0; g < affinity.groups; g += together) {
-      all.push_back({tree.batch == 1 ? 0 : b, affinity.batch == 1 ? 0 : b, b,
-                     shared ? batch : b + 1, g, std::min(g + together, affinity.groups),
-                     group_channels});
+      all.push_back({tree.batch == 1 ? 0 : b, affinity.batch == 1 ? 0 : b, b, shared ? batch : b + 1, g,
+                     std::min(g + together, affinity.groups), group_channels});
     }
   }
   return all;
@@ -46,10 +45,10 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
 
 template <class T>
 struct Coefficients {
-  Buffer<Visit> visits;  // [slot]
-  Buffer<T> up, down;    // [slot][stride]; Pass::kSum has its one coefficient in `up`
-  Buffer<T> scale;       // [vertex][stride] 1/mass, kMean only
-  Buffer<T> mass, total; // [vertex][stride] m and n of filter.h, kMean only and where asked for
+  Buffer<Visit> visits;   // [slot]
+  Buffer<T> up, down;     // [slot][stride]; Pass::kSum has its one coefficient in `up`
+  Buffer<T> scale;        // [vertex][stride] 1/mass, kMean only
+  Buffer<T> mass, total;  // [vertex][stride] m and n of filter.h, kMean only and where asked for
 
   // stride: 1, or the lanes of a row if the family's coefficients are per lane.
   Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinity, const Family& family,

@@ -20,8 +20,8 @@
 namespace treefilter {
 
 struct Tile {
-  int64_t z0, y0, x0;             // first vertex
-  int64_t depth, height, width;   // without padding
+  int64_t z0, y0, x0;            // first vertex
+  int64_t depth, height, width;  // without padding
 };
 
 // Cuts a grid into tiles of nearly equal size, as cubic as its shape allows.
@@ -92,8 +92,7 @@ class TileSolver {
     const int64_t components = number_components();
     find_crossing(components);
     Boruvka boruvka(list_edges(), components, crossing_.span(), set_.span());
-    boruvka.run([&](int32_t slot) { return edge_number(slot); },
-                [&](int32_t slot) { take(slot); });
+    boruvka.run([&](int32_t slot) { return edge_number(slot); }, [&](int32_t slot) { take(slot); });
     name_components(components, forest.component);
     emit_undecided(boruvka, undecided);
     write_forest(forest);
@@ -126,8 +125,8 @@ class TileSolver {
 
   // The number of the edge that starts at tile coordinates (z, y, x).
   int64_t edge_number(const Direction& d, int64_t z, int64_t y, int64_t x) const {
-    return d.first_edge + ((tile_.z0 + z) * d.height + tile_.y0 + y - d.y0) * d.width + tile_.x0 +
-           x - d.x0;
+    return d.first_edge + ((tile_.z0 + z) * d.height + tile_.y0 + y - d.y0) * d.width + tile_.x0 + x -
+           d.x0;
   }
 
   struct Place {
@@ -155,9 +154,7 @@ class TileSolver {
             static_cast<int32_t>(vertex(p.z + d.dz, p.y + d.dy, p.x + d.dx))};
   }
 
-  void take(int32_t slot) {
-    tree_[slot % padded_] |= static_cast<uint16_t>(1u << (slot / padded_));
-  }
+  void take(int32_t slot) { tree_[slot % padded_] |= static_cast<uint16_t>(1u << (slot / padded_)); }
 
   // Calls visit(z, y) for every row of the tile.
   template <class Visit>
@@ -167,7 +164,8 @@ class TileSolver {
     }
   }
 
-  // ---- 1. keys -----------------------------------------------------------------------------------------
+  // ---- 1. keys
+  // -----------------------------------------------------------------------------------------
 
   void load_keys(Span<const float> weight) {
     for (int64_t i = 0; i < grid_.num_directions * padded_; ++i) key_[i] = kAbsent;
@@ -175,7 +173,8 @@ class TileSolver {
       const Direction& step = grid_.directions[d];
       // Starting vertices in the padded tile, clipped to those that have such an edge.
       const auto clip = [](int64_t first, int64_t size, int64_t pad, int64_t low, int64_t count) {
-        const int64_t begin = std::max(first - pad, low), end = std::min(first + size + pad, low + count);
+        const int64_t begin = std::max(first - pad, low),
+                      end = std::min(first + size + pad, low + count);
         return std::make_pair(begin - first, end - first);
       };
       const auto [z0, z1] = clip(tile_.z0, tile_.depth, pad_z_, 0, step.depth);
@@ -193,7 +192,8 @@ class TileSolver {
 
   // ---- 2. round 1 ------------------------------------------------------------------------------------
 
-  // A pick is 2 d for the edge that comes from vertex - direction d, 2 d + 1 for the one that starts here.
+  // A pick is 2 d for the edge that comes from vertex - direction d, 2 d + 1 for the one that starts
+  // here.
   static constexpr uint8_t kNoPick = 255;
 
   void pick_lightest() {
@@ -240,8 +240,8 @@ class TileSolver {
       for (int64_t q = q0; q < q0 + tile_.width; ++q) {
         if (pick_[q] == kNoPick) continue;
         const int64_t t = target(q);
-        if (component_[t] == kOutside) continue;             // stalls
-        if (pick_[t] == (pick_[q] ^ 1) && q < t) continue;   // the same edge: the lower end is the root
+        if (component_[t] == kOutside) continue;            // stalls
+        if (pick_[t] == (pick_[q] ^ 1) && q < t) continue;  // the same edge: the lower end is the root
         component_[q] = static_cast<int32_t>(t);
         tree_[pick_[q] % 2 ? q : t] |= static_cast<uint16_t>(1u << (pick_[q] / 2));
       }
@@ -277,13 +277,15 @@ class TileSolver {
 
   static constexpr int32_t kFirstNumber = kOutside - 1;
 
-  // ---- 3. lists ----------------------------------------------------------------------------------------
+  // ---- 3. lists
+  // ----------------------------------------------------------------------------------------
 
   Span<ListEdge> list_edges() {
     int64_t count = 0;
     for (int d = 0; d < grid_.num_directions; ++d) {
       const Direction& step = grid_.directions[d];
-      const int64_t x0 = std::max<int64_t>(0, -step.dx), x1 = tile_.width - std::max<int64_t>(0, step.dx);
+      const int64_t x0 = std::max<int64_t>(0, -step.dx),
+                    x1 = tile_.width - std::max<int64_t>(0, step.dx);
       for (int64_t z = 0; z < tile_.depth - step.dz; ++z) {
         const int64_t y1 = tile_.height - std::max<int64_t>(0, step.dy);
         for (int64_t y = std::max<int64_t>(0, -step.dy); y < y1; ++y) {
@@ -310,8 +312,7 @@ class TileSolver {
         const int64_t y1 = tile_.height + pad_y_ - std::max<int64_t>(0, step.dy);
         for (int64_t y = std::max<int64_t>(0, -step.dy) - pad_y_; y < y1; ++y) {
           const bool from_row = inside(z, tile_.depth) && inside(y, tile_.height);
-          const bool to_row =
-              inside(z + step.dz, tile_.depth) && inside(y + step.dy, tile_.height);
+          const bool to_row = inside(z + step.dz, tile_.depth) && inside(y + step.dy, tile_.height);
           if (!from_row && !to_row) continue;
           const int64_t x1 = tile_.width + pad_x_ - std::max<int64_t>(0, step.dx);
           for (int64_t x = std::max<int64_t>(0, -step.dx) - pad_x_; x < x1; ++x) {
@@ -367,8 +368,7 @@ class TileSolver {
       rest[i] = {total_order(e.key, e.number), boruvka.origin(e.a), boruvka.origin(e.b)};
     }
     // set_ is not needed any more: its sets become those of the thinning.
-    kruskal(rest, set_.span(),
-            [&](const OrderedEdge& e) { undecided.push_back(ordered(e.number())); });
+    kruskal(rest, set_.span(), [&](const OrderedEdge& e) { undecided.push_back(ordered(e.number())); });
     for_crossing([&](int32_t slot) {
       const bool starts_here = component_[slot % padded_] != kOutside;
       if (starts_here) undecided.push_back(ordered(slot));
@@ -386,8 +386,7 @@ class TileSolver {
         const Direction& step = grid_.directions[d];
         const int64_t jump = (step.dz * grid_.height + step.dy) * grid_.width + step.dx;
         const int32_t starts = static_cast<int32_t>(edge_number(step, z, y, 0));
-        const int32_t ends =
-            static_cast<int32_t>(edge_number(step, z - step.dz, y - step.dy, -step.dx));
+        const int32_t ends = static_cast<int32_t>(edge_number(step, z - step.dz, y - step.dy, -step.dx));
         const uint16_t* out = tree_.data() + q;
         const uint16_t* in = out - step_[d];
         for (int32_t x = 0; x < static_cast<int32_t>(tile_.width); ++x) {
@@ -413,7 +412,7 @@ class TileSolver {
   Buffer<uint8_t> pick_;       // [padded]
   Buffer<uint16_t> tree_;      // [padded] bit d: the edge that starts here in direction d is a tree edge
   Buffer<ListEdge> list_;
-  Buffer<uint64_t> crossing_;  // [component]
+  Buffer<uint64_t> crossing_;        // [component]
   Buffer<int32_t> set_, list_name_;  // [component]
 };
 

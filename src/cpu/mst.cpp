@@ -77,8 +77,7 @@ void flatten(Span<int32_t> component) {
   for (int64_t v = 0; v < component.size; ++v) component[v] = component[component[v]];
 }
 
-void solve_edge_list(const EdgeList& graph, Span<const float> weight,
-                     const Unrooted<int32_t>& forest) {
+void solve_edge_list(const EdgeList& graph, Span<const float> weight, const Unrooted<int32_t>& forest) {
   const int64_t n = graph.num_nodes;
   for (int64_t v = 0; v < n; ++v) {
     forest.degree[v] = 0;
@@ -110,8 +109,7 @@ void solve_edge_list(const EdgeList& graph, Span<const float> weight,
 template <class Degree>
 Unrooted<Degree> forest_of(int64_t b, int64_t n, const Buffer<Degree>& degree, Span<int32_t> parent,
                            Span<int32_t> edge, Span<int32_t> order) {
-  return {degree.span().sub(b * n, n), parent.sub(b * n, n), edge.sub(b * n, n),
-          order.sub(b * n, n)};
+  return {degree.span().sub(b * n, n), parent.sub(b * n, n), edge.sub(b * n, n), order.sub(b * n, n)};
 }
 
 }  // namespace

@@ -1,0 +1,104 @@
+"""The native module. Shapes and meanings are in src/*.h; tensors are checked in src/tensor.h."""
+
+import enum
+
+from torch import Tensor
+
+with_cuda: bool
+
+class Psi(enum.Enum):
+    IDENTITY = 0
+    SIGN = 1
+
+class Pass(enum.Enum):
+    LEAF_TO_ROOT = 0
+    ROOT_TO_LEAF = 1
+    SUM = 2
+    MEAN = 3
+
+def edge_list(edge_index: Tensor, num_nodes: int, out: Tensor) -> None: ...
+def edge_inner(
+    f: Tensor,
+    t: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    psi: Psi,
+    weight: Tensor,
+    threads: int,
+) -> None: ...
+def edge_scatter(
+    weight: Tensor,
+    f: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    psi: Psi,
+    out: Tensor,
+    threads: int,
+) -> None: ...
+def edge_argmax(
+    f: Tensor, edges: Tensor | None, layout: list[int], out: Tensor, threads: int
+) -> None: ...
+def mst(
+    weight: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    num_nodes: int,
+    root: Tensor,
+    parent: Tensor,
+    edge: Tensor,
+    order: Tensor,
+    threads: int,
+) -> None: ...
+def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
+def tree_weight_backward(grad: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
+def propagate(
+    kind: Pass,
+    x: Tensor,
+    parent: Tensor,
+    order: Tensor,
+    affinity: Tensor,
+    out: Tensor,
+    threads: int,
+) -> None: ...
+def filter_backward(
+    kind: Pass,
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor,
+    parent: Tensor,
+    order: Tensor,
+    affinity: Tensor,
+    grad_x: Tensor,
+    grad_affinity: Tensor | None,
+    threads: int,
+) -> None: ...
+def parent_dot(
+    p: Tensor, q: Tensor, parent: Tensor, groups: int, out: Tensor, threads: int
+) -> None: ...
+def distance(
+    weight: Tensor,
+    parent: Tensor,
+    order: Tensor,
+    source: Tensor,
+    distance: Tensor,
+    via: Tensor,
+    bottleneck: Tensor | None,
+    threads: int,
+) -> None: ...
+def distance_transform(
+    weight: Tensor,
+    parent: Tensor,
+    order: Tensor,
+    seeds: Tensor,
+    distance: Tensor,
+    nearest: Tensor,
+    via: Tensor,
+    bottleneck: Tensor | None,
+    threads: int,
+) -> None: ...
+def path_sums(
+    weight: Tensor, parent: Tensor, order: Tensor, via: Tensor, out: Tensor, threads: int
+) -> None: ...
+def accumulate_sums(
+    grad: Tensor, parent: Tensor, order: Tensor, via: Tensor, out: Tensor, threads: int
+) -> None: ...

@@ -1,0 +1,328 @@
+"""The specification: what every function of the package means, in plain PyTorch.
+
+The names, arguments and results are those of the package, derivatives of every order come from
+ordinary autograd, and nothing is optimised: vertices are visited one by one in Python, and
+arguments are not checked. Read it to learn what is computed; compare with it what was computed.
+
+Notation: B images, C channels in G groups, N vertices, E edges; a_v and w_v are the affinity and
+the weight of the edge from vertex v to its parent. Arithmetic is in float64 if an argument is,
+otherwise in float32; where the first argument is of half precision, the result is rounded to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .graph import Graph
+from .tree import Tree
+
+__all__ = [
+    "affinity",
+    "distance",
+    "distance_matrix",
+    "distance_transform",
+    "edge_weight",
+    "filter",
+    "leaf_to_root",
+    "mst",
+    "root_to_leaf",
+]
+
+
+def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Tensor:
+    r"""How different the two ends u and v of every edge are, with d = guide_u − guide_v.
+
+    - ``"sqeuclidean"``: Σ d²
+    - ``"euclidean"``: √(Σ d²); its derivative at d = 0 is 0
+    - ``"cityblock"``: Σ \|d\|; the derivative of \|d\| at 0 is 0
+    - ``"chebyshev"``: max \|d\|; its derivative is that of the first channel that attains it
+    - ``"cosine"``: ½ Σ d² between the unit vectors u/‖u‖ and v/‖v‖; a zero vector stays zero, with
+      derivative 0
+
+    The sums are over channels. ``guide`` (B, C, \*shape) or (B, C, N) → (B, E).
+    """
+    u, v = graph.edge_index.to(guide.device)
+    x = guide.to(_compute_dtype(guide)).reshape(*guide.shape[:2], graph.num_nodes)
+    if metric == "cosine":
+        norm = _sqrt(x.square().sum(1, keepdim=True))
+        x = torch.where(norm > 0, x / torch.where(norm > 0, norm, 1), 0)
+    d = x[:, :, u] - x[:, :, v]
+    if metric == "sqeuclidean":
+        weight = d.square().sum(1)
+    elif metric == "euclidean":
+        weight = _sqrt(d.square().sum(1))
+    elif metric == "cosine":
+        weight = d.square().sum(1) / 2
+    elif metric == "cityblock" or d.shape[1] == 0:
+        weight = d.abs().sum(1)
+    else:
+        first_largest = d.abs().argmax(1, keepdim=True)
+        weight = d.abs().gather(1, first_largest).squeeze(1)
+    return _result(weight, guide)
+
+
+def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
+    """The tree of the smallest edges that joins all vertices that can be joined (a forest, if not).
+
+    Edges are ordered by (weight rounded to float32, index), so there is exactly one; +inf means "no
+    such edge". ``root`` is the root of its component, the lowest vertex that of any other.
+
+    ``weight`` (B, E), ``root`` an integer or (B,) → B trees.
+    """
+    ends: list[list[int]] = graph.edge_index.T.tolist()
+    roots = torch.as_tensor(root).expand(len(weight)).tolist()
+    parents, edges, orders = [], [], []
+    for image, first in zip(weight, roots, strict=True):
+        up, up_edge, top_down = _hang(_kruskal(image, ends, graph.num_nodes), ends, first)
+        parents.append(up)
+        edges.append(up_edge)
+        orders.append(_strahler_order(up, top_down))
+    parent, edge, order = (
+        torch.tensor(rows, dtype=torch.int32, device=weight.device).view(-1, graph.num_nodes)
+        for rows in (parents, edges, orders)
+    )
+    return Tree(parent, edge, order, graph.shape)
+
+
+def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
+    """a_v = exp(−w_v / σ), and 0 at a root.
+
+    ``weight`` (B, E) and ``sigma`` a number → (B, N). With ``weight`` (B, G, E), or a ``sigma``
+    tensor of more than one group, → (B, G, N). A ``sigma`` tensor is broadcast to (B, G).
+    """
+    dtype = _compute_dtype(weight, sigma)
+    sigma = torch.as_tensor(sigma, device=weight.device).to(dtype)
+    grouped = weight.ndim == 3 or (sigma.ndim > 0 and sigma.shape[-1] > 1)
+    w = _to_parent(weight.to(dtype), tree)
+    w = w if weight.ndim == 3 else w.unsqueeze(1)  # (B, G, N)
+    a = torch.where(tree.roots.unsqueeze(1), 0, torch.exp(-w / sigma.unsqueeze(-1)))
+    return _result(a if grouped else a.squeeze(1), weight)
+
+
+def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -> Tensor:
+    r"""y_i = Σ_j A_ij x_j / Σ_j A_ij, with A_ij the product of the affinities on the path i…j.
+
+    A_ii = 1, and A_ij = 0 between components. Without ``normalize``, the numerator alone. It is
+    root_to_leaf((1 − a²) · leaf_to_root(x)): what a vertex gets from its parent, a_v y_p, contains
+    a_v² S_v that came from the vertex itself.
+
+    ``x`` (B, C, \*shape) or (B, C, N), ``affinity`` (B, N) or (B, G, N) → like ``x``. The channels
+    are split into G consecutive groups of C/G; group g uses affinity g. The affinity of a root,
+    which has no edge, is ignored.
+    """
+    values, a = _by_channel(x, tree, affinity)
+
+    def sum_over_tree(values: Tensor) -> Tensor:
+        return _root_to_leaf((1 - a) * (1 + a) * _leaf_to_root(values, tree, a), tree, a)
+
+    y = sum_over_tree(values)
+    if normalize:
+        y = y / sum_over_tree(torch.ones_like(values))
+    return _result(y.reshape(x.shape), x)
+
+
+def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
+    """S_v = x_v + Σ a_c S_c over the children c of v. Shapes as in :func:`filter`."""
+    values, a = _by_channel(x, tree, affinity)
+    return _result(_leaf_to_root(values, tree, a).reshape(x.shape), x)
+
+
+def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
+    """R_v = x_v + a_v R_p with p the parent of v; R = x at a root. Shapes as in :func:`filter`."""
+    values, a = _by_channel(x, tree, affinity)
+    return _result(_root_to_leaf(values, tree, a).reshape(x.shape), x)
+
+
+def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> Tensor:
+    """D_sv = Σ w, or max w, over the edges of the tree path from source s to vertex v.
+
+    D_ss = 0, and D_sv = +inf in another component. The derivative of the maximum is that of the
+    largest weight on the path; of several, the one nearest to s.
+
+    ``weight`` (B, E), ``source`` integer (S,) or (B, S) → (B, S, N).
+    """
+    w = _to_parent(weight.to(_compute_dtype(weight)), tree)  # (B, N)
+    shape = (len(w), source.shape[-1], tree.num_nodes)
+    rows = [
+        _walk(w[b].unbind(), *_image(tree, b), s, path)
+        for b, sources in enumerate(source.expand(shape[:2]).tolist())
+        for s in sources
+    ]
+    return _result(torch.stack(rows).view(shape) if rows else w.new_empty(shape), weight)
+
+
+def distance_transform(
+    weight: Tensor, tree: Tree, seeds: Tensor, path: str = "sum"
+) -> tuple[Tensor, Tensor]:
+    r"""The least D_sv over the seeds s, and the lowest s that attains it; +inf and −1 without any.
+
+    ``weight`` (B, E), ``seeds`` bool (B, \*shape) or (B, N) → (B, N) and (B, N) int64.
+    """
+    everywhere = distance_matrix(weight.to(_compute_dtype(weight)), tree, path)  # (B, N, N)
+    seeds = seeds.reshape(len(everywhere), tree.num_nodes)
+    d = torch.where(seeds.unsqueeze(2), everywhere, torch.inf)
+    least = d.amin(1, keepdim=True)
+    nearest = (d == least).int().argmax(1, keepdim=True)  # argmax gives the first, so the lowest
+    shortest = d.gather(1, nearest)
+    nearest = torch.where(least < torch.inf, nearest, -1)
+    return _result(shortest.squeeze(1), weight), nearest.squeeze(1)
+
+
+def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
+    """D_uv of :func:`distance` between all pairs of vertices: ``weight`` (B, E) → (B, N, N)."""
+    return distance(weight, tree, torch.arange(tree.num_nodes, device=weight.device), path)
+
+
+def _kruskal(weight: Tensor, ends: Sequence[Sequence[int]], num_nodes: int) -> list[list[int]]:
+    """The tree's edges at each vertex. In ascending order, one is kept if it joins two trees."""
+    leader = list(range(num_nodes))
+
+    def find(v: int) -> int:
+        while leader[v] != v:
+            leader[v] = leader[leader[v]]
+            v = leader[v]
+        return v
+
+    value = weight.detach().float() + 0.0  # −0.0 + 0.0 = 0.0: the two zeros are one weight
+    edges_at: list[list[int]] = [[] for _ in range(num_nodes)]
+    for edge in value.sort(stable=True).indices.tolist():
+        u, v = ends[edge]
+        if value[edge] < torch.inf and find(u) != find(v):
+            leader[find(u)] = find(v)
+            edges_at[u].append(edge)
+            edges_at[v].append(edge)
+    return edges_at
+
+
+def _hang(
+    edges_at: Sequence[Sequence[int]], ends: Sequence[Sequence[int]], root: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Parent and edge to it of every vertex; all vertices, parents before children."""
+    parent, edge = [-1] * len(edges_at), [-1] * len(edges_at)
+    top_down: list[int] = []
+    for start in (root, *range(len(edges_at))):
+        if parent[start] < 0:
+            parent[start] = start
+            queue = [start]
+            for v in queue:  # grows while it is read
+                for e in edges_at[v]:
+                    child = sum(ends[e]) - v
+                    if parent[child] < 0:
+                        parent[child], edge[child] = v, e
+                        queue.append(child)
+            top_down += queue
+    return parent, edge, top_down
+
+
+def _strahler_order(parent: Sequence[int], top_down: Sequence[int]) -> list[int]:
+    """The vertices by (round, leaf at which the path begins, position on it), then the roots.
+
+    The round of a vertex is its Horton–Strahler number: 1 at a leaf; else the largest of its
+    children's, and 1 more if several of them attain it. A path goes on while that number stays.
+    """
+    children: list[list[int]] = [[] for _ in parent]
+    for v in top_down:
+        if parent[v] != v:
+            children[parent[v]].append(v)
+    place = [(0, 0, 0)] * len(parent)
+    for v in reversed(top_down):
+        last = max((place[c][0] for c in children[v]), default=0)
+        below = [c for c in children[v] if place[c][0] == last]
+        if len(below) == 1:
+            _, leaf, position = place[below[0]]
+            place[v] = last, leaf, position + 1
+        else:
+            place[v] = last + 1, v, 0
+    return sorted(top_down, key=lambda v: (1, v) if parent[v] == v else (0, *place[v]))
+
+
+def _leaf_to_root(x: Tensor, tree: Tree, a: Tensor) -> Tensor:
+    """:func:`leaf_to_root` of (B, C, N) with one affinity per channel."""
+    images = []
+    for b, (values, scale) in enumerate(zip(x, a, strict=True)):
+        s, a_ = list(values.unbind(-1)), scale.unbind(-1)
+        parent, order = _image(tree, b)
+        for v in order:  # children before parents: s[v] is complete when its turn comes
+            if parent[v] != v:
+                s[parent[v]] = s[parent[v]] + a_[v] * s[v]
+        images.append(torch.stack(s, -1))
+    return torch.stack(images) if images else x * a
+
+
+def _root_to_leaf(x: Tensor, tree: Tree, a: Tensor) -> Tensor:
+    """:func:`root_to_leaf` of (B, C, N) with one affinity per channel."""
+    images = []
+    for b, (values, scale) in enumerate(zip(x, a, strict=True)):
+        r, a_ = list(values.unbind(-1)), scale.unbind(-1)
+        parent, order = _image(tree, b)
+        for v in reversed(order):
+            if parent[v] != v:
+                r[v] = r[v] + a_[v] * r[parent[v]]
+        images.append(torch.stack(r, -1))
+    return torch.stack(images) if images else x * a
+
+
+def _walk(
+    w: Sequence[Tensor], parent: Sequence[int], order: Sequence[int], source: int, path: str
+) -> Tensor:
+    """Distances (N,) from one source: up to its root first, then down to all other vertices."""
+    d = {source: torch.zeros_like(w[source])}
+
+    def beyond(v: int, step: Tensor) -> Tensor:
+        if v == source:
+            return step  # and not max(0, step): a weight may be negative
+        return d[v] + step if path == "sum" else torch.where(step > d[v], step, d[v])
+
+    v = source
+    while parent[v] != v:
+        d[parent[v]] = beyond(v, w[v])
+        v = parent[v]
+    for v in reversed(order):
+        if v not in d and parent[v] in d:
+            d[v] = beyond(parent[v], w[v])
+    unreached = torch.full_like(w[source], torch.inf)
+    return torch.stack([d.get(v, unreached) for v in range(len(parent))])
+
+
+def _image(tree: Tree, b: int) -> tuple[list[int], list[int]]:
+    """Parent and order of tree b, or of the only one."""
+    b = min(b, len(tree) - 1)
+    return tree.parent[b].tolist(), tree.order[b].tolist()
+
+
+def _to_parent(weight: Tensor, tree: Tree) -> Tensor:
+    """w_v, 0 at a root: (B, …, E) → (B, …, N)."""
+    padded = functional.pad(weight, (0, 1))  # a root's edge, −1, reads this 0
+    edge = tree.edge.long() % padded.shape[-1]
+    edge = edge.view(len(tree), *[1] * (weight.ndim - 2), tree.num_nodes)
+    shape = (len(weight) if len(tree) == 1 else len(tree), *weight.shape[1:-1])
+    return padded.expand(*shape, -1).gather(-1, edge.expand(*shape, -1))
+
+
+def _by_channel(x: Tensor, tree: Tree, affinity: Tensor) -> tuple[Tensor, Tensor]:
+    """``x`` as (B, C, N) and the affinity of each of its channels, 0 at roots."""
+    dtype = _compute_dtype(x, affinity)
+    values = x.to(dtype).reshape(*x.shape[:2], tree.num_nodes)
+    a = affinity.to(dtype) if affinity.ndim == 3 else affinity.to(dtype).unsqueeze(1)
+    a = torch.where(tree.roots.unsqueeze(1), 0, a)
+    a = a.repeat_interleave(values.shape[1] // a.shape[1], 1)
+    return values, a.expand(values.shape)
+
+
+def _sqrt(x: Tensor) -> Tensor:
+    """√x with derivative 0 at 0."""
+    return torch.where(x > 0, torch.where(x > 0, x, 1).sqrt(), 0)
+
+
+def _compute_dtype(*arguments: object) -> torch.dtype:
+    double = any(isinstance(t, Tensor) and t.dtype == torch.float64 for t in arguments)
+    return torch.float64 if double else torch.float32
+
+
+def _result(y: Tensor, first: Tensor) -> Tensor:
+    """Half precision in, half precision out."""
+    return y.to(first.dtype) if first.dtype in (torch.float16, torch.bfloat16) else y
