@@ -1,0 +1,71 @@
+# Every target sets up what it needs by itself, in .venv, from the pinned set in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The pinned cmake and ninja are in the environment.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/*.h src/cpu/*.cpp)
+PACKAGE := $(wildcard treefilter/*)
+FORMATTED := $(SOURCES) tests/native/race.cpp
+INSTALL := $(BIN)/pip install --quiet --no-build-isolation --no-deps --no-index
+
+.PHONY: demo test lint format bench test-asan test-tsan test-dist clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/photo_demo/photo_demo.py
+
+test: $(VENV)/.installed
+	$(BIN)/pytest -n auto --maxprocesses 8
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
+
+format: $(VENV)/.ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(FORMATTED)
+
+bench: $(VENV)/.installed
+	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only
+
+# The native code under AddressSanitizer and UBSan, inside an ordinary Python.
+NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
+                tests/test_edge_weight.py tests/test_errors.py
+test-asan: $(VENV)/.ready
+	rm -rf build/asan
+	$(INSTALL) --target build/asan . -C build-dir=build/asan-objects \
+	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined
+	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	    TREEFILTER_SANITIZED=1 $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
+
+# Every threaded kernel under ThreadSanitizer.
+test-tsan: $(VENV)/.ready
+	cmake -G Ninja -S . -B build/tsan -DTREEFILTER_RACE_TEST=ON -DTREEFILTER_SANITIZE=thread
+	cmake --build build/tsan
+	build/tsan/race
+
+# What a user gets: an sdist, the wheel that it builds without torch in sight, and a package that imports.
+test-dist: $(VENV)/.ready
+	rm -rf build/dist
+	$(BIN)/python -m build --sdist --outdir build/dist .
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir build/dist build/dist/*.tar.gz
+	$(BIN)/pip install --quiet --no-deps --no-index --target build/dist/site build/dist/*.whl
+	cd build/dist && PYTHONPATH=site $(CURDIR)/$(BIN)/python $(CURDIR)/tests/test_examples.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+
+$(VENV)/.ready: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -r constraints.txt
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
+	$(INSTALL) .
+	touch $@
