@@ -1,0 +1,40 @@
+"""What all tests share: devices, hypothesis profiles, the number of threads."""
+
+import os
+
+# Before OpenMP is loaded: threads that wait sleep, since those of other test processes need the
+# cores. Spinning makes a call on a small tensor a hundred times slower when they are all taken.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)  # pytest-xdist has the cores; tests of threads ask for more
+
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(params=DEVICES, scope="session")
+def device(request):
+    """Every device that the native code can run on here."""
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def at_thread_counts():
+    """Calls a function with 1, 2 and 4 threads and returns the three results."""
+
+    def run(function):
+        results = []
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            results.append(function())
+        return results
+
+    yield run
+    torch.set_num_threads(1)

@@ -1,0 +1,197 @@
+"""Every documented error once, with its message."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import treefilter as tf
+
+GRID = tf.grid(3, 4)
+WEIGHT = torch.rand(2, GRID.num_edges)
+TREE = tf.mst(WEIGHT, GRID)
+A = tf.affinity(WEIGHT, TREE)
+X = torch.rand(2, 4, 3, 4)
+LOOPS = torch.zeros(2, 3, dtype=torch.long)
+SEEDS = torch.zeros(2, 12, dtype=torch.bool)
+NAN_WEIGHT = WEIGHT.clone().index_fill_(1, torch.tensor([5]), float("nan"))
+FAR_EDGE = tf.Tree(TREE.parent, TREE.edge + 99, TREE.order, TREE.shape)
+FAR_PARENT = tf.Tree(TREE.parent + 99, TREE.edge, TREE.order, TREE.shape)
+NEGATIVE_ORDER = tf.Tree(TREE.parent, TREE.edge, TREE.order - 99, TREE.shape)
+
+FLOATS = "a float32, float64, bfloat16 or float16 tensor"
+
+
+def case(kind, message, function, *arguments, **keywords):
+    return pytest.param(kind, message, function, arguments, keywords, id=message[:70])
+
+
+CASES = [
+    # graph
+    case(ValueError, "grid: shape must have 2 or 3 sizes, got 1: (3,)", tf.grid, 3),
+    case(ValueError, "grid: sizes must be at least 1, got (0, 4)", tf.grid, 0, 4),
+    case(TypeError, "grid: shape must be integers, got float", tf.grid, 3.0, 4),
+    case(TypeError, "grid: shape must be integers, got bool", tf.grid, True, 4),
+    case(ValueError, "grid: connectivity must be 4 or 8 for 2 sizes, got 6",
+         tf.grid, 3, 4, connectivity=6),
+    case(ValueError, "grid: connectivity must be 6 or 26 for 3 sizes, got 8",
+         tf.grid, 3, 4, 5, connectivity=8),
+    case(ValueError, "grid: vertices and edges must number at most 2**31 - 1, got 4294967296",
+         tf.grid, 2**16, 2**16),
+    case(TypeError, "graph: edge_index must be an integer tensor, got torch.float32",
+         tf.graph, LOOPS.float(), 3),
+    case(TypeError, "graph: edge_index must be an integer tensor, got list", tf.graph, [[0], [1]], 3),
+    case(ValueError, "graph: edge_index must have shape (2, E), got (3, 2)", tf.graph, LOOPS.mT, 3),
+    case(ValueError, "graph: num_nodes must be at least 1, got 0", tf.graph, LOOPS, 0),
+    case(TypeError, "graph: num_nodes must be an integer, got float", tf.graph, LOOPS, 3.0),
+    case(ValueError, "graph: edge_index must be in [0, 3), got 3", tf.graph, LOOPS + 3, 3),
+    case(ValueError, "graph: edge_index must be in [0, 3), got -1", tf.graph, LOOPS - 1, 3),
+    case(ValueError, "graph: edge_index must be in [0, 3), got 4294967296",
+         tf.graph, LOOPS + 2**32, 3),
+    case(ValueError, "graph: vertices and edges must number at most 2**31 - 1",
+         tf.graph, LOOPS, 2**31),
+    # edge_weight
+    case(TypeError, f"edge_weight: guide must be {FLOATS}, got ndarray",
+         tf.edge_weight, np.zeros((1, 1, 3, 4)), GRID),
+    case(TypeError, f"edge_weight: guide must be {FLOATS}, got torch.uint8",
+         tf.edge_weight, torch.zeros(1, 1, 3, 4, dtype=torch.uint8), GRID),
+    case(TypeError, f"edge_weight: guide must be {FLOATS}, got torch.complex64",
+         tf.edge_weight, torch.zeros(1, 1, 3, 4, dtype=torch.complex64), GRID),
+    case(TypeError, "edge_weight: graph must be a treefilter.Graph, got tuple",
+         tf.edge_weight, X, (3, 4)),
+    case(ValueError, "edge_weight: guide must have shape (B, C, 3, 4) or (B, C, 12), got (2, 4, 4, 3)",
+         tf.edge_weight, X.mT, GRID),
+    case(ValueError, "edge_weight: guide must have shape (B, C, 3, 4) or (B, C, 12), got (3, 4)",
+         tf.edge_weight, X[0, 0], GRID),
+    case(ValueError, "edge_weight: metric must be one of sqeuclidean, euclidean, cityblock, chebyshev, "
+         "cosine, got 'l2'", tf.edge_weight, X, GRID, "l2"),
+    # mst
+    case(TypeError, f"mst: weight must be {FLOATS}, got NoneType", tf.mst, None, GRID),
+    case(TypeError, "mst: graph must be a treefilter.Graph, got Tensor", tf.mst, WEIGHT, WEIGHT),
+    case(ValueError, "mst: weight must have shape (B, 17), got (2, 16)", tf.mst, WEIGHT[:, 1:], GRID),
+    case(ValueError, "mst: weight must have shape (B, 17), got (17,)", tf.mst, WEIGHT[0], GRID),
+    case(ValueError, "mst: weight must not be NaN, got NaN", tf.mst, NAN_WEIGHT, GRID),
+    case(ValueError, "mst: root must be in [0, 12), got 12", tf.mst, WEIGHT, GRID, root=12),
+    case(ValueError, "mst: root must be in [0, 12), got -1", tf.mst, WEIGHT, GRID, root=-1),
+    case(ValueError, "mst: root must be in [0, 12), got 12",
+         tf.mst, WEIGHT, GRID, root=torch.tensor([0, 12])),
+    case(ValueError, "mst: root must have shape (2,), got (3,)",
+         tf.mst, WEIGHT, GRID, root=torch.tensor([0, 1, 2])),
+    case(TypeError, "mst: root must be an integer or a tensor, got float",
+         tf.mst, WEIGHT, GRID, root=1.0),
+    case(TypeError, "mst: root must be an integer tensor, got torch.float32",
+         tf.mst, WEIGHT, GRID, root=torch.zeros(2)),
+    # affinity
+    case(TypeError, f"affinity: weight must be {FLOATS}, got torch.int64",
+         tf.affinity, WEIGHT.long(), TREE),
+    case(TypeError, "affinity: tree must be a treefilter.Tree, got Graph", tf.affinity, WEIGHT, GRID),
+    case(ValueError, "affinity: weight must have shape (B, E) or (B, G, E), got (17,)",
+         tf.affinity, WEIGHT[0], TREE),
+    case(ValueError, "affinity: weight must have batch 2 like the tree, got 1",
+         tf.affinity, WEIGHT[:1], TREE),
+    case(ValueError, "affinity: sigma must be positive, got 0", tf.affinity, WEIGHT, TREE, 0),
+    case(ValueError, "affinity: sigma must be positive, got nan",
+         tf.affinity, WEIGHT, TREE, float("nan")),
+    case(ValueError, "affinity: sigma must be positive, got a value that is not",
+         tf.affinity, WEIGHT, TREE, torch.tensor([1.0, -1.0])),
+    case(ValueError, "affinity: sigma must broadcast to (2, G), got (3, 1)",
+         tf.affinity, WEIGHT, TREE, torch.ones(3, 1)),
+    case(ValueError, "affinity: sigma must broadcast to (2, 3), got (2,)",
+         tf.affinity, WEIGHT[:, None].expand(2, 3, 17), TREE, torch.ones(2)),
+    case(TypeError, "affinity: sigma must be a number or a tensor, got str",
+         tf.affinity, WEIGHT, TREE, "auto"),
+    case(TypeError, f"affinity: sigma must be {FLOATS}, got torch.int64",
+         tf.affinity, WEIGHT, TREE, torch.tensor(1)),
+    case(ValueError, "tree.edge must be in [-1, 17), got 98", tf.affinity, WEIGHT, FAR_EDGE),
+    # filter and passes
+    case(TypeError, f"filter: x must be {FLOATS}, got torch.int32", tf.filter, X.int(), TREE, A),
+    case(TypeError, "filter: tree must be a treefilter.Tree, got Tensor", tf.filter, X, A, TREE),
+    case(TypeError, f"filter: affinity must be {FLOATS}, got float", tf.filter, X, TREE, 0.5),
+    case(ValueError, "filter: x must have shape (B, C, 3, 4) or (B, C, 12), got (2, 4, 3, 3)",
+         tf.filter, X[..., 1:], TREE, A),
+    case(ValueError, "filter: x must have batch 2 like the tree, got 1", tf.filter, X[:1], TREE, A),
+    case(ValueError, "filter: affinity must have shape (2, 12) or (2, G, 12), got (2, 11)",
+         tf.filter, X, TREE, A[:, 1:]),
+    case(ValueError, "filter: affinity must have a number of groups that divides the 4 channels of x, "
+         "got 3", tf.filter, X, TREE, A[:, None].expand(2, 3, 12)),
+    case(ValueError, "leaf_to_root: x must have shape (B, C, 3, 4) or (B, C, 12), got (2, 4, 7)",
+         tf.leaf_to_root, torch.rand(2, 4, 7), TREE, A),
+    case(ValueError, "root_to_leaf: x must have shape (B, C, 3, 4) or (B, C, 12), got (2, 4, 7)",
+         tf.root_to_leaf, torch.rand(2, 4, 7), TREE, A),
+    case(ValueError, "tree.parent must be in [0, 12)", tf.filter, X, FAR_PARENT, A),
+    case(ValueError, "tree.order must be in [0, 12)", tf.filter, X, NEGATIVE_ORDER, A),
+    # distance
+    case(TypeError, f"distance: weight must be {FLOATS}, got list", tf.distance, [1.0], TREE, LOOPS[0]),
+    case(TypeError, "distance: source must be an integer tensor, got torch.bool",
+         tf.distance, WEIGHT, TREE, SEEDS),
+    case(ValueError, "distance: weight must have shape (B, E), got (2, 1, 17)",
+         tf.distance, WEIGHT[:, None], TREE, LOOPS[0]),
+    case(ValueError, "distance: source must have shape (S,) or (2, S), got (3, 2)",
+         tf.distance, WEIGHT, TREE, LOOPS.mT),
+    case(ValueError, "distance: source must be in [0, 12), got 12",
+         tf.distance, WEIGHT, TREE, LOOPS + 12),
+    case(ValueError, "distance: path must be one of sum, max, got 'min'",
+         tf.distance, WEIGHT, TREE, LOOPS[0], "min"),
+    case(ValueError, "distance: weight must have batch 2 like the tree, got 1",
+         tf.distance, WEIGHT[:1], TREE, LOOPS[0]),
+    case(TypeError, "distance_transform: seeds must be a bool tensor, got torch.int64",
+         tf.distance_transform, WEIGHT, TREE, SEEDS.long()),
+    case(ValueError, "distance_transform: seeds must have shape (2, 3, 4) or (2, 12), got (2, 11)",
+         tf.distance_transform, WEIGHT, TREE, SEEDS[:, 1:]),
+    case(ValueError, "distance_transform: weight must be >= 0 on the tree, got -",
+         tf.distance_transform, -1 - WEIGHT, TREE, SEEDS),
+    case(ValueError, "distance_matrix: B * N * N must be at most 2**28, got 1 * 16385 * 16385",
+         tf.distance_matrix, torch.rand(1, 16384), tf.mst(torch.rand(1, 16384), tf.grid(1, 16385))),
+    # tree and module
+    case(IndexError, "Tree: index must be in [-2, 2), got 2", TREE.__getitem__, 2),
+    case(ValueError, "TreeFilter2d: groups must be at least 1, got 0", tf.nn.TreeFilter2d, groups=0),
+    case(ValueError, "TreeFilter2d: metric must be one of sqeuclidean", tf.nn.TreeFilter2d, metric="x"),
+    case(ValueError, "TreeFilter2d: connectivity must be 4 or 8, got 6",
+         tf.nn.TreeFilter2d, connectivity=6),
+    case(ValueError, "TreeFilter2d: sigma must be positive, got -1", tf.nn.TreeFilter2d, sigma=-1),
+    case(ValueError, "TreeFilter2d: guide must have shape (B, C, H, W) with C divisible by 3, got "
+         "(2, 4, 3, 4)", tf.nn.TreeFilter2d(groups=3), X, X),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "message", "function", "arguments", "keywords"), CASES)
+def test_error(kind, message, function, arguments, keywords):
+    with pytest.raises(kind, match=re.escape(message)):
+        function(*arguments, **keywords)
+
+
+def test_sparse_tensors_are_refused():
+    with pytest.raises(TypeError, match=re.escape("filter: x must be")):
+        tf.filter(X.to_sparse(), TREE, A)
+
+
+def test_foreign_devices_are_refused_as_such(monkeypatch):
+    from treefilter import _checks
+
+    monkeypatch.setattr(_checks, "_DEVICES", ())
+    with pytest.raises(RuntimeError, match=r"filter: x must be on the CPU, .* got a tensor on cpu"):
+        tf.filter(X, TREE, A)
+
+
+def test_the_native_layer_checks_for_itself():
+    """Whoever gets past the public functions still cannot make a wrong pointer."""
+    from treefilter import _C
+
+    out = torch.empty(2, 4, 12)
+    x, a = X.flatten(2), A[:, None]
+
+    def propagate(x=x, parent=TREE.parent, order=TREE.order, a=a, out=out):
+        _C.propagate(_C.Pass.SUM, x, parent, order, a, out, 1)
+
+    propagate()
+    with pytest.raises(ValueError, match=r"out must be a float32 CPU tensor of shape \[2, 4, 12\]"):
+        propagate(out=out.double())
+    with pytest.raises(ValueError, match="out must be a float32 CPU tensor of shape"):
+        propagate(out=out[:, :3])
+    with pytest.raises(ValueError, match=r"tree\.parent must be a contiguous tensor"):
+        propagate(parent=TREE.parent[:, ::2], order=TREE.order[:, ::2])
+    with pytest.raises(ValueError, match="x must be a floating point tensor"):
+        propagate(x=x.long())
+    with pytest.raises(ValueError, match="affinity and tree must fit"):
+        propagate(a=a.expand(2, 3, 12).contiguous())

@@ -1,0 +1,51 @@
+"""Every example in a docstring, and the README's, runs and gives what it shows."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import treefilter
+
+MODULES = [
+    importlib.import_module(f"treefilter.{module.name}")
+    for module in pkgutil.iter_modules(treefilter.__path__)
+    if module.name != "_C"
+]
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
+def test_docstrings(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def test_public_functions_have_examples():
+    public = [getattr(treefilter, name) for name in treefilter.__all__]
+    functions = [f for f in public if callable(f) and not isinstance(f, type)]
+    assert functions
+    assert [f.__name__ for f in functions if ">>> " not in f.__doc__] == []
+
+
+def run_readme():
+    """Runs the README's Python blocks in one namespace."""
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), namespace)
+    return namespace
+
+
+def test_readme():
+    assert run_readme()["y"].isfinite().all()
+
+
+if __name__ == "__main__":  # without pytest: is what this Python imports whole?
+    run_readme()
+    print(treefilter.__file__)
+    sys.exit(sum(doctest.testmod(module).failed for module in MODULES))

@@ -1,0 +1,68 @@
+"""The module: the pipeline spelled out gives the same, and it learns."""
+
+import pytest
+import torch
+
+import treefilter as tf
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("metric", ["sqeuclidean", "cosine"])
+def test_equals_the_pipeline(metric, connectivity, device):
+    torch.manual_seed(5)
+    x, guide = torch.rand(2, 4, 7, 9, device=device), torch.rand(2, 3, 7, 9, device=device)
+    graph = tf.grid(7, 9, connectivity=connectivity)
+    weight = tf.edge_weight(guide, graph, metric)
+    tree = tf.mst(weight, graph)
+    expected = tf.filter(x, tree, tf.affinity(weight, tree, 0.2))
+    got = tf.nn.TreeFilter2d(0.2, metric=metric, connectivity=connectivity)(x, guide)
+    assert torch.equal(got, expected)
+
+
+def test_groups_have_weights_of_their_own_on_one_tree(device):
+    torch.manual_seed(6)
+    x, guide = torch.rand(2, 6, 7, 9, device=device), torch.rand(2, 4, 7, 9, device=device)
+    graph = tf.grid(7, 9)
+    tree = tf.mst(tf.edge_weight(guide, graph), graph)
+    parts = []
+    for xg, fg in zip(x.chunk(2, 1), guide.chunk(2, 1), strict=True):
+        parts.append(tf.filter(xg, tree, tf.affinity(tf.edge_weight(fg, graph), tree, 0.2)))
+    got = tf.nn.TreeFilter2d(0.2, groups=2)(x, guide)
+    torch.testing.assert_close(got, torch.cat(parts, 1))
+
+
+def test_sigma_is_a_parameter_a_buffer_or_a_number():
+    learnt = tf.nn.TreeFilter2d(torch.nn.Parameter(torch.tensor([0.1, 0.2])), groups=2)
+    assert [name for name, _ in learnt.named_parameters()] == ["sigma"]
+    assert list(tf.nn.TreeFilter2d(torch.tensor(0.1)).state_dict()) == ["sigma"]
+    assert not tf.nn.TreeFilter2d(0.1).state_dict()
+    assert "sigma=learnt, groups=2" in repr(learnt)
+
+
+def test_gradients_reach_x_guide_and_sigma():
+    torch.manual_seed(8)
+    layer = tf.nn.TreeFilter2d(torch.nn.Parameter(torch.tensor(0.3, dtype=torch.double)), groups=2)
+    x = torch.rand(1, 4, 3, 5, dtype=torch.double, requires_grad=True)
+    guide = torch.rand(1, 2, 3, 5, dtype=torch.double, requires_grad=True)
+
+    def run(x, guide, sigma):
+        return torch.func.functional_call(layer, {"sigma": sigma}, (x, guide))
+
+    torch.autograd.gradcheck(run, (x, guide, layer.sigma), eps=1e-7, atol=1e-5)
+
+
+def test_learning_sigma_lowers_a_loss():
+    torch.manual_seed(9)
+    clean = torch.zeros(1, 1, 16, 16)
+    clean[..., 8:] = 1
+    noisy = clean + 0.1 * torch.randn_like(clean)
+    layer = tf.nn.TreeFilter2d(torch.nn.Parameter(torch.tensor(0.002)))
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.002)
+    losses = []
+    for _ in range(30):
+        loss = (layer(noisy, noisy) - clean).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,86 @@
+"""Many callers at once, and children forked from a process that has used threads."""
+
+import multiprocessing
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+import treefilter as tf
+
+
+def everything(seed):
+    """All functions on one seeded input; the results as one tuple of tensors."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(2, 5, 60, 70, generator=generator)
+    image.requires_grad_()
+    graph = tf.grid(60, 70, connectivity=8)
+    weight = tf.edge_weight(image, graph)
+    tree = tf.mst(weight, graph)
+    a = tf.affinity(weight, tree, sigma=0.5)
+    y = tf.filter(image, tree, a)
+    (gradient,) = torch.autograd.grad(y.square().sum(), image)
+    d = tf.distance(weight, tree, torch.tensor([0, 99]), path="max")
+    t, nearest = tf.distance_transform(weight, tree, image.detach()[:, 0] > 0.99)
+    return tuple(
+        r.detach() for r in (weight, tree.parent, tree.order, a, y, gradient, d, t, nearest)
+    )
+
+
+def test_eight_python_threads_at_once():
+    expected = [everything(seed) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for results, alone in zip(pool.map(everything, range(8)), expected, strict=True):
+                assert all(torch.equal(r, e) for r, e in zip(results, alone, strict=True))
+
+
+def _in_child(queue, threads):
+    torch.set_num_threads(threads)
+    queue.put([r.numpy() for r in everything(1)])
+
+
+def test_forked_child_after_use_in_the_parent():
+    """As a DataLoader's worker: one thread. (Any OpenMP code hangs in a forked child with more.)"""
+    torch.set_num_threads(2)
+    expected = everything(1)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(queue, 1))
+    child.start()
+    got = queue.get(timeout=60)
+    child.join(timeout=60)
+    assert child.exitcode == 0
+    assert all(torch.equal(torch.from_numpy(g), e) for g, e in zip(got, expected, strict=True))
+
+
+class Trees(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        torch.manual_seed(i)
+        graph = tf.grid(20, 30)
+        weight = tf.edge_weight(torch.rand(1, 3, 20, 30), graph)
+        tree = tf.mst(weight, graph)
+        return tree.parent[0], tf.affinity(weight, tree)[0]
+
+
+def test_data_loader_workers():
+    everything(0)
+    alone = list(torch.utils.data.DataLoader(Trees(), batch_size=2))
+    loaded = list(torch.utils.data.DataLoader(Trees(), batch_size=2, num_workers=2, timeout=60))
+    for (p, a), (q, b) in zip(alone, loaded, strict=True):
+        assert torch.equal(p, q)
+        assert torch.equal(a, b)
+
+
+def test_trees_travel_between_processes():
+    graph = tf.grid(5, 6)
+    tree = tf.mst(torch.rand(2, graph.num_edges), graph)
+    other = pickle.loads(pickle.dumps(tree))
+    assert other.shape == tree.shape
+    for name in ("parent", "edge", "order"):
+        assert torch.equal(getattr(other, name), getattr(tree, name))
+    again = pickle.loads(pickle.dumps(graph))
+    assert torch.equal(again.edge_index, graph.edge_index)
