@@ -10,10 +10,14 @@ PACKAGE := $(wildcard treefilter/*)
 FORMATTED := $(SOURCES) tests/native/race.cpp
 INSTALL := $(BIN)/pip install --quiet --no-build-isolation --no-deps --no-index
 
-.PHONY: demo test lint format bench test-asan test-tsan test-dist clean
+.PHONY: demo figure test lint format bench test-asan test-tsan test-dist clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
+
+# The picture in README.md.
+figure: $(VENV)/.installed
+	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8

@@ -10,17 +10,18 @@
 // The mean works on means all the way. With m_v the mass (S of ones) below v and Xbar_v = S_v / m_v,
 //
 //   Xbar_v = x_v / m_v + sum over c of (a_c m_c / m_v) Xbar_c
-//   y_v    = y_parent + b_v (Xbar_v - y_parent),   b_v = (1 - a_v)(1 + a_v) m_v / n_v
+//   y_v    = (1 - b_v) y_parent + b_v Xbar_v,   b_v = (1 - a_v)(1 + a_v) m_v / n_v
 //
-// Values stay in the range of x whatever the size of the tree, nothing is divided per channel, and a
-// constant stays the constant. m and n, sums over up to N terms, are kept in double.
+// Values stay in the range of x whatever the size of the tree and nothing is divided per channel. m and
+// n, sums over up to N terms, are kept in double.
 //
 // Derivatives. A is symmetric, so the gradient in x is the filter again: mean' = n mean(g / n). With
 // capital letters for the leaf-to-root sums, p = parent(v) and G of the incoming gradient (over n),
 //
 //   dL/da_v = sum_c  G_v (F_p - a_v S_v) + S_v (H_p - a_v G_v)       (H = sum of G's x)
 //
-// plus, for the mean, the same with one channel x = 1, g = -sum_c g_c y_c / n^... (filter.cpp).
+// and, for the mean, the same expression once more for one channel with x = 1 and the gradient
+// -sum_c g_c y_c / n: what the normaliser n passes on, for all channels together.
 //
 // Channels are taken in blocks that fill one cache line per vertex, in raster order, so that a
 // visit to a vertex is one load of a line and one short vector operation.

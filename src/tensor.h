@@ -60,8 +60,7 @@ using Shape = std::vector<int64_t>;
 // A pointer to a CPU tensor of this dtype and shape; any strides.
 template <class T>
 T* pointer(py::handle tensor, const char* name, const Shape& shape) {
-  const bool fits = has_dtype<T>(tensor) &&
-                    tensor.attr("device").attr("type").cast<std::string>() == "cpu" &&
+  const bool fits = has_dtype<T>(tensor) && tensor.attr("is_cpu").cast<bool>() &&
                     tensor.attr("shape").cast<Shape>() == shape;
   if (!fits) {
     refuse(tensor, name,

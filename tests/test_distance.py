@@ -487,3 +487,19 @@ def test_same_bits_at_any_thread_count_and_batch_position(device, path, at_threa
     for i in range(3):
         for alone, together in zip(run(slice(i, i + 1)), one, strict=True):
             assert torch.equal(alone[0], together[i])
+
+
+@pytest.mark.parametrize("path", ["sum", "max"])
+def test_infinite_weights_on_a_tree_from_elsewhere_are_missing_edges(device, path):
+    graph = tf.grid(1, 4)
+    tree = tf.mst(torch.zeros(1, 3, device=device), graph)
+    weight = torch.tensor([[1.0, torch.inf, 2.0]], device=device, requires_grad=True)
+    seeds = torch.tensor([[True, False, False, False]], device=device)
+    distance, nearest = tf.distance_transform(weight, tree, seeds, path)
+    assert distance.tolist() == [[0, 1, torch.inf, torch.inf]]
+    assert nearest.tolist() == [[0, 0, -1, -1]]
+    (grad,) = torch.autograd.grad(distance[0, 1], weight)
+    assert grad.tolist() == [[1, 0, 0]]
+    source = torch.tensor([3], device=device)
+    got = tf.distance(weight, tree, source, path)
+    assert got.tolist() == [[[torch.inf, torch.inf, 2, 0]]]

@@ -489,6 +489,42 @@ def test_same_bits_at_any_thread_count_and_batch_position(
             assert torch.equal(alone[0], together[i])
 
 
+def test_same_bits_of_affinity_at_any_thread_count_and_batch_position(device, at_thread_counts):
+    graph = tf.grid(129, 151)
+    weights = uniform(4, 3, 2, graph.num_edges, dtype=torch.float32).to(device)
+    trees = tf.mst(weights[:, 0], graph)
+    grads = normal(5, 3, 2, graph.num_nodes, dtype=torch.float32).to(device)
+
+    def run(images=slice(None)):
+        weight = weights[images].clone().requires_grad_()
+        a = tf.affinity(weight, trees[images], 0.3)
+        return [a.detach(), *torch.autograd.grad(a, weight, grads[images])]
+
+    one, two, four = at_thread_counts(run)
+    for a, b, c in zip(one, two, four, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(a, c)
+    for i in range(3):
+        for alone, together in zip(run(slice(i, i + 1)), one, strict=True):
+            assert torch.equal(alone[0], together[i])
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_same_bits_of_a_shared_gradient_at_any_thread_count(device, name, at_thread_counts):
+    """One tree and one affinity for seven images: its gradient is a sum over all of them."""
+    graph = tf.grid(65, 77)
+    tree = tf.mst(uniform(4, 1, graph.num_edges).to(device), graph)
+    x = normal(5, 7, 6, graph.num_nodes, dtype=torch.float32).to(device)
+    affinity = uniform(6, 1, 2, graph.num_nodes, dtype=torch.float32).to(device).requires_grad_()
+
+    def run():
+        return torch.autograd.grad(apply(name, x, tree, affinity).square().sum(), affinity)[0]
+
+    one, two, four = at_thread_counts(run)
+    assert torch.equal(one, two)
+    assert torch.equal(one, four)
+
+
 @pytest.mark.parametrize("name", PASSES)
 def test_same_bits_at_any_batch_position_of_a_shared_tree(device, name):
     graph = tf.grid(33, 35)
@@ -498,3 +534,23 @@ def test_same_bits_at_any_batch_position_of_a_shared_tree(device, name):
     together = apply(name, x, tree, affinity)
     for i in range(5):
         assert torch.equal(apply(name, x[i : i + 1], tree, affinity)[0], together[i])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
+def test_small_values_keep_their_digits(device, dtype, tolerance):
+    """What little reaches a pixel far from all seeds is right to its last digits."""
+    graph = tf.grid(96, 128)
+    image = photograph(96, 128).to(device)
+    weight = tf.edge_weight(image, graph)
+    tree = tf.mst(weight, graph)
+    a = tf.affinity(weight.double(), tree, sigma=0.02)
+    seeds = torch.zeros(1, 2, graph.num_nodes, dtype=torch.float64, device=device)
+    seeds[0, 0, 5 * 128 + 9] = seeds[0, 1, 80 * 128 + 100] = 1
+    # Sums of what is never negative lose no digits.
+    sums = tf.filter(seeds, tree, a, normalize=False)
+    mass = tf.filter(torch.ones_like(seeds), tree, a, normalize=False)
+    expected = sums / mass
+    got = tf.filter(seeds.to(dtype), tree, a.to(dtype)).double()
+    normal = expected > 100 * torch.finfo(dtype).tiny
+    assert normal.sum() > 10_000
+    assert_close(got[normal], expected[normal], rtol=tolerance, atol=0)

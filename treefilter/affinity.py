@@ -24,8 +24,8 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
 
     Returns:
         (B, N), or (B, G, N) where ``weight`` or ``sigma`` has groups; 0 at roots. In the dtype of
-        ``weight`` (float64 if σ is a float64 tensor). Differentiable in ``weight`` and ``sigma``,
-        twice.
+        ``weight`` (float64 for float32 weights and a float64 σ). Differentiable in ``weight`` and
+        ``sigma``, twice.
 
     Raises:
         ValueError: If shapes do not fit or σ is not positive.
@@ -51,7 +51,7 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     values = weight if grouped else weight.unsqueeze(1)
     width, grouped = _sigma(sigma, values, grouped)
     wide = accumulate_in(values, width) if isinstance(width, Tensor) else accumulate_in(values)
-    result_dtype = wide if wide == torch.float64 else weight.dtype
+    result_dtype = weight.dtype if weight.dtype.itemsize == 2 else wide
     weights = tree_weight(values.to(wide), tree)
     a = torch.exp(-weights / width).masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
     return a if grouped else a.squeeze(1)

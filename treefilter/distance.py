@@ -80,7 +80,8 @@ def distance_transform(
     Returns:
         ``(distance, nearest)``, both (B, N): the distance in the dtype of ``weight`` (float32 under
         autocast), differentiable in ``weight``, twice; and the nearest seed's vertex, int64. Equal
-        distances go to the lowest vertex. In a component without a seed: ``+inf`` and −1.
+        distances go to the lowest vertex (a maximum's gradient to a largest edge on the way to any
+        of the equally near seeds). In a component without a seed: ``+inf`` and −1.
 
     Raises:
         ValueError: If shapes do not fit, a weight of the tree is negative or ``path`` is unknown.

@@ -96,11 +96,14 @@ def _apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) ->
     a = _grouped(function, affinity, flat, tree)
     wide = accumulate_in(x, affinity)
     # 16-bit values go in as they are, whatever the affinity is: the native code sums in float32.
-    narrow = wide == torch.float32 or x.dtype == torch.float64
-    y = _run(flat if narrow else flat.to(wide), a.to(wide), tree.parent, tree.order, kind)
-    if x.dtype.itemsize == 2:
+    if wide == torch.float64 and flat.dtype != wide:
+        flat = flat.to(wide)
+    if a.dtype != wide:
+        a = a.to(wide)
+    y = _run(flat, a, tree.parent, tree.order, kind)
+    if x.dtype.itemsize == 2 and y.dtype != x.dtype:
         y = y.to(x.dtype)
-    return y if x.ndim == 3 else y.unflatten(2, x.shape[2:])
+    return y.view(x.shape)
 
 
 def _grouped(function: str, affinity: Tensor, x: Tensor, tree: Tree) -> Tensor:

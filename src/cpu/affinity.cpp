@@ -12,7 +12,7 @@ namespace {
 template <class Visit>
 void for_edges(Cpu cpu, int64_t batch, int64_t groups, int64_t num_edges, Span<const int32_t> edge,
                int64_t num_nodes, const Visit& visit) {
-  parallel_for(batch * groups, cpu.threads, [&] {
+  parallel_for(batch * groups, num_nodes, cpu.threads, [&] {
     return [&](int64_t row) {
       const int32_t* edges = edge.data + (edge.size == num_nodes ? 0 : row / groups * num_nodes);
       for (int64_t v = 0; v < num_nodes; ++v) {

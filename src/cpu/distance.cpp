@@ -53,6 +53,7 @@ struct Search {
     const T w = row.weight[edge];
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
     const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
+    if (candidate == std::numeric_limits<T>::infinity()) return;  // no edge: out of reach
     if (nearest && via[to] >= 0) {
       const bool better =
           candidate < distance[to] || (candidate == distance[to] && nearest[from] < nearest[to]);
@@ -82,7 +83,7 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
                Span<const int64_t> source, Span<T> distance, Span<int32_t> via,
                Span<int32_t> bottleneck) {
   const int64_t n = tree.nodes;
-  parallel_for(batch * sources, cpu.threads, [&] {
+  parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
     return [&](int64_t i) {
       const Row<T> row(tree, weight, batch, i / sources);
       const Search<path, T> search{row, distance.data + i * n, via.data + i * n,
@@ -133,7 +134,7 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
                 Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest, Span<int32_t> via,
                 Span<int32_t> bottleneck) {
   const int64_t n = tree.nodes;
-  parallel_for(batch, cpu.threads, [&] {
+  parallel_for(batch, 4 * n, cpu.threads, [&] {
     return [&](int64_t b) {
       const Row<T> row(tree, weight, batch, b);
       const Search<path, T> search{row, distance.data + b * n, via.data + b * n,
@@ -183,7 +184,7 @@ template <class T>
 void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> weight,
                Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
-  parallel_for(batch * sources, cpu.threads, [&] {
+  parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
     return [&](int64_t i) {
       const Row<T> row(tree, weight, batch, i / sources);
       const int32_t* from = via.data + i * n;
@@ -205,7 +206,7 @@ template <class T>
 void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> grad,
                      Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
-  parallel_for(batch, cpu.threads, [&] {
+  parallel_for(batch, 4 * n * sources, cpu.threads, [&] {
     return [&, flow = Buffer<T>(n)](int64_t b) mutable {
       const Row<T> row(tree, grad, batch, b);
       T* to = out.data + b * n;

@@ -59,10 +59,10 @@ GridStrip strip_of(const Grid& grid, const Direction& d, const Segment& s, bool 
 
 // Calls visit(b, strips, number of strips) for groups of strips that share their rows.
 template <class Visit>
-void for_strips(Cpu cpu, const Grid& grid, int64_t batch, const Visit& visit) {
+void for_strips(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, const Visit& visit) {
   const std::vector<Segment> all = segments(grid);
   const int64_t count = static_cast<int64_t>(all.size());
-  parallel_for(batch * count, cpu.threads, [&] {
+  parallel_for(batch * count, kStrip * channels, cpu.threads, [&] {
     return [&](int64_t item) {
       GridStrip strips[kMaxDirections];
       int used = 0;
@@ -76,9 +76,9 @@ void for_strips(Cpu cpu, const Grid& grid, int64_t batch, const Visit& visit) {
 }
 
 template <class Visit>
-void for_strips(Cpu cpu, const EdgeList& graph, int64_t batch, const Visit& visit) {
+void for_strips(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, const Visit& visit) {
   const int64_t edges = graph.first.size, count = (edges + kStrip - 1) / kStrip;
-  parallel_for(batch * count, cpu.threads, [&] {
+  parallel_for(batch * count, kStrip * channels, cpu.threads, [&] {
     return [&](int64_t item) {
       const int64_t e0 = item % count * kStrip;
       const ListStrip strip{e0, std::min(kStrip, edges - e0), graph.first.data + e0,
@@ -111,7 +111,7 @@ template <Psi psi, class X, class T, class AnyGraph>
 void inner(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels, Span<const X> f,
            Span<const X> t, Span<T> weight) {
   const int64_t nodes = num_nodes(graph), edges = num_edges(graph);
-  for_strips(cpu, graph, batch, [&](int64_t b, const auto* strips, int used) {
+  for_strips(cpu, graph, batch, channels, [&](int64_t b, const auto* strips, int used) {
     T sums[kMaxDirections][kStrip] = {};
     for (int64_t c = 0; c < channels; ++c) {
       const X* fc = f.data + (b * channels + c) * nodes;
@@ -138,7 +138,7 @@ void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<co
   const int64_t nodes = grid.num_nodes(), edges = grid.num_edges();
   const std::vector<Segment> all = segments(grid);
   const int64_t count = static_cast<int64_t>(all.size());
-  parallel_for(batch * count, cpu.threads, [&] {
+  parallel_for(batch * count, kStrip * channels, cpu.threads, [&] {
     return [&](int64_t item) {
       const Segment segment = all[item % count];
       const int64_t b = item / count;
@@ -170,7 +170,7 @@ template <Psi psi, class X, class T>
 void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Span<const T> weight,
              Span<const X> f, Span<X> out) {
   const int64_t nodes = graph.num_nodes, edges = graph.first.size;
-  parallel_for(batch * channels, cpu.threads, [&] {
+  parallel_for(batch * channels, edges, cpu.threads, [&] {
     return [&, sums = Buffer<T>(nodes)](int64_t item) mutable {
       sums.fill(0);
       const X* fc = f.data + item * nodes;
@@ -211,7 +211,7 @@ template <class AnyGraph, class X, class T>
 void edge_argmax(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels, Span<const X> f,
                  Span<int64_t> out) {
   const int64_t nodes = num_nodes(graph), edges = num_edges(graph);
-  for_strips(cpu, graph, batch, [&](int64_t b, const auto* strips, int used) {
+  for_strips(cpu, graph, batch, channels, [&](int64_t b, const auto* strips, int used) {
     T largest[kMaxDirections][kStrip];
     for (int s = 0; s < used; ++s) {
       std::fill_n(largest[s], strips[s].count, T(-1));

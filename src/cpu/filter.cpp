@@ -52,10 +52,11 @@ std::vector<Block> blocks(const Family& family) {
 // Runs run(family, threads) for all families: in parallel where there are enough of them, otherwise one
 // after the other with all threads inside. The results are the same.
 template <class T, class Run>
-void for_families(Cpu cpu, const std::vector<Family>& all, const Run& run) {
+void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const Run& run) {
   const int64_t count = static_cast<int64_t>(all.size());
   const bool outside = count >= cpu.threads;
-  parallel_for(count, outside ? cpu.threads : 1,
+  const int64_t cost = all.empty() ? 0 : 4 * nodes * all[0].channels();
+  parallel_for(count, cost, outside ? cpu.threads : 1,
                [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
 }
 
@@ -216,7 +217,7 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   const int64_t count = static_cast<int64_t>(all.size());
   const int64_t part = wanted ? groups * nodes : 0;  // of a block, summed in their order afterwards
   Buffer<T> dots(count * part), mixes(pass == Pass::kMean ? count * part : 0);
-  parallel_for(count, cpu.threads, [&] {
+  parallel_for(count, 8 * nodes * kMaxLanes<T>, cpu.threads, [&] {
     const int64_t size = nodes * std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
     GradientBuffers<T> rows{Buffer<T>(wanted ? size : 0), Buffer<T>(wanted ? size : 0),
                             Buffer<T>(wanted ? size : 0), Buffer<T>(size)};
@@ -230,7 +231,7 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   });
   if (!wanted) return;
   const int64_t images = family.batch1 - family.batch0, blocks_each = count / images;
-  parallel_for(images * groups, cpu.threads, [&] {
+  parallel_for(images * groups, 4 * nodes, cpu.threads, [&] {
     return [&](int64_t item) {
       const int64_t image = item / groups, group = item % groups;
       T* to = grad_affinity.data +
@@ -254,36 +255,39 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
 template <class X, class T>
 void propagate(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity, Strided<const X> x,
                Strided<X> out) {
-  for_families<T>(
-      cpu, families(tree, affinity, x.batch, x.channels), [&](const Family& family, Cpu inside) {
-        const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
-        const std::vector<Block> all = blocks<T>(family);
-        parallel_for(static_cast<int64_t>(all.size()), inside.threads, [&] {
-          const int64_t lanes = std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
-          return [&, rows = Buffer<T>(tree.nodes * lanes)](int64_t i) {
-            const auto run =
-                family.per_lane() ? propagate_block<true, X, T> : propagate_block<false, X, T>;
-            run(pass, k, all[i], rows.data(), x, out);
-          };
-        });
-      });
+  for_families<T>(cpu, families(tree, affinity, x.batch, x.channels), tree.nodes,
+                  [&](const Family& family, Cpu inside) {
+                    const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
+                    const std::vector<Block> all = blocks<T>(family);
+                    parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * kMaxLanes<T>,
+                                 inside.threads, [&] {
+                                   const int64_t lanes =
+                                       std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
+                                   return [&, rows = Buffer<T>(tree.nodes * lanes)](int64_t i) {
+                                     const auto run = family.per_lane() ? propagate_block<true, X, T>
+                                                                        : propagate_block<false, X, T>;
+                                     run(pass, k, all[i], rows.data(), x, out);
+                                   };
+                                 });
+                  });
 }
 
 template <class X, class T>
 void filter_backward(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
                      Strided<const X> x, Strided<const X> y, Strided<const X> grad, Strided<X> grad_x,
                      Span<T> grad_affinity) {
-  for_families<T>(
-      cpu, families(tree, affinity, x.batch, x.channels), [&](const Family& family, Cpu inside) {
-        backward_family(inside, pass, tree, affinity, family, x, y, grad, grad_x, grad_affinity);
-      });
+  for_families<T>(cpu, families(tree, affinity, x.batch, x.channels), tree.nodes,
+                  [&](const Family& family, Cpu inside) {
+                    backward_family(inside, pass, tree, affinity, family, x, y, grad, grad_x,
+                                    grad_affinity);
+                  });
 }
 
 template <class X, class T>
 void parent_dot(Cpu cpu, const TreeView& tree, int64_t groups, Strided<const X> p, Strided<const X> q,
                 Span<T> out) {
   const int64_t nodes = tree.nodes, group_channels = p.channels / groups;
-  parallel_for(p.batch * groups, cpu.threads, [&] {
+  parallel_for(p.batch * groups, nodes * group_channels, cpu.threads, [&] {
     return [&](int64_t item) {
       const int64_t b = item / groups;
       const int32_t* parent = tree.parent.data + (tree.batch == 1 ? 0 : b) * nodes;

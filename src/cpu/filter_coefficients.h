@@ -46,7 +46,8 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
 template <class T>
 struct Coefficients {
   Buffer<Visit> visits;   // [slot]
-  Buffer<T> up, down;     // [slot][stride]; Pass::kSum has its one coefficient in `up`
+  Buffer<T> up;           // [slot][stride]; the only coefficient of all passes but kMean
+  Buffer<Mix<T>> down;    // [slot][stride], kMean only
   Buffer<T> scale;        // [vertex][stride] 1/mass, kMean only
   Buffer<T> mass, total;  // [vertex][stride] m and n of filter.h, kMean only and where asked for
 
@@ -59,7 +60,7 @@ struct Coefficients {
     for (int64_t s = 0; s < nodes_; ++s) visits_of_tree_[s] = {order[s], parent[order[s]]};
     up = Buffer<T>(nodes_ * stride, 0);
     if (pass == Pass::kMean) {
-      down = Buffer<T>(nodes_ * stride, 0);
+      down = Buffer<Mix<T>>(nodes_ * stride, {1, 0});
       scale = Buffer<T>(nodes_ * stride, 0);
       m_ = Buffer<double>(nodes_);
       n_ = Buffer<double>(nodes_);
@@ -100,13 +101,14 @@ struct Coefficients {
     for (int64_t s = nodes_; s-- > 0;) {
       const Visit v = visits_of_tree_[s];
       const double w = a[v.vertex], m = m_[v.vertex];
-      if (v.vertex == v.parent) {
-        n_[v.vertex] = m;
-        put(down, s, lane, count, 1);
-      } else {
+      n_[v.vertex] = m;
+      if (v.vertex != v.parent) {
         const double share = (1 - w) * (1 + w) * m;
         const double n = n_[v.vertex] = w * n_[v.parent] + share;
-        put(down, s, lane, count, share / n);
+        const double from_parent = share < n / 2 ? 1 : w * n_[v.parent] / n;
+        for (int64_t l = lane; l < lane + count; ++l) {
+          down[s * stride_ + l] = {static_cast<T>(share / n), static_cast<T>(from_parent)};
+        }
         put(up, s, lane, count, w * m / m_[v.parent]);
       }
       put(scale, v.vertex, lane, count, 1 / m);

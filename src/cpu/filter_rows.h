@@ -13,6 +13,12 @@ struct Visit {
   int32_t vertex, parent;
 };
 
+// The weights of a mean on its way down: of the vertex, and of its parent (1 for the first form below).
+template <class T>
+struct Mix {
+  T vertex, parent;
+};
+
 template <class T, int Lanes, bool PerLane>
 struct Rows {
   static constexpr int kStride = PerLane ? Lanes : 1;
@@ -56,19 +62,24 @@ struct Rows {
     }
   }
 
-  // rows[vertex] = rows[parent] + b (rows[vertex] - rows[parent]), parents first. b = 1 (a root, or an
-  // edge whose affinity vanishes) leaves the row as it is: nothing passes, not even rounding.
-  static void mean_down(Span<const Visit> visits, const T* down, T* rows) {
+  // rows[vertex] = (1 - b) rows[parent] + b rows[vertex], parents first, with b and g = 1 - b given.
+  // Each of two forms is accurate, relative to its result, on one side of b = 1/2:
+  //   b < 1/2:  parent + b (vertex - parent), which nothing but the last addition rounds,
+  //   else:     g parent + b vertex, which keeps what little comes from the parent,
+  // and both are g' parent + b (vertex - k parent), with g' = k = 1 in the first, k = 0 in the second.
+  // g = 0 (a root, or an edge whose affinity is 0) leaves the row alone: not even a NaN passes.
+  static void mean_down(Span<const Visit> visits, const Mix<T>* down, T* rows) {
     for (int64_t s = visits.size; s-- > 0;) {
       const Visit visit = visits[s];
-      const T* b = down + s * kStride;
-      if (PerLane ? visit.vertex == visit.parent : b[0] == 1) continue;
+      const Mix<T>* mix = down + s * kStride;
+      if (PerLane ? visit.vertex == visit.parent : mix->parent == 0) continue;
       T* to = rows + int64_t{visit.vertex} * Lanes;
       const T* from = rows + int64_t{visit.parent} * Lanes;
       for (int l = 0; l < Lanes; ++l) {
-        const T share = b[PerLane ? l : 0];
-        const T mixed = from[l] + share * (to[l] - from[l]);
-        to[l] = PerLane && share == 1 ? to[l] : mixed;
+        const T g = mix[PerLane ? l : 0].parent, b = mix[PerLane ? l : 0].vertex;
+        const T k = g == 1 ? T(1) : T(0);
+        const T mixed = g * from[l] + b * (to[l] - k * from[l]);
+        to[l] = PerLane && g == 0 ? to[l] : mixed;
       }
     }
   }

@@ -52,7 +52,7 @@ void check_arguments(Cpu cpu, Span<const float> weight, Span<const int64_t> root
     }
   }
   constexpr int64_t kChunk = 1 << 16;
-  parallel_for((weight.size + kChunk - 1) / kChunk, cpu.threads, [&] {
+  parallel_for((weight.size + kChunk - 1) / kChunk, kChunk, cpu.threads, [&] {
     return [&](int64_t chunk) {
       const int64_t begin = chunk * kChunk, end = std::min(begin + kChunk, weight.size);
       bool nan = false;
@@ -122,14 +122,14 @@ void mst(Cpu cpu, const Grid& grid, Span<const float> weight, Span<const int64_t
   Buffer<uint8_t> degree(batch * n);
   std::vector<std::vector<OrderedEdge>> undecided(batch * tiling.count());
 
-  parallel_for(batch * tiling.count(), cpu.threads, [&] {
+  parallel_for(batch * tiling.count(), 8 * n / tiling.count(), cpu.threads, [&] {
     return [&, solver = TileSolver(grid, tiling)](int64_t item) mutable {
       const int64_t b = item / tiling.count();
       solver.solve(tiling.tile(item % tiling.count()), weight.sub(b * num_edges, num_edges),
                    forest_of(b, n, degree, parent, edge, order), undecided[item]);
     };
   });
-  parallel_for(batch, cpu.threads, [&] {
+  parallel_for(batch, 4 * n, cpu.threads, [&] {
     return [&](int64_t b) {
       const auto forest = forest_of(b, n, degree, parent, edge, order);
       if (tiling.count() > 1) {
@@ -153,7 +153,7 @@ void mst(Cpu cpu, const EdgeList& graph, Span<const float> weight, Span<const in
   const int64_t batch = root.size, n = graph.num_nodes, num_edges = graph.first.size;
   check_arguments(cpu, weight, root, n);
   Buffer<int32_t> degree(batch * n);
-  parallel_for(batch, cpu.threads, [&] {
+  parallel_for(batch, 4 * n, cpu.threads, [&] {
     return [&](int64_t b) {
       const auto forest = forest_of(b, n, degree, parent, edge, order);
       solve_edge_list(graph, weight.sub(b * num_edges, num_edges), forest);

@@ -5,6 +5,9 @@
 // DataLoader's worker, where a forked OpenMP region would hang. The threads race for the items, so
 // results must not depend on which thread takes which item; none of ours do.
 //
+// `cost` is roughly the number of values that an item visits. A thread more costs microseconds, on busy
+// cores a time slice, so small work stays on one.
+//
 // TREEFILTER_STD_THREADS replaces OpenMP by std::thread for ThreadSanitizer, which does not see into
 // libgomp's synchronisation.
 #pragma once
@@ -24,8 +27,10 @@ namespace treefilter {
 // Calls make_worker() once in each thread (a place for its buffers) and the worker it returns with each
 // of 0 … count-1. The first exception stops the loop and is thrown again in the calling thread.
 template <class MakeWorker>
-void parallel_for(int64_t count, int threads, const MakeWorker& make_worker) {
-  threads = static_cast<int>(std::min<int64_t>(threads, count));
+void parallel_for(int64_t count, int64_t cost, int threads, const MakeWorker& make_worker) {
+  constexpr int64_t kWorthAThread = 1 << 15;
+  const int64_t worth = std::max<int64_t>(1, count * cost / kWorthAThread);
+  threads = static_cast<int>(std::min<int64_t>(threads, std::min(count, worth)));
   if (threads <= 1) {
     if (count == 0) return;
     auto worker = make_worker();

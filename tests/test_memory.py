@@ -1,0 +1,66 @@
+"""Peak memory of large problems, each in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+MEASURE = """
+import resource, torch
+import treefilter as tf
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+torch.set_num_threads(2)
+tf.mst(torch.zeros(1, tf.grid(9, 9).num_edges), tf.grid(9, 9))  # what loading costs, once
+{prepare}
+before = peak()
+{run}
+print((peak() - before) / {size})
+"""
+
+CASES = {
+    # At most 80 bytes a pixel above the input: the tree's 12 and the workspace.
+    "mst 4096x4096, random": (
+        "graph = tf.grid(4096, 4096)\nweight = torch.rand(1, graph.num_edges)",
+        "tree = tf.mst(weight, graph)",
+        "graph.num_nodes",
+        80,
+    ),
+    "mst 4096x4096, constant": (
+        "graph = tf.grid(4096, 4096)\nweight = torch.zeros(1, graph.num_edges)",
+        "tree = tf.mst(weight, graph)",
+        "graph.num_nodes",
+        80,
+    ),
+    # A path of 16 million vertices: neither recursion nor quadratic time.
+    "mst and distance on a path of 2**24 vertices": (
+        "graph = tf.grid(1, 2**24)\nweight = torch.rand(1, graph.num_edges)",
+        "tree = tf.mst(weight, graph)\n"
+        "far = tf.distance(weight, tree, torch.tensor([0]))[0, 0, -1]\n"
+        "torch.testing.assert_close(far, weight.double().sum().float(), rtol=1e-3, atol=0)",
+        "graph.num_nodes",
+        80,
+    ),
+    # Bytes per (B, C, N) value: the gradient's 4, and nothing else that has channels.
+    "edge_weight 256x512x512, forward and backward": (
+        "guide = torch.rand(1, 256, 512, 512, requires_grad=True)\ngraph = tf.grid(512, 512)",
+        "tf.edge_weight(guide, graph).sum().backward()",
+        "guide.numel()",
+        4.5,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_peak_memory(name, tmp_path):
+    prepare, run, size, limit = CASES[name]
+    script = MEASURE.format(prepare=prepare, run=run, size=size)
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(  # elsewhere: the source folder would be imported from here
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert 0 < float(result.stdout) <= limit
+    print(f"{name}: {result.stdout.strip()} bytes")
