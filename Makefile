@@ -45,7 +45,7 @@ test-asan: $(VENV)/.ready
 	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined
 	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	    TREEFILTER_SANITIZED=1 $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
+	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
 
 # Every threaded kernel under ThreadSanitizer.
 test-tsan: $(VENV)/.ready

@@ -68,7 +68,7 @@ class Buffer {
   int64_t size_ = 0;
 };
 
-// ---- 16-bit floats: read as they are, computed with in float ---------------------------------------
+// ---- 16-bit floats: read as they are, computed with in float ----
 
 struct BFloat16 {
   uint16_t bits;

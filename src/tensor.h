@@ -6,10 +6,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "core.h"
+#include "filter.h"
 
 namespace treefilter {
 
@@ -107,6 +108,75 @@ void with_sum_type(py::handle tensor, const char* name, const Run& run) {
   if (has_dtype<float>(tensor)) return run(float{});
   if (has_dtype<double>(tensor)) return run(double{});
   refuse(tensor, name, "float32 or float64 tensor");
+}
+
+// ---- graphs and trees: their indices are checked here too, so that nothing reads out of bounds ----
+
+using OptionalTensor = std::optional<py::object>;
+
+inline Grid grid_of(const Shape& layout) {
+  const size_t steps = layout.size() - 3;
+  if (layout.size() < 6 || steps % 3 != 0 || steps / 3 > kMaxDirections) {
+    throw std::invalid_argument("layout must be 3 sizes and 1 to 13 directions");
+  }
+  return Grid(layout[0], layout[1], layout[2], static_cast<int>(steps / 3), layout.data() + 3);
+}
+
+inline EdgeList edge_list_of(py::handle edges, int64_t num_nodes) {
+  const int64_t num_edges = shape_of(edges).at(1);
+  const auto ends = span<const int32_t>(edges, "edges", {2, num_edges});
+  bool inside = true;
+  for (int64_t i = 0; i < ends.size; ++i) inside &= ends[i] >= 0 && ends[i] < num_nodes;
+  if (!inside) throw std::invalid_argument("edges must be in [0, " + std::to_string(num_nodes) + ")");
+  return {num_nodes, ends.sub(0, num_edges), ends.sub(num_edges, num_edges)};
+}
+
+// Calls run(graph) with the grid or the edge list, without the GIL.
+template <class Run>
+void with_graph(const OptionalTensor& edges, const Shape& layout, int64_t num_nodes, const Run& run) {
+  if (edges) {
+    const EdgeList graph = edge_list_of(*edges, num_nodes);
+    const py::gil_scoped_release release;
+    run(graph);
+  } else {
+    const Grid graph = grid_of(layout);
+    if (graph.num_nodes() != num_nodes) throw std::invalid_argument("layout does not fit");
+    const py::gil_scoped_release release;
+    run(graph);
+  }
+}
+
+inline int64_t num_edges_of(const OptionalTensor& edges, const Shape& layout) {
+  return edges ? shape_of(*edges).at(1) : grid_of(layout).num_edges();
+}
+
+inline void check_tree(Span<const int32_t> values, const char* name, int64_t low, int64_t end) {
+  bool inside = true;
+  for (int64_t i = 0; i < values.size; ++i) inside &= values[i] >= low && values[i] < end;
+  if (!inside) {
+    throw std::invalid_argument(std::string("tree.") + name + " must be in [" + std::to_string(low) +
+                                ", " + std::to_string(end) + ")");
+  }
+}
+
+inline TreeView tree_of(py::handle parent, py::handle order) {
+  const Shape shape = shape_of(parent);
+  const TreeView tree{shape.at(0), shape.at(1), span<const int32_t>(parent, "tree.parent", shape),
+                      span<const int32_t>(order, "tree.order", shape)};
+  const py::gil_scoped_release release;
+  check_tree(tree.parent, "parent", 0, tree.nodes);
+  check_tree(tree.order, "order", 0, tree.nodes);
+  return tree;
+}
+
+template <class T>
+Affinity<T> affinity_of(py::handle affinity, const TreeView& tree, int64_t batch, int64_t channels) {
+  const Shape shape = shape_of(affinity);
+  const int64_t groups = shape.at(1);
+  const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0 &&
+                    (tree.batch == 1 || tree.batch == batch);
+  if (!fits) throw std::invalid_argument("affinity and tree must fit the batch and the channels");
+  return {shape[0], groups, span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
 }
 
 }  // namespace treefilter

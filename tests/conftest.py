@@ -10,6 +10,12 @@ import pytest
 import torch
 from hypothesis import settings
 
+import treefilter
+
+# A sanitized build must not be mistaken for the installed one.
+if not treefilter.__file__.startswith(os.environ.get("TREEFILTER_FROM", "")):
+    pytest.exit(f"TREEFILTER_FROM is set, but {treefilter.__file__} was imported", 3)
+
 torch.set_num_threads(1)  # pytest-xdist has the cores; tests of threads ask for more
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)

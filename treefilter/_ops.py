@@ -45,7 +45,7 @@ def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-# ---- graph and edge weight -----------------------------------------------------------------------
+# ---- graph and edge weight ----
 
 
 def _empty_edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
@@ -108,7 +108,7 @@ def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: i
     return out
 
 
-# ---- mst -----------------------------------------------------------------------------------------
+# ---- mst ----
 
 
 def _empty_tree(
@@ -133,7 +133,7 @@ def mst(
     return out
 
 
-# ---- affinity ------------------------------------------------------------------------------------
+# ---- affinity ----
 
 
 def _empty_tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
     return out
 
 
-# ---- filter --------------------------------------------------------------------------------------
+# ---- filter ----
 
 PASS = (_C.Pass.LEAF_TO_ROOT, _C.Pass.ROOT_TO_LEAF, _C.Pass.SUM, _C.Pass.MEAN)
 LEAF_TO_ROOT, ROOT_TO_LEAF, SUM, MEAN = range(4)
@@ -217,7 +217,7 @@ def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
     return out
 
 
-# ---- distance ------------------------------------------------------------------------------------
+# ---- distance ----
 
 
 def _empty_distance(

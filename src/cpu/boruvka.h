@@ -49,7 +49,7 @@ struct OrderedEdge {
   int32_t number() const { return static_cast<int32_t>(order & 0xffffffffu); }
 };
 
-// ---- union-find with the lowest element as a set's root --------------------------------------------
+// ---- union-find with the lowest element as a set's root ----
 
 inline int32_t find(Span<int32_t> set, int32_t x) {
   while (set[x] != x) {
@@ -99,7 +99,7 @@ void kruskal(std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& vi
   }
 }
 
-// ---- rounds ------------------------------------------------------------------------------------------
+// ---- rounds ----
 
 class Boruvka {
  public:

@@ -5,72 +5,9 @@
 #include <algorithm>
 
 #include "filter_coefficients.h"
-#include "parallel.h"
 
 namespace treefilter {
 namespace {
-
-template <int Lanes>
-using LaneCount = std::integral_constant<int, Lanes>;
-
-// The narrowest row that holds `used` lanes.
-template <class T, class Run>
-void with_lanes(int64_t used, const Run& run) {
-  if (used <= 1) return run(LaneCount<1>{});
-  if (used <= 2) return run(LaneCount<2>{});
-  if (used <= 4) return run(LaneCount<4>{});
-  if (used <= 8 || kMaxLanes<T> == 8) return run(LaneCount<8>{});
-  return run(LaneCount<kMaxLanes<T>>{});
-}
-
-template <class T>
-int64_t row_stride(const Family& family) {
-  int64_t stride = 1;
-  if (family.per_lane()) {
-    with_lanes<T>(family.channels(), [&](auto lanes) { stride = lanes; });
-  }
-  return stride;
-}
-
-// One row of channels of one image.
-struct Block {
-  int64_t batch, channel, used;
-};
-
-template <class T>
-std::vector<Block> blocks(const Family& family) {
-  std::vector<Block> all;
-  const int64_t end = family.channel0() + family.channels();
-  for (int64_t b = family.batch0; b < family.batch1; ++b) {
-    for (int64_t c = family.channel0(); c < end; c += kMaxLanes<T>) {
-      all.push_back({b, c, std::min<int64_t>(kMaxLanes<T>, end - c)});
-    }
-  }
-  return all;
-}
-
-// Runs run(family, threads) for all families: in parallel where there are enough of them, otherwise one
-// after the other with all threads inside. The results are the same.
-template <class T, class Run>
-void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const Run& run) {
-  const int64_t count = static_cast<int64_t>(all.size());
-  const bool outside = count >= cpu.threads;
-  const int64_t cost = all.empty() ? 0 : 4 * nodes * all[0].channels();
-  parallel_for(count, cost, outside ? cpu.threads : 1,
-               [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
-}
-
-// ---- forward -----------------------------------------------------------------------------------------
-
-template <class T, int Lanes, bool PerLane>
-void run_pass(Pass pass, const Coefficients<T>& k, T* rows) {
-  using R = Rows<T, Lanes, PerLane>;
-  const Span<const Visit> visits{k.visits.data(), k.visits.size()};
-  if (pass != Pass::kRootToLeaf) R::leaf_to_root(visits, k.up.data(), rows);
-  if (pass == Pass::kRootToLeaf) R::root_to_leaf(visits, k.up.data(), rows);
-  if (pass == Pass::kSum) R::sum_down(visits, k.up.data(), rows);
-  if (pass == Pass::kMean) R::mean_down(visits, k.down.data(), rows);
-}
 
 template <bool PerLane, class X, class T>
 void propagate_block(Pass pass, const Coefficients<T>& k, const Block& block, T* rows,
@@ -81,172 +18,6 @@ void propagate_block(Pass pass, const Coefficients<T>& k, const Block& block, T*
     pack<T, kLanes, PerLane>(x, block.batch, block.channel, block.used, scale, rows);
     run_pass<T, kLanes, PerLane>(pass, k, rows);
     unpack<T, kLanes, PerLane>(rows, nullptr, block.batch, block.channel, block.used, out);
-  });
-}
-
-// ---- backward ----------------------------------------------------------------------------------------
-
-// Sums over the lanes of a row, one sum for each group that has a part in it.
-template <int Lanes, bool PerLane, class T>
-void add_groups(const T* row, int64_t group_channels, int64_t used, int64_t stride, T* sums) {
-  if (!PerLane) {
-    T sum = 0;
-    for (int l = 0; l < Lanes; ++l) sum += row[l];
-    sums[0] += sum;
-    return;
-  }
-  for (int64_t l = 0; l < used; ++l) sums[l / group_channels * stride] += row[l];
-}
-
-// What one block gives to the gradient of the affinity. dot and mixed are [groups of the family][N]:
-// the channels' part, and sum_c g_c y_c / n_v, which the normaliser's part starts from.
-template <int Lanes, bool PerLane, class T>
-struct BlockGradient {
-  const Family& family;
-  const Coefficients<T>& k;
-  int64_t used, nodes;
-
-  void mix(const T* g, const T* y, T* mixed) const {
-    for (int64_t v = 0; v < nodes; ++v) {
-      T row[Lanes];
-      for (int l = 0; l < Lanes; ++l) {
-        row[l] = k.mass[PerLane ? v * Lanes + l : v] * g[v * Lanes + l] * y[v * Lanes + l];
-      }
-      add_groups<Lanes, PerLane>(row, family.group_channels, used, nodes, mixed + v);
-    }
-  }
-
-  // x, g: after the leaf-to-root pass; y, h: results of the filter on x and on g.
-  void dot(const Affinity<T>& affinity, const T* x, const T* y, const T* g, const T* h, T* out) const {
-    const bool means = k.mass.size() > 0;
-    const T* a = affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes;
-    for (int64_t s = 0; s < nodes; ++s) {
-      const int64_t v = k.visits[s].vertex, p = k.visits[s].parent;
-      if (v == p) continue;
-      T row[Lanes];
-      for (int l = 0; l < Lanes; ++l) {
-        const int64_t lane = PerLane ? l : 0;
-        const int64_t group = PerLane && l < used ? l / family.group_channels : 0;
-        const T m = means ? k.mass[PerLane ? v * Lanes + lane : v] : T(1);
-        const T n = means ? k.total[PerLane ? p * Lanes + lane : p] : T(1);
-        const T am = a[group * nodes + v] * m;
-        const T xv = x[v * Lanes + l], gv = g[v * Lanes + l];
-        row[l] = m * (gv * (n * y[p * Lanes + l] - am * xv) + xv * (n * h[p * Lanes + l] - am * gv));
-      }
-      add_groups<Lanes, PerLane>(row, family.group_channels, used, nodes, out + v);
-    }
-  }
-};
-
-template <class T>
-struct GradientBuffers {
-  Buffer<T> x, y, g, h;
-};
-
-template <bool PerLane, class X, class T>
-void backward_block(Pass pass, const Family& family, const Coefficients<T>& k,
-                    const Affinity<T>& affinity, const T* inverse, const Block& block,
-                    GradientBuffers<T>& rows, const Strided<const X>& x, const Strided<const X>& y,
-                    const Strided<const X>& grad, const Strided<X>& grad_x, T* dot, T* mixed) {
-  with_lanes<T>(block.used, [&](auto lanes) {
-    constexpr int kLanes = lanes;
-    using R = Rows<T, kLanes, PerLane>;
-    const bool mean = pass == Pass::kMean;
-    const int64_t b = block.batch, c = block.channel, used = block.used, nodes = x.nodes;
-    const Span<const Visit> visits{k.visits.data(), nodes};
-    T *xr = rows.x.data(), *yr = rows.y.data(), *gr = rows.g.data(), *hr = rows.h.data();
-    pack<T, kLanes, PerLane>(grad, b, c, used, mean ? inverse : nullptr, dot ? gr : hr);
-    if (dot) {
-      const BlockGradient<kLanes, PerLane, T> gradient{family, k, used, nodes};
-      pack<T, kLanes, PerLane>(y, b, c, used, static_cast<const T*>(nullptr), yr);
-      if (mean) gradient.mix(gr, yr, mixed);
-      R::leaf_to_root(visits, k.up.data(), gr);
-      std::copy_n(gr, nodes * kLanes, hr);
-      if (mean) R::mean_down(visits, k.down.data(), hr);
-      if (!mean) R::sum_down(visits, k.up.data(), hr);
-      pack<T, kLanes, PerLane>(x, b, c, used, mean ? k.scale.data() : nullptr, xr);
-      R::leaf_to_root(visits, k.up.data(), xr);
-      gradient.dot(affinity, xr, yr, gr, hr, dot);
-    } else {
-      run_pass<T, kLanes, PerLane>(pass, k, hr);
-    }
-    unpack<T, kLanes, PerLane>(hr, mean ? k.total.data() : nullptr, b, c, used, grad_x);
-  });
-}
-
-// The normaliser's part of the gradient: one channel x = 1 with gradient -mixed (see filter.h).
-template <class T>
-void add_normaliser(const Coefficients<T>& k, int64_t lane, int64_t stride, const T* a, const T* mixed,
-                    T* grad) {
-  const int64_t nodes = k.visits.size();
-  Buffer<double> up(nodes), full(nodes);
-  for (int64_t v = 0; v < nodes; ++v) up[v] = -static_cast<double>(mixed[v]);
-  for (int64_t s = 0; s < nodes; ++s) {
-    const Visit v = k.visits[s];
-    if (v.vertex != v.parent) up[v.parent] += static_cast<double>(a[v.vertex]) * up[v.vertex];
-  }
-  for (int64_t s = nodes; s-- > 0;) {
-    const int64_t v = k.visits[s].vertex, p = k.visits[s].parent;
-    full[v] = up[v];
-    if (v == p) continue;
-    const double w = a[v], m = k.mass[v * stride + lane], n = k.total[p * stride + lane];
-    full[v] = (1 - w) * (1 + w) * up[v] + w * full[p];
-    grad[v] += static_cast<T>(up[v] * (n - w * m) + m * (full[p] - w * up[v]));
-  }
-}
-
-template <class T>
-Buffer<T> inverse_mass_and_total(const Coefficients<T>& k) {
-  Buffer<T> inverse(k.mass.size());
-  for (int64_t i = 0; i < inverse.size(); ++i) {
-    inverse[i] = k.mass[i] == 0 ? T(0) : 1 / (k.mass[i] * k.total[i]);  // 0: a lane without a channel
-  }
-  return inverse;
-}
-
-template <class X, class T>
-void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-                     const Family& family, Strided<const X> x, Strided<const X> y, Strided<const X> grad,
-                     Strided<X> grad_x, Span<T> grad_affinity) {
-  const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
-  const int64_t stride = row_stride<T>(family);
-  const bool wanted = grad_affinity.size > 0;
-  const Coefficients<T> k(pass, tree, affinity, family, stride, true);
-  const Buffer<T> inverse = inverse_mass_and_total(k);
-  const std::vector<Block> all = blocks<T>(family);
-  const int64_t count = static_cast<int64_t>(all.size());
-  const int64_t part = wanted ? groups * nodes : 0;  // of a block, summed in their order afterwards
-  Buffer<T> dots(count * part), mixes(pass == Pass::kMean ? count * part : 0);
-  parallel_for(count, 8 * nodes * kMaxLanes<T>, cpu.threads, [&] {
-    const int64_t size = nodes * std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
-    GradientBuffers<T> rows{Buffer<T>(wanted ? size : 0), Buffer<T>(wanted ? size : 0),
-                            Buffer<T>(wanted ? size : 0), Buffer<T>(size)};
-    return [&, rows = std::move(rows)](int64_t i) mutable {
-      T *dot = nullptr, *mixed = nullptr;
-      if (wanted) std::fill_n(dot = dots.data() + i * part, part, T(0));
-      if (mixes.size() > 0) std::fill_n(mixed = mixes.data() + i * part, part, T(0));
-      const auto run = family.per_lane() ? backward_block<true, X, T> : backward_block<false, X, T>;
-      run(pass, family, k, affinity, inverse.data(), all[i], rows, x, y, grad, grad_x, dot, mixed);
-    };
-  });
-  if (!wanted) return;
-  const int64_t images = family.batch1 - family.batch0, blocks_each = count / images;
-  parallel_for(images * groups, 4 * nodes, cpu.threads, [&] {
-    return [&](int64_t item) {
-      const int64_t image = item / groups, group = item % groups;
-      T* to = grad_affinity.data +
-              ((family.batch0 + image) * affinity.groups + family.group0 + group) * nodes;
-      Buffer<T> mixed(pass == Pass::kMean ? nodes : 0, 0);
-      std::fill_n(to, nodes, T(0));
-      for (int64_t i = image * blocks_each; i < (image + 1) * blocks_each; ++i) {
-        for (int64_t v = 0; v < nodes; ++v) to[v] += dots[i * part + group * nodes + v];
-        for (int64_t v = 0; v < mixed.size(); ++v) mixed[v] += mixes[i * part + group * nodes + v];
-      }
-      if (pass != Pass::kMean) return;
-      const T* a =
-          affinity.values.data + (family.affinity * affinity.groups + family.group0 + group) * nodes;
-      add_normaliser(k, stride == 1 ? 0 : group * family.group_channels, stride, a, mixed.data(), to);
-    };
   });
 }
 
@@ -273,17 +44,6 @@ void propagate(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affi
 }
 
 template <class X, class T>
-void filter_backward(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-                     Strided<const X> x, Strided<const X> y, Strided<const X> grad, Strided<X> grad_x,
-                     Span<T> grad_affinity) {
-  for_families<T>(cpu, families(tree, affinity, x.batch, x.channels), tree.nodes,
-                  [&](const Family& family, Cpu inside) {
-                    backward_family(inside, pass, tree, affinity, family, x, y, grad, grad_x,
-                                    grad_affinity);
-                  });
-}
-
-template <class X, class T>
 void parent_dot(Cpu cpu, const TreeView& tree, int64_t groups, Strided<const X> p, Strided<const X> q,
                 Span<T> out) {
   const int64_t nodes = tree.nodes, group_channels = p.channels / groups;
@@ -305,11 +65,9 @@ void parent_dot(Cpu cpu, const TreeView& tree, int64_t groups, Strided<const X> 
   });
 }
 
-#define TREEFILTER_INSTANTIATE(X, T)                                                              \
-  template void propagate(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>,       \
-                          Strided<X>);                                                            \
-  template void filter_backward(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>, \
-                                Strided<const X>, Strided<const X>, Strided<X>, Span<T>);         \
+#define TREEFILTER_INSTANTIATE(X, T)                                                        \
+  template void propagate(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>, \
+                          Strided<X>);                                                      \
   template void parent_dot(Cpu, const TreeView&, int64_t, Strided<const X>, Strided<const X>, Span<T>);
 TREEFILTER_INSTANTIATE(float, float)
 TREEFILTER_INSTANTIATE(double, double)

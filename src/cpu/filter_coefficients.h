@@ -1,4 +1,5 @@
-// What a pass needs besides the channels: the visits in order and a coefficient or two for each.
+// What a pass needs besides the channels: the visits in order and a coefficient or two for each; and
+// how channels are shared out, in blocks that fill a row.
 //
 // Channels that share their coefficients form a family: a group of one image, or, where one tree and
 // one affinity serve a whole batch, that group of all images. Groups too small to fill a row are put
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "filter_rows.h"
+#include "parallel.h"
 
 namespace treefilter {
 
@@ -123,5 +125,67 @@ struct Coefficients {
   Buffer<Visit> visits_of_tree_;
   Buffer<double> m_, n_;
 };
+
+// ---- blocks of channels ----
+
+template <int Lanes>
+using LaneCount = std::integral_constant<int, Lanes>;
+
+// The narrowest row that holds `used` lanes.
+template <class T, class Run>
+void with_lanes(int64_t used, const Run& run) {
+  if (used <= 1) return run(LaneCount<1>{});
+  if (used <= 2) return run(LaneCount<2>{});
+  if (used <= 4) return run(LaneCount<4>{});
+  if (used <= 8 || kMaxLanes<T> == 8) return run(LaneCount<8>{});
+  return run(LaneCount<kMaxLanes<T>>{});
+}
+
+template <class T>
+int64_t row_stride(const Family& family) {
+  int64_t stride = 1;
+  if (family.per_lane()) {
+    with_lanes<T>(family.channels(), [&](auto lanes) { stride = lanes; });
+  }
+  return stride;
+}
+
+// One row of channels of one image.
+struct Block {
+  int64_t batch, channel, used;
+};
+
+template <class T>
+std::vector<Block> blocks(const Family& family) {
+  std::vector<Block> all;
+  const int64_t end = family.channel0() + family.channels();
+  for (int64_t b = family.batch0; b < family.batch1; ++b) {
+    for (int64_t c = family.channel0(); c < end; c += kMaxLanes<T>) {
+      all.push_back({b, c, std::min<int64_t>(kMaxLanes<T>, end - c)});
+    }
+  }
+  return all;
+}
+
+// Runs run(family, threads) for all families: in parallel where there are enough of them, otherwise one
+// after the other with all threads inside. The results are the same.
+template <class T, class Run>
+void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const Run& run) {
+  const int64_t count = static_cast<int64_t>(all.size());
+  const bool outside = count >= cpu.threads;
+  const int64_t cost = all.empty() ? 0 : 4 * nodes * all[0].channels();
+  parallel_for(count, cost, outside ? cpu.threads : 1,
+               [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
+}
+
+template <class T, int Lanes, bool PerLane>
+void run_pass(Pass pass, const Coefficients<T>& k, T* rows) {
+  using R = Rows<T, Lanes, PerLane>;
+  const Span<const Visit> visits{k.visits.data(), k.visits.size()};
+  if (pass != Pass::kRootToLeaf) R::leaf_to_root(visits, k.up.data(), rows);
+  if (pass == Pass::kRootToLeaf) R::root_to_leaf(visits, k.up.data(), rows);
+  if (pass == Pass::kSum) R::sum_down(visits, k.up.data(), rows);
+  if (pass == Pass::kMean) R::mean_down(visits, k.down.data(), rows);
+}
 
 }  // namespace treefilter

@@ -85,7 +85,7 @@ struct Rows {
   }
 };
 
-// ---- between tensors and rows ------------------------------------------------------------------------
+// ---- between tensors and rows ----
 
 // rows[v][l] = x[channel + l][v] * scale[v]; lanes beyond `used` are 0. scale may be null: 1.
 template <class T, int Lanes, bool PerLane, class X>

@@ -12,61 +12,14 @@
 //  5. The tree edges, one bit per direction and vertex, turn into degrees and exclusive-ors row by row.
 #pragma once
 
-#include <cmath>
-
-#include "../mst.h"
 #include "boruvka.h"
+#include "tiling.h"
 
 namespace treefilter {
 
-struct Tile {
-  int64_t z0, y0, x0;            // first vertex
-  int64_t depth, height, width;  // without padding
-};
-
-// Cuts a grid into tiles of nearly equal size, as cubic as its shape allows.
-class Tiling {
+class TileSolver : TileFrame {
  public:
-  explicit Tiling(const Grid& grid) : grid_(grid) {
-    const int64_t sizes[3] = {grid.depth, grid.height, grid.width};
-    int axes[3] = {0, 1, 2};
-    std::sort(axes, axes + 3, [&](int a, int b) { return sizes[a] < sizes[b]; });
-    double budget = kVertices;
-    for (int i = 0; i < 3; ++i) {  // what a short axis does not use is left to the longer ones
-      const int64_t side = static_cast<int64_t>(std::pow(budget, 1.0 / (3 - i)) + 0.5);
-      const int64_t size = sizes[axes[i]];
-      parts_[axes[i]] = (size + side - 1) / side;
-      budget /= static_cast<double>(std::min(size, side));
-    }
-  }
-
-  int64_t count() const { return parts_[0] * parts_[1] * parts_[2]; }
-
-  Tile tile(int64_t index) const {
-    Tile t;
-    cut(grid_.width, parts_[2], index % parts_[2], t.x0, t.width);
-    index /= parts_[2];
-    cut(grid_.height, parts_[1], index % parts_[1], t.y0, t.height);
-    cut(grid_.depth, parts_[0], index / parts_[1], t.z0, t.depth);
-    return t;
-  }
-
- private:
-  // Of a tile: its keys, picks and components then fit a second-level cache of 1 MiB.
-  static constexpr int64_t kVertices = 256 * 256;
-
-  static void cut(int64_t size, int64_t parts, int64_t i, int64_t& begin, int64_t& length) {
-    begin = size * i / parts;
-    length = size * (i + 1) / parts - begin;
-  }
-
-  Grid grid_;
-  int64_t parts_[3];
-};
-
-class TileSolver {
- public:
-  TileSolver(const Grid& grid, const Tiling& tiling) : grid_(grid), single_(tiling.count() == 1) {
+  TileSolver(const Grid& grid, const Tiling& tiling) : TileFrame(grid), single_(tiling.count() == 1) {
     int64_t largest = 0;
     for (int64_t t = 0; t < tiling.count(); ++t) {
       place(tiling.tile(t));
@@ -99,54 +52,6 @@ class TileSolver {
   }
 
  private:
-  // ---- coordinates: q counts the padded tile in row-major order, slot = direction * padded + q ------
-
-  void place(const Tile& tile) {
-    tile_ = tile;
-    pad_z_ = grid_.depth > 1;
-    pad_y_ = grid_.height > 1;
-    pad_x_ = grid_.width > 1;
-    rows_ = tile.height + 2 * pad_y_;
-    columns_ = tile.width + 2 * pad_x_;
-    padded_ = (tile.depth + 2 * pad_z_) * rows_ * columns_;
-    for (int d = 0; d < grid_.num_directions; ++d) {
-      const Direction& step = grid_.directions[d];
-      step_[d] = (step.dz * rows_ + step.dy) * columns_ + step.dx;
-    }
-  }
-
-  int64_t row_start(int64_t z, int64_t y) const {  // tile coordinates, -1 for the padding before
-    return ((z + pad_z_) * rows_ + y + pad_y_) * columns_ + pad_x_;
-  }
-
-  int64_t vertex(int64_t z, int64_t y, int64_t x) const {
-    return ((tile_.z0 + z) * grid_.height + tile_.y0 + y) * grid_.width + tile_.x0 + x;
-  }
-
-  // The number of the edge that starts at tile coordinates (z, y, x).
-  int64_t edge_number(const Direction& d, int64_t z, int64_t y, int64_t x) const {
-    return d.first_edge + ((tile_.z0 + z) * d.height + tile_.y0 + y - d.y0) * d.width + tile_.x0 + x -
-           d.x0;
-  }
-
-  struct Place {
-    const Direction& direction;
-    int64_t z, y, x;
-  };
-
-  Place place_of(int32_t slot) const {
-    const int32_t q = slot % static_cast<int32_t>(padded_);
-    const int32_t row = q / static_cast<int32_t>(columns_);
-    return {grid_.directions[slot / static_cast<int32_t>(padded_)],
-            row / static_cast<int32_t>(rows_) - pad_z_, row % static_cast<int32_t>(rows_) - pad_y_,
-            q % static_cast<int32_t>(columns_) - pad_x_};
-  }
-
-  int32_t edge_number(int32_t slot) const {
-    const Place p = place_of(slot);
-    return static_cast<int32_t>(edge_number(p.direction, p.z, p.y, p.x));
-  }
-
   OrderedEdge ordered(int32_t slot) const {
     const Place p = place_of(slot);
     const Direction& d = p.direction;
@@ -156,16 +61,7 @@ class TileSolver {
 
   void take(int32_t slot) { tree_[slot % padded_] |= static_cast<uint16_t>(1u << (slot / padded_)); }
 
-  // Calls visit(z, y) for every row of the tile.
-  template <class Visit>
-  void for_rows(const Visit& visit) const {
-    for (int64_t z = 0; z < tile_.depth; ++z) {
-      for (int64_t y = 0; y < tile_.height; ++y) visit(z, y);
-    }
-  }
-
-  // ---- 1. keys
-  // -----------------------------------------------------------------------------------------
+  // ---- 1. keys ----
 
   void load_keys(Span<const float> weight) {
     for (int64_t i = 0; i < grid_.num_directions * padded_; ++i) key_[i] = kAbsent;
@@ -190,7 +86,7 @@ class TileSolver {
     }
   }
 
-  // ---- 2. round 1 ------------------------------------------------------------------------------------
+  // ---- 2. round 1 ----
 
   // A pick is 2 d for the edge that comes from vertex - direction d, 2 d + 1 for the one that starts
   // here.
@@ -277,8 +173,7 @@ class TileSolver {
 
   static constexpr int32_t kFirstNumber = kOutside - 1;
 
-  // ---- 3. lists
-  // ----------------------------------------------------------------------------------------
+  // ---- 3. lists ----
 
   Span<ListEdge> list_edges() {
     int64_t count = 0;
@@ -341,7 +236,7 @@ class TileSolver {
     });
   }
 
-  // ---- 4. and 5. results -----------------------------------------------------------------------------
+  // ---- 4. and 5. results ----
 
   // The lowest vertex of every component, as a union-find that the caller can go on with.
   void name_components(int64_t components, Span<int32_t> component) {
@@ -401,12 +296,7 @@ class TileSolver {
     });
   }
 
-  Grid grid_;
   bool single_;
-  Tile tile_{};
-  int64_t pad_z_ = 0, pad_y_ = 0, pad_x_ = 0;
-  int64_t rows_ = 0, columns_ = 0, padded_ = 0;
-  int64_t step_[kMaxDirections] = {};
   Buffer<int32_t> key_;        // [direction][padded]
   Buffer<int32_t> component_;  // [padded]
   Buffer<uint8_t> pick_;       // [padded]

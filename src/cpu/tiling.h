@@ -1,0 +1,123 @@
+// How a grid is cut into tiles, and the coordinates inside one.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "../mst.h"
+
+namespace treefilter {
+
+struct Tile {
+  int64_t z0, y0, x0;            // first vertex
+  int64_t depth, height, width;  // without padding
+};
+
+// Cuts a grid into tiles of nearly equal size, as cubic as its shape allows.
+class Tiling {
+ public:
+  explicit Tiling(const Grid& grid) : grid_(grid) {
+    const int64_t sizes[3] = {grid.depth, grid.height, grid.width};
+    int axes[3] = {0, 1, 2};
+    std::sort(axes, axes + 3, [&](int a, int b) { return sizes[a] < sizes[b]; });
+    double budget = kVertices;
+    for (int i = 0; i < 3; ++i) {  // what a short axis does not use is left to the longer ones
+      const int64_t side = static_cast<int64_t>(std::pow(budget, 1.0 / (3 - i)) + 0.5);
+      const int64_t size = sizes[axes[i]];
+      parts_[axes[i]] = (size + side - 1) / side;
+      budget /= static_cast<double>(std::min(size, side));
+    }
+  }
+
+  int64_t count() const { return parts_[0] * parts_[1] * parts_[2]; }
+
+  Tile tile(int64_t index) const {
+    Tile t;
+    cut(grid_.width, parts_[2], index % parts_[2], t.x0, t.width);
+    index /= parts_[2];
+    cut(grid_.height, parts_[1], index % parts_[1], t.y0, t.height);
+    cut(grid_.depth, parts_[0], index / parts_[1], t.z0, t.depth);
+    return t;
+  }
+
+ private:
+  // Of a tile: its keys, picks and components then fit a second-level cache of 1 MiB.
+  static constexpr int64_t kVertices = 256 * 256;
+
+  static void cut(int64_t size, int64_t parts, int64_t i, int64_t& begin, int64_t& length) {
+    begin = size * i / parts;
+    length = size * (i + 1) / parts - begin;
+  }
+
+  Grid grid_;
+  int64_t parts_[3];
+};
+
+// The coordinates of one tile. z, y, x count its vertices and are -1 in the padding before it; q counts
+// the padded tile in row-major order; slot = direction * padded_ + q names the edge that starts at q.
+class TileFrame {
+ protected:
+  explicit TileFrame(const Grid& grid) : grid_(grid) {}
+
+  void place(const Tile& tile) {
+    tile_ = tile;
+    pad_z_ = grid_.depth > 1;
+    pad_y_ = grid_.height > 1;
+    pad_x_ = grid_.width > 1;
+    rows_ = tile.height + 2 * pad_y_;
+    columns_ = tile.width + 2 * pad_x_;
+    padded_ = (tile.depth + 2 * pad_z_) * rows_ * columns_;
+    for (int d = 0; d < grid_.num_directions; ++d) {
+      const Direction& step = grid_.directions[d];
+      step_[d] = (step.dz * rows_ + step.dy) * columns_ + step.dx;
+    }
+  }
+
+  int64_t row_start(int64_t z, int64_t y) const {  // tile coordinates, -1 for the padding before
+    return ((z + pad_z_) * rows_ + y + pad_y_) * columns_ + pad_x_;
+  }
+
+  int64_t vertex(int64_t z, int64_t y, int64_t x) const {
+    return ((tile_.z0 + z) * grid_.height + tile_.y0 + y) * grid_.width + tile_.x0 + x;
+  }
+
+  // The number of the edge that starts at tile coordinates (z, y, x).
+  int64_t edge_number(const Direction& d, int64_t z, int64_t y, int64_t x) const {
+    return d.first_edge + ((tile_.z0 + z) * d.height + tile_.y0 + y - d.y0) * d.width + tile_.x0 + x -
+           d.x0;
+  }
+
+  struct Place {
+    const Direction& direction;
+    int64_t z, y, x;
+  };
+
+  Place place_of(int32_t slot) const {
+    const int32_t q = slot % static_cast<int32_t>(padded_);
+    const int32_t row = q / static_cast<int32_t>(columns_);
+    return {grid_.directions[slot / static_cast<int32_t>(padded_)],
+            row / static_cast<int32_t>(rows_) - pad_z_, row % static_cast<int32_t>(rows_) - pad_y_,
+            q % static_cast<int32_t>(columns_) - pad_x_};
+  }
+
+  int32_t edge_number(int32_t slot) const {
+    const Place p = place_of(slot);
+    return static_cast<int32_t>(edge_number(p.direction, p.z, p.y, p.x));
+  }
+
+  // Calls visit(z, y) for every row of the tile.
+  template <class Visit>
+  void for_rows(const Visit& visit) const {
+    for (int64_t z = 0; z < tile_.depth; ++z) {
+      for (int64_t y = 0; y < tile_.height; ++y) visit(z, y);
+    }
+  }
+
+  Grid grid_;
+  Tile tile_{};
+  int64_t pad_z_ = 0, pad_y_ = 0, pad_x_ = 0;
+  int64_t rows_ = 0, columns_ = 0, padded_ = 0;
+  int64_t step_[kMaxDirections] = {};
+};
+
+}  // namespace treefilter
