@@ -1,0 +1,41 @@
+"""What the build says to those who ask for what it does not have, and what importing costs."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent
+
+
+def configure(tmp_path, cuda):
+    command = ["cmake", "-S", str(SOURCE), "-B", str(tmp_path), f"-DTREEFILTER_CUDA={cuda}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
+@pytest.mark.parametrize(
+    ("cuda", "message"),
+    [("ON", "has no CUDA back end yet"), ("yes", "must be AUTO, ON or OFF, got 'yes'")],
+)
+def test_cuda_that_is_not_there(tmp_path, cuda, message):
+    result = configure(tmp_path, cuda)
+    assert result.returncode != 0
+    assert message in " ".join(result.stderr.split())
+
+
+def test_import_costs_little_beyond_torch(tmp_path):
+    script = (
+        "import sys, time, torch\n"
+        "loaded, start = set(sys.modules), time.process_time()\n"
+        "import treefilter\n"
+        "print(time.process_time() - start)\n"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - loaded})"
+    )
+    command = [sys.executable, "-c", script]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    seconds, packages = out.splitlines()
+    assert set(packages.split()) == {"treefilter"}
+    assert float(seconds) < 1  # of the processor; about 0.02 on an idle machine
