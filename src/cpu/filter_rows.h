@@ -23,14 +23,24 @@ template <class T, int Lanes, bool PerLane>
 struct Rows {
   static constexpr int kStride = PerLane ? Lanes : 1;
 
+  // The visits are known in advance while their rows lie anywhere: asking for the rows of a later visit
+  // hides most of the memory's latency.
+  static constexpr int64_t kAhead = 16;
+
+  static void prefetch(const Visit* visits, int64_t s, const T* rows) {
+    __builtin_prefetch(rows + int64_t{visits[s].vertex} * Lanes, 1);
+    __builtin_prefetch(rows + int64_t{visits[s].parent} * Lanes, 1);
+  }
+
   // rows[parent] += up * rows[vertex], children first.
   static void leaf_to_root(Span<const Visit> visits, const T* up, T* rows) {
     for (int64_t s = 0; s < visits.size; ++s) {
+      prefetch(visits.data, std::min(s + kAhead, visits.size - 1), rows);
       const Visit visit = visits[s];
       if (visit.vertex == visit.parent) continue;
       const T* a = up + s * kStride;
-      const T* from = rows + int64_t{visit.vertex} * Lanes;
-      T* to = rows + int64_t{visit.parent} * Lanes;
+      const T* __restrict from = rows + int64_t{visit.vertex} * Lanes;
+      T* __restrict to = rows + int64_t{visit.parent} * Lanes;
       for (int l = 0; l < Lanes; ++l) to[l] += a[PerLane ? l : 0] * from[l];
     }
   }
@@ -38,11 +48,12 @@ struct Rows {
   // rows[vertex] += down * rows[parent], parents first.
   static void root_to_leaf(Span<const Visit> visits, const T* down, T* rows) {
     for (int64_t s = visits.size; s-- > 0;) {
+      prefetch(visits.data, std::max<int64_t>(s - kAhead, 0), rows);
       const Visit visit = visits[s];
       if (visit.vertex == visit.parent) continue;
       const T* a = down + s * kStride;
-      T* to = rows + int64_t{visit.vertex} * Lanes;
-      const T* from = rows + int64_t{visit.parent} * Lanes;
+      T* __restrict to = rows + int64_t{visit.vertex} * Lanes;
+      const T* __restrict from = rows + int64_t{visit.parent} * Lanes;
       for (int l = 0; l < Lanes; ++l) to[l] += a[PerLane ? l : 0] * from[l];
     }
   }
@@ -50,11 +61,12 @@ struct Rows {
   // rows[vertex] = (1 - a^2) rows[vertex] + a rows[parent], parents first.
   static void sum_down(Span<const Visit> visits, const T* down, T* rows) {
     for (int64_t s = visits.size; s-- > 0;) {
+      prefetch(visits.data, std::max<int64_t>(s - kAhead, 0), rows);
       const Visit visit = visits[s];
       if (visit.vertex == visit.parent) continue;
       const T* a = down + s * kStride;
-      T* to = rows + int64_t{visit.vertex} * Lanes;
-      const T* from = rows + int64_t{visit.parent} * Lanes;
+      T* __restrict to = rows + int64_t{visit.vertex} * Lanes;
+      const T* __restrict from = rows + int64_t{visit.parent} * Lanes;
       for (int l = 0; l < Lanes; ++l) {
         const T w = a[PerLane ? l : 0];
         to[l] = (1 - w) * (1 + w) * to[l] + w * from[l];
@@ -70,11 +82,12 @@ struct Rows {
   // g = 0 (a root, or an edge whose affinity is 0) leaves the row alone: not even a NaN passes.
   static void mean_down(Span<const Visit> visits, const Mix<T>* down, T* rows) {
     for (int64_t s = visits.size; s-- > 0;) {
+      prefetch(visits.data, std::max<int64_t>(s - kAhead, 0), rows);
       const Visit visit = visits[s];
       const Mix<T>* mix = down + s * kStride;
       if (PerLane ? visit.vertex == visit.parent : mix->parent == 0) continue;
-      T* to = rows + int64_t{visit.vertex} * Lanes;
-      const T* from = rows + int64_t{visit.parent} * Lanes;
+      T* __restrict to = rows + int64_t{visit.vertex} * Lanes;
+      const T* __restrict from = rows + int64_t{visit.parent} * Lanes;
       for (int l = 0; l < Lanes; ++l) {
         const T g = mix[PerLane ? l : 0].parent, b = mix[PerLane ? l : 0].vertex;
         const T k = g == 1 ? T(1) : T(0);
