@@ -41,7 +41,7 @@ def _in_child(queue, threads):
 
 
 def test_forked_child_after_use_in_the_parent():
-    """As a DataLoader's worker: one thread. (Any OpenMP code hangs in a forked child with more.)"""
+    """As a DataLoader's worker, which has one thread."""
     torch.set_num_threads(2)
     expected = everything(1)
     context = multiprocessing.get_context("fork")
@@ -52,6 +52,25 @@ def test_forked_child_after_use_in_the_parent():
     child.join(timeout=60)
     assert child.exitcode == 0
     assert all(torch.equal(torch.from_numpy(g), e) for g, e in zip(got, expected, strict=True))
+
+
+def _trees_in_child(queue, weight):
+    torch.set_num_threads(2)
+    queue.put(tf.mst(weight, tf.grid(100, 100)).parent.numpy())
+
+
+def test_forked_child_with_two_threads():
+    """OpenMP itself would hang here: the parent's threads are not forked along."""
+    torch.set_num_threads(2)
+    weight = torch.rand(8, tf.grid(100, 100).num_edges)
+    expected = tf.mst(weight, tf.grid(100, 100)).parent
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_trees_in_child, args=(queue, weight), daemon=True)
+    child.start()
+    assert torch.equal(torch.from_numpy(queue.get(timeout=60)), expected)
+    child.join(timeout=60)
+    assert child.exitcode == 0
 
 
 class Trees(torch.utils.data.Dataset):

@@ -1,8 +1,9 @@
 // One parallel loop for the CPU back end.
 //
 // OpenMP, because torch runs it too: one runtime, one pool of threads. The number of threads comes from
-// the caller (torch.get_num_threads()) at every call: it follows torch.set_num_threads, and it is 1 in a
-// DataLoader's worker, where a forked OpenMP region would hang. The threads race for the items, so
+// the caller (torch.get_num_threads()) at every call: it follows torch.set_num_threads. In a process
+// that was forked from one with a pool of threads an OpenMP region of several would wait for ever for
+// threads that were not forked along; there everything runs on one. The threads race for the items, so
 // results must not depend on which thread takes which item; none of ours do.
 //
 // `cost` is roughly the number of values that an item visits. A thread more costs microseconds, on busy
@@ -20,9 +21,18 @@
 #ifdef TREEFILTER_STD_THREADS
 #include <thread>
 #include <vector>
+#elif __has_include(<pthread.h>)
+#include <pthread.h>
 #endif
 
 namespace treefilter {
+
+#if !defined(TREEFILTER_STD_THREADS) && __has_include(<pthread.h>)
+inline std::atomic<bool> in_forked_process{false};
+inline const int watching_forks = pthread_atfork(nullptr, nullptr, [] { in_forked_process = true; });
+#else
+constexpr bool in_forked_process = false;
+#endif
 
 // Calls make_worker() once in each thread (a place for its buffers) and the worker it returns with each
 // of 0 … count-1. The first exception stops the loop and is thrown again in the calling thread.
@@ -30,7 +40,7 @@ template <class MakeWorker>
 void parallel_for(int64_t count, int64_t cost, int threads, const MakeWorker& make_worker) {
   constexpr int64_t kWorthAThread = 1 << 15;
   const int64_t worth = std::max<int64_t>(1, count * cost / kWorthAThread);
-  threads = static_cast<int>(std::min<int64_t>(threads, std::min(count, worth)));
+  threads = in_forked_process ? 1 : static_cast<int>(std::min({int64_t{threads}, count, worth}));
   if (threads <= 1) {
     if (count == 0) return;
     auto worker = make_worker();
