@@ -29,7 +29,7 @@ struct Search {
   const Row<T>& row;
   T* distance;
   int32_t *via, *bottleneck;
-  int64_t* nearest;  // null: one source, the first way that reaches a vertex is the only one
+  int64_t* nearest;  // null: one source, only one way reaches a vertex
 
   void run() const {
     const int64_t n = row.nodes;
@@ -49,7 +49,6 @@ struct Search {
 
   // Lets `to` reach a source through its neighbour `from`, over the parent edge of `edge`.
   void offer(int32_t from, int32_t to, int32_t edge) const {
-    if (!nearest && via[to] >= 0) return;
     const T w = row.weight[edge];
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
     const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
