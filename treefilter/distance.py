@@ -115,6 +115,8 @@ def distance_transform(
 def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
     """The distance between all pairs of vertices, for small graphs.
 
+    Saved for backward: one index per value of the result.
+
     Args:
         weight: (B, E) weights of the graph's edges.
         tree: The trees, B of them or one for all.
