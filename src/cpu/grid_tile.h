@@ -100,14 +100,17 @@ class TileSolver : TileFrame {
       std::memset(pick_.data() + q, kNoPick, tile_.width);
       for (int d = 0; d < grid_.num_directions; ++d) {
         const int32_t* here = key_.data() + d * padded_ + q;
-        pick_row(here - step_[d], static_cast<uint8_t>(2 * d), lightest.data(), pick_.data() + q);
-        pick_row(here, static_cast<uint8_t>(2 * d + 1), lightest.data(), pick_.data() + q);
+        const auto name = static_cast<uint8_t>(2 * d);
+        pick_row(here - step_[d], name, tile_.width, lightest.data(), pick_.data() + q);
+        pick_row(here, name + 1, tile_.width, lightest.data(), pick_.data() + q);
       }
     });
   }
 
-  void pick_row(const int32_t* key, uint8_t name, int32_t* lightest, uint8_t* pick) const {
-    for (int64_t x = 0; x < tile_.width; ++x) {
+  // The arrays are told apart because a uint8_t may alias anything, which keeps the loop scalar.
+  static void pick_row(const int32_t* __restrict key, uint8_t name, int64_t width,
+                       int32_t* __restrict lightest, uint8_t* __restrict pick) {
+    for (int64_t x = 0; x < width; ++x) {
       const bool lighter = key[x] < lightest[x];
       pick[x] = lighter ? name : pick[x];
       lightest[x] = lighter ? key[x] : lightest[x];
@@ -273,18 +276,19 @@ class TileSolver : TileFrame {
   void write_forest(const Unrooted<uint8_t>& forest) const {
     for_rows([&](int64_t z, int64_t y) {
       const int64_t q = row_start(z, y), v = vertex(z, y, 0);
-      uint8_t* degree = forest.degree.data + v;
-      int32_t* neighbour = forest.neighbour.data + v;
-      int32_t* edge = forest.edge.data + v;
+      const int32_t width = static_cast<int32_t>(tile_.width);
+      uint8_t* __restrict degree = forest.degree.data + v;
+      int32_t* __restrict neighbour = forest.neighbour.data + v;
+      int32_t* __restrict edge = forest.edge.data + v;
       for (int64_t x = 0; x < tile_.width; ++x) degree[x] = 0, neighbour[x] = 0, edge[x] = 0;
       for (int d = 0; d < grid_.num_directions; ++d) {
         const Direction& step = grid_.directions[d];
         const int64_t jump = (step.dz * grid_.height + step.dy) * grid_.width + step.dx;
         const int32_t starts = static_cast<int32_t>(edge_number(step, z, y, 0));
         const int32_t ends = static_cast<int32_t>(edge_number(step, z - step.dz, y - step.dy, -step.dx));
-        const uint16_t* out = tree_.data() + q;
-        const uint16_t* in = out - step_[d];
-        for (int32_t x = 0; x < static_cast<int32_t>(tile_.width); ++x) {
+        const uint16_t* __restrict out = tree_.data() + q;
+        const uint16_t* __restrict in = out - step_[d];
+        for (int32_t x = 0; x < width; ++x) {
           const int32_t has_out = -((out[x] >> d) & 1), has_in = -((in[x] >> d) & 1);
           const int32_t self = static_cast<int32_t>(v) + x;
           degree[x] = static_cast<uint8_t>(degree[x] - has_out - has_in);
