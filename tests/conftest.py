@@ -44,3 +44,19 @@ def at_thread_counts():
 
     yield run
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def assert_same_bits(at_thread_counts):
+    """Compares results at 1, 2 and 4 threads, and of each image alone with its place in the batch."""
+
+    def check(run, batch):
+        one, two, four = at_thread_counts(run)
+        for a, b, c in zip(one, two, four, strict=True):
+            assert torch.equal(a, b)
+            assert torch.equal(a, c)
+        for i in range(batch):
+            for alone, together in zip(run(slice(i, i + 1)), one, strict=True):
+                assert torch.equal(alone[0], together[i])
+
+    return check

@@ -464,7 +464,7 @@ def test_smallest_sizes(device, path, batch, shape):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_same_bits_at_any_thread_count_and_batch_position(device, path, at_thread_counts):
+def test_same_bits_at_any_thread_count_and_batch_position(device, path, assert_same_bits):
     graph = tf.grid(65, 77)
     weights = uniform(1, 3, graph.num_edges, dtype=torch.float32).to(device)
     trees = tf.mst(weights, graph)
@@ -480,13 +480,7 @@ def test_same_bits_at_any_thread_count_and_batch_position(device, path, at_threa
         results += torch.autograd.grad(d, w, grads[images])
         return results + list(torch.autograd.grad(shortest, w, grads[images, 0]))
 
-    one, two, four = at_thread_counts(run)
-    for a, b, c in zip(one, two, four, strict=True):
-        assert torch.equal(a, b)
-        assert torch.equal(a, c)
-    for i in range(3):
-        for alone, together in zip(run(slice(i, i + 1)), one, strict=True):
-            assert torch.equal(alone[0], together[i])
+    assert_same_bits(run, batch=3)
 
 
 @pytest.mark.parametrize("path", ["sum", "max"])

@@ -466,7 +466,7 @@ def test_no_image_on_a_shared_tree(device):
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize(("channels", "groups"), [(1, 1), (3, 1), (24, 1), (24, 24), (20, 4)])
 def test_same_bits_at_any_thread_count_and_batch_position(
-    device, name, channels, groups, at_thread_counts
+    device, name, channels, groups, assert_same_bits
 ):
     graph = tf.grid(129, 151)
     weight = uniform(4, 3, graph.num_edges, dtype=torch.float32)
@@ -480,16 +480,10 @@ def test_same_bits_at_any_thread_count_and_batch_position(
         y = apply(name, x, tree[images], a)
         return [y.detach(), *torch.autograd.grad(y, (x, a), grads[images])]
 
-    one, two, four = at_thread_counts(run)
-    for a, b, c in zip(one, two, four, strict=True):
-        assert torch.equal(a, b)
-        assert torch.equal(a, c)
-    for i in range(3):
-        for alone, together in zip(run(slice(i, i + 1)), one, strict=True):
-            assert torch.equal(alone[0], together[i])
+    assert_same_bits(run, batch=3)
 
 
-def test_same_bits_of_affinity_at_any_thread_count_and_batch_position(device, at_thread_counts):
+def test_same_bits_of_affinity_at_any_thread_count_and_batch_position(device, assert_same_bits):
     graph = tf.grid(129, 151)
     weights = uniform(4, 3, 2, graph.num_edges, dtype=torch.float32).to(device)
     trees = tf.mst(weights[:, 0], graph)
@@ -500,13 +494,7 @@ def test_same_bits_of_affinity_at_any_thread_count_and_batch_position(device, at
         a = tf.affinity(weight, trees[images], 0.3)
         return [a.detach(), *torch.autograd.grad(a, weight, grads[images])]
 
-    one, two, four = at_thread_counts(run)
-    for a, b, c in zip(one, two, four, strict=True):
-        assert torch.equal(a, b)
-        assert torch.equal(a, c)
-    for i in range(3):
-        for alone, together in zip(run(slice(i, i + 1)), one, strict=True):
-            assert torch.equal(alone[0], together[i])
+    assert_same_bits(run, batch=3)
 
 
 @pytest.mark.parametrize("name", PASSES)
