@@ -48,7 +48,7 @@ def at_thread_counts():
 
 @pytest.fixture
 def assert_same_bits(at_thread_counts):
-    """Compares results at 1, 2 and 4 threads, and of each image alone with its place in the batch."""
+    """Compares results at 1, 2 and 4 threads, and of each image alone and in its batch."""
 
     def check(run, batch):
         one, two, four = at_thread_counts(run)
