@@ -115,8 +115,9 @@ void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tens
   with_type(x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, order);
-    const Shape given = shape_of(x), shape{given.at(0), given.at(1), tree.nodes};
+    const Shape given = shape_of(x);
+    const TreeView tree = tree_of(parent, order, given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
     const auto from = strided<const X>(x, "x", shape);
     const auto to = strided<X>(out, "out", shape);
     const auto a = affinity_of<T>(affinity, tree, shape[0], shape[1]);
@@ -131,8 +132,9 @@ void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const 
   with_type(x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, order);
-    const Shape given = shape_of(x), shape{given.at(0), given.at(1), tree.nodes};
+    const Shape given = shape_of(x);
+    const TreeView tree = tree_of(parent, order, given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
     const auto xs = strided<const X>(x, "x", shape), ys = strided<const X>(y, "y", shape);
     const auto gs = strided<const X>(grad, "grad", shape);
     const auto to = strided<X>(grad_x, "grad_x", shape);
@@ -151,23 +153,15 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
   with_type(p, "p", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, parent);
-    const Shape given = shape_of(p), shape{given.at(0), given.at(1), tree.nodes};
+    const Shape given = shape_of(p);
+    const TreeView tree = tree_of(parent, parent, given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
     const auto ps = strided<const X>(p, "p", shape), qs = strided<const X>(q, "q", shape);
-    if (tree.batch != 1 && tree.batch != shape[0])
-      throw std::invalid_argument("tree must fit the batch");
     if (groups < 1 || shape[1] % groups) throw std::invalid_argument("groups must divide the channels");
     const auto to = span<T>(out, "out", {shape[0], groups, tree.nodes});
     const py::gil_scoped_release release;
     parent_dot(Cpu{threads}, tree, groups, ps, qs, to);
   });
-}
-
-// The batch of a result: weight [1 or B, N] on a tree [1 or B, N].
-int64_t batch_of(const Shape& weight, const TreeView& tree) {
-  const int64_t batch = weight.at(0) == 1 ? tree.batch : weight[0];
-  if (tree.batch != 1 && tree.batch != batch) throw std::invalid_argument("tree must fit the batch");
-  return batch;
 }
 
 template <class Index>
@@ -183,11 +177,10 @@ void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& ord
                    const Tensor& out, const Tensor& via, const OptionalTensor& bottleneck, int threads) {
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, order);
-    const Shape given = shape_of(weight);
-    const int64_t batch = batch_of(given, tree), sources = shape_of(source).at(1);
-    const Shape shape{batch, sources, tree.nodes};
-    const auto weights = span<const T>(weight, "weight", {given[0], tree.nodes});
+    const int64_t batch = shape_of(source).at(0), sources = shape_of(source).at(1);
+    const TreeView tree = tree_of(parent, order, batch);
+    const Shape given = shape_of(weight), shape{batch, sources, tree.nodes};
+    const auto weights = span<const T>(weight, "weight", {given.at(0) == 1 ? 1 : batch, tree.nodes});
     const auto from = span<const int64_t>(source, "source", {batch, sources});
     const auto to = span<T>(out, "distance", shape);
     const auto vias = span<int32_t>(via, "via", shape);
@@ -202,10 +195,8 @@ void bind_distance_transform(const Tensor& weight, const Tensor& parent, const T
                              const Tensor& via, const OptionalTensor& bottleneck, int threads) {
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, order);
-    const Shape given = shape_of(weight), shape{shape_of(seeds).at(0), tree.nodes};
-    if (tree.batch != 1 && tree.batch != shape[0])
-      throw std::invalid_argument("tree must fit the batch");
+    const TreeView tree = tree_of(parent, order, shape_of(seeds).at(0));
+    const Shape given = shape_of(weight), shape{shape_of(seeds)[0], tree.nodes};
     const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
     const auto from = span<const bool>(seeds, "seeds", shape);
     const auto to = span<T>(out, "distance", shape);
@@ -228,9 +219,8 @@ void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& or
                     const Tensor& out, int threads) {
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, order);
     const Shape given = shape_of(weight), shape = shape_of(out);
-    if (tree.batch != 1 && tree.batch != shape.at(0)) throw std::invalid_argument("tree must fit");
+    const TreeView tree = tree_of(parent, order, shape.at(0));
     const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape.at(0), tree.nodes});
     const auto vias = via_of(via, {shape[0], shape.at(1), tree.nodes});
     const auto to = span<T>(out, "out", {shape[0], shape[1], tree.nodes});
@@ -243,9 +233,9 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
                           const Tensor& via, const Tensor& out, int threads) {
   with_sum_type(grad, "grad", [&](auto sum) {
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, order);
-    const Shape given = shape_of(grad), shape{given.at(0), given.at(1), tree.nodes};
-    if (tree.batch != 1 && tree.batch != shape[0]) throw std::invalid_argument("tree must fit");
+    const Shape given = shape_of(grad);
+    const TreeView tree = tree_of(parent, order, given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
     const auto grads = span<const T>(grad, "grad", shape);
     const auto vias = via_of(via, shape);
     const auto to = span<T>(out, "out", {shape[0], tree.nodes});

@@ -159,8 +159,10 @@ inline void check_tree(Span<const int32_t> values, const char* name, int64_t low
   }
 }
 
-inline TreeView tree_of(py::handle parent, py::handle order) {
+// One tree for all of the batch, or one for each.
+inline TreeView tree_of(py::handle parent, py::handle order, int64_t batch) {
   const Shape shape = shape_of(parent);
+  if (shape.at(0) != 1 && shape[0] != batch) throw std::invalid_argument("tree must fit the batch");
   const TreeView tree{shape.at(0), shape.at(1), span<const int32_t>(parent, "tree.parent", shape),
                       span<const int32_t>(order, "tree.order", shape)};
   const py::gil_scoped_release release;
@@ -173,8 +175,7 @@ template <class T>
 Affinity<T> affinity_of(py::handle affinity, const TreeView& tree, int64_t batch, int64_t channels) {
   const Shape shape = shape_of(affinity);
   const int64_t groups = shape.at(1);
-  const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0 &&
-                    (tree.batch == 1 || tree.batch == batch);
+  const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0;
   if (!fits) throw std::invalid_argument("affinity and tree must fit the batch and the channels");
   return {shape[0], groups, span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
 }

@@ -85,8 +85,7 @@ void backward_block(Pass pass, const Family& family, const Coefficients<T>& k,
       if (mean) gradient.mix(gr, yr, mixed);
       R::leaf_to_root(visits, k.up.data(), gr);
       std::copy_n(gr, nodes * kLanes, hr);
-      if (mean) R::mean_down(visits, k.down.data(), hr);
-      if (!mean) R::sum_down(visits, k.up.data(), hr);
+      run_down<T, kLanes, PerLane>(pass, k, hr);
       pack<T, kLanes, PerLane>(x, b, c, used, mean ? k.scale.data() : nullptr, xr);
       R::leaf_to_root(visits, k.up.data(), xr);
       gradient.dot(affinity, xr, yr, gr, hr, dot);

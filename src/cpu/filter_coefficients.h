@@ -56,37 +56,34 @@ struct Coefficients {
   // stride: 1, or the lanes of a row if the family's coefficients are per lane.
   Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinity, const Family& family,
                int64_t stride, bool keep_mass)
-      : stride_(stride), nodes_(tree.nodes), visits_of_tree_(tree.nodes) {
+      : visits(tree.nodes), stride_(stride), nodes_(tree.nodes) {
     const int32_t* parent = tree.parent.data + family.tree * nodes_;
     const int32_t* order = tree.order.data + family.tree * nodes_;
-    for (int64_t s = 0; s < nodes_; ++s) visits_of_tree_[s] = {order[s], parent[order[s]]};
+    for (int64_t s = 0; s < nodes_; ++s) visits[s] = {order[s], parent[order[s]]};
     up = Buffer<T>(nodes_ * stride, 0);
     if (pass == Pass::kMean) {
       down = Buffer<Mix<T>>(nodes_ * stride, {1, 0});
       scale = Buffer<T>(nodes_ * stride, 0);
-      m_ = Buffer<double>(nodes_);
-      n_ = Buffer<double>(nodes_);
       if (keep_mass) {
         mass = Buffer<T>(nodes_ * stride, 0);
         total = Buffer<T>(nodes_ * stride, 0);
       }
     }
+    const int64_t means = pass == Pass::kMean ? nodes_ : 0;
+    const Buffer<double> m(means), n(means);
     const int64_t lanes = stride == 1 ? 1 : family.channels();
     const int64_t lanes_of_group = stride == 1 ? 1 : family.group_channels;
     for (int64_t lane = 0; lane < lanes; lane += lanes_of_group) {
       const int64_t group = family.group0 + lane / lanes_of_group;
       const T* a = affinity.values.data + (family.affinity * affinity.groups + group) * nodes_;
       if (pass == Pass::kMean) {
-        set_means(a, lane, lanes_of_group);
+        set_means(a, lane, lanes_of_group, m, n);
       } else {
         for (int64_t s = 0; s < nodes_; ++s) {
-          put(up, s, lane, lanes_of_group, a[visits_of_tree_[s].vertex]);
+          put(up, s, lane, lanes_of_group, a[visits[s].vertex]);
         }
       }
     }
-    visits = std::move(visits_of_tree_);
-    m_ = Buffer<double>();
-    n_ = Buffer<double>();
   }
 
  private:
@@ -94,36 +91,37 @@ struct Coefficients {
     for (int64_t l = lane; l < lane + count; ++l) to[row * stride_ + l] = static_cast<T>(value);
   }
 
-  void set_means(const T* a, int64_t lane, int64_t count) {
-    m_.fill(1);
+  // mass_of and total_of are workspace, [vertex].
+  void set_means(const T* a, int64_t lane, int64_t count, const Buffer<double>& mass_of,
+                 const Buffer<double>& total_of) {
+    for (int64_t v = 0; v < nodes_; ++v) mass_of[v] = 1;
     for (int64_t s = 0; s < nodes_; ++s) {
-      const Visit v = visits_of_tree_[s];
-      if (v.vertex != v.parent) m_[v.parent] += static_cast<double>(a[v.vertex]) * m_[v.vertex];
+      const Visit v = visits[s];
+      if (v.vertex != v.parent)
+        mass_of[v.parent] += static_cast<double>(a[v.vertex]) * mass_of[v.vertex];
     }
     for (int64_t s = nodes_; s-- > 0;) {
-      const Visit v = visits_of_tree_[s];
-      const double w = a[v.vertex], m = m_[v.vertex];
-      n_[v.vertex] = m;
+      const Visit v = visits[s];
+      const double w = a[v.vertex], m = mass_of[v.vertex];
+      total_of[v.vertex] = m;
       if (v.vertex != v.parent) {
         const double share = (1 - w) * (1 + w) * m;
-        const double n = n_[v.vertex] = w * n_[v.parent] + share;
-        const double from_parent = share < n / 2 ? 1 : w * n_[v.parent] / n;
+        const double n = total_of[v.vertex] = w * total_of[v.parent] + share;
+        const double from_parent = share < n / 2 ? 1 : w * total_of[v.parent] / n;
         for (int64_t l = lane; l < lane + count; ++l) {
           down[s * stride_ + l] = {static_cast<T>(share / n), static_cast<T>(from_parent)};
         }
-        put(up, s, lane, count, w * m / m_[v.parent]);
+        put(up, s, lane, count, w * m / mass_of[v.parent]);
       }
       put(scale, v.vertex, lane, count, 1 / m);
       if (mass.size() > 0) {
         put(mass, v.vertex, lane, count, m);
-        put(total, v.vertex, lane, count, n_[v.vertex]);
+        put(total, v.vertex, lane, count, total_of[v.vertex]);
       }
     }
   }
 
   int64_t stride_, nodes_;
-  Buffer<Visit> visits_of_tree_;
-  Buffer<double> m_, n_;
 };
 
 // ---- blocks of channels ----
@@ -178,14 +176,22 @@ void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const 
                [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
 }
 
+// The way from the roots down of the passes that have both ways.
+template <class T, int Lanes, bool PerLane>
+void run_down(Pass pass, const Coefficients<T>& k, T* rows) {
+  using R = Rows<T, Lanes, PerLane>;
+  const Span<const Visit> visits{k.visits.data(), k.visits.size()};
+  if (pass == Pass::kSum) R::sum_down(visits, k.up.data(), rows);
+  if (pass == Pass::kMean) R::mean_down(visits, k.down.data(), rows);
+}
+
 template <class T, int Lanes, bool PerLane>
 void run_pass(Pass pass, const Coefficients<T>& k, T* rows) {
   using R = Rows<T, Lanes, PerLane>;
   const Span<const Visit> visits{k.visits.data(), k.visits.size()};
   if (pass != Pass::kRootToLeaf) R::leaf_to_root(visits, k.up.data(), rows);
   if (pass == Pass::kRootToLeaf) R::root_to_leaf(visits, k.up.data(), rows);
-  if (pass == Pass::kSum) R::sum_down(visits, k.up.data(), rows);
-  if (pass == Pass::kMean) R::mean_down(visits, k.down.data(), rows);
+  run_down<T, Lanes, PerLane>(pass, k, rows);
 }
 
 }  // namespace treefilter

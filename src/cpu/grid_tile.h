@@ -33,6 +33,7 @@ class TileSolver : TileFrame {
     list_ = Buffer<ListEdge>(directions * largest);
     crossing_ = Buffer<uint64_t>(largest);
     set_ = Buffer<int32_t>(largest);
+    lowest_ = Buffer<int32_t>(largest);
   }
 
   // Fills the tile's part of `forest` and appends the undecided edges.
@@ -243,14 +244,11 @@ class TileSolver : TileFrame {
 
   // The lowest vertex of every component, as a union-find that the caller can go on with.
   void name_components(int64_t components, Span<int32_t> component) {
-    Span<int32_t> lowest = list_name_.size() >= components
-                               ? list_name_.span()
-                               : (list_name_ = Buffer<int32_t>(component_.size())).span();
-    for (int64_t c = 0; c < components; ++c) lowest[c] = -1;
+    for (int64_t c = 0; c < components; ++c) lowest_[c] = -1;
     for_rows([&](int64_t z, int64_t y) {
       const int64_t q = row_start(z, y), v = vertex(z, y, 0);
       for (int64_t x = 0; x < tile_.width; ++x) {
-        int32_t& name = lowest[find(set_.span(), component_[q + x])];
+        int32_t& name = lowest_[find(set_.span(), component_[q + x])];
         if (name < 0) name = static_cast<int32_t>(v + x);
         component[v + x] = name;
       }
@@ -306,8 +304,8 @@ class TileSolver : TileFrame {
   Buffer<uint8_t> pick_;       // [padded]
   Buffer<uint16_t> tree_;      // [padded] bit d: the edge that starts here in direction d is a tree edge
   Buffer<ListEdge> list_;
-  Buffer<uint64_t> crossing_;        // [component]
-  Buffer<int32_t> set_, list_name_;  // [component]
+  Buffer<uint64_t> crossing_;     // [component]
+  Buffer<int32_t> set_, lowest_;  // [component]
 };
 
 }  // namespace treefilter
