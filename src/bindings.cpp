@@ -84,6 +84,16 @@ void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& la
   });
 }
 
+void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Shape& layout,
+                    int64_t num_nodes, const Tensor& mask, int threads) {
+  const Shape shape{shape_of(weight).at(0), num_edges_of(edges, layout)};
+  const auto weights = span<const float>(weight, "weight", shape);
+  const auto to = span<bool>(mask, "mask", shape);
+  with_graph(edges, layout, num_nodes, [&](const auto& graph) {
+    mst_edges(Cpu{threads}, graph, shape[0], weights, to);
+  });
+}
+
 void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
@@ -260,6 +270,7 @@ PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
   m.def("edge_scatter", bind_edge_scatter);
   m.def("edge_argmax", bind_edge_argmax);
   m.def("mst", bind_mst);
+  m.def("mst_edges", bind_mst_edges);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
   m.def("propagate", bind_propagate);

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 #include <stdexcept>
+#include <utility>
+
+#include "workspace.h"
 
 namespace treefilter {
 
@@ -32,14 +34,14 @@ struct Strided {
 };
 
 // An owned array of trivial values, not initialised: most workspaces are written before they are read.
+// The memory is taken from workspace.h.
 template <class T>
 class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(int64_t size) : size_(size) {
     if (size == 0) return;
-    data_ = static_cast<T*>(std::malloc(static_cast<size_t>(size) * sizeof(T)));
-    if (data_ == nullptr) throw std::bad_alloc();
+    data_ = static_cast<T*>(take_workspace(static_cast<size_t>(size) * sizeof(T)));
   }
   Buffer(int64_t size, T value) : Buffer(size) { fill(value); }
   Buffer(const Buffer&) = delete;
@@ -49,7 +51,9 @@ class Buffer {
     swap(other);
     return *this;
   }
-  ~Buffer() { std::free(data_); }
+  ~Buffer() {
+    if (data_ != nullptr) return_workspace(data_, static_cast<size_t>(size_) * sizeof(T));
+  }
 
   void fill(T value) {
     for (int64_t i = 0; i < size_; ++i) data_[i] = value;

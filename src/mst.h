@@ -42,12 +42,22 @@ struct EdgeList {
   Span<const int32_t> first, second;
 };
 
-// One forest, not rooted yet. `neighbour` and `edge` hold exclusive-ors, `component` the lowest vertex
-// of each vertex's component.
+// Of a vertex: the exclusive-ors of its neighbours and of its edges' numbers, and, as the sign of
+// `neighbour`, whether it has two edges, i.e. a path passes through it. Side by side, because whoever
+// needs one needs them all.
+struct Link {
+  int32_t neighbour, edge;
+};
+
+constexpr int32_t kPasses = INT32_MIN;
+
+// One forest, not rooted yet. `component` is the lowest vertex of each vertex's component, where there is
+// more than one.
 template <class Degree>
 struct Unrooted {
   Span<Degree> degree;
-  Span<int32_t> neighbour, edge, component;
+  Span<Link> link;
+  Span<int32_t> component;
 };
 
 struct Cpu {
@@ -60,5 +70,9 @@ void mst(Cpu, const Grid&, Span<const float> weight, Span<const int64_t> root, S
          Span<int32_t> edge, Span<int32_t> order);
 void mst(Cpu, const EdgeList&, Span<const float> weight, Span<const int64_t> root, Span<int32_t> parent,
          Span<int32_t> edge, Span<int32_t> order);
+
+// The edge set alone: mask [B, E].
+void mst_edges(Cpu, const Grid&, int64_t batch, Span<const float> weight, Span<bool> mask);
+void mst_edges(Cpu, const EdgeList&, int64_t batch, Span<const float> weight, Span<bool> mask);
 
 }  // namespace treefilter

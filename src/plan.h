@@ -15,10 +15,15 @@
 
 namespace treefilter {
 
-// Roots one forest at `root` (and every further component at its lowest vertex). The exclusive-ors in
-// forest.neighbour and forest.edge turn into parent and edge to the parent in place; `order` receives
-// the paths. `forest.component` may be the same memory as `order`.
+struct RootedTree {
+  Span<int32_t> parent, edge, order;
+};
+
+// Roots one forest at `root` and, unless it is connected, every further component at its lowest vertex.
+// Uses up the forest. `forest.component` is read only if the forest is not connected, and may be the
+// same memory as `tree.order`.
 template <class Degree>
-void root_and_order(const Unrooted<Degree>& forest, int64_t root, Span<int32_t> order);
+void root_and_order(const Unrooted<Degree>& forest, bool connected, int64_t root,
+                    const RootedTree& tree);
 
 }  // namespace treefilter

@@ -133,6 +133,13 @@ def mst(
     return out
 
 
+def mst_edges(weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int) -> Tensor:
+    """The edge set alone, (B, E) bool: what other libraries call a minimum spanning tree."""
+    out = torch.empty(weight.shape, dtype=torch.bool)
+    _C.mst_edges(weight.contiguous(), edges, layout, num_nodes, out, torch.get_num_threads())
+    return out
+
+
 # ---- affinity ----
 
 

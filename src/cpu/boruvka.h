@@ -17,12 +17,12 @@
 namespace treefilter {
 
 // A float's place among the floats as an integer; -0 equals 0; +inf ("no such edge") comes last.
-constexpr int32_t kAbsent = INT32_MAX;
+constexpr int32_t kAbsent = INT32_MAX, kInfinityBits = 0x7f800000;
 
 inline int32_t weight_key(float weight) {
   int32_t bits;
   std::memcpy(&bits, &weight, sizeof bits);
-  if (bits >= 0x7f800000) return kAbsent;
+  if (bits >= kInfinityBits) return kAbsent;
   // Negative floats grow towards zero while their bits grow away from it; INT32_MIN is -0.
   return bits >= 0 ? bits : bits == INT32_MIN ? 0 : bits ^ 0x7fffffff;
 }
@@ -70,6 +70,8 @@ inline bool unite(Span<int32_t> set, int32_t a, int32_t b) {
 
 // Sorts by `order`, least significant byte first; bytes that all edges share are skipped.
 inline void radix_sort(std::vector<OrderedEdge>& edges) {
+  const auto lighter = [](const OrderedEdge& a, const OrderedEdge& b) { return a.order < b.order; };
+  if (std::is_sorted(edges.begin(), edges.end(), lighter)) return;  // equal weights, in order already
   constexpr int kBytes = 8;
   std::vector<OrderedEdge> other(edges.size());
   std::vector<int64_t> count(kBytes * 256, 0);
@@ -101,152 +103,171 @@ void kruskal(std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& vi
 
 // ---- rounds ----
 
+// Points every element of a forest of pointers at its root's label, in linear time. `link[x]` is another
+// element, or a label as its complement (< 0).
+inline void resolve(Span<int32_t> link) {
+  for (int64_t x = 0; x < link.size; ++x) {
+    int64_t root = x;
+    while (link[root] >= 0) root = link[root];
+    const int32_t label = link[root];
+    for (int64_t y = x; link[y] >= 0;) {
+      const int64_t above = link[y];
+      link[y] = label;
+      y = above;
+    }
+  }
+}
+
 class Boruvka {
  public:
-  // `edges` and the arrays of size `components` belong to the caller, who may use them again.
-  // `crossing[c]`: the lightest edge of c that is not in the list, kNoEdge if there is none.
-  // `set` becomes a union-find over the components (find() resolves it).
-  Boruvka(Span<ListEdge> edges, int64_t components, Span<uint64_t> crossing, Span<int32_t> set)
-      : edges_(edges),
-        crossing_(crossing),
-        set_(set),
-        live_(components),
-        best_(components),
-        choice_(components),
-        hook_(components),
-        origin_(components) {
-    for (int64_t c = 0; c < components; ++c) {
-      set_[c] = static_cast<int32_t>(c);
-      origin_[c] = static_cast<int32_t>(c);
+  Boruvka() = default;
+  Boruvka(int64_t max_edges, int64_t max_components)
+      : edges_(max_edges),
+        best_(max_components),
+        link_(max_components),
+        set_(max_components),
+        crossing_(max_components),
+        next_crossing_(max_components),
+        origin_(max_components),
+        next_origin_(max_components) {}
+
+  // Starts with no edges. `crosses`: crossing() will be used.
+  void start(int64_t components, bool crosses) {
+    count_ = 0;
+    live_ = components;
+    crosses_ = crosses;
+    for (int64_t c = 0; c < components; ++c) set_[c] = origin_[c] = static_cast<int32_t>(c);
+    if (crosses) std::fill_n(crossing_.data(), components, kNoEdge);
+  }
+
+  // The lightest edge of a component that is not in the list; kNoEdge if there is none.
+  uint64_t& crossing(int32_t component) { return crossing_[component]; }
+
+  // Appends the edges of a row unless they are absent or inside a component: edge x joins the components
+  // ~a[x] and ~b[x] and is number first + x * step.
+  void append_row(const int32_t* key, const int32_t* a, const int32_t* b, int64_t size, int32_t first,
+                  int32_t step) {
+    ListEdge* to = edges_.data() + count_;
+    for (int64_t x = 0; x < size; ++x) {
+      *to = {key[x], ~a[x], ~b[x], first + static_cast<int32_t>(x) * step};
+      to += (a[x] != b[x]) & (key[x] != kAbsent);  // no branch: every second edge is kept
     }
+    count_ = to - edges_.data();
+  }
+
+  void append(int32_t key, int32_t a, int32_t b, int32_t number) {
+    edges_[count_] = {key, a, b, number};
+    count_ += (a != b) & (key != kAbsent);
   }
 
   // Runs rounds until no edge is left, or until too many components stall for a round to pay.
-  // edge_number(number): the graph's edge of a list's edge; mark(number): takes it into the tree.
+  // edge_number(number): the graph's edge of a list's edge; mark(number, taken): whether it is taken
+  // into the tree.
   template <class EdgeNumber, class Mark>
   void run(const EdgeNumber& edge_number, const Mark& mark) {
-    while (edges_.size > 0) {
+    while (count_ > 0) {
       find_lightest();
-      const int64_t active = choose(edge_number);
-      const int64_t merged = hook(mark);
-      if (merged > 0) relabel();
+      if (crosses_) stall(edge_number);
+      int64_t active = 0;
+      const int64_t merged = hook(mark, active);
+      if (merged == 0) break;
+      relabel();
       if (merged * kWorthwhile < active) break;
     }
   }
 
-  Span<const ListEdge> remaining() const { return {edges_.data, edges_.size}; }
+  Span<const ListEdge> remaining() const { return {edges_.data(), count_}; }
 
-  // The set (see above) that a component of the remaining edges stands for.
+  // The set that a component of the remaining edges stands for.
   int32_t origin(int32_t component) const { return origin_[component]; }
+
+  // A union-find over the components that it started with.
+  Span<int32_t> sets() const { return set_.span(); }
 
  private:
   static constexpr int64_t kWorthwhile = 16;
+  static constexpr uint64_t kStalled = kNoEdge - 1;
 
   void find_lightest() {
-    for (int64_t c = 0; c < live_; ++c) best_[c] = kNoEdge;
-    for (int64_t i = 0; i < edges_.size; ++i) {
+    uint64_t* best = best_.data();
+    std::fill_n(best, live_, kNoEdge);
+    for (int64_t i = 0; i < count_; ++i) {
       const ListEdge& e = edges_[i];
       const uint64_t candidate = total_order(e.key, static_cast<int32_t>(i));
-      best_[e.a] = std::min(best_[e.a], candidate);
-      best_[e.b] = std::min(best_[e.b], candidate);
+      const uint64_t best_a = best[e.a], best_b = best[e.b];
+      best[e.a] = candidate < best_a ? candidate : best_a;
+      best[e.b] = candidate < best_b ? candidate : best_b;
     }
-  }
-
-  // Returns the number of components that have an edge in the list.
-  template <class EdgeNumber>
-  int64_t choose(const EdgeNumber& edge_number) {
-    int64_t active = 0;
-    for (int64_t c = 0; c < live_; ++c) {
-      choice_[c] = -1;
-      if (best_[c] == kNoEdge) continue;
-      ++active;
-      const int32_t i = static_cast<int32_t>(best_[c] & 0xffffffffu);
-      if (!stalls(crossing_[c], edges_[i], edge_number)) choice_[c] = i;
-    }
-    return active;
   }
 
   // The edge's number is asked for only where the keys are equal: it may cost a division.
   template <class EdgeNumber>
-  static bool stalls(uint64_t crossing, const ListEdge& e, const EdgeNumber& edge_number) {
-    const uint64_t key = total_order(e.key, 0) >> 32;
-    if (crossing >> 32 != key) return crossing >> 32 < key;
-    return crossing < total_order(e.key, edge_number(e.number));
+  void stall(const EdgeNumber& edge_number) {
+    for (int64_t c = 0; c < live_; ++c) {
+      const uint64_t best = best_[c], crossing = crossing_[c];
+      if (best == kNoEdge || crossing >> 32 > best >> 32) continue;
+      const bool tie = crossing >> 32 == best >> 32;
+      if (tie && crossing > total_order(edges_[best & 0xffffffffu].key,
+                                        edge_number(edges_[best & 0xffffffffu].number))) {
+        continue;
+      }
+      best_[c] = kStalled;
+    }
   }
 
   // Two components that choose the same edge would hook into each other: the lower one becomes a root.
+  // Roots get their new numbers, as complements.
   template <class Mark>
-  int64_t hook(const Mark& mark) {
-    int64_t merged = 0;
+  int64_t hook(const Mark& mark, int64_t& active) {
+    int32_t roots = 0;
     for (int64_t c = 0; c < live_; ++c) {
+      const uint64_t best = best_[c];
+      const bool chooses = best < kStalled;
+      active += best != kNoEdge;
+      const ListEdge& e = edges_[chooses ? best & 0xffffffffu : 0];
       const int32_t self = static_cast<int32_t>(c);
-      hook_[c] = self;
-      const int32_t i = choice_[c];
-      if (i < 0) continue;
-      const int32_t other = edges_[i].a ^ edges_[i].b ^ self;
-      if (choice_[other] == i && self < other) continue;
-      hook_[c] = other;
-      mark(edges_[i].number);
-      ++merged;
+      const int32_t other = chooses ? e.a ^ e.b ^ self : self;
+      const bool same = (best_[other] == best) & (self < other);
+      const bool root = static_cast<int>(same) | static_cast<int>(!chooses);
+      mark(e.number, !root);
+      link_[c] = root ? ~roots : other;
+      next_origin_[roots] = origin_[c];  // overwritten unless c is a root
+      roots += root;
     }
+    const int64_t merged = live_ - roots;
+    roots_ = roots;
     return merged;
   }
 
-  // Numbers the merged components anew. Components without an edge are not needed any more.
   void relabel() {
+    resolve(link_.span().sub(0, live_));
+    if (crosses_) std::fill_n(next_crossing_.data(), roots_, kNoEdge);
     for (int64_t c = 0; c < live_; ++c) {
-      int32_t root = static_cast<int32_t>(c);
-      while (hook_[root] != root) root = hook_[root];
-      for (int32_t x = static_cast<int32_t>(c); x != root;) {
-        const int32_t above = hook_[x];
-        hook_[x] = root;
-        x = above;
-      }
+      const int32_t now = ~link_[c];
+      set_[origin_[c]] = next_origin_[now];
+      if (crosses_) next_crossing_[now] = std::min(next_crossing_[now], crossing_[c]);
     }
-    int32_t count = 0;
-    Span<int32_t> renumbered = choice_.span();
-    for (int64_t c = 0; c < live_; ++c) {
-      if (hook_[c] != c || best_[c] == kNoEdge) continue;
-      renumbered[c] = count++;
+    std::swap(origin_, next_origin_);
+    if (crosses_) std::swap(crossing_, next_crossing_);
+    live_ = roots_;
+    const int32_t* link = link_.data();
+    ListEdge* to = edges_.data();
+    for (const ListEdge *from = to, *end = to + count_; from < end; ++from) {
+      const int32_t a = ~link[from->a], b = ~link[from->b];
+      *to = {from->key, a, b, from->number};
+      to += a != b;
     }
-    for (int64_t c = 0; c < live_; ++c) {
-      const int32_t root = hook_[c];
-      if (root == c) continue;
-      set_[origin_[c]] = origin_[root];
-      crossing_[root] = std::min(crossing_[root], crossing_[c]);
-      renumbered[c] = renumbered[root];
-    }
-    compress(renumbered);
-    for (int64_t c = 0; c < live_; ++c) {  // renumbered[c] <= c: nothing is overwritten too early
-      if (hook_[c] != c || best_[c] == kNoEdge) continue;
-      origin_[renumbered[c]] = origin_[c];
-      crossing_[renumbered[c]] = crossing_[c];
-    }
-    live_ = count;
+    count_ = to - edges_.data();
   }
 
-  void compress(Span<const int32_t> renumbered) {
-    int64_t kept = 0;
-    for (int64_t i = 0; i < edges_.size; ++i) {
-      ListEdge e = edges_[i];
-      e.a = renumbered[e.a];
-      e.b = renumbered[e.b];
-      edges_[kept] = e;
-      kept += e.a != e.b;
-    }
-    edges_.size = kept;
-  }
-
-  void compress(Span<int32_t> renumbered) {
-    compress(Span<const int32_t>{renumbered.data, renumbered.size});
-  }
-
-  Span<ListEdge> edges_;
-  Span<uint64_t> crossing_;
-  Span<int32_t> set_;
-  int64_t live_;
-  Buffer<uint64_t> best_;
-  Buffer<int32_t> choice_, hook_, origin_;
+  Buffer<ListEdge> edges_;
+  Buffer<uint64_t> best_;  // (key, position) of a component's lightest edge
+  Buffer<int32_t> link_;   // what a component hooks into
+  Buffer<int32_t> set_;
+  Buffer<uint64_t> crossing_, next_crossing_;
+  Buffer<int32_t> origin_, next_origin_;
+  int64_t count_ = 0, live_ = 0, roots_ = 0;
+  bool crosses_ = false;
 };
 
 }  // namespace treefilter

@@ -8,8 +8,10 @@
 //     pick. A pick across the border stalls.
 //  3. The rounds of boruvka.h on the compacted rest, with the lightest crossing edge per component.
 //  4. The rest of that, thinned by Kruskal (an edge that closes a cycle here closes it in the whole
-//     graph), and the crossing edges go to the caller.
+//     graph), and the crossing edges go to the caller, with the names of the components at their ends.
 //  5. The tree edges, one bit per direction and vertex, turn into degrees and exclusive-ors row by row.
+//
+// What decides about the time is mispredicted branches: nothing that a weight decides is a branch.
 #pragma once
 
 #include "boruvka.h"
@@ -20,52 +22,93 @@ namespace treefilter {
 class TileSolver : TileFrame {
  public:
   TileSolver(const Grid& grid, const Tiling& tiling) : TileFrame(grid), single_(tiling.count() == 1) {
-    int64_t largest = 0;
+    int64_t largest = 0, widest = 0, components = 0;
     for (int64_t t = 0; t < tiling.count(); ++t) {
-      place(tiling.tile(t));
+      const Tile tile = tiling.tile(t);
+      place(tile);
       largest = std::max(largest, padded_);
+      widest = std::max(widest, tile.width);
+      components = std::max(components, tile.depth * tile.height * tile.width);
     }
     const int64_t directions = grid.num_directions;
     key_ = Buffer<int32_t>(directions * largest);
-    component_ = Buffer<int32_t>(largest);
+    link_ = Buffer<int32_t>(largest);
     pick_ = Buffer<uint8_t>(largest);
+    lightest_ = Buffer<int32_t>(widest);
+    root_ = Buffer<uint8_t>(widest);
     tree_ = Buffer<uint16_t>(largest);
-    list_ = Buffer<ListEdge>(directions * largest);
-    crossing_ = Buffer<uint64_t>(largest);
-    set_ = Buffer<int32_t>(largest);
-    lowest_ = Buffer<int32_t>(largest);
+    name_ = Buffer<int32_t>(components);
+    boruvka_ = Boruvka(directions * components, components);
   }
 
-  // Fills the tile's part of `forest` and appends the undecided edges.
-  void solve(const Tile& tile, Span<const float> weight, const Unrooted<uint8_t>& forest,
+  // Finds the tile's tree edges, for the write_…() below, and appends the undecided edges. `component` is
+  // filled where an undecided edge ends, or everywhere if `name_all`.
+  void solve(const Tile& tile, Span<const float> weight, bool name_all, Span<int32_t> component,
              std::vector<OrderedEdge>& undecided) {
     place(tile);
     load_keys(weight);
     pick_lightest();
-    hook_picks();
-    const int64_t components = number_components();
-    find_crossing(components);
-    Boruvka boruvka(list_edges(), components, crossing_.span(), set_.span());
-    boruvka.run([&](int32_t slot) { return edge_number(slot); }, [&](int32_t slot) { take(slot); });
-    name_components(components, forest.component);
-    emit_undecided(boruvka, undecided);
-    write_forest(forest);
+    const int64_t components = hook_picks();
+    resolve(link_.span().sub(0, padded_));
+    boruvka_.start(components, !single_);
+    list_edges();
+    if (!single_) find_crossing();
+    boruvka_.run([&](int32_t slot) { return edge_number(slot); },
+                 [&](int32_t slot, bool taken) { take(slot, taken); });
+    std::fill_n(name_.data(), components, -1);
+    if (name_all) name_components(component);
+    if (!single_) emit_undecided(component, undecided);
+  }
+
+  // mask[e]: whether e is a tree edge, for the edges that start in the tile.
+  void write_edges(Span<bool> mask) const {
+    for (int d = 0; d < grid_.num_directions; ++d) {
+      for_rows([&](int64_t z, int64_t y) {
+        const auto [x0, x1] = starts_in_row(grid_.directions[d], z, y);
+        const uint16_t* tree = tree_.data() + row_start(z, y);
+        bool* to = mask.data + edge_number(grid_.directions[d], z, y, 0);
+        for (int64_t x = x0; x < x1; ++x) to[x] = tree[x] >> d & 1;
+      });
+    }
+  }
+
+  // The tile's part of a forest, without the edges that the tile could not decide.
+  void write_forest(const Unrooted<uint8_t>& forest) const {
+    for_rows([&](int64_t z, int64_t y) {
+      const int64_t q = row_start(z, y), v = vertex(z, y, 0);
+      const int32_t width = static_cast<int32_t>(tile_.width);
+      uint8_t* __restrict degree = forest.degree.data + v;
+      Link* __restrict link = forest.link.data + v;
+      for (int64_t x = 0; x < tile_.width; ++x) degree[x] = 0, link[x] = {0, 0};
+      for (int d = 0; d < grid_.num_directions; ++d) {
+        const Direction& step = grid_.directions[d];
+        const int64_t jump = (step.dz * grid_.height + step.dy) * grid_.width + step.dx;
+        const int32_t starts = static_cast<int32_t>(edge_number(step, z, y, 0));
+        const int32_t ends = static_cast<int32_t>(edge_number(step, z - step.dz, y - step.dy, -step.dx));
+        const uint16_t* __restrict out = tree_.data() + q;
+        const uint16_t* __restrict in = out - step_[d];
+        for (int32_t x = 0; x < width; ++x) {
+          const int32_t has_out = -((out[x] >> d) & 1), has_in = -((in[x] >> d) & 1);
+          const int32_t self = static_cast<int32_t>(v) + x;
+          degree[x] = static_cast<uint8_t>(degree[x] - has_out - has_in);
+          link[x].neighbour ^= (has_out & (self + static_cast<int32_t>(jump))) ^
+                               (has_in & (self - static_cast<int32_t>(jump)));
+          link[x].edge ^= (has_out & (starts + x)) ^ (has_in & (ends + x));
+        }
+      }
+      for (int32_t x = 0; x < width; ++x) link[x].neighbour |= degree[x] == 2 ? kPasses : 0;
+    });
   }
 
  private:
-  OrderedEdge ordered(int32_t slot) const {
-    const Place p = place_of(slot);
-    const Direction& d = p.direction;
-    return {total_order(key_[slot], edge_number(slot)), static_cast<int32_t>(vertex(p.z, p.y, p.x)),
-            static_cast<int32_t>(vertex(p.z + d.dz, p.y + d.dy, p.x + d.dx))};
+  void take(int32_t slot, bool taken) {
+    tree_[slot_vertex(slot)] |= static_cast<uint16_t>(taken << slot_direction(slot));
   }
-
-  void take(int32_t slot) { tree_[slot % padded_] |= static_cast<uint16_t>(1u << (slot / padded_)); }
 
   // ---- 1. keys ----
 
   void load_keys(Span<const float> weight) {
-    for (int64_t i = 0; i < grid_.num_directions * padded_; ++i) key_[i] = kAbsent;
+    std::fill_n(key_.data(), grid_.num_directions * padded_, kAbsent);
     for (int d = 0; d < grid_.num_directions; ++d) {
       const Direction& step = grid_.directions[d];
       // Starting vertices in the padded tile, clipped to those that have such an edge.
@@ -90,20 +133,20 @@ class TileSolver : TileFrame {
   // ---- 2. round 1 ----
 
   // A pick is 2 d for the edge that comes from vertex - direction d, 2 d + 1 for the one that starts
-  // here.
-  static constexpr uint8_t kNoPick = 255;
+  // here, so that the other end of the same edge picks it as pick ^ 1.
+  static constexpr uint8_t kNoPick = 2 * kMaxDirections, kOutside = kNoPick + 2;
 
   void pick_lightest() {
-    Buffer<int32_t> lightest(tile_.width);
+    std::fill_n(pick_.data(), padded_, kOutside);
     for_rows([&](int64_t z, int64_t y) {
       const int64_t q = row_start(z, y);
-      lightest.fill(kAbsent);
-      std::memset(pick_.data() + q, kNoPick, tile_.width);
+      std::fill_n(lightest_.data(), tile_.width, kAbsent);
+      std::fill_n(pick_.data() + q, tile_.width, kNoPick);
       for (int d = 0; d < grid_.num_directions; ++d) {
         const int32_t* here = key_.data() + d * padded_ + q;
         const auto name = static_cast<uint8_t>(2 * d);
-        pick_row(here - step_[d], name, tile_.width, lightest.data(), pick_.data() + q);
-        pick_row(here, name + 1, tile_.width, lightest.data(), pick_.data() + q);
+        pick_row(here - step_[d], name, tile_.width, lightest_.data(), pick_.data() + q);
+        pick_row(here, name + 1, tile_.width, lightest_.data(), pick_.data() + q);
       }
     });
   }
@@ -118,90 +161,76 @@ class TileSolver : TileFrame {
     }
   }
 
-  int64_t target(int64_t q) const {
-    const int64_t step = step_[pick_[q] / 2];
-    return pick_[q] % 2 ? q + step : q - step;
-  }
-
-  // component_[q]: what q hooks into, q itself for a root, kOutside in the padding.
-  static constexpr int32_t kOutside = -1;
-
-  void hook_picks() {
-    for (int64_t q = 0; q < padded_; ++q) {
-      component_[q] = kOutside;
-      tree_[q] = 0;
+  // Links every vertex to the other end of its pick, or numbers it (as complement) if it is a root:
+  // without a pick, stalled, or the lower end of an edge that both ends pick. Returns their number.
+  int64_t hook_picks() {
+    int32_t jump[kNoPick + 1] = {};
+    for (int d = 0; d < grid_.num_directions; ++d) {
+      jump[2 * d] = static_cast<int32_t>(-step_[d]);
+      jump[2 * d + 1] = static_cast<int32_t>(step_[d]);
     }
-    for_rows([&](int64_t z, int64_t y) {
-      const int64_t q0 = row_start(z, y);
-      for (int64_t q = q0; q < q0 + tile_.width; ++q) component_[q] = static_cast<int32_t>(q);
-    });
-    for_rows([&](int64_t z, int64_t y) {
-      const int64_t q0 = row_start(z, y);
-      for (int64_t q = q0; q < q0 + tile_.width; ++q) {
-        if (pick_[q] == kNoPick) continue;
-        const int64_t t = target(q);
-        if (component_[t] == kOutside) continue;            // stalls
-        if (pick_[t] == (pick_[q] ^ 1) && q < t) continue;  // the same edge: the lower end is the root
-        component_[q] = static_cast<int32_t>(t);
-        tree_[pick_[q] % 2 ? q : t] |= static_cast<uint16_t>(1u << (pick_[q] / 2));
-      }
-    });
-  }
-
-  // Numbers the components in component_; returns how many there are.
-  int64_t number_components() {
-    // Roots first, as ~number, which nothing else looks like.
+    std::fill_n(link_.data(), padded_, kPadding);
+    std::fill_n(tree_.data(), padded_, uint16_t{0});
     int32_t count = 0;
-    const auto for_vertices = [&](const auto& visit) {
-      for_rows([&](int64_t z, int64_t y) {
-        const int64_t q0 = row_start(z, y);
-        for (int64_t q = q0; q < q0 + tile_.width; ++q) visit(q);
-      });
-    };
-    for_vertices([&](int64_t q) {
-      if (component_[q] == q) component_[q] = kFirstNumber - count++;
-    });
-    for_vertices([&](int64_t q) {
-      int64_t root = q;
-      while (component_[root] >= 0) root = component_[root];
-      const int32_t number = component_[root];
-      for (int64_t x = q; component_[x] >= 0;) {
-        const int64_t above = component_[x];
-        component_[x] = number;
-        x = above;
+    for_rows([&](int64_t z, int64_t y) {
+      const int32_t q = static_cast<int32_t>(row_start(z, y));
+      const int32_t width = static_cast<int32_t>(tile_.width);
+      const uint8_t* pick = pick_.data() + q;
+      for (int32_t x = 0; x < width; ++x) root_[x] = pick[x] == kNoPick;
+      for (int d = 0; d < grid_.num_directions; ++d) {
+        mark_row(pick, pick + step_[d], static_cast<uint8_t>(2 * d + 1), width, tree_.data() + q,
+                 root_.data());
+        stall_row(pick, pick - step_[d], static_cast<uint8_t>(2 * d), width, root_.data());
+      }
+      for (int32_t x = 0; x < width; ++x) {
+        link_[q + x] = root_[x] ? ~count : q + x + jump[pick[x]];
+        count += root_[x];
       }
     });
-    for_vertices([&](int64_t q) { component_[q] = kFirstNumber - component_[q]; });
     return count;
   }
 
-  static constexpr int32_t kFirstNumber = kOutside - 1;
+  // The edges that start in a row: taken if one of its ends picks it and both lie in the tile.
+  static void mark_row(const uint8_t* __restrict pick, const uint8_t* __restrict other, uint8_t out,
+                       int32_t width, uint16_t* __restrict tree, uint8_t* __restrict root) {
+    const uint8_t in = out - 1;
+    const uint16_t bit = static_cast<uint16_t>(1u << (out / 2));
+    for (int32_t x = 0; x < width; ++x) {
+      const bool picked = pick[x] == out, picked_there = other[x] == in, inside = other[x] != kOutside;
+      root[x] |= picked & (picked_there | !inside);
+      tree[x] |= (picked & inside) | picked_there ? bit : 0;
+    }
+  }
+
+  // The edges that end in a row, for those that cross the border.
+  static void stall_row(const uint8_t* __restrict pick, const uint8_t* __restrict other, uint8_t in,
+                        int32_t width, uint8_t* __restrict root) {
+    for (int32_t x = 0; x < width; ++x) root[x] |= (pick[x] == in) & (other[x] == kOutside);
+  }
+
+  // A label that no component has.
+  static constexpr int32_t kPadding = -1 - INT32_MAX;
 
   // ---- 3. lists ----
 
-  Span<ListEdge> list_edges() {
-    int64_t count = 0;
+  void list_edges() {
     for (int d = 0; d < grid_.num_directions; ++d) {
       const Direction& step = grid_.directions[d];
-      const int64_t x0 = std::max<int64_t>(0, -step.dx),
-                    x1 = tile_.width - std::max<int64_t>(0, step.dx);
+      const int64_t x0 = std::max<int64_t>(0, -step.dx), x1 = tile_.width - std::max<int64_t>(0, step.dx);
+      const int64_t y0 = std::max<int64_t>(0, -step.dy),
+                    y1 = tile_.height - std::max<int64_t>(0, step.dy);
       for (int64_t z = 0; z < tile_.depth - step.dz; ++z) {
-        const int64_t y1 = tile_.height - std::max<int64_t>(0, step.dy);
-        for (int64_t y = std::max<int64_t>(0, -step.dy); y < y1; ++y) {
-          const int64_t q0 = row_start(z, y);
-          for (int64_t q = q0 + x0; q < q0 + x1; ++q) {
-            const int64_t slot = d * padded_ + q;
-            const int32_t a = component_[q], b = component_[q + step_[d]];
-            list_[count] = {key_[slot], a, b, static_cast<int32_t>(slot)};
-            count += (a != b) & (key_[slot] != kAbsent);
-          }
+        for (int64_t y = y0; y < y1; ++y) {
+          const int64_t q = row_start(z, y) + x0;
+          const int32_t* from = link_.data() + q;
+          boruvka_.append_row(key_.data() + d * padded_ + q, from, from + step_[d], x1 - x0, slot_of(q, d),
+                              slot_of(1, 0));
         }
       }
     }
-    return list_.span().sub(0, count);
   }
 
-  // Calls visit(slot) for every edge with exactly one end in the tile.
+  // Calls visit(slot, whether it starts here) for every edge with exactly one end in the tile.
   template <class Visit>
   void for_crossing(const Visit& visit) const {
     const auto inside = [](int64_t i, int64_t size) { return i >= 0 && i < size; };
@@ -222,90 +251,78 @@ class TileSolver : TileFrame {
               if (from && x < tile_.width - 2) x = tile_.width - 2;
               continue;
             }
-            const int64_t slot = d * padded_ + row_start(z, y) + x;
-            if (key_[slot] != kAbsent) visit(static_cast<int32_t>(slot));
+            const int64_t q = row_start(z, y) + x;
+            if (key_[d * padded_ + q] != kAbsent) visit(slot_of(q, d), from);
           }
         }
       }
     }
   }
 
-  void find_crossing(int64_t components) {
-    for (int64_t c = 0; c < components; ++c) crossing_[c] = kNoEdge;
-    if (single_) return;
-    for_crossing([&](int32_t slot) {
-      const int64_t q = slot % padded_, t = q + step_[slot / padded_];
-      uint64_t& lightest = crossing_[std::max(component_[q], component_[t])];
-      lightest = std::min(lightest, total_order(key_[slot], edge_number(slot)));
+  void find_crossing() {
+    for_crossing([&](int32_t slot, bool starts_here) {
+      const int64_t q = slot_vertex(slot);
+      uint64_t& lightest =
+          boruvka_.crossing(~link_[starts_here ? q : q + step_[slot_direction(slot)]]);
+      lightest = std::min(lightest, total_order(key_of(slot), edge_number(slot)));
     });
   }
 
   // ---- 4. and 5. results ----
 
-  // The lowest vertex of every component, as a union-find that the caller can go on with.
-  void name_components(int64_t components, Span<int32_t> component) {
-    for (int64_t c = 0; c < components; ++c) lowest_[c] = -1;
+  int32_t key_of(int32_t slot) const { return key_[slot_direction(slot) * padded_ + slot_vertex(slot)]; }
+
+  // A set is named by the first of its vertices that asks for its name.
+  void name(int32_t set, int32_t v, Span<int32_t> component) {
+    if (name_[set] < 0) name_[set] = v;
+    component[v] = name_[set];
+  }
+
+  void name_components(Span<int32_t> component) {
     for_rows([&](int64_t z, int64_t y) {
       const int64_t q = row_start(z, y), v = vertex(z, y, 0);
       for (int64_t x = 0; x < tile_.width; ++x) {
-        int32_t& name = lowest_[find(set_.span(), component_[q + x])];
-        if (name < 0) name = static_cast<int32_t>(v + x);
-        component[v + x] = name;
+        name(find(boruvka_.sets(), ~link_[q + x]), static_cast<int32_t>(v + x), component);
       }
     });
   }
 
-  void emit_undecided(const Boruvka& boruvka, std::vector<OrderedEdge>& undecided) {
-    if (single_) return;
-    const Span<const ListEdge> remaining = boruvka.remaining();
+  void emit_undecided(Span<int32_t> component, std::vector<OrderedEdge>& undecided) {
+    const auto emit = [&](int32_t slot, int32_t u, int32_t v) {
+      undecided.push_back({total_order(key_of(slot), edge_number(slot)), u, v});
+    };
+    const Span<int32_t> sets = boruvka_.sets();
+    for_crossing([&](int32_t slot, bool starts_here) {
+      const auto [u, v] = ends(slot);
+      const int64_t q = slot_vertex(slot) + (starts_here ? 0 : step_[slot_direction(slot)]);
+      name(find(sets, ~link_[q]), starts_here ? u : v, component);
+      if (starts_here) emit(slot, u, v);
+    });
+    const Span<const ListEdge> remaining = boruvka_.remaining();
     std::vector<OrderedEdge> rest(remaining.size);
     for (int64_t i = 0; i < remaining.size; ++i) {
       const ListEdge& e = remaining[i];
-      rest[i] = {total_order(e.key, e.number), boruvka.origin(e.a), boruvka.origin(e.b)};
+      rest[i] = {total_order(e.key, static_cast<int32_t>(i)), boruvka_.origin(e.a), boruvka_.origin(e.b)};
     }
-    // set_ is not needed any more: its sets become those of the thinning.
-    kruskal(rest, set_.span(), [&](const OrderedEdge& e) { undecided.push_back(ordered(e.number())); });
-    for_crossing([&](int32_t slot) {
-      const bool starts_here = component_[slot % padded_] != kOutside;
-      if (starts_here) undecided.push_back(ordered(slot));
-    });
-  }
-
-  void write_forest(const Unrooted<uint8_t>& forest) const {
-    for_rows([&](int64_t z, int64_t y) {
-      const int64_t q = row_start(z, y), v = vertex(z, y, 0);
-      const int32_t width = static_cast<int32_t>(tile_.width);
-      uint8_t* __restrict degree = forest.degree.data + v;
-      int32_t* __restrict neighbour = forest.neighbour.data + v;
-      int32_t* __restrict edge = forest.edge.data + v;
-      for (int64_t x = 0; x < tile_.width; ++x) degree[x] = 0, neighbour[x] = 0, edge[x] = 0;
-      for (int d = 0; d < grid_.num_directions; ++d) {
-        const Direction& step = grid_.directions[d];
-        const int64_t jump = (step.dz * grid_.height + step.dy) * grid_.width + step.dx;
-        const int32_t starts = static_cast<int32_t>(edge_number(step, z, y, 0));
-        const int32_t ends = static_cast<int32_t>(edge_number(step, z - step.dz, y - step.dy, -step.dx));
-        const uint16_t* __restrict out = tree_.data() + q;
-        const uint16_t* __restrict in = out - step_[d];
-        for (int32_t x = 0; x < width; ++x) {
-          const int32_t has_out = -((out[x] >> d) & 1), has_in = -((in[x] >> d) & 1);
-          const int32_t self = static_cast<int32_t>(v) + x;
-          degree[x] = static_cast<uint8_t>(degree[x] - has_out - has_in);
-          neighbour[x] ^= (has_out & (self + static_cast<int32_t>(jump))) ^
-                          (has_in & (self - static_cast<int32_t>(jump)));
-          edge[x] ^= (has_out & (starts + x)) ^ (has_in & (ends + x));
-        }
-      }
+    // The sets are not needed any more: they become those of the thinning.
+    kruskal(rest, sets, [&](const OrderedEdge& e) {
+      const int32_t slot = remaining[e.number()].number;
+      const auto [u, v] = ends(slot);
+      name(e.a, u, component);
+      name(e.b, v, component);
+      emit(slot, u, v);
     });
   }
 
   bool single_;
-  Buffer<int32_t> key_;        // [direction][padded]
-  Buffer<int32_t> component_;  // [padded]
-  Buffer<uint8_t> pick_;       // [padded]
-  Buffer<uint16_t> tree_;      // [padded] bit d: the edge that starts here in direction d is a tree edge
-  Buffer<ListEdge> list_;
-  Buffer<uint64_t> crossing_;     // [component]
-  Buffer<int32_t> set_, lowest_;  // [component]
+  Buffer<int32_t> key_;       // [direction][padded]
+  Buffer<int32_t> link_;      // [padded] see hook_picks(); then every vertex's component, as complement
+  Buffer<uint8_t> pick_;      // [padded]
+  Buffer<uint16_t> tree_;     // [padded] bit d: the edge that starts here in direction d is a tree edge
+  Buffer<int32_t> lightest_;  // [column]
+  Buffer<uint8_t> root_;      // [column]
+  Buffer<int32_t> name_;      // [component] a vertex
+  Boruvka boruvka_;
 };
 
 }  // namespace treefilter

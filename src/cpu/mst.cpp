@@ -43,33 +43,47 @@ int64_t Grid::num_edges() const {
 
 namespace {
 
-void check_arguments(Cpu cpu, Span<const float> weight, Span<const int64_t> root, int64_t num_nodes) {
-  const int64_t batch = root.size;
-  for (int64_t b = 0; b < batch; ++b) {
+void check_roots(Span<const int64_t> root, int64_t num_nodes) {
+  for (int64_t b = 0; b < root.size; ++b) {
     if (root[b] < 0 || root[b] >= num_nodes) {
       throw std::invalid_argument("mst: root must be in [0, " + std::to_string(num_nodes) + "), got " +
                                   std::to_string(root[b]));
     }
   }
+}
+
+// Also says of each graph whether all of its edges exist.
+std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t batch) {
   constexpr int64_t kChunk = 1 << 16;
-  parallel_for((weight.size + kChunk - 1) / kChunk, kChunk, cpu.threads, [&] {
-    return [&](int64_t chunk) {
-      const int64_t begin = chunk * kChunk, end = std::min(begin + kChunk, weight.size);
-      bool nan = false;
-      for (int64_t e = begin; e < end; ++e) nan |= weight[e] != weight[e];
-      if (nan) throw std::invalid_argument("mst: weight must not be NaN, got NaN");
+  const int64_t num_edges = batch == 0 ? 0 : weight.size / batch, chunks = (num_edges + kChunk - 1) / kChunk;
+  std::vector<uint8_t> complete_part(batch * chunks), complete(batch, 1);
+  parallel_for(batch * chunks, kChunk, cpu.threads, [&] {
+    return [&](int64_t item) {
+      const int64_t begin = item % chunks * kChunk, end = std::min(begin + kChunk, num_edges);
+      const float* w = weight.data + item / chunks * num_edges;
+      int32_t largest = 0;  // of the magnitudes' bits: infinity, and above it NaN
+      for (int64_t e = begin; e < end; ++e) {
+        int32_t bits;
+        std::memcpy(&bits, w + e, sizeof bits);
+        largest = std::max(largest, bits & INT32_MAX);
+      }
+      if (largest > kInfinityBits) throw std::invalid_argument("mst: weight must not be NaN, got NaN");
+      complete_part[item] = largest < kInfinityBits;
     };
   });
+  for (int64_t i = 0; i < batch * chunks; ++i) complete[i / chunks] &= complete_part[i];
+  return complete;
 }
 
 template <class Degree>
 void add_edge(const Unrooted<Degree>& forest, int32_t a, int32_t b, int32_t edge) {
-  ++forest.degree[a];
-  ++forest.degree[b];
-  forest.neighbour[a] ^= b;
-  forest.neighbour[b] ^= a;
-  forest.edge[a] ^= edge;
-  forest.edge[b] ^= edge;
+  const auto add = [&](int32_t v, int32_t neighbour) {
+    Link& link = forest.link[v];
+    link = {(link.neighbour & ~kPasses) ^ neighbour, link.edge ^ edge};
+    if (++forest.degree[v] == 2) link.neighbour |= kPasses;
+  };
+  add(a, b);
+  add(b, a);
 }
 
 // Makes component[v] the lowest vertex of v's component: a union-find whose roots are the lowest.
@@ -77,87 +91,147 @@ void flatten(Span<int32_t> component) {
   for (int64_t v = 0; v < component.size; ++v) component[v] = component[component[v]];
 }
 
-void solve_edge_list(const EdgeList& graph, Span<const float> weight, const Unrooted<int32_t>& forest) {
-  const int64_t n = graph.num_nodes;
-  for (int64_t v = 0; v < n; ++v) {
-    forest.degree[v] = 0;
-    forest.neighbour[v] = 0;
-    forest.edge[v] = 0;
+// The unrooted forests of a batch. `order` doubles as workspace: it holds the components until the plan
+// overwrites them.
+template <class Degree>
+class Forests {
+ public:
+  Forests(int64_t batch, int64_t nodes, Span<int32_t> order)
+      : nodes_(nodes), degree_(batch * nodes), link_(batch * nodes), order_(order) {}
+
+  Unrooted<Degree> operator[](int64_t b) const {
+    return {degree_.span().sub(b * nodes_, nodes_), link_.span().sub(b * nodes_, nodes_),
+            order_.sub(b * nodes_, nodes_)};
   }
-  Buffer<ListEdge> edges(weight.size);
-  int64_t count = 0;
-  for (int64_t e = 0; e < weight.size; ++e) {
-    const int32_t key = weight_key(weight[e]);
-    edges[count] = {key, graph.first[e], graph.second[e], static_cast<int32_t>(e)};
-    count += key != kAbsent && graph.first[e] != graph.second[e];
-  }
-  Buffer<uint64_t> crossing(n, kNoEdge);
-  Boruvka boruvka(edges.span().sub(0, count), n, crossing.span(), forest.component);
-  boruvka.run([](int32_t number) { return number; },
-              [&](int32_t e) { add_edge(forest, graph.first[e], graph.second[e], e); });
-  // Boruvka's sets are rooted anywhere; components are named by their lowest vertex.
-  Buffer<int32_t> lowest(n, -1);
-  for (int32_t v = 0; v < n; ++v) {
-    forest.component[v] = find(forest.component, v);
-    int32_t& name = lowest[forest.component[v]];
-    if (name < 0) name = v;
-  }
-  for (int32_t v = 0; v < n; ++v) forest.component[v] = lowest[forest.component[v]];
+
+ private:
+  int64_t nodes_;
+  Buffer<Degree> degree_;
+  Buffer<Link> link_;
+  Span<int32_t> order_;
+};
+
+// Solves a batch of grids: write(b, solver) for every tile, add(b, edge) for every tree edge that no
+// tile could decide, finish(b) at last. `component` [B, N] is filled where a graph is not complete.
+template <class Write, class Add, class Finish>
+void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight, const std::vector<uint8_t>& complete,
+                 Span<int32_t> component, const Write& write, const Add& add, const Finish& finish) {
+  const int64_t batch = static_cast<int64_t>(complete.size());
+  const int64_t n = grid.num_nodes(), num_edges = grid.num_edges();
+  const Tiling tiling(grid);
+  const int64_t tiles = tiling.count();
+  std::vector<std::vector<OrderedEdge>> undecided(batch * tiles);
+  parallel_for(batch * tiles, 8 * n / tiles, cpu.threads, [&] {
+    return [&, solver = TileSolver(grid, tiling)](int64_t item) mutable {
+      const int64_t b = item / tiles;
+      solver.solve(tiling.tile(item % tiles), weight.sub(b * num_edges, num_edges), !complete[b],
+                   component.sub(b * n, n), undecided[item]);
+      write(b, solver);
+    };
+  });
+  parallel_for(batch, 4 * n, cpu.threads, [&] {
+    return [&](int64_t b) {
+      std::vector<OrderedEdge> edges;
+      for (int64_t i = b * tiles; i < (b + 1) * tiles; ++i) {
+        edges.insert(edges.end(), undecided[i].begin(), undecided[i].end());
+        std::vector<OrderedEdge>().swap(undecided[i]);
+      }
+      kruskal(edges, component.sub(b * n, n), [&](const OrderedEdge& e) { add(b, e); });
+      if (tiles > 1 && !complete[b]) flatten(component.sub(b * n, n));
+      finish(b);
+    };
+  });
 }
 
-// The outputs double as workspace: parent and edge hold the exclusive-ors, order the components.
-template <class Degree>
-Unrooted<Degree> forest_of(int64_t b, int64_t n, const Buffer<Degree>& degree, Span<int32_t> parent,
-                           Span<int32_t> edge, Span<int32_t> order) {
-  return {degree.span().sub(b * n, n), parent.sub(b * n, n), edge.sub(b * n, n), order.sub(b * n, n)};
+// Calls add(edge) for every tree edge. Returns a union-find over the vertices.
+template <class Add>
+Boruvka solve_edge_list(const EdgeList& graph, Span<const float> weight, const Add& add) {
+  Boruvka boruvka(weight.size, graph.num_nodes);
+  boruvka.start(graph.num_nodes, false);
+  for (int64_t e = 0; e < weight.size; ++e) {
+    boruvka.append(weight_key(weight[e]), graph.first[e], graph.second[e], static_cast<int32_t>(e));
+  }
+  boruvka.run([](int32_t number) { return number; },
+              [&](int32_t e, bool taken) {
+                if (taken) add(e);
+              });
+  return boruvka;
+}
+
+// Names every vertex's component by its lowest vertex: Boruvka's sets are rooted anywhere.
+void name_components(const Boruvka& boruvka, Span<int32_t> component) {
+  Buffer<int32_t> lowest(component.size, -1);
+  for (int32_t v = 0; v < component.size; ++v) {
+    int32_t& name = lowest[find(boruvka.sets(), v)];
+    if (name < 0) name = v;
+    component[v] = name;
+  }
 }
 
 }  // namespace
 
 void mst(Cpu cpu, const Grid& grid, Span<const float> weight, Span<const int64_t> root,
          Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order) {
-  const int64_t batch = root.size, n = grid.num_nodes(), num_edges = grid.num_edges();
-  check_arguments(cpu, weight, root, n);
-  const Tiling tiling(grid);
-  Buffer<uint8_t> degree(batch * n);
-  std::vector<std::vector<OrderedEdge>> undecided(batch * tiling.count());
-
-  parallel_for(batch * tiling.count(), 8 * n / tiling.count(), cpu.threads, [&] {
-    return [&, solver = TileSolver(grid, tiling)](int64_t item) mutable {
-      const int64_t b = item / tiling.count();
-      solver.solve(tiling.tile(item % tiling.count()), weight.sub(b * num_edges, num_edges),
-                   forest_of(b, n, degree, parent, edge, order), undecided[item]);
-    };
-  });
-  parallel_for(batch, 4 * n, cpu.threads, [&] {
-    return [&](int64_t b) {
-      const auto forest = forest_of(b, n, degree, parent, edge, order);
-      if (tiling.count() > 1) {
-        std::vector<OrderedEdge> edges;
-        for (int64_t t = 0; t < tiling.count(); ++t) {
-          auto& part = undecided[b * tiling.count() + t];
-          edges.insert(edges.end(), part.begin(), part.end());
-          std::vector<OrderedEdge>().swap(part);
-        }
-        kruskal(edges, forest.component,
-                [&](const OrderedEdge& e) { add_edge(forest, e.a, e.b, e.number()); });
-        flatten(forest.component);
-      }
-      root_and_order(forest, root[b], order.sub(b * n, n));
-    };
-  });
+  const int64_t batch = root.size, n = grid.num_nodes();
+  check_roots(root, n);
+  const std::vector<uint8_t> complete = check_weights(cpu, weight, batch);
+  const Forests<uint8_t> forests(batch, n, order);
+  solve_grids(
+      cpu, grid, weight, complete, order,
+      [&](int64_t b, const TileSolver& solver) { solver.write_forest(forests[b]); },
+      [&](int64_t b, const OrderedEdge& e) { add_edge(forests[b], e.a, e.b, e.number()); },
+      [&](int64_t b) {
+        root_and_order(forests[b], complete[b], root[b],
+                       {parent.sub(b * n, n), edge.sub(b * n, n), order.sub(b * n, n)});
+      });
 }
 
 void mst(Cpu cpu, const EdgeList& graph, Span<const float> weight, Span<const int64_t> root,
          Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order) {
   const int64_t batch = root.size, n = graph.num_nodes, num_edges = graph.first.size;
-  check_arguments(cpu, weight, root, n);
-  Buffer<int32_t> degree(batch * n);
+  check_roots(root, n);
+  check_weights(cpu, weight, batch);
+  const Forests<int32_t> forests(batch, n, order);
   parallel_for(batch, 4 * n, cpu.threads, [&] {
     return [&](int64_t b) {
-      const auto forest = forest_of(b, n, degree, parent, edge, order);
-      solve_edge_list(graph, weight.sub(b * num_edges, num_edges), forest);
-      root_and_order(forest, root[b], order.sub(b * n, n));
+      const auto forest = forests[b];
+      std::fill_n(forest.degree.data, n, 0);
+      std::fill_n(forest.link.data, n, Link{0, 0});
+      int64_t count = 0;
+      const Boruvka boruvka =
+          solve_edge_list(graph, weight.sub(b * num_edges, num_edges), [&](int32_t e) {
+            add_edge(forest, graph.first[e], graph.second[e], e);
+            ++count;
+          });
+      const bool connected = count == n - 1;
+      if (!connected) name_components(boruvka, forest.component);
+      root_and_order(forest, connected, root[b],
+                     {parent.sub(b * n, n), edge.sub(b * n, n), order.sub(b * n, n)});
+    };
+  });
+}
+
+void mst_edges(Cpu cpu, const Grid& grid, int64_t batch, Span<const float> weight, Span<bool> mask) {
+  const int64_t num_edges = grid.num_edges();
+  const std::vector<uint8_t> complete = check_weights(cpu, weight, batch);
+  const Buffer<int32_t> component(batch * grid.num_nodes());
+  solve_grids(
+      cpu, grid, weight, complete, component.span(),
+      [&](int64_t b, const TileSolver& solver) {
+        solver.write_edges(mask.sub(b * num_edges, num_edges));
+      },
+      [&](int64_t b, const OrderedEdge& e) { mask[b * num_edges + e.number()] = true; }, [](int64_t) {});
+}
+
+void mst_edges(Cpu cpu, const EdgeList& graph, int64_t batch, Span<const float> weight,
+               Span<bool> mask) {
+  const int64_t num_edges = graph.first.size;
+  check_weights(cpu, weight, batch);
+  parallel_for(batch, 4 * num_edges, cpu.threads, [&] {
+    return [&](int64_t b) {
+      const Span<bool> taken = mask.sub(b * num_edges, num_edges);
+      std::fill_n(taken.data, num_edges, false);
+      solve_edge_list(graph, weight.sub(b * num_edges, num_edges), [&](int32_t e) { taken[e] = true; });
     };
   });
 }

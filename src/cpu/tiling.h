@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "../mst.h"
 
@@ -54,7 +55,7 @@ class Tiling {
 };
 
 // The coordinates of one tile. z, y, x count its vertices and are -1 in the padding before it; q counts
-// the padded tile in row-major order; slot = direction * padded_ + q names the edge that starts at q.
+// the padded tile in row-major order; a slot names an edge by the q that it starts at and its direction.
 class TileFrame {
  protected:
   explicit TileFrame(const Grid& grid) : grid_(grid) {}
@@ -87,22 +88,40 @@ class TileFrame {
            d.x0;
   }
 
+  // The columns of a row of the tile where an edge of direction d starts.
+  std::pair<int64_t, int64_t> starts_in_row(const Direction& d, int64_t z, int64_t y) const {
+    const int64_t row = tile_.y0 + y - d.y0;
+    if (tile_.z0 + z >= d.depth || row < 0 || row >= d.height) return {0, 0};
+    return {std::max<int64_t>(0, d.x0 - tile_.x0), std::min(tile_.width, d.x0 + d.width - tile_.x0)};
+  }
+
+  static int32_t slot_of(int64_t q, int d) { return static_cast<int32_t>(q << kDirectionBits | d); }
+  static int64_t slot_vertex(int32_t slot) { return slot >> kDirectionBits; }
+  static int slot_direction(int32_t slot) { return slot & ((1 << kDirectionBits) - 1); }
+
   struct Place {
     const Direction& direction;
     int64_t z, y, x;
   };
 
   Place place_of(int32_t slot) const {
-    const int32_t q = slot % static_cast<int32_t>(padded_);
+    const int32_t q = static_cast<int32_t>(slot_vertex(slot));
     const int32_t row = q / static_cast<int32_t>(columns_);
-    return {grid_.directions[slot / static_cast<int32_t>(padded_)],
-            row / static_cast<int32_t>(rows_) - pad_z_, row % static_cast<int32_t>(rows_) - pad_y_,
-            q % static_cast<int32_t>(columns_) - pad_x_};
+    return {grid_.directions[slot_direction(slot)], row / static_cast<int32_t>(rows_) - pad_z_,
+            row % static_cast<int32_t>(rows_) - pad_y_, q % static_cast<int32_t>(columns_) - pad_x_};
   }
 
   int32_t edge_number(int32_t slot) const {
     const Place p = place_of(slot);
     return static_cast<int32_t>(edge_number(p.direction, p.z, p.y, p.x));
+  }
+
+  // The vertices that an edge joins.
+  std::pair<int32_t, int32_t> ends(int32_t slot) const {
+    const Place p = place_of(slot);
+    const Direction& d = p.direction;
+    return {static_cast<int32_t>(vertex(p.z, p.y, p.x)),
+            static_cast<int32_t>(vertex(p.z + d.dz, p.y + d.dy, p.x + d.dx))};
   }
 
   // Calls visit(z, y) for every row of the tile.
@@ -112,6 +131,9 @@ class TileFrame {
       for (int64_t y = 0; y < tile_.height; ++y) visit(z, y);
     }
   }
+
+  static constexpr int kDirectionBits = 4;
+  static_assert(kMaxDirections <= 1 << kDirectionBits);
 
   Grid grid_;
   Tile tile_{};
