@@ -16,7 +16,7 @@ using Tensor = py::object;
 void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
   const Shape shape{2, shape_of(edge_index).at(1)};
   const auto from = span<const int64_t>(edge_index, "edge_index", shape);
-  const auto to = span<int32_t>(out, "out", shape);
+  const auto to = output<int32_t>(out, "out", shape);
   for (int64_t i = 0; i < from.size; ++i) {
     if (from[i] < 0 || from[i] >= num_nodes) {
       throw std::invalid_argument("graph: edge_index must be in [0, " + std::to_string(num_nodes) +
@@ -33,7 +33,7 @@ void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edg
     using T = decltype(sum);
     const Shape shape = shape_of(f);
     const auto fs = span<const X>(f, "f", shape), ts = span<const X>(t, "t", shape);
-    const auto to = span<T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    const auto to = output<T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
     with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
       edge_inner(Cpu{threads}, graph, psi, shape[0], shape[1], fs, ts, to);
     });
@@ -48,7 +48,7 @@ void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTens
     const Shape shape = shape_of(f);
     const auto from = span<const T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
     const auto fs = span<const X>(f, "f", shape);
-    const auto to = span<X>(out, "out", shape);
+    const auto to = output<X>(out, "out", shape);
     with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
       edge_scatter(Cpu{threads}, graph, psi, shape[0], shape[1], from, fs, to);
     });
@@ -62,7 +62,7 @@ void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape&
     using T = decltype(sum);
     const Shape shape = shape_of(f);
     const auto fs = span<const X>(f, "f", shape);
-    const auto to = span<int64_t>(out, "out", {shape.at(0), num_edges_of(edges, layout)});
+    const auto to = output<int64_t>(out, "out", {shape.at(0), num_edges_of(edges, layout)});
     with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
       using AnyGraph = std::decay_t<decltype(graph)>;
       edge_argmax<AnyGraph, X, T>(Cpu{threads}, graph, shape[0], shape[1], fs, to);
@@ -76,9 +76,9 @@ void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& la
   const int64_t batch = shape_of(weight).at(0);
   const auto weights = span<const float>(weight, "weight", {batch, num_edges_of(edges, layout)});
   const auto roots = span<const int64_t>(root, "root", {batch});
-  const auto parents = span<int32_t>(parent, "parent", {batch, num_nodes});
-  const auto tree_edges = span<int32_t>(edge, "edge", {batch, num_nodes});
-  const auto orders = span<int32_t>(order, "order", {batch, num_nodes});
+  const auto parents = output<int32_t>(parent, "parent", {batch, num_nodes});
+  const auto tree_edges = output<int32_t>(edge, "edge", {batch, num_nodes});
+  const auto orders = output<int32_t>(order, "order", {batch, num_nodes});
   with_graph(edges, layout, num_nodes, [&](const auto& graph) {
     mst(Cpu{threads}, graph, weights, roots, parents, tree_edges, orders);
   });
@@ -88,10 +88,9 @@ void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Sha
                     int64_t num_nodes, const Tensor& mask, int threads) {
   const Shape shape{shape_of(weight).at(0), num_edges_of(edges, layout)};
   const auto weights = span<const float>(weight, "weight", shape);
-  const auto to = span<bool>(mask, "mask", shape);
-  with_graph(edges, layout, num_nodes, [&](const auto& graph) {
-    mst_edges(Cpu{threads}, graph, shape[0], weights, to);
-  });
+  const auto to = output<bool>(mask, "mask", shape);
+  with_graph(edges, layout, num_nodes,
+             [&](const auto& graph) { mst_edges(Cpu{threads}, graph, shape[0], weights, to); });
 }
 
 void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
@@ -100,7 +99,7 @@ void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& ou
     const Shape from = shape_of(weight), tree = shape_of(edge);
     const auto weights = span<const T>(weight, "weight", from);
     const auto edges = span<const int32_t>(edge, "tree.edge", tree);
-    const auto to = span<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
+    const auto to = output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
     if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
     const py::gil_scoped_release release;
     tree_weight(Cpu{threads}, from[0], from[1], weights, edges, tree[1], to);
@@ -113,7 +112,7 @@ void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Ten
     const Shape from = shape_of(grad), tree = shape_of(edge), to = shape_of(out);
     const auto grads = span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
     const auto edges = span<const int32_t>(edge, "tree.edge", tree);
-    const auto outs = span<T>(out, "out", to);
+    const auto outs = output<T>(out, "out", to);
     if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
     const py::gil_scoped_release release;
     tree_weight_backward(Cpu{threads}, to[0], to[1], grads, edges, tree[1], outs);
@@ -129,7 +128,7 @@ void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tens
     const TreeView tree = tree_of(parent, order, given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto from = strided<const X>(x, "x", shape);
-    const auto to = strided<X>(out, "out", shape);
+    const auto to = strided_output<X>(out, "out", shape);
     const auto a = affinity_of<T>(affinity, tree, shape[0], shape[1]);
     const py::gil_scoped_release release;
     propagate(Cpu{threads}, pass, tree, a, from, to);
@@ -147,11 +146,11 @@ void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const 
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto xs = strided<const X>(x, "x", shape), ys = strided<const X>(y, "y", shape);
     const auto gs = strided<const X>(grad, "grad", shape);
-    const auto to = strided<X>(grad_x, "grad_x", shape);
+    const auto to = strided_output<X>(grad_x, "grad_x", shape);
     const auto a = affinity_of<T>(affinity, tree, shape[0], shape[1]);
     Span<T> ga;
     if (grad_affinity) {
-      ga = span<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
+      ga = output<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
     }
     const py::gil_scoped_release release;
     filter_backward(Cpu{threads}, pass, tree, a, xs, ys, gs, to, ga);
@@ -168,7 +167,7 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto ps = strided<const X>(p, "p", shape), qs = strided<const X>(q, "q", shape);
     if (groups < 1 || shape[1] % groups) throw std::invalid_argument("groups must divide the channels");
-    const auto to = span<T>(out, "out", {shape[0], groups, tree.nodes});
+    const auto to = output<T>(out, "out", {shape[0], groups, tree.nodes});
     const py::gil_scoped_release release;
     parent_dot(Cpu{threads}, tree, groups, ps, qs, to);
   });
@@ -192,7 +191,7 @@ void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& ord
     const Shape given = shape_of(weight), shape{batch, sources, tree.nodes};
     const auto weights = span<const T>(weight, "weight", {given.at(0) == 1 ? 1 : batch, tree.nodes});
     const auto from = span<const int64_t>(source, "source", {batch, sources});
-    const auto to = span<T>(out, "distance", shape);
+    const auto to = output<T>(out, "distance", shape);
     const auto vias = span<int32_t>(via, "via", shape);
     const auto edges = optional_span<int32_t>(bottleneck, "bottleneck", shape);
     const py::gil_scoped_release release;
@@ -209,7 +208,7 @@ void bind_distance_transform(const Tensor& weight, const Tensor& parent, const T
     const Shape given = shape_of(weight), shape{shape_of(seeds)[0], tree.nodes};
     const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
     const auto from = span<const bool>(seeds, "seeds", shape);
-    const auto to = span<T>(out, "distance", shape);
+    const auto to = output<T>(out, "distance", shape);
     const auto names = span<int64_t>(nearest, "nearest", shape);
     const auto vias = span<int32_t>(via, "via", shape);
     const auto edges = optional_span<int32_t>(bottleneck, "bottleneck", shape);
@@ -233,7 +232,7 @@ void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& or
     const TreeView tree = tree_of(parent, order, shape.at(0));
     const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape.at(0), tree.nodes});
     const auto vias = via_of(via, {shape[0], shape.at(1), tree.nodes});
-    const auto to = span<T>(out, "out", {shape[0], shape[1], tree.nodes});
+    const auto to = output<T>(out, "out", {shape[0], shape[1], tree.nodes});
     const py::gil_scoped_release release;
     path_sums(Cpu{threads}, tree, shape[0], shape[1], weights, vias, to);
   });
@@ -248,7 +247,7 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto grads = span<const T>(grad, "grad", shape);
     const auto vias = via_of(via, shape);
-    const auto to = span<T>(out, "out", {shape[0], tree.nodes});
+    const auto to = output<T>(out, "out", {shape[0], tree.nodes});
     const py::gil_scoped_release release;
     accumulate_sums(Cpu{threads}, tree, shape[0], shape[1], grads, vias, to);
   });

@@ -51,8 +51,8 @@ struct Link {
 
 constexpr int32_t kPasses = INT32_MIN;
 
-// One forest, not rooted yet. `component` is the lowest vertex of each vertex's component, where there is
-// more than one.
+// One forest, not rooted yet. `component` is the lowest vertex of each vertex's component, where there
+// is more than one.
 template <class Degree>
 struct Unrooted {
   Span<Degree> degree;

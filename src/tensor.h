@@ -88,6 +88,21 @@ Strided<T> strided(py::handle tensor, const char* name, const Shape& shape) {
   return {data, shape.at(0), shape.at(1), shape.at(2), strides.at(0), strides.at(1), strides.at(2)};
 }
 
+// The same for a tensor that was made for this call and is written for the first time.
+template <class T>
+Span<T> output(py::handle tensor, const char* name, const Shape& shape) {
+  const Span<T> to = span<T>(tensor, name, shape);
+  prefer_huge_pages(to.data, static_cast<size_t>(to.size) * sizeof(T));
+  return to;
+}
+
+template <class T>
+Strided<T> strided_output(py::handle tensor, const char* name, const Shape& shape) {
+  const Strided<T> to = strided<T>(tensor, name, shape);
+  prefer_huge_pages(to.data, static_cast<size_t>(to.batch * to.channels * to.nodes) * sizeof(T));
+  return to;
+}
+
 inline Shape shape_of(py::handle tensor) {
   return tensor.attr("shape").cast<Shape>();
 }

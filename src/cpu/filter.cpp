@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "filter_coefficients.h"
+#include "filter_pack.h"
 
 namespace treefilter {
 namespace {
@@ -12,12 +13,63 @@ namespace {
 template <bool PerLane, class X, class T>
 void propagate_block(Pass pass, const Coefficients<T>& k, const Block& block, T* rows,
                      const Strided<const X>& x, const Strided<X>& out) {
-  with_lanes<T>(block.used, [&](auto lanes) {
-    constexpr int kLanes = lanes;
+  with_lanes<T, PerLane>(block.used, [&](auto lanes) {
+    constexpr int kLanes = lanes_of(lanes);
     const T* scale = pass == Pass::kMean ? k.scale.data() : nullptr;
-    pack<T, kLanes, PerLane>(x, block.batch, block.channel, block.used, scale, rows);
-    run_pass<T, kLanes, PerLane>(pass, k, rows);
-    unpack<T, kLanes, PerLane>(rows, nullptr, block.batch, block.channel, block.used, out);
+    pack<T, kLanes, PerLane, kLanes>(Channels<const X>{x, block.batch, block.channel, block.used}, scale,
+                                     rows);
+    run_pass<PerLane>(pass, k, lanes, rows);
+    unpack<T, kLanes, PerLane, kLanes>(rows, static_cast<const T*>(nullptr),
+                                       Channels<X>{out, block.batch, block.channel, block.used});
+  });
+}
+
+// Whether a vertex's channels lie side by side in the result, many enough to be a row as they are.
+template <class X, class T>
+bool is_rows(const Family& family, const Strided<X>& out) {
+  return std::is_same_v<X, T> && out.channel_stride == 1 && !family.per_lane() &&
+         family.channels() >= kMaxLanes<T>;
+}
+
+// The passes in place in the result, on the channels of a block at a time.
+template <class T>
+void propagate_in_place(Pass pass, const Coefficients<T>& k, const Block& block,
+                        const Strided<const T>& x, const Strided<T>& out) {
+  const T* from = x.at(block.batch, block.channel);
+  T* to = out.at(block.batch, block.channel);
+  for (int64_t v = 0; v < x.nodes; ++v) {
+    const T scale = pass == Pass::kMean ? k.scale[v] : T(1);
+    for (int64_t l = 0; l < block.used; ++l) {
+      to[v * out.node_stride + l] = from[v * x.node_stride + l * x.channel_stride] * scale;
+    }
+  }
+  run_pass<false>(pass, k, AnyLanes{block.used, out.node_stride}, to);
+}
+
+template <class X, class T>
+void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
+                      const Family& family, Strided<const X> x, Strided<X> out) {
+  const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
+  if constexpr (std::is_same_v<X, T>) {
+    if (is_rows<X, T>(family, out)) {
+      // Whole rows at a time, unless there are fewer images than threads.
+      const int64_t images = family.batch1 - family.batch0;
+      const int64_t parts = (cpu.threads + images - 1) / images;
+      const int64_t lanes = (family.channels() / parts + kMaxLanes<T> - 1) / kMaxLanes<T> * kMaxLanes<T>;
+      const std::vector<Block> all = blocks(family, lanes);
+      parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * lanes, cpu.threads,
+                   [&] { return [&](int64_t i) { propagate_in_place(pass, k, all[i], x, out); }; });
+      return;
+    }
+  }
+  const int64_t most = family.per_lane() ? kMaxLanes<T> : row_lanes<T>(tree.nodes);
+  const std::vector<Block> all = blocks(family, most);
+  parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * most, cpu.threads, [&] {
+    const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());
+    return [&, rows = Buffer<T>(tree.nodes * lanes)](int64_t i) {
+      const auto run = family.per_lane() ? propagate_block<true, X, T> : propagate_block<false, X, T>;
+      run(pass, k, all[i], rows.data(), x, out);
+    };
   });
 }
 
@@ -28,18 +80,7 @@ void propagate(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affi
                Strided<X> out) {
   for_families<T>(cpu, families(tree, affinity, x.batch, x.channels), tree.nodes,
                   [&](const Family& family, Cpu inside) {
-                    const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
-                    const std::vector<Block> all = blocks<T>(family);
-                    parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * kMaxLanes<T>,
-                                 inside.threads, [&] {
-                                   const int64_t lanes =
-                                       std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
-                                   return [&, rows = Buffer<T>(tree.nodes * lanes)](int64_t i) {
-                                     const auto run = family.per_lane() ? propagate_block<true, X, T>
-                                                                        : propagate_block<false, X, T>;
-                                     run(pass, k, all[i], rows.data(), x, out);
-                                   };
-                                 });
+                    propagate_family(inside, pass, tree, affinity, family, x, out);
                   });
 }
 

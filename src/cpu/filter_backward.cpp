@@ -5,94 +5,196 @@
 
 #include "../filter.h"
 #include "filter_coefficients.h"
+#include "filter_pack.h"
 
 namespace treefilter {
 namespace {
 
-// Sums over the lanes of a row, one sum for each group that has a part in it.
-template <int Lanes, bool PerLane, class T>
-void add_groups(const T* row, int64_t group_channels, int64_t used, int64_t stride, T* sums) {
-  if (!PerLane) {
-    T sum = 0;
-    for (int l = 0; l < Lanes; ++l) sum += row[l];
-    sums[0] += sum;
-    return;
-  }
-  for (int64_t l = 0; l < used; ++l) sums[l / group_channels * stride] += row[l];
-}
+// One block's share of the gradients. Its rows hold, side by side for every vertex, the gradient g and
+// the input x, which one pass takes up, the result y, and the gradient's filter h, which is made on the
+// way down together with what the affinities get: a vertex is visited once for all of them.
+template <int N, bool PerLane, class T>
+class BlockGradient {
+ public:
+  static constexpr int kStride = 4 * N;
 
-// What one block gives to the gradient of the affinity. dot and mixed are [groups of the family][N]:
-// the channels' part, and sum_c g_c y_c / n_v, which the normaliser's part starts from.
-template <int Lanes, bool PerLane, class T>
-struct BlockGradient {
-  const Family& family;
-  const Coefficients<T>& k;
-  int64_t used, nodes;
+  BlockGradient(Pass pass, const Family& family, const Coefficients<T>& k, const Affinity<T>& affinity,
+                int64_t used, T* rows)
+      : mean_(pass == Pass::kMean),
+        family_(family),
+        k_(k),
+        used_(used),
+        nodes_(k.visits.size()),
+        affinity_(affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes_),
+        rows_(rows) {}
 
-  void mix(const T* g, const T* y, T* mixed) const {
-    for (int64_t v = 0; v < nodes; ++v) {
-      T row[Lanes];
-      for (int l = 0; l < Lanes; ++l) {
-        row[l] = k.mass[PerLane ? v * Lanes + l : v] * g[v * Lanes + l] * y[v * Lanes + l];
-      }
-      add_groups<Lanes, PerLane>(row, family.group_channels, used, nodes, mixed + v);
+  T* g() const { return rows_; }
+  T* x() const { return rows_ + N; }
+  T* y() const { return rows_ + 2 * N; }
+  T* h() const { return rows_ + 3 * N; }
+
+  // mixed[group][v] = sum of m g y: what the normaliser's part starts from. Before up().
+  void mix(T* mixed) const {
+    for (int64_t v = 0; v < nodes_; ++v) {
+      const T *gv = g() + v * kStride, *yv = y() + v * kStride;
+      T row[N];
+      for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
+        constexpr int kSize = decltype(size)::value;
+        auto product = load_vector<kSize>(gv + l) * load_vector<kSize>(yv + l);
+        if constexpr (PerLane) product *= load_vector<kSize>(k_.mass.data() + v * N + l);
+        store_vector(row + l, product);
+      });
+      add_groups(row, PerLane ? T(1) : k_.mass[v], mixed + v);
     }
   }
 
-  // x, g: after the leaf-to-root pass; y, h: results of the filter on x and on g.
-  void dot(const Affinity<T>& affinity, const T* x, const T* y, const T* g, const T* h, T* out) const {
-    const bool means = k.mass.size() > 0;
-    const T* a = affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes;
-    for (int64_t s = 0; s < nodes; ++s) {
-      const int64_t v = k.visits[s].vertex, p = k.visits[s].parent;
+  // The leaf-to-root sums of g and x.
+  void up() const {
+    using R = Rows<T, Lanes<N, kStride>, PerLane>;
+    for (int64_t s = 0; s < nodes_; ++s) {
+      prefetch(std::min(s + R::kAhead, nodes_ - 1));
+      const auto [v, p] = k_.visits[s];
       if (v == p) continue;
-      T row[Lanes];
-      for (int l = 0; l < Lanes; ++l) {
-        const int64_t lane = PerLane ? l : 0;
-        const int64_t group = PerLane && l < used ? l / family.group_channels : 0;
-        const T m = means ? k.mass[PerLane ? v * Lanes + lane : v] : T(1);
-        const T n = means ? k.total[PerLane ? p * Lanes + lane : p] : T(1);
-        const T am = a[group * nodes + v] * m;
-        const T xv = x[v * Lanes + l], gv = g[v * Lanes + l];
-        row[l] = m * (gv * (n * y[p * Lanes + l] - am * xv) + xv * (n * h[p * Lanes + l] - am * gv));
-      }
-      add_groups<Lanes, PerLane>(row, family.group_channels, used, nodes, out + v);
+      T *to = rows_ + int64_t{p} * kStride, *from = rows_ + int64_t{v} * kStride;
+      for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
+        constexpr int kSize = decltype(size)::value;
+        const auto a = R::coefficient(k_.up.data(), s, l, size);
+        for (int64_t i : {l, N + l}) {
+          store_vector(to + i, load_vector<kSize>(to + i) + a * load_vector<kSize>(from + i));
+        }
+      });
     }
   }
-};
 
-template <class T>
-struct GradientBuffers {
-  Buffer<T> x, y, g, h;
+  // h from g, and dot[group][v]: the gradient in the affinities but for the normaliser's part.
+  void down(T* dot) const {
+    using R = Rows<T, Lanes<N, kStride>, PerLane>;
+    for (int64_t s = nodes_; s-- > 0;) {
+      prefetch(std::max<int64_t>(s - R::kAhead, 0));
+      const auto [v, p] = k_.visits[s];
+      T* self = rows_ + int64_t{v} * kStride;
+      const T* above = rows_ + int64_t{p} * kStride;
+      const bool root = v == p;
+      T row[N];
+      for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
+        constexpr int kSize = decltype(size)::value;
+        const auto gv = load_vector<kSize>(self + l), xv = load_vector<kSize>(self + N + l);
+        if (root) return store_vector(self + 3 * N + l, gv);
+        const auto yp = load_vector<kSize>(above + 2 * N + l),
+                   hp = load_vector<kSize>(above + 3 * N + l);
+        store_vector(self + 3 * N + l, filtered(s, l, size, gv, hp));
+        const auto n = total(p, l, size), am = share(v, l, size);
+        auto gradient = gv * (n * yp - am * xv) + xv * (n * hp - am * gv);
+        if constexpr (PerLane) gradient *= mass(v, l, size);
+        store_vector(row + l, gradient);
+      });
+      if (!root) add_groups(row, PerLane || !mean_ ? T(1) : k_.mass[v], dot + v);
+    }
+  }
+
+ private:
+  template <class Size, class V>
+  V filtered(int64_t s, int64_t l, Size size, V vertex, V parent) const {
+    using R = Rows<T, Lanes<N, kStride>, PerLane>;
+    if (mean_) {
+      const auto b = R::coefficient(k_.from_vertex.data(), s, l, size);
+      const auto g = R::coefficient(k_.from_parent.data(), s, l, size);
+      if constexpr (!PerLane) {
+        if (g == 0) return vertex;
+      }
+      return R::mix(b, g, vertex, parent);
+    }
+    const auto w = R::coefficient(k_.up.data(), s, l, size);
+    return (1 - w) * (1 + w) * vertex + w * parent;
+  }
+
+  // m and n of filter.h, 1 where nothing is normalised; a vector of them if they differ by lane.
+  template <class Size>
+  auto mass(int64_t v, int64_t l, Size size) const {
+    return per_vertex(k_.mass, v, l, size);
+  }
+  template <class Size>
+  auto total(int64_t v, int64_t l, Size size) const {
+    return per_vertex(k_.total, v, l, size);
+  }
+  template <class Size>
+  auto per_vertex(const Buffer<T>& values, int64_t v, int64_t l, Size) const {
+    if constexpr (PerLane) {
+      using V = Vector<T, Size::value>;
+      return mean_ ? load_vector<Size::value>(values.data() + v * N + l) : V{} + 1;
+    } else {
+      return mean_ ? values[v] : T(1);
+    }
+  }
+
+  // The affinity times the mass.
+  template <class Size>
+  auto share(int64_t v, int64_t l, Size size) const {
+    if constexpr (PerLane) {
+      T a[Size::value];
+      for (int i = 0; i < Size::value; ++i) {
+        const int64_t group = l + i < used_ ? (l + i) / family_.group_channels : 0;
+        a[i] = affinity_[group * nodes_ + v];
+      }
+      return load_vector<Size::value>(a) * mass(v, l, size);
+    } else {
+      return affinity_[v] * mass(v, l, size);
+    }
+  }
+
+  // Adds the sums over the lanes of a row, one for each group that has a part in it.
+  void add_groups(const T* row, T factor, T* sums) const {
+    if constexpr (PerLane) {
+      for (int64_t l = 0; l < used_; ++l) sums[l / family_.group_channels * nodes_] += row[l];
+    } else {
+      sums[0] += factor * sum_of<N>(row);
+    }
+  }
+
+  void prefetch(int64_t s) const {
+    const auto [v, p] = k_.visits[s];
+    for (int64_t i = 0; i < kStride; i += 64 / static_cast<int64_t>(sizeof(T))) {
+      __builtin_prefetch(rows_ + int64_t{v} * kStride + i, 1);
+      __builtin_prefetch(rows_ + int64_t{p} * kStride + i, 1);
+    }
+  }
+
+  bool mean_;
+  const Family& family_;
+  const Coefficients<T>& k_;
+  int64_t used_, nodes_;
+  const T* affinity_;
+  T* rows_;
 };
 
 template <bool PerLane, class X, class T>
 void backward_block(Pass pass, const Family& family, const Coefficients<T>& k,
-                    const Affinity<T>& affinity, const T* inverse, const Block& block,
-                    GradientBuffers<T>& rows, const Strided<const X>& x, const Strided<const X>& y,
-                    const Strided<const X>& grad, const Strided<X>& grad_x, T* dot, T* mixed) {
-  with_lanes<T>(block.used, [&](auto lanes) {
-    constexpr int kLanes = lanes;
-    using R = Rows<T, kLanes, PerLane>;
+                    const Affinity<T>& affinity, const T* inverse, const Block& block, T* rows,
+                    const Strided<const X>& x, const Strided<const X>& y, const Strided<const X>& grad,
+                    const Strided<X>& grad_x, T* dot, T* mixed) {
+  with_lanes<T, true>(block.used, [&](auto lanes) {
+    constexpr int N = lanes_of(lanes);
     const bool mean = pass == Pass::kMean;
-    const int64_t b = block.batch, c = block.channel, used = block.used, nodes = x.nodes;
-    const Span<const Visit> visits{k.visits.data(), nodes};
-    T *xr = rows.x.data(), *yr = rows.y.data(), *gr = rows.g.data(), *hr = rows.h.data();
-    pack<T, kLanes, PerLane>(grad, b, c, used, mean ? inverse : nullptr, dot ? gr : hr);
-    if (dot) {
-      const BlockGradient<kLanes, PerLane, T> gradient{family, k, used, nodes};
-      pack<T, kLanes, PerLane>(y, b, c, used, static_cast<const T*>(nullptr), yr);
-      if (mean) gradient.mix(gr, yr, mixed);
-      R::leaf_to_root(visits, k.up.data(), gr);
-      std::copy_n(gr, nodes * kLanes, hr);
-      run_down<T, kLanes, PerLane>(pass, k, hr);
-      pack<T, kLanes, PerLane>(x, b, c, used, mean ? k.scale.data() : nullptr, xr);
-      R::leaf_to_root(visits, k.up.data(), xr);
-      gradient.dot(affinity, xr, yr, gr, hr, dot);
-    } else {
-      run_pass<T, kLanes, PerLane>(pass, k, hr);
+    const auto of = [&](auto& tensor) {
+      return Channels<std::remove_pointer_t<decltype(tensor.data)>>{tensor, block.batch, block.channel,
+                                                                    block.used};
+    };
+    const T *before = mean ? inverse : nullptr, *after = mean ? k.total.data() : nullptr;
+    if (dot == nullptr) {
+      pack<T, N, PerLane, N>(of(grad), before, rows);
+      run_pass<PerLane>(pass, k, lanes, rows);
+      unpack<T, N, PerLane, N>(rows, after, of(grad_x));
+      return;
     }
-    unpack<T, kLanes, PerLane>(hr, mean ? k.total.data() : nullptr, b, c, used, grad_x);
+    const BlockGradient<N, PerLane, T> block_gradient(pass, family, k, affinity, block.used, rows);
+    constexpr int kStride = BlockGradient<N, PerLane, T>::kStride;
+    pack<T, N, PerLane, kStride>(of(grad), before, block_gradient.g());
+    pack<T, N, PerLane, kStride>(of(y), static_cast<const T*>(nullptr), block_gradient.y());
+    if (mean) block_gradient.mix(mixed);
+    pack<T, N, PerLane, kStride>(of(x), mean ? k.scale.data() : nullptr, block_gradient.x());
+    block_gradient.up();
+    block_gradient.down(dot);
+    unpack<T, N, PerLane, kStride>(block_gradient.h(), after, of(grad_x));
   });
 }
 
@@ -135,20 +237,19 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   const bool wanted = grad_affinity.size > 0;
   const Coefficients<T> k(pass, tree, affinity, family, stride, true);
   const Buffer<T> inverse = inverse_mass_and_total(k);
-  const std::vector<Block> all = blocks<T>(family);
+  const std::vector<Block> all = blocks(family, kMaxLanes<T>);
   const int64_t count = static_cast<int64_t>(all.size());
   const int64_t part = wanted ? groups * nodes : 0;  // of a block, summed in their order afterwards
   Buffer<T> dots(count * part), mixes(pass == Pass::kMean ? count * part : 0);
   parallel_for(count, 8 * nodes * kMaxLanes<T>, cpu.threads, [&] {
-    const int64_t size = nodes * std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
-    GradientBuffers<T> rows{Buffer<T>(wanted ? size : 0), Buffer<T>(wanted ? size : 0),
-                            Buffer<T>(wanted ? size : 0), Buffer<T>(size)};
-    return [&, rows = std::move(rows)](int64_t i) mutable {
+    const int64_t lanes = std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
+    return [&, rows = Buffer<T>(nodes * lanes * (wanted ? 4 : 1))](int64_t i) {
       T *dot = nullptr, *mixed = nullptr;
       if (wanted) std::fill_n(dot = dots.data() + i * part, part, T(0));
       if (mixes.size() > 0) std::fill_n(mixed = mixes.data() + i * part, part, T(0));
       const auto run = family.per_lane() ? backward_block<true, X, T> : backward_block<false, X, T>;
-      run(pass, family, k, affinity, inverse.data(), all[i], rows, x, y, grad, grad_x, dot, mixed);
+      run(pass, family, k, affinity, inverse.data(), all[i], rows.data(), x, y, grad, grad_x, dot,
+          mixed);
     };
   });
   if (!wanted) return;

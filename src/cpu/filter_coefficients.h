@@ -13,7 +13,7 @@
 
 namespace treefilter {
 
-// Lanes of a row: one cache line.
+// Lanes of a row where groups share it: one cache line.
 template <class T>
 constexpr int kMaxLanes = static_cast<int>(64 / sizeof(T));
 
@@ -47,10 +47,10 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
 
 template <class T>
 struct Coefficients {
-  Buffer<Visit> visits;   // [slot]
-  Buffer<T> up;           // [slot][stride]; the only coefficient of all passes but kMean
-  Buffer<Mix<T>> down;    // [slot][stride], kMean only
-  Buffer<T> scale;        // [vertex][stride] 1/mass, kMean only
+  Buffer<Visit> visits;                // [slot]
+  Buffer<T> up;                        // [slot][stride]; the only coefficient of all passes but kMean
+  Buffer<T> from_vertex, from_parent;  // [slot][stride], kMean only: see mean_down()
+  Buffer<T> scale;                     // [vertex][stride] 1/mass, kMean only
   Buffer<T> mass, total;  // [vertex][stride] m and n of filter.h, kMean only and where asked for
 
   // stride: 1, or the lanes of a row if the family's coefficients are per lane.
@@ -60,23 +60,21 @@ struct Coefficients {
     const int32_t* parent = tree.parent.data + family.tree * nodes_;
     const int32_t* order = tree.order.data + family.tree * nodes_;
     for (int64_t s = 0; s < nodes_; ++s) visits[s] = {order[s], parent[order[s]]};
-    up = Buffer<T>(nodes_ * stride, 0);
-    if (pass == Pass::kMean) {
-      down = Buffer<Mix<T>>(nodes_ * stride, {1, 0});
-      scale = Buffer<T>(nodes_ * stride, 0);
-      if (keep_mass) {
-        mass = Buffer<T>(nodes_ * stride, 0);
-        total = Buffer<T>(nodes_ * stride, 0);
-      }
+    const bool mean = pass == Pass::kMean, unused_lanes = stride > family.channels();
+    for (Buffer<T>* values : {&up, &from_vertex, &from_parent, &scale, &mass, &total}) {
+      const bool wanted =
+          values == &up || (mean && (keep_mass || (values != &mass && values != &total)));
+      if (wanted) *values = Buffer<T>(nodes_ * stride);
+      if (wanted && unused_lanes) values->fill(0);
     }
-    const int64_t means = pass == Pass::kMean ? nodes_ : 0;
-    const Buffer<double> m(means), n(means);
+    const Buffer<double> m(mean ? nodes_ : 0), n(mean ? nodes_ : 0);
     const int64_t lanes = stride == 1 ? 1 : family.channels();
     const int64_t lanes_of_group = stride == 1 ? 1 : family.group_channels;
     for (int64_t lane = 0; lane < lanes; lane += lanes_of_group) {
       const int64_t group = family.group0 + lane / lanes_of_group;
       const T* a = affinity.values.data + (family.affinity * affinity.groups + group) * nodes_;
-      if (pass == Pass::kMean) {
+      if (mean) {
+        sum_masses(a, m, n);
         set_means(a, lane, lanes_of_group, m, n);
       } else {
         for (int64_t s = 0; s < nodes_; ++s) {
@@ -86,37 +84,41 @@ struct Coefficients {
     }
   }
 
+  MixWeights<T> down() const { return {from_vertex.data(), from_parent.data()}; }
+
  private:
-  void put(Buffer<T>& to, int64_t row, int64_t lane, int64_t count, double value) const {
+  void put(const Buffer<T>& to, int64_t row, int64_t lane, int64_t count, double value) const {
     for (int64_t l = lane; l < lane + count; ++l) to[row * stride_ + l] = static_cast<T>(value);
   }
 
-  // mass_of and total_of are workspace, [vertex].
-  void set_means(const T* a, int64_t lane, int64_t count, const Buffer<double>& mass_of,
-                 const Buffer<double>& total_of) {
-    for (int64_t v = 0; v < nodes_; ++v) mass_of[v] = 1;
+  // The filter of ones: m on its way up, n down. [vertex]
+  void sum_masses(const T* a, const Buffer<double>& m, const Buffer<double>& n) const {
+    for (int64_t v = 0; v < nodes_; ++v) m[v] = 1;
     for (int64_t s = 0; s < nodes_; ++s) {
       const Visit v = visits[s];
-      if (v.vertex != v.parent)
-        mass_of[v.parent] += static_cast<double>(a[v.vertex]) * mass_of[v.vertex];
+      if (v.vertex != v.parent) m[v.parent] += static_cast<double>(a[v.vertex]) * m[v.vertex];
     }
     for (int64_t s = nodes_; s-- > 0;) {
       const Visit v = visits[s];
-      const double w = a[v.vertex], m = mass_of[v.vertex];
-      total_of[v.vertex] = m;
-      if (v.vertex != v.parent) {
-        const double share = (1 - w) * (1 + w) * m;
-        const double n = total_of[v.vertex] = w * total_of[v.parent] + share;
-        const double from_parent = share < n / 2 ? 1 : w * total_of[v.parent] / n;
-        for (int64_t l = lane; l < lane + count; ++l) {
-          down[s * stride_ + l] = {static_cast<T>(share / n), static_cast<T>(from_parent)};
-        }
-        put(up, s, lane, count, w * m / mass_of[v.parent]);
-      }
-      put(scale, v.vertex, lane, count, 1 / m);
+      const double w = v.vertex == v.parent ? 0 : static_cast<double>(a[v.vertex]);
+      const double from_parent = v.vertex == v.parent ? 0 : w * n[v.parent];
+      n[v.vertex] = (1 - w) * (1 + w) * m[v.vertex] + from_parent;
+    }
+  }
+
+  void set_means(const T* a, int64_t lane, int64_t count, const Buffer<double>& m,
+                 const Buffer<double>& n) const {
+    for (int64_t s = 0; s < nodes_; ++s) {
+      const auto [v, p] = visits[s];
+      const double w = v == p ? 0 : static_cast<double>(a[v]);
+      const double b = (1 - w) * (1 + w) * m[v] / n[v];
+      put(up, s, lane, count, w * m[v] / m[p]);
+      put(from_vertex, s, lane, count, b);
+      put(from_parent, s, lane, count, v == p ? 0 : b < 0.5 ? 1 : w * n[p] / n[v]);
+      put(scale, v, lane, count, 1 / m[v]);
       if (mass.size() > 0) {
-        put(mass, v.vertex, lane, count, m);
-        put(total, v.vertex, lane, count, total_of[v.vertex]);
+        put(mass, v, lane, count, m[v]);
+        put(total, v, lane, count, n[v]);
       }
     }
   }
@@ -126,24 +128,37 @@ struct Coefficients {
 
 // ---- blocks of channels ----
 
-template <int Lanes>
-using LaneCount = std::integral_constant<int, Lanes>;
+// The lanes of a row where one coefficient serves all: the more, the fewer visits; but the rows of a
+// small image should stay in the caches.
+template <class T>
+int64_t row_lanes(int64_t nodes) {
+  constexpr int64_t kCached = 4 << 20;
+  return nodes * 2 * kMaxLanes<T> * static_cast<int64_t>(sizeof(T)) <= kCached ? 2 * kMaxLanes<T>
+                                                                               : kMaxLanes<T>;
+}
 
 // The narrowest row that holds `used` lanes.
-template <class T, class Run>
+template <class T, bool PerLane, class Run>
 void with_lanes(int64_t used, const Run& run) {
-  if (used <= 1) return run(LaneCount<1>{});
-  if (used <= 2) return run(LaneCount<2>{});
-  if (used <= 4) return run(LaneCount<4>{});
-  if (used <= 8 || kMaxLanes<T> == 8) return run(LaneCount<8>{});
-  return run(LaneCount<kMaxLanes<T>>{});
+  constexpr int kMost = kMaxLanes<T>;
+  if (used <= 1) return run(Lanes<1>{});
+  if (used <= 2) return run(Lanes<2>{});
+  if (used <= 4) return run(Lanes<4>{});
+  if (used <= 8) return run(Lanes<8>{});
+  if constexpr (kMost > 8) {
+    if (used <= kMost) return run(Lanes<kMost>{});
+  }
+  if constexpr (!PerLane) {
+    if (used <= kMost / 2 * 3) return run(Lanes<kMost / 2 * 3>{});
+    return run(Lanes<2 * kMost>{});
+  }
 }
 
 template <class T>
 int64_t row_stride(const Family& family) {
   int64_t stride = 1;
   if (family.per_lane()) {
-    with_lanes<T>(family.channels(), [&](auto lanes) { stride = lanes; });
+    with_lanes<T, true>(family.channels(), [&](auto lanes) { stride = lanes.stride(); });
   }
   return stride;
 }
@@ -153,13 +168,12 @@ struct Block {
   int64_t batch, channel, used;
 };
 
-template <class T>
-std::vector<Block> blocks(const Family& family) {
+inline std::vector<Block> blocks(const Family& family, int64_t lanes) {
   std::vector<Block> all;
   const int64_t end = family.channel0() + family.channels();
   for (int64_t b = family.batch0; b < family.batch1; ++b) {
-    for (int64_t c = family.channel0(); c < end; c += kMaxLanes<T>) {
-      all.push_back({b, c, std::min<int64_t>(kMaxLanes<T>, end - c)});
+    for (int64_t c = family.channel0(); c < end; c += lanes) {
+      all.push_back({b, c, std::min<int64_t>(lanes, end - c)});
     }
   }
   return all;
@@ -176,22 +190,14 @@ void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const 
                [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
 }
 
-// The way from the roots down of the passes that have both ways.
-template <class T, int Lanes, bool PerLane>
-void run_down(Pass pass, const Coefficients<T>& k, T* rows) {
-  using R = Rows<T, Lanes, PerLane>;
-  const Span<const Visit> visits{k.visits.data(), k.visits.size()};
-  if (pass == Pass::kSum) R::sum_down(visits, k.up.data(), rows);
-  if (pass == Pass::kMean) R::mean_down(visits, k.down.data(), rows);
-}
-
-template <class T, int Lanes, bool PerLane>
-void run_pass(Pass pass, const Coefficients<T>& k, T* rows) {
-  using R = Rows<T, Lanes, PerLane>;
-  const Span<const Visit> visits{k.visits.data(), k.visits.size()};
-  if (pass != Pass::kRootToLeaf) R::leaf_to_root(visits, k.up.data(), rows);
-  if (pass == Pass::kRootToLeaf) R::root_to_leaf(visits, k.up.data(), rows);
-  run_down<T, Lanes, PerLane>(pass, k, rows);
+// The passes over rows.
+template <bool PerLane, class T, class Width>
+void run_pass(Pass pass, const Coefficients<T>& k, Width width, T* rows) {
+  const Rows<T, Width, PerLane> r(width, {k.visits.data(), k.visits.size()}, rows);
+  if (pass == Pass::kRootToLeaf) return r.root_to_leaf(k.up.data());
+  r.leaf_to_root(k.up.data());
+  if (pass == Pass::kSum) r.sum_down(k.up.data());
+  if (pass == Pass::kMean) r.mean_down(k.down());
 }
 
 }  // namespace treefilter

@@ -1,10 +1,16 @@
-// The inner loops of the filter: rows of `Lanes` channels, one row a vertex, in raster order.
+// The inner loops of the filter: one row of channels a vertex.
 //
-// A coefficient belongs to a slot of the tree's order. It is one number for all lanes of a block, or
-// one per lane where groups are so small that a block spans several (PerLane).
+// A coefficient belongs to a slot of the tree's order. It is one number for a whole row, or one per lane
+// where groups of channels are so small that a row spans several (PerLane).
+//
+// A visit depends on the one before (its vertex is mostly that one's parent), so a pass costs one
+// latency of load, arithmetic and store per vertex, and rows of 1 to 16 floats cost nearly the same.
 #pragma once
 
+#include <algorithm>
+
 #include "../filter.h"
+#include "vector.h"
 
 namespace treefilter {
 
@@ -13,64 +19,52 @@ struct Visit {
   int32_t vertex, parent;
 };
 
-// The weights of a mean on its way down: of the vertex, and of its parent (1 for the first form below).
+// The weights of a mean on its way down, per slot: of the vertex, and of its parent (1 for the first
+// form below).
 template <class T>
-struct Mix {
-  T vertex, parent;
+struct MixWeights {
+  const T *vertex, *parent;
 };
 
-template <class T, int Lanes, bool PerLane>
-struct Rows {
-  static constexpr int kStride = PerLane ? Lanes : 1;
-
-  // The visits are known in advance while their rows lie anywhere: asking for the rows of a later visit
-  // hides most of the memory's latency.
-  static constexpr int64_t kAhead = 16;
-
-  static void prefetch(const Visit* visits, int64_t s, const T* rows) {
-    __builtin_prefetch(rows + int64_t{visits[s].vertex} * Lanes, 1);
-    __builtin_prefetch(rows + int64_t{visits[s].parent} * Lanes, 1);
-  }
+template <class T, class Width, bool PerLane>
+class Rows {
+ public:
+  Rows(Width width, Span<const Visit> visits, T* rows) : width_(width), visits_(visits), rows_(rows) {}
 
   // rows[parent] += up * rows[vertex], children first.
-  static void leaf_to_root(Span<const Visit> visits, const T* up, T* rows) {
-    for (int64_t s = 0; s < visits.size; ++s) {
-      prefetch(visits.data, std::min(s + kAhead, visits.size - 1), rows);
-      const Visit visit = visits[s];
+  void leaf_to_root(const T* up) const {
+    for (int64_t s = 0; s < visits_.size; ++s) {
+      prefetch(std::min(s + kAhead, visits_.size - 1));
+      const Visit visit = visits_[s];
       if (visit.vertex == visit.parent) continue;
-      const T* a = up + s * kStride;
-      const T* __restrict from = rows + int64_t{visit.vertex} * Lanes;
-      T* __restrict to = rows + int64_t{visit.parent} * Lanes;
-      for (int l = 0; l < Lanes; ++l) to[l] += a[PerLane ? l : 0] * from[l];
+      update(visit.parent, visit.vertex, [&](int64_t l, auto to, auto from, auto size) {
+        return to + coefficient(up, s, l, size) * from;
+      });
     }
   }
 
   // rows[vertex] += down * rows[parent], parents first.
-  static void root_to_leaf(Span<const Visit> visits, const T* down, T* rows) {
-    for (int64_t s = visits.size; s-- > 0;) {
-      prefetch(visits.data, std::max<int64_t>(s - kAhead, 0), rows);
-      const Visit visit = visits[s];
+  void root_to_leaf(const T* down) const {
+    for (int64_t s = visits_.size; s-- > 0;) {
+      prefetch(std::max<int64_t>(s - kAhead, 0));
+      const Visit visit = visits_[s];
       if (visit.vertex == visit.parent) continue;
-      const T* a = down + s * kStride;
-      T* __restrict to = rows + int64_t{visit.vertex} * Lanes;
-      const T* __restrict from = rows + int64_t{visit.parent} * Lanes;
-      for (int l = 0; l < Lanes; ++l) to[l] += a[PerLane ? l : 0] * from[l];
+      update(visit.vertex, visit.parent, [&](int64_t l, auto to, auto from, auto size) {
+        return to + coefficient(down, s, l, size) * from;
+      });
     }
   }
 
   // rows[vertex] = (1 - a^2) rows[vertex] + a rows[parent], parents first.
-  static void sum_down(Span<const Visit> visits, const T* down, T* rows) {
-    for (int64_t s = visits.size; s-- > 0;) {
-      prefetch(visits.data, std::max<int64_t>(s - kAhead, 0), rows);
-      const Visit visit = visits[s];
+  void sum_down(const T* down) const {
+    for (int64_t s = visits_.size; s-- > 0;) {
+      prefetch(std::max<int64_t>(s - kAhead, 0));
+      const Visit visit = visits_[s];
       if (visit.vertex == visit.parent) continue;
-      const T* a = down + s * kStride;
-      T* __restrict to = rows + int64_t{visit.vertex} * Lanes;
-      const T* __restrict from = rows + int64_t{visit.parent} * Lanes;
-      for (int l = 0; l < Lanes; ++l) {
-        const T w = a[PerLane ? l : 0];
-        to[l] = (1 - w) * (1 + w) * to[l] + w * from[l];
-      }
+      update(visit.vertex, visit.parent, [&](int64_t l, auto to, auto from, auto size) {
+        const auto w = coefficient(down, s, l, size);
+        return (1 - w) * (1 + w) * to + w * from;
+      });
     }
   }
 
@@ -80,61 +74,68 @@ struct Rows {
   //   else:     g parent + b vertex, which keeps what little comes from the parent,
   // and both are g' parent + b (vertex - k parent), with g' = k = 1 in the first, k = 0 in the second.
   // g = 0 (a root, or an edge whose affinity is 0) leaves the row alone: not even a NaN passes.
-  static void mean_down(Span<const Visit> visits, const Mix<T>* down, T* rows) {
-    for (int64_t s = visits.size; s-- > 0;) {
-      prefetch(visits.data, std::max<int64_t>(s - kAhead, 0), rows);
-      const Visit visit = visits[s];
-      const Mix<T>* mix = down + s * kStride;
-      if (PerLane ? visit.vertex == visit.parent : mix->parent == 0) continue;
-      T* __restrict to = rows + int64_t{visit.vertex} * Lanes;
-      const T* __restrict from = rows + int64_t{visit.parent} * Lanes;
-      for (int l = 0; l < Lanes; ++l) {
-        const T g = mix[PerLane ? l : 0].parent, b = mix[PerLane ? l : 0].vertex;
-        const T k = g == 1 ? T(1) : T(0);
-        const T mixed = g * from[l] + b * (to[l] - k * from[l]);
-        to[l] = PerLane && g == 0 ? to[l] : mixed;
+  void mean_down(const MixWeights<T>& down) const {
+    for (int64_t s = visits_.size; s-- > 0;) {
+      prefetch(std::max<int64_t>(s - kAhead, 0));
+      const Visit visit = visits_[s];
+      if (PerLane ? visit.vertex == visit.parent : down.parent[s] == 0) continue;
+      update(visit.vertex, visit.parent, [&](int64_t l, auto to, auto from, auto size) {
+        const auto b = coefficient(down.vertex, s, l, size), g = coefficient(down.parent, s, l, size);
+        return mix(b, g, to, from);
+      });
+    }
+  }
+
+  template <class C, class V>
+  static V mix(C b, C g, V vertex, V parent) {
+    const C k = g == 1 ? C{} + 1 : C{};
+    const V mixed = g * parent + b * (vertex - k * parent);
+    if constexpr (PerLane) {
+      return g == 0 ? vertex : mixed;
+    } else {
+      return mixed;
+    }
+  }
+
+  // The coefficients of `size` lanes from l on: a vector of them, or the one number.
+  template <class Size>
+  static auto coefficient(const T* values, int64_t s, int64_t l, Size) {
+    if constexpr (PerLane) {
+      return load_vector<Size::value>(values + s * lanes_of(Width{}) + l);
+    } else {
+      return values[s];
+    }
+  }
+
+  // The visits are known in advance while their rows lie anywhere: asking for the rows of a later visit
+  // hides most of the memory's latency.
+  static constexpr int64_t kAhead = 16;
+
+ private:
+  T* row(int64_t v) const { return rows_ + v * width_.stride(); }
+
+  void prefetch(int64_t s) const {
+    for (int32_t v : {visits_[s].vertex, visits_[s].parent}) {
+      for (int64_t l = 0; l < width_.stride(); l += 64 / static_cast<int64_t>(sizeof(T))) {
+        __builtin_prefetch(row(v) + l, 1);
       }
     }
   }
+
+  // rows[to][l] = operation(l, rows[to][l], rows[from][l], size of the vector).
+  template <class Operation>
+  void update(int64_t to, int64_t from, const Operation& operation) const {
+    T* const t = row(to);
+    const T* const f = row(from);
+    for_vectors<T>(width_, [&](int64_t l, auto size) {
+      constexpr int kSize = decltype(size)::value;
+      store_vector(t + l, operation(l, load_vector<kSize>(t + l), load_vector<kSize>(f + l), size));
+    });
+  }
+
+  Width width_;
+  Span<const Visit> visits_;
+  T* rows_;
 };
-
-// ---- between tensors and rows ----
-
-// rows[v][l] = x[channel + l][v] * scale[v]; lanes beyond `used` are 0. scale may be null: 1.
-template <class T, int Lanes, bool PerLane, class X>
-void pack(const Strided<const X>& x, int64_t b, int64_t channel, int64_t used, const T* scale, T* rows) {
-  constexpr int64_t kChunk = 128;  // vertices whose rows stay in the first-level cache
-  for (int64_t v0 = 0; v0 < x.nodes; v0 += kChunk) {
-    const int64_t v1 = std::min(v0 + kChunk, x.nodes);
-    for (int l = 0; l < Lanes; ++l) {
-      if (l >= used) {
-        for (int64_t v = v0; v < v1; ++v) rows[v * Lanes + l] = 0;
-        continue;
-      }
-      const X* from = x.at(b, channel + l);
-      for (int64_t v = v0; v < v1; ++v) {
-        const T value = load<T>(from[v * x.node_stride]);
-        rows[v * Lanes + l] = scale ? value * scale[PerLane ? v * Lanes + l : v] : value;
-      }
-    }
-  }
-}
-
-// out[channel + l][v] = rows[v][l] * scale[v].
-template <class T, int Lanes, bool PerLane, class X>
-void unpack(const T* rows, const T* scale, int64_t b, int64_t channel, int64_t used,
-            const Strided<X>& out) {
-  constexpr int64_t kChunk = 128;
-  for (int64_t v0 = 0; v0 < out.nodes; v0 += kChunk) {
-    const int64_t v1 = std::min(v0 + kChunk, out.nodes);
-    for (int64_t l = 0; l < used; ++l) {
-      X* to = out.at(b, channel + l);
-      for (int64_t v = v0; v < v1; ++v) {
-        const T value = rows[v * Lanes + l];
-        store(to[v * out.node_stride], scale ? value * scale[PerLane ? v * Lanes + l : v] : value);
-      }
-    }
-  }
-}
 
 }  // namespace treefilter

@@ -41,8 +41,8 @@ class TileSolver : TileFrame {
     boruvka_ = Boruvka(directions * components, components);
   }
 
-  // Finds the tile's tree edges, for the write_…() below, and appends the undecided edges. `component` is
-  // filled where an undecided edge ends, or everywhere if `name_all`.
+  // Finds the tile's tree edges, for the write_…() below, and appends the undecided edges. `component`
+  // is filled where an undecided edge ends, or everywhere if `name_all`.
   void solve(const Tile& tile, Span<const float> weight, bool name_all, Span<int32_t> component,
              std::vector<OrderedEdge>& undecided) {
     place(tile);
@@ -216,15 +216,16 @@ class TileSolver : TileFrame {
   void list_edges() {
     for (int d = 0; d < grid_.num_directions; ++d) {
       const Direction& step = grid_.directions[d];
-      const int64_t x0 = std::max<int64_t>(0, -step.dx), x1 = tile_.width - std::max<int64_t>(0, step.dx);
+      const int64_t x0 = std::max<int64_t>(0, -step.dx),
+                    x1 = tile_.width - std::max<int64_t>(0, step.dx);
       const int64_t y0 = std::max<int64_t>(0, -step.dy),
                     y1 = tile_.height - std::max<int64_t>(0, step.dy);
       for (int64_t z = 0; z < tile_.depth - step.dz; ++z) {
         for (int64_t y = y0; y < y1; ++y) {
           const int64_t q = row_start(z, y) + x0;
           const int32_t* from = link_.data() + q;
-          boruvka_.append_row(key_.data() + d * padded_ + q, from, from + step_[d], x1 - x0, slot_of(q, d),
-                              slot_of(1, 0));
+          boruvka_.append_row(key_.data() + d * padded_ + q, from, from + step_[d], x1 - x0,
+                              slot_of(q, d), slot_of(1, 0));
         }
       }
     }
@@ -262,8 +263,7 @@ class TileSolver : TileFrame {
   void find_crossing() {
     for_crossing([&](int32_t slot, bool starts_here) {
       const int64_t q = slot_vertex(slot);
-      uint64_t& lightest =
-          boruvka_.crossing(~link_[starts_here ? q : q + step_[slot_direction(slot)]]);
+      uint64_t& lightest = boruvka_.crossing(~link_[starts_here ? q : q + step_[slot_direction(slot)]]);
       lightest = std::min(lightest, total_order(key_of(slot), edge_number(slot)));
     });
   }
@@ -302,7 +302,8 @@ class TileSolver : TileFrame {
     std::vector<OrderedEdge> rest(remaining.size);
     for (int64_t i = 0; i < remaining.size; ++i) {
       const ListEdge& e = remaining[i];
-      rest[i] = {total_order(e.key, static_cast<int32_t>(i)), boruvka_.origin(e.a), boruvka_.origin(e.b)};
+      rest[i] = {total_order(e.key, static_cast<int32_t>(i)), boruvka_.origin(e.a),
+                 boruvka_.origin(e.b)};
     }
     // The sets are not needed any more: they become those of the thinning.
     kruskal(rest, sets, [&](const OrderedEdge& e) {

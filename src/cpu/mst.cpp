@@ -55,7 +55,8 @@ void check_roots(Span<const int64_t> root, int64_t num_nodes) {
 // Also says of each graph whether all of its edges exist.
 std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t batch) {
   constexpr int64_t kChunk = 1 << 16;
-  const int64_t num_edges = batch == 0 ? 0 : weight.size / batch, chunks = (num_edges + kChunk - 1) / kChunk;
+  const int64_t num_edges = batch == 0 ? 0 : weight.size / batch,
+                chunks = (num_edges + kChunk - 1) / kChunk;
   std::vector<uint8_t> complete_part(batch * chunks), complete(batch, 1);
   parallel_for(batch * chunks, kChunk, cpu.threads, [&] {
     return [&](int64_t item) {
@@ -114,8 +115,9 @@ class Forests {
 // Solves a batch of grids: write(b, solver) for every tile, add(b, edge) for every tree edge that no
 // tile could decide, finish(b) at last. `component` [B, N] is filled where a graph is not complete.
 template <class Write, class Add, class Finish>
-void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight, const std::vector<uint8_t>& complete,
-                 Span<int32_t> component, const Write& write, const Add& add, const Finish& finish) {
+void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight,
+                 const std::vector<uint8_t>& complete, Span<int32_t> component, const Write& write,
+                 const Add& add, const Finish& finish) {
   const int64_t batch = static_cast<int64_t>(complete.size());
   const int64_t n = grid.num_nodes(), num_edges = grid.num_edges();
   const Tiling tiling(grid);

@@ -42,7 +42,8 @@ void for_leaves(Span<uint8_t> degree, const Visit& visit) {
     for (int i = 0; i < 8; ++i) eight |= static_cast<uint64_t>(degree[v + i]) << (8 * i);
     eight ^= kOnes;
     // The high bit of every byte that is zero.
-    for (uint64_t is_leaf = ~(((eight & kLow) + kLow) | eight | kLow); is_leaf != 0; is_leaf &= is_leaf - 1) {
+    for (uint64_t is_leaf = ~(((eight & kLow) + kLow) | eight | kLow); is_leaf != 0;
+         is_leaf &= is_leaf - 1) {
       visit(v + __builtin_ctzll(is_leaf) / 8);
     }
   }
@@ -62,7 +63,11 @@ template <class Degree>
 class Peel {
  public:
   Peel(const Unrooted<Degree>& forest, const RootedTree& tree)
-      : forest_(forest), tree_(tree), leaves_(tree.order.size), junctions_(tree.order.size), chain_starts_(tree.order.size) {}
+      : forest_(forest),
+        tree_(tree),
+        leaves_(tree.order.size),
+        junctions_(tree.order.size),
+        chain_starts_(tree.order.size) {}
 
   void run(const std::vector<int32_t>& roots) {
     for (int32_t root : roots) {

@@ -1,0 +1,113 @@
+// Short vectors of the width that the compiler builds for, and the transposition between channel-major
+// tensors and vertex-major rows. GCC's and clang's vector types: no instruction set is named here.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace treefilter {
+
+#if defined(__AVX__)
+constexpr int kRegisterBytes = 32;
+#else
+constexpr int kRegisterBytes = 16;
+#endif
+
+template <class T, int Count>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(Count * sizeof(T))));
+};
+template <class T>
+struct VectorOf<T, 1> {
+  using type = T;
+};
+
+template <class T, int Count>
+using Vector = typename VectorOf<T, Count>::type;
+
+template <int Count, class T>
+Vector<T, Count> load_vector(const T* from) {
+  Vector<T, Count> v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <class V, class T>
+void store_vector(T* to, V v) {
+  std::memcpy(to, &v, sizeof v);
+}
+
+// The values of a row that are computed with at a time.
+template <class T, int Lanes>
+constexpr int kVectorSize =
+    Lanes * static_cast<int>(sizeof(T)) < kRegisterBytes ? Lanes
+                                                         : kRegisterBytes / static_cast<int>(sizeof(T));
+
+// How long a row is and how far it is to the next: known to the compiler, or not.
+template <int N, int Stride = N>
+struct Lanes {
+  int64_t stride() const { return Stride; }
+};
+template <int N, int Stride>
+constexpr int lanes_of(Lanes<N, Stride>) {
+  return N;
+}
+struct AnyLanes {
+  int64_t count, row_stride;
+  int64_t stride() const { return row_stride; }
+};
+
+template <int Count>
+using VectorSize = std::integral_constant<int, Count>;
+
+// Calls visit(l, size) for every vector of a row: a vector of `size` values that starts at value l.
+template <class T, int N, int Stride, class Visit>
+inline __attribute__((always_inline)) void for_vectors(Lanes<N, Stride>, const Visit& visit) {
+  constexpr int kSize = kVectorSize<T, N>;
+  static_assert(N % kSize == 0);
+#pragma GCC unroll 8
+  for (int l = 0; l < N; l += kSize) visit(l, VectorSize<kSize>{});
+}
+
+template <class T, class Visit>
+inline __attribute__((always_inline)) void for_vectors(const AnyLanes& lanes, const Visit& visit) {
+  constexpr int kSize = kRegisterBytes / static_cast<int>(sizeof(T));
+  int64_t l = 0;
+  for (; l + kSize <= lanes.count; l += kSize) visit(l, VectorSize<kSize>{});
+  for (; l < lanes.count; ++l) visit(l, VectorSize<1>{});
+}
+
+// The sum of a row, associated in the same way whatever the registers' width.
+template <int N, class T>
+T sum_of(const T* row) {
+  constexpr int kSize = N * sizeof(T) < 16 ? N : 16 / static_cast<int>(sizeof(T));
+  Vector<T, kSize> sums = load_vector<kSize>(row);
+  for (int l = kSize; l < N; l += kSize) sums += load_vector<kSize>(row + l);
+  if constexpr (kSize == 1) return sums;
+  if constexpr (kSize == 2) return sums[0] + sums[1];
+  if constexpr (kSize == 4) return (sums[0] + sums[2]) + (sums[1] + sums[3]);
+}
+
+// A square of 16-byte vectors, 4 floats or 2 doubles to a side.
+template <class T>
+constexpr int kSquare = 16 / static_cast<int>(sizeof(T));
+
+inline void transpose(Vector<float, 4> (&m)[4]) {
+  const auto a = __builtin_shufflevector(m[0], m[1], 0, 4, 1, 5);
+  const auto b = __builtin_shufflevector(m[2], m[3], 0, 4, 1, 5);
+  const auto c = __builtin_shufflevector(m[0], m[1], 2, 6, 3, 7);
+  const auto d = __builtin_shufflevector(m[2], m[3], 2, 6, 3, 7);
+  m[0] = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+  m[1] = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+  m[2] = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+  m[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+inline void transpose(Vector<double, 2> (&m)[2]) {
+  const auto a = __builtin_shufflevector(m[0], m[1], 0, 2);
+  m[1] = __builtin_shufflevector(m[0], m[1], 1, 3);
+  m[0] = a;
+}
+
+}  // namespace treefilter
