@@ -10,7 +10,7 @@ PACKAGE := $(wildcard treefilter/*)
 FORMATTED := $(SOURCES) tests/native/race.cpp
 INSTALL := $(BIN)/pip install --quiet --no-build-isolation --no-deps --no-index
 
-.PHONY: demo figure test lint format bench test-asan test-tsan test-dist clean
+.PHONY: demo figure test lint format bench bench-compare test-asan test-tsan test-dist clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
@@ -35,6 +35,12 @@ format: $(VENV)/.ready
 
 bench: $(VENV)/.installed
 	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only
+
+# What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
+bench-compare: $(VENV)/.ready
+	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=ref [CASES=regex] [SECONDS=2]"; exit 2; }
+	$(BIN)/python benchmarks/compare.py "$(BASE)" --cases "$(CASES)" $(if $(NEW),--new "$(NEW)") \
+	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(THREADS),--threads $(THREADS))
 
 # The native code under AddressSanitizer and UBSan, inside an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
