@@ -48,8 +48,8 @@ def test_edge_weight(race, device, channels, direction):
 
 
 def test_memory(remember):
-    """A batch of 16, for the kernel counts whole pages."""
+    """Of a batch, for the kernel counts whole pages."""
     record = Record(
-        "edge_weight, forward and backward", "C=256", "16x128x128", 16 * SHAPE[0] * SHAPE[1] * 256
+        "edge_weight, forward and backward", "C=256", "8x128x128", 8 * SHAPE[0] * SHAPE[1] * 256
     )
-    remember(record, "calls", [OURS, SLICING], "forward and backward", 16, 256, list(SHAPE))
+    remember(record, "calls", [OURS, SLICING], "forward and backward", 8, 256, list(SHAPE))

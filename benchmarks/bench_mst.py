@@ -18,7 +18,8 @@ from treefilter import _ops
 SMALL, MIDDLE, LARGE, HUGE = (128, 128), (512, 512), (1024, 2048), (4096, 4096)
 BATCH = (16, *SMALL)
 KINDS = ("photograph", "random", "8-bit")
-ALL_PEERS = ("scipy", "higra", "igraph", "rustworkx")
+HIGRA = ("higra", "higra, edge set only")
+ALL_PEERS = ("scipy", *HIGRA, "igraph", "rustworkx")
 full = pytest.mark.full
 
 
@@ -44,11 +45,11 @@ def edge_set(weight: torch.Tensor, graph: tf.Graph) -> Callable[[], torch.Tensor
 def edge_set_cases() -> list:
     cases = [
         *(pytest.param(kind, SMALL, (*ALL_PEERS, "networkx")) for kind in KINDS),
-        *(pytest.param(kind, BATCH, ("scipy", "higra")) for kind in KINDS),
+        *(pytest.param(kind, BATCH, ("scipy", *HIGRA)) for kind in KINDS),
         *(pytest.param(kind, MIDDLE, ALL_PEERS) for kind in KINDS),
-        pytest.param("photograph", LARGE, ("scipy", "higra", "igraph")),
+        pytest.param("photograph", LARGE, ("scipy", *HIGRA, "igraph")),
         *(pytest.param(kind, LARGE, ("scipy",)) for kind in KINDS[1:]),
-        *(pytest.param(kind, LARGE, ("higra", "igraph"), marks=full) for kind in KINDS[1:]),
+        *(pytest.param(kind, LARGE, (*HIGRA, "igraph"), marks=full) for kind in KINDS[1:]),
         pytest.param("photograph", HUGE, ("scipy",)),
         *(pytest.param(kind, HUGE, ("scipy",), marks=full) for kind in KINDS[1:]),
     ]
@@ -94,6 +95,7 @@ def rooted(race, device, record, weight, graph, more=()):
     ("kind", "shape"),
     [
         *((kind, shape) for shape in (SMALL, BATCH, MIDDLE, LARGE) for kind in KINDS),
+        *(("photograph", (size, size)) for size in (256, 1024, 2048)),  # for the plot over sizes
         ("photograph", HUGE),
         *(pytest.param(kind, HUGE, marks=full) for kind in KINDS[1:]),
     ],
@@ -132,7 +134,7 @@ def test_edge_list(race, device, kind):
     rooted(race, device, record, weight, graph)
 
 
-@pytest.mark.parametrize("kind", ["volume", "random"])
+@pytest.mark.parametrize("kind", ["volume", pytest.param("random", marks=full)])
 def test_volume(race, device, kind):
     graph = tf.grid(128, 128, 128)
     if kind == "volume":
@@ -146,16 +148,12 @@ def test_volume(race, device, kind):
 def memory_calls(kind: str, shape: list[int]) -> dict[str, Callable]:
     """What test_memory measures, each in a process of its own."""
     weight, graph, edge_index = problem(kind, tuple(shape))
-    tree = {
+    return {
         OURS: lambda: tf.mst(weight, graph),
         "scipy, rooted": peers.scipy_rooted(weight, edge_index, graph.num_nodes),
     }
-    if peers.installed("higra"):
-        tree["higra"] = peers.higra_mst(weight, edge_index, graph.num_nodes)
-    return tree
 
 
 def test_memory(remember):
     record = Record("mst", "photograph", name_of(LARGE), math.prod(LARGE))
-    names = [OURS, "scipy, rooted", *(["higra"] if peers.installed("higra") else [])]
-    remember(record, "memory_calls", names, "photograph", list(LARGE))
+    remember(record, "memory_calls", [OURS, "scipy, rooted"], "photograph", list(LARGE))

@@ -14,7 +14,7 @@ import numpy as np
 RESAMPLES = 2000
 SEED = 8
 MAX_ROUNDS, MIN_ROUNDS, HUGE_ROUNDS = 60, 5, 3
-HUGE = 4.0
+HUGE = 2.0
 """Seconds of a round from which ``HUGE_ROUNDS`` must do."""
 OURS = "treefilter"
 
