@@ -62,6 +62,11 @@ TASKS = {
 }
 MEASURES = MEMCPY, FORWARD, PHOTOGRAPH
 """What ours is measured in, rather than against."""
+NOTE = """\
+Ratios are of medians, with 95 % confidence intervals. "scipy, rooted" is its tree and breadth-first
+order, "edge set only" the tree before it is rooted; a memcpy copies what is filtered.
+[All measurements](benchmarks/results/README.md), with the targets that are met and missed.
+"""
 NO_RATIO = "smoothing", "filter, overhead of a call"
 EXCERPT = (
     ("`tf.mst`, photograph 512×512", "mst", "photograph", "512x512", "scipy, rooted"),
@@ -207,10 +212,10 @@ def page(runs: Sequence[Run], pictures: Sequence[str]) -> str:
         parts += ["### Targets\n", targets_table(run.records)]
         if f"{run.name}-scaling.png" in pictures:
             parts += ["### Scaling\n", f"![Times over size]({run.name}-scaling.png)\n"]
-        for task, title in TASKS.items():
+        for task in dict.fromkeys([*TASKS, *(record.task for record in run.records)]):
             of_task = [r for r in run.records if r.task == task and r.seconds]
             if of_task:
-                parts += [f"### {title}\n", task_table(task, of_task)]
+                parts += [f"### {TASKS.get(task, task)}\n", task_table(task, of_task)]
             if of_task and task == "smoothing" and PICTURE in pictures:
                 parts.append(f"![The same photograph, smoothed by each]({PICTURE})\n")
         with_memory = [record for record in run.records if record.memory]
@@ -240,7 +245,7 @@ def excerpt(runs: Sequence[Run]) -> str:
         if rows:
             caption = f"{run.title}; {run.machine['instruction set used']} code, one thread:\n"
             parts += [caption, table(["", "time", ""], rows)]
-    return "\n".join(parts)
+    return "\n".join([*parts, NOTE]) if parts else ""
 
 
 def insert(text: str, content: str) -> str:
