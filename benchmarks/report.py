@@ -145,8 +145,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def machine_table(machine: dict) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     vector = ", ".join(machine["vector instructions"])
+    cores = f"{machine['cores']} cores, {machine['cores allowed']} allowed"
     rows = [
-        ["processor", f"{machine['processor']}, {machine['cores']} cores ({vector})"],
+        ["processor", f"{machine['processor']} ({vector}); {cores}"],
         ["instruction set used", machine["instruction set used"]],
         ["memory", f"{machine['memory GiB']} GiB"],
         ["GPU", machine["gpu"] or "none"],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
+import compare
 import machine
 import report
 from race import MAX_ROUNDS, OURS, Record, number_of_rounds, quartiles, ratio
@@ -14,6 +15,7 @@ from targets import TARGETS, Target, times
 MACHINE = {
     "processor": "Test CPU",
     "cores": 2,
+    "cores allowed": 2,
     "gpu": None,
     "cuda back end": False,
     "memory GiB": 1,
@@ -94,6 +96,27 @@ def test_ratio_of_different_rounds(a, b):
 )
 def test_number_of_rounds(duration, budget, rounds):
     assert number_of_rounds(duration, budget) == rounds
+
+
+# --- comparing two commits ------------------------------------------------------------------------
+
+
+def verdict(*pairs):
+    """Of processes whose versions take so many milliseconds."""
+    rng = np.random.default_rng(4)
+    case = compare.Case()
+    case.pairs = [
+        tuple((ms * 1e-3 * rng.lognormal(0, 0.01, 30)).tolist() for ms in pair) for pair in pairs
+    ]
+    return case.verdict()
+
+
+def test_verdict():
+    assert verdict((3, 2), (3, 2), (3, 2)) == "faster"
+    assert verdict((2, 3), (2, 3), (2, 3)) == "SLOWER"
+    assert verdict((2, 2), (2, 2), (2, 2)) == ""
+    assert verdict((3, 2), (3, 2), (2, 2.1)) == ""  # one pair of processes disagrees
+    assert verdict((2.01, 2), (2.01, 2), (2.01, 2)) == ""  # too little to matter
 
 
 # --- targets --------------------------------------------------------------------------------------
