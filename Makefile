@@ -55,7 +55,7 @@ bench-report: $(VENV)/.ready
 # What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
 bench-compare: $(VENV)/.ready
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=ref [CASES=regex] [SECONDS=2]"; exit 2; }
-	$(BIN)/python benchmarks/compare.py "$(BASE)" --cases "$(CASES)" $(if $(NEW),--new "$(NEW)") \
+	@$(BIN)/python benchmarks/compare.py "$(BASE)" --cases "$(CASES)" $(if $(NEW),--new "$(NEW)") \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(THREADS),--threads $(THREADS))
 
 # The native code under AddressSanitizer and UBSan, inside an ordinary Python.

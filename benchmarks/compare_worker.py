@@ -64,7 +64,7 @@ def filter_(size: tuple[int, int], channels: int, last: bool = False) -> Call:
 def filter_backward(size: tuple[int, int], channels: int) -> Call:
     _, tree, a = photograph(size)
     needed = inputs.features(1, channels, *size).requires_grad_(), a.clone().requires_grad_()
-    y = tf.filter(needed[0], tree, a)
+    y = tf.filter(needed[0], tree, needed[1])
     grad = torch.ones_like(y)
     return lambda: torch.autograd.grad(y, needed, grad, retain_graph=True)
 
