@@ -8,9 +8,15 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/*.h src/cpu/*.cpp)
 PACKAGE := $(wildcard treefilter/*)
 FORMATTED := $(SOURCES) tests/native/race.cpp
-INSTALL := $(BIN)/pip install --quiet --no-build-isolation --no-deps --no-index
+INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
+INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
+# The benchmark's peers have an environment of their own.
+BENCH_VENV := .venv-bench
+BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
+         --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
-.PHONY: demo figure test lint format bench test-asan test-tsan test-dist clean
+.PHONY: demo figure test lint format bench bench-full bench-report \
+        bench-compare test-asan test-tsan test-dist clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
@@ -33,8 +39,24 @@ format: $(VENV)/.ready
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(FORMATTED)
 
-bench: $(VENV)/.installed
-	$(BIN)/pytest benchmarks --benchmark-enable --benchmark-only
+# Measures and writes benchmarks/results: a JSON file for this machine, the page, its plots.
+bench: $(BENCH_VENV)/.installed
+	$(BENCH)
+	$(BENCH_VENV)/bin/python benchmarks/report.py
+
+bench-full: $(BENCH_VENV)/.installed
+	$(BENCH) --full --seconds 4
+	$(BENCH_VENV)/bin/python benchmarks/report.py
+
+# The page again from the JSON files that are there, and the table in README.md.
+bench-report: $(VENV)/.ready
+	$(BIN)/python benchmarks/report.py
+
+# What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
+bench-compare: $(VENV)/.ready
+	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=ref [CASES=regex] [SECONDS=2]"; exit 2; }
+	@$(BIN)/python benchmarks/compare.py "$(BASE)" --cases "$(CASES)" $(if $(NEW),--new "$(NEW)") \
+	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(THREADS),--threads $(THREADS))
 
 # The native code under AddressSanitizer and UBSan, inside an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
@@ -62,7 +84,7 @@ test-dist: $(VENV)/.ready
 	cd build/dist && PYTHONPATH=site $(CURDIR)/$(BIN)/python $(CURDIR)/tests/test_examples.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(BENCH_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 $(VENV)/.ready: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -72,4 +94,14 @@ $(VENV)/.ready: constraints.txt
 
 $(VENV)/.installed: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
 	$(INSTALL) .
+	touch $@
+
+$(BENCH_VENV)/.ready: constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --upgrade pip
+	$(BENCH_VENV)/bin/pip install --quiet -r benchmarks/requirements.txt
+	touch $@
+
+$(BENCH_VENV)/.installed: $(BENCH_VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
+	PATH="$(CURDIR)/$(BENCH_VENV)/bin:$$PATH" $(BENCH_VENV)/bin/pip install $(INSTALL_OPTIONS) .
 	touch $@

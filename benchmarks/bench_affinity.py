@@ -1,22 +1,27 @@
 """affinity against its definition in torch."""
 
+import inputs
+import peers
 import pytest
 import torch
+from race import OURS, Record
 
 import treefilter as tf
 
-
-def gathered(weight, tree):
-    edge = tree.edge.long()
-    return (-weight.gather(1, edge.clamp(min=0)) / 0.02).exp().masked_fill(edge < 0, 0)
+GATHER = "torch gather"
 
 
-@pytest.mark.parametrize("peer", ["treefilter", "torch gather"])
-def test_affinity(benchmark, photo, size, peer):
-    _, _, weight, tree, a = photo
-    benchmark.group = f"affinity {size[0]}x{size[1]}"
-    torch.testing.assert_close(a, gathered(weight, tree))
-    if peer == "treefilter":
-        benchmark(tf.affinity, weight, tree, 0.02)
-    else:
-        benchmark(gathered, weight, tree)
+@pytest.mark.parametrize("shape", [(128, 128), (512, 512), (1024, 2048)])
+def test_affinity(race, device, shape):
+    weight = inputs.weights("photograph", *shape).to(device)
+    tree = tf.mst(weight, tf.grid(*shape))
+    calls = {
+        OURS: lambda: tf.affinity(weight, tree, inputs.SIGMA),
+        GATHER: lambda: peers.gathered_affinity(weight, tree.edge, inputs.SIGMA),
+    }
+
+    def check(results: dict) -> None:
+        torch.testing.assert_close(results[OURS], results[GATHER])
+
+    name = f"{shape[0]}x{shape[1]}"
+    race(Record("affinity", "photograph", name, tree.num_nodes, device.type), calls, check)

@@ -1,29 +1,55 @@
 """edge_weight against the expression that everyone writes: slice, subtract, square, sum."""
 
+from collections.abc import Callable
+
+import inputs
+import peers
 import pytest
 import torch
+from race import OURS, Record
 
 import treefilter as tf
 
-
-def slicing(guide):
-    down = (guide[..., 1:, :] - guide[..., :-1, :]).square().sum(1).flatten(1)
-    right = (guide[..., 1:] - guide[..., :-1]).square().sum(1).flatten(1)
-    return torch.cat([down, right], 1)
+SLICING = "torch slicing"
+SHAPE = (128, 128)
 
 
-@pytest.mark.parametrize("direction", ["forward", "forward+backward"])
-@pytest.mark.parametrize("channels", [3, 64, 256])
-@pytest.mark.parametrize("peer", ["treefilter", "torch slicing"])
-def test_edge_weight(benchmark, peer, channels, direction):
-    benchmark.group = f"edge_weight 128x128, {channels} channels, {direction}"
-    generator = torch.Generator().manual_seed(2)
-    guide = torch.randn(1, channels, 128, 128, generator=generator, requires_grad=True)
-    graph = tf.grid(128, 128)
-    function = slicing if peer != "treefilter" else lambda guide: tf.edge_weight(guide, graph)
-    torch.testing.assert_close(function(guide), slicing(guide))
+def calls(
+    direction: str, batch: int, channels: int, shape: list[int], device: str = "cpu"
+) -> dict[str, Callable]:
+    graph = tf.grid(*shape)
+    guide = inputs.features(batch, channels, *shape).to(device)
+    functions = {OURS: lambda guide: tf.edge_weight(guide, graph), SLICING: peers.sliced_weight}
     if direction == "forward":
-        benchmark(function, guide.detach())
-    else:
-        cotangent = torch.ones_like(slicing(guide))
-        benchmark(lambda: torch.autograd.grad(function(guide), guide, cotangent))
+        return {name: lambda f=f: f(guide) for name, f in functions.items()}
+    guide.requires_grad_()
+    grad = torch.ones(batch, graph.num_edges, device=device)
+    return {
+        name: lambda f=f: torch.autograd.grad(f(guide), guide, grad)
+        for name, f in functions.items()
+    }
+
+
+@pytest.mark.parametrize("direction", ["forward", "forward and backward"])
+@pytest.mark.parametrize("channels", [3, 64, 256])
+def test_edge_weight(race, device, channels, direction):
+    record = Record(
+        f"edge_weight, {direction}",
+        f"C={channels}",
+        "128x128",
+        SHAPE[0] * SHAPE[1] * channels,
+        device.type,
+    )
+
+    def check(results: dict) -> None:
+        torch.testing.assert_close(results[OURS], results[SLICING])
+
+    race(record, calls(direction, 1, channels, list(SHAPE), device.type), check)
+
+
+def test_memory(remember):
+    """Of a batch, for the kernel counts whole pages."""
+    record = Record(
+        "edge_weight, forward and backward", "C=256", "8x128x128", 8 * SHAPE[0] * SHAPE[1] * 256
+    )
+    remember(record, "calls", [OURS, SLICING], "forward and backward", 8, 256, list(SHAPE))

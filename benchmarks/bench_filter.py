@@ -1,61 +1,125 @@
 """filter, forward and backward, against a copy of its input; and what a call costs."""
 
+from collections.abc import Callable
+
+import inputs
 import pytest
 import torch
+import verify
+from race import OURS, Record
 
 import treefilter as tf
 from treefilter import _C
 
-CHANNELS = [1, 3, 21, 64]
+SMALL, MIDDLE, LARGE = (128, 128), (512, 512), (1024, 2048)
+MEMCPY, FORWARD = "memcpy", "treefilter, forward"
 
 
-def features(channels, size):
-    return torch.rand(1, channels, *size, generator=torch.Generator().manual_seed(5))
+def trees(shape: tuple[int, int], device: str) -> tuple[tf.Tree, torch.Tensor]:
+    weight = inputs.weights("photograph", *shape).to(device)
+    tree = tf.mst(weight, tf.grid(*shape))
+    return tree, tf.affinity(weight, tree, inputs.SIGMA)
 
 
-def check(photo, channels):
-    """Against float64 in the other form: sums and one division."""
-    _, _, _, tree, a = photo
-    x = features(channels, tree.shape).double()
-    sums = tf.filter(x, tree, a.double(), normalize=False)
-    mass = tf.filter(torch.ones_like(x[:, :1]), tree, a.double(), normalize=False)
-    torch.testing.assert_close(
-        tf.filter(x.float(), tree, a), (sums / mass).float(), rtol=1e-5, atol=1e-5
+def calls(
+    channels: int, last: bool, backward: bool, shape: list[int], device: str = "cpu"
+) -> dict[str, Callable]:
+    """The filter and a copy of x into memory that is there, of the same layout."""
+    tree, a = trees(tuple(shape), device)
+    x = inputs.features(1, channels, *shape).to(device)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    target = torch.empty_like(x)
+    copy = {MEMCPY: lambda: target.copy_(x)}
+    if not backward:
+        return {OURS: lambda: tf.filter(x, tree, a)} | copy
+    needed = x.clone().requires_grad_(), a.clone().requires_grad_()
+    y = tf.filter(needed[0], tree, needed[1])
+    grad = torch.ones_like(y)
+    return {
+        OURS: lambda: torch.autograd.grad(y, needed, grad, retain_graph=True),
+        FORWARD: lambda: tf.filter(x, tree, a),
+    } | copy
+
+
+def record_of(task: str, channels: int, shape: tuple[int, int], device: str) -> Record:
+    name = f"{shape[0]}x{shape[1]}"
+    return Record(task, f"C={channels}", name, shape[0] * shape[1] * channels, device)
+
+
+CASES = [
+    *((SMALL, channels) for channels in (1, 3, 21, 64, 256)),
+    *((MIDDLE, channels) for channels in (1, 3, 21, 64, 256)),
+    *((LARGE, channels) for channels in (1, 3, 64)),
+]
+
+
+@pytest.mark.parametrize(("shape", "channels"), CASES)
+def test_filter(race, device, shape, channels):
+    tree, a = trees(shape, device.type)
+    x = inputs.features(1, channels, *shape).to(device)
+    record = record_of("filter", channels, shape, device.type)
+    race(
+        record,
+        calls(channels, False, False, list(shape), device.type),
+        lambda results: verify.filtered(results[OURS], x, tree, a),
     )
 
 
-@pytest.mark.parametrize("what", ["filter", "filter, channels last", "filter backward", "memcpy"])
-@pytest.mark.parametrize("channels", CHANNELS)
-def test_filter(benchmark, photo, size, channels, what):
-    _, _, _, tree, a = photo
-    benchmark.group = f"filter {size[0]}x{size[1]}, {channels} channels"
-    x = features(channels, size)
-    if what == "memcpy":
-        benchmark(torch.empty_like(x).copy_, x)
-        return
-    check(photo, channels)
-    if what == "filter":
-        benchmark(tf.filter, x, tree, a)
-    elif what == "filter, channels last":
-        benchmark(tf.filter, x.contiguous(memory_format=torch.channels_last), tree, a)
-    else:
-        inputs = x.requires_grad_(), a.clone().requires_grad_()
-        y = tf.filter(inputs[0], tree, inputs[1])
-        grad = torch.ones_like(y)
-        benchmark(lambda: torch.autograd.grad(y, inputs, grad, retain_graph=True))
+@pytest.mark.parametrize("channels", [64, 256])
+@pytest.mark.parametrize("shape", [SMALL, MIDDLE])
+def test_channels_last(race, device, shape, channels):
+    tree, a = trees(shape, device.type)
+    x = inputs.features(1, channels, *shape).to(device)
+
+    def check(results: dict) -> None:
+        assert results[OURS].is_contiguous(memory_format=torch.channels_last)
+        verify.filtered(results[OURS], x, tree, a)
+
+    record = record_of("filter, channels last", channels, shape, device.type)
+    race(record, calls(channels, True, False, list(shape), device.type), check)
 
 
-@pytest.mark.parametrize("call", ["native", "tf.filter", "tf.filter, recording a gradient"])
-def test_overhead_of_a_call(benchmark, call):
-    """The difference to "native" is the overhead: checks, the op, the output."""
-    benchmark.group = "filter of 4 pixels: overhead of a call"
+@pytest.mark.parametrize(("shape", "channels"), [(SMALL, 21), (SMALL, 64), (MIDDLE, 64)])
+def test_backward(race, device, shape, channels):
+    """Gradients in x and in the affinity."""
+    tree, a = trees(shape, device.type)
+    x = inputs.features(1, channels, *shape).to(device)
+
+    def check(results: dict) -> None:
+        verify.filtered(results[FORWARD], x, tree, a)
+        verify.gradients(results[OURS], x, tree, a)
+
+    record = record_of("filter, backward", channels, shape, device.type)
+    race(record, calls(channels, False, True, list(shape), device.type), check)
+
+
+def test_overhead_of_a_call(race):
+    """Of a filter of 4 pixels: what is above "native" are the checks, the op and the output."""
     graph = tf.grid(2, 2)
-    weight = torch.rand(1, graph.num_edges)
+    weight = torch.rand(1, graph.num_edges, generator=inputs.generator("random weights"))
     tree = tf.mst(weight, graph)
     a, x = tf.affinity(weight, tree), torch.rand(1, 1, 2, 2)
-    if call == "native":
-        flat, out, a3 = x.flatten(2), torch.empty(1, 1, 4), a[:, None]
-        benchmark(_C.propagate, _C.Pass.MEAN, flat, tree.parent, tree.order, a3, out, 1)
-        torch.testing.assert_close(out.view_as(x), tf.filter(x, tree, a))
-    else:
-        benchmark(tf.filter, x.requires_grad_(call != "tf.filter"), tree, a)
+    recording = x.clone().requires_grad_()
+    flat, out, a3 = x.flatten(2), torch.empty(1, 1, 4), a[:, None]
+
+    def native() -> torch.Tensor:
+        _C.propagate(_C.Pass.MEAN, flat, tree.parent, tree.order, a3, out, 1)
+        return out
+
+    def check(results: dict) -> None:
+        for result in results.values():
+            torch.testing.assert_close(result.flatten(), results["native"].flatten())
+
+    several = {
+        OURS: lambda: tf.filter(x, tree, a),
+        "treefilter, recording a gradient": lambda: tf.filter(recording, tree, a),
+        "native": native,
+    }
+    race(Record("filter, overhead of a call", "C=1", "2x2", 4), several, check)
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_memory(remember, backward):
+    task = "filter, backward" if backward else "filter"
+    record = record_of(task, 64, MIDDLE, "cpu")
+    remember(record, "calls", [OURS], 64, False, backward, list(MIDDLE))

@@ -1,68 +1,157 @@
-"""Inputs of the benchmarks: real photographs and the patterns that are hardest on trees.
+"""The race as a fixture: verify, take turns, record. How pytest-benchmark runs it is said here.
 
-Photographs ship with scikit-image; larger ones are mosaics. One thread, unless a benchmark says so:
-every peer has one. Compare only numbers of one run, as ratios of medians: machines drift.
+One thread, unless a case says so; every peer has one, too.
 """
 
-import numpy as np
+import os
+
+# Before any OpenMP is loaded: threads that wait sleep, and peers have one thread.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAYON_NUM_THREADS", "1")
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import machine
+import memory
 import pytest
-import skimage
+import race as racing
 import torch
 
-import treefilter as tf
+from treefilter import _C
 
-SIZES = [(128, 128), (512, 512), (1024, 2048)]
-KINDS = ["photograph", "random", "constant"]
+RECORDS: list[racing.Record] = []
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and _C.with_cuda else [])]
+SMALL = [[128, 128]]
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("treefilter")
+    group.addoption("--full", action="store_true", help="all cases, not only the default set")
+    group.addoption("--seconds", type=float, default=1.5, help="time for the rounds of a case")
+    group.addoption("--results", type=Path, help="folder for the JSON file; default: none")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: only with --full, for it takes long")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--full"):
+        left = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def pytest_sessionfinish(session):
+    folder = session.config.getoption("--results", None)
+    if folder is None or not RECORDS:
+        return
+    header = machine.header()
+    header["set"] = "full" if session.config.getoption("--full") else "default"
+    header["complete"] = session.testsfailed == 0
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{machine.slug(header)}.json"
+    records = ",\n".join(json.dumps(record.to_json()) for record in RECORDS)
+    path.write_text(f'{{"machine": {json.dumps(header, indent=1)},\n"records": [\n{records}\n]}}\n')
+    print(f"\nwrote {path}")
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(1)
 
 
-def photograph(height, width):
-    """(1, 3, H, W) in [0, 1]: four photographs side by side, repeated as often as needed."""
-    photos = [
-        getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")
-    ]
-    tiles = [photo[:300, :400] for photo in photos]
-    mosaic = np.block([[[tiles[0]], [tiles[1]]], [[tiles[2]], [tiles[3]]]])
-    repeats = (-(-height // mosaic.shape[0]), -(-width // mosaic.shape[1]), 1)
-    image = np.tile(mosaic, repeats)[:height, :width]
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+@pytest.fixture(params=DEVICES, scope="session")
+def device(request):
+    return torch.device(request.param)
 
 
-def image_of(kind, height, width):
-    if kind == "photograph":
-        return photograph(height, width)
-    if kind == "random":
-        return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
-    return torch.full((1, 3, height, width), 0.5)
+@pytest.fixture
+def race(benchmark, request):
+    """Races contenders and records their times.
+
+    ``race(record, calls, verify)``: ``calls`` by name; the first one is ours, or whatever the case
+    is about. Everyone is called; ``verify`` gets the results by name, before anything is timed.
+    pytest-benchmark times the first contender; before each of its rounds, in ``setup``, which it
+    does not time, every other one has its turn.
+    """
+
+    def run(
+        record: racing.Record,
+        calls: dict[str, Callable[[], Any]],
+        verify: Callable[[dict[str, Any]], None],
+    ) -> None:
+        on_cuda = record.device == "cuda"
+        if on_cuda:
+            calls = {name: _synchronised(call) for name, call in calls.items()}
+        results, duration = racing.enter(calls)
+        verify(results)
+        del results
+        first, *others = calls
+        record.seconds = {name: [] for name in calls}
+
+        def others_turn() -> None:
+            for name in others:
+                record.seconds[name].append(racing.timed(calls[name]))
+
+        benchmark.group = " ".join([record.task, record.input, record.shape, record.device])
+        benchmark.pedantic(
+            calls[first],
+            setup=others_turn,
+            rounds=racing.number_of_rounds(duration, request.config.getoption("--seconds")),
+        )
+        if benchmark.disabled:
+            return
+        record.seconds[first] = list(benchmark.stats["data"])
+        for name in others:  # shown by --benchmark-json, too
+            benchmark.extra_info[name] = record.seconds[name]
+        if on_cuda:
+            for name, call in calls.items():
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+                call()
+                record.memory[name] = torch.cuda.max_memory_allocated() - before
+        RECORDS.append(record)
+
+    return run
 
 
-@pytest.fixture(params=SIZES, ids=lambda size: "x".join(map(str, size)), scope="session")
-def size(request):
-    return request.param
+def _synchronised(call: Callable[[], Any]) -> Callable[[], Any]:
+    def synchronised() -> Any:
+        torch.cuda.synchronize()
+        result = call()
+        torch.cuda.synchronize()
+        return result
+
+    return synchronised
 
 
-@pytest.fixture(params=KINDS, scope="session")
-def kind(request):
-    return request.param
+@pytest.fixture
+def remember(benchmark, request):
+    """Measures peak memory of some contenders and records it: each in a process of its own.
 
+    ``remember(record, function, names, arguments)``: ``function(*arguments)`` of the case's module
+    makes the inputs and the calls by name. The time that pytest-benchmark shows is the process's.
+    """
 
-@pytest.fixture(scope="session")
-def problem(size, kind):
-    """(image, graph, weight, tree, affinity) of one input."""
-    image, graph = image_of(kind, *size), tf.grid(*size)
-    weight = tf.edge_weight(image, graph)
-    tree = tf.mst(weight, graph)
-    return image, graph, weight, tree, tf.affinity(weight, tree, sigma=0.02)
+    def run(record: racing.Record, function: str, names: list[str], *arguments: object) -> None:
+        small = [*arguments[:-1], *SMALL]
 
+        def measure() -> None:
+            for name in names:
+                record.memory[name] = memory.peak(
+                    request.module.__name__, function, name, list(arguments), small
+                )
 
-@pytest.fixture(scope="session")
-def photo(size):
-    """The same of the photograph alone."""
-    image, graph = photograph(*size), tf.grid(*size)
-    weight = tf.edge_weight(image, graph)
-    tree = tf.mst(weight, graph)
-    return image, graph, weight, tree, tf.affinity(weight, tree, sigma=0.02)
+        benchmark.group = f"{record.task} {record.input} {record.shape}"
+        benchmark.pedantic(measure, rounds=1)
+        if benchmark.enabled:
+            RECORDS.append(record)
+
+    return run

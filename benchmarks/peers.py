@@ -1,0 +1,200 @@
+"""What others offer for the same task: one small function for each.
+
+Graphs are built beforehand and not timed. Each ``*_mst`` returns a call for a batch of graphs;
+``total(name, result)`` says what its trees weigh, which is how they are verified. Where a library
+is not installed, it does not take part.
+"""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, dijkstra, minimum_spanning_tree
+
+LEAST = 1e-30
+"""scipy's sparse graphs drop edges of weight 0; a tenth of a photograph's edges are such."""
+
+Call = Callable[[], Any]
+
+
+def installed(name: str) -> bool:
+    """Whether a peer can take part; "higra, edge set only" is higra."""
+    return importlib.util.find_spec(name.partition(",")[0]) is not None
+
+
+# --- minimum spanning trees: weight (B, E) float32, edge_index (2, E), number of vertices ---------
+
+
+def csr(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> csr_array:
+    """The graph as scipy wants it: float64, which is what it computes with."""
+    values = np.maximum(weight.double().numpy(), LEAST)
+    first, second = edge_index.numpy().astype(np.int32)
+    return csr_array((values, (first, second)), shape=(num_nodes, num_nodes))
+
+
+def scipy_mst(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    graphs = [csr(w, edge_index, num_nodes) for w in weight]
+    return lambda: [minimum_spanning_tree(graph) for graph in graphs]
+
+
+def scipy_rooted(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    """The tree, then its vertices in breadth-first order with their parents."""
+    graphs = [csr(w, edge_index, num_nodes) for w in weight]
+
+    def call() -> list:
+        trees = [minimum_spanning_tree(graph) for graph in graphs]
+        return [(tree, breadth_first_order(tree, 0, directed=False)) for tree in trees]
+
+    return call
+
+
+def higra_mst(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    """The canonical binary partition tree as its users call it."""
+    return _higra(weight, edge_index, num_nodes)
+
+
+def higra_least(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    """The same without altitudes and the tree as a graph: the edge set is known before them."""
+    return _higra(weight, edge_index, num_nodes, return_altitudes=False, compute_mst=False)
+
+
+def _higra(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int, **options: bool) -> Call:
+    import higra
+
+    graph = higra.UndirectedGraph(num_nodes)
+    graph.add_edges(*edge_index.numpy())
+    values = list(weight.double().numpy())
+
+    def call() -> list:
+        trees = (higra.bpt_canonical(graph, w, **options) for w in values)
+        return [tree if options else tree[0] for tree in trees]
+
+    return lambda: list(zip(values, call(), strict=True))
+
+
+def igraph_mst(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    """Takes weights as a list, which it converts within the timed call."""
+    import igraph
+
+    graph = igraph.Graph(n=num_nodes, edges=edge_index.T.numpy())
+    values = weight.double().tolist()
+    return lambda: [(w, graph.spanning_tree(weights=w, return_tree=False)) for w in values]
+
+
+def rustworkx_mst(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    """Asks a Python callback for each edge's weight within the timed call."""
+    import rustworkx
+
+    graphs = []
+    ends = edge_index.T.tolist()
+    for w in weight.double().tolist():
+        graph = rustworkx.PyGraph()
+        graph.add_nodes_from(range(num_nodes))
+        graph.add_edges_from([(u, v, x) for (u, v), x in zip(ends, w, strict=True)])
+        graphs.append(graph)
+    return lambda: [rustworkx.minimum_spanning_edges(graph, weight_fn=float) for graph in graphs]
+
+
+def networkx_mst(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    import networkx
+
+    graphs = []
+    ends = edge_index.T.tolist()
+    for w in weight.double().tolist():
+        graph = networkx.Graph()
+        graph.add_weighted_edges_from([(u, v, x) for (u, v), x in zip(ends, w, strict=True)])
+        graphs.append(graph)
+    return lambda: [list(networkx.minimum_spanning_edges(graph)) for graph in graphs]
+
+
+MST = {
+    "scipy": scipy_mst,
+    "higra": higra_mst,
+    "higra, edge set only": higra_least,
+    "igraph": igraph_mst,
+    "rustworkx": rustworkx_mst,
+    "networkx": networkx_mst,
+}
+
+
+def total(name: str, trees: list) -> float:
+    """The weight of all trees of a result."""
+    if name == "scipy":
+        return float(sum(tree.sum() for tree in trees))
+    if name == "scipy, rooted":
+        return total("scipy", [tree for tree, _ in trees])
+    if name.startswith("higra"):
+        return float(sum(w[tree.mst_edge_map].sum() for w, tree in trees))
+    if name == "igraph":
+        return float(sum(np.asarray(w)[tree].sum() for w, tree in trees))
+    if name == "rustworkx":
+        return math.fsum(x for tree in trees for _, _, x in tree)
+    return math.fsum(data["weight"] for tree in trees for _, _, data in tree)
+
+
+# --- distances along a tree -----------------------------------------------------------------------
+
+
+def scipy_distance(
+    weight: torch.Tensor, parent: torch.Tensor, edge: torch.Tensor, source: int
+) -> Call:
+    """Shortest paths on the tree: weight (E,), parent and edge (N,), rooted at vertex 0."""
+    num_nodes = len(parent)
+    values = np.maximum(weight[edge[1:].long()].double().numpy(), LEAST)
+    ends = np.arange(1, num_nodes), parent[1:].numpy()
+    tree = csr_array((values, ends), shape=(num_nodes, num_nodes))
+    return lambda: dijkstra(tree, directed=False, indices=source)
+
+
+# --- torch expressions ----------------------------------------------------------------------------
+
+
+def sliced_weight(guide: torch.Tensor) -> torch.Tensor:
+    """|f_u − f_v|² of a 4-connected grid as everyone writes it: slice, subtract, square, sum."""
+    down = (guide[..., 1:, :] - guide[..., :-1, :]).square().sum(1).flatten(1)
+    right = (guide[..., 1:] - guide[..., :-1]).square().sum(1).flatten(1)
+    return torch.cat([down, right], 1)
+
+
+def gathered_affinity(weight: torch.Tensor, edge: torch.Tensor, sigma: float) -> torch.Tensor:
+    values = weight.gather(1, edge.long().clamp(min=0))
+    return (-values / sigma).exp().masked_fill(edge < 0, 0)
+
+
+# --- edge-preserving smoothing of an image (H, W, 3) in [0, 1], float32 ---------------------------
+
+
+def smoothers(image: np.ndarray) -> dict[str, Call]:
+    """What a user would pick, with the strength that its authors' examples use.
+
+    These compute other things than a tree filter: times and pictures, no ratio of like with like.
+    """
+    from skimage.restoration import denoise_bilateral, denoise_tv_chambolle
+
+    calls: dict[str, Call] = {
+        "scikit-image bilateral": lambda: denoise_bilateral(
+            image, win_size=9, sigma_color=0.1, sigma_spatial=3, channel_axis=-1
+        ),
+        "scikit-image total variation": lambda: denoise_tv_chambolle(
+            image, weight=0.1, channel_axis=-1
+        ),
+    }
+    if not installed("cv2"):
+        return calls
+    import cv2
+
+    cv2.setNumThreads(1)
+    levels = (image * 255).round().astype(np.uint8)  # the smoother's guide must have 8 bits
+    calls |= {
+        "OpenCV guided filter": lambda: cv2.ximgproc.guidedFilter(image, image, 8, 0.01),
+        "OpenCV domain transform": lambda: cv2.ximgproc.dtFilter(image, image, 20, 0.2),
+        "OpenCV fast global smoother": lambda: cv2.ximgproc.fastGlobalSmootherFilter(
+            levels, image, 100, 8
+        ),
+        "OpenCV bilateral": lambda: cv2.bilateralFilter(image, 9, 0.3, 3),
+    }
+    return calls
