@@ -46,9 +46,55 @@ void propagate_in_place(Pass pass, const Coefficients<T>& k, const Block& block,
   run_pass<false>(pass, k, AnyLanes{block.used, out.node_stride}, to);
 }
 
+// Few channels: the filter of them and of ones, in double, with the affinities themselves as the only
+// coefficient, and a division at the end. For one channel it costs half of the means, whose coefficients
+// are worth their price from four channels on, and float needs; there is nothing that it rounds worse.
+constexpr int64_t kFewChannels = 3;
+
+template <class X, class T>
+void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, const Family& family,
+                const Strided<const X>& x, const Strided<X>& out) {
+  const int64_t nodes = tree.nodes, channels = family.channels();
+  const Buffer<Visit> visits = visits_of(tree, family);
+  const T* a = affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes;
+  const Buffer<double> up(nodes);
+  for (int64_t s = 0; s < nodes; ++s) {
+    const auto [v, p] = visits[s];
+    up[s] = v == p ? 0 : static_cast<double>(a[v]);
+  }
+  with_lanes<double, true>(channels + 1, [&](auto lanes) {
+    constexpr int N = lanes_of(lanes);
+    parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu.threads, [&] {
+      return [&, rows = Buffer<double>(nodes * N)](int64_t i) {
+        const int64_t b = family.batch0 + i;
+        for (int64_t v = 0; v < nodes; ++v) {
+          for (int64_t l = 0; l < N; ++l) {
+            const bool used = l < channels;
+            rows[v * N + l] =
+                used ? load<double>(x.at(b, family.channel0() + l)[v * x.node_stride]) : l == channels;
+          }
+        }
+        const Rows<double, Lanes<N>> r({}, {visits.data(), nodes}, rows.data());
+        r.template up<AddStep<double, N, false>>(up.data());
+        r.template down<SumStep<double, N, false>>(up.data());
+        for (int64_t v = 0; v < nodes; ++v) {
+          const double inverse = 1 / rows[v * N + channels];
+          for (int64_t l = 0; l < channels; ++l) {
+            store(out.at(b, family.channel0() + l)[v * out.node_stride], rows[v * N + l] * inverse);
+          }
+        }
+      };
+    });
+  });
+}
+
 template <class X, class T>
 void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
                       const Family& family, Strided<const X> x, Strided<X> out) {
+  if (sizeof(T) < sizeof(double) && pass == Pass::kMean && family.channels() <= kFewChannels &&
+      !family.per_lane()) {
+    return filter_few(cpu, tree, affinity, family, x, out);
+  }
   const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
   if constexpr (std::is_same_v<X, T>) {
     if (is_rows<X, T>(family, out)) {

@@ -10,168 +10,103 @@
 namespace treefilter {
 namespace {
 
-// One block's share of the gradients. Its rows hold, side by side for every vertex, the gradient g and
-// the input x, which one pass takes up, the result y, and the gradient's filter h, which is made on the
-// way down together with what the affinities get: a vertex is visited once for all of them.
+// One block's share of the gradients. Its rows hold, side by side for every vertex, the incoming
+// gradient g and the input x. One pass takes both up; on the way down they turn into their filtered
+// values h and y, and what the affinities get falls out on the way: a vertex is visited twice for all of
+// it.
 template <int N, bool PerLane, class T>
 class BlockGradient {
  public:
-  static constexpr int kStride = 4 * N;
+  static constexpr int kStride = 2 * N;
 
-  BlockGradient(Pass pass, const Family& family, const Coefficients<T>& k, const Affinity<T>& affinity,
-                int64_t used, T* rows)
-      : mean_(pass == Pass::kMean),
-        family_(family),
+  BlockGradient(const Family& family, const Coefficients<T>& k, int64_t used, T* rows)
+      : family_(family),
         k_(k),
         used_(used),
         nodes_(k.visits.size()),
-        affinity_(affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes_),
-        rows_(rows) {}
+        both_({}, {k.visits.data(), nodes_}, rows) {}
 
-  T* g() const { return rows_; }
-  T* x() const { return rows_ + N; }
-  T* y() const { return rows_ + 2 * N; }
-  T* h() const { return rows_ + 3 * N; }
-
-  // mixed[group][v] = sum of m g y: what the normaliser's part starts from. Before up().
-  void mix(T* mixed) const {
-    for (int64_t v = 0; v < nodes_; ++v) {
-      const T *gv = g() + v * kStride, *yv = y() + v * kStride;
-      T row[N];
-      for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
-        constexpr int kSize = decltype(size)::value;
-        auto product = load_vector<kSize>(gv + l) * load_vector<kSize>(yv + l);
-        if constexpr (PerLane) product *= load_vector<kSize>(k_.mass.data() + v * N + l);
-        store_vector(row + l, product);
-      });
-      add_groups(row, PerLane ? T(1) : k_.mass[v], mixed + v);
-    }
-  }
-
-  // The leaf-to-root sums of g and x.
+  // The leaf-to-root sums. (A row's two halves share their coefficients.)
   void up() const {
-    using R = Rows<T, Lanes<N, kStride>, PerLane>;
     for (int64_t s = 0; s < nodes_; ++s) {
-      prefetch(std::min(s + R::kAhead, nodes_ - 1));
+      both_.prefetch(std::min(s + Both::kAhead, nodes_ - 1));
       const auto [v, p] = k_.visits[s];
       if (v == p) continue;
-      T *to = rows_ + int64_t{p} * kStride, *from = rows_ + int64_t{v} * kStride;
+      const AddStep<T, N, PerLane> step(k_.up.data(), s);
+      T* to = both_.row(p);
+      const T* from = both_.row(v);
       for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
         constexpr int kSize = decltype(size)::value;
-        const auto a = R::coefficient(k_.up.data(), s, l, size);
         for (int64_t i : {l, N + l}) {
-          store_vector(to + i, load_vector<kSize>(to + i) + a * load_vector<kSize>(from + i));
+          store_vector(to + i, step(l, size, load_vector<kSize>(to + i), load_vector<kSize>(from + i)));
         }
       });
     }
   }
 
-  // h from g, and dot[group][v]: the gradient in the affinities but for the normaliser's part.
-  void down(T* dot) const {
-    using R = Rows<T, Lanes<N, kStride>, PerLane>;
+  // dot[group][slot]: the gradient in the affinities but for the normaliser's part. (Roots have none,
+  // and are their own results.) Step is that of the filter's way down.
+  template <class Step>
+  void down(const typename Step::Values& values, T* dot) const {
     for (int64_t s = nodes_; s-- > 0;) {
-      prefetch(std::max<int64_t>(s - R::kAhead, 0));
+      both_.prefetch(std::max<int64_t>(s - Both::kAhead, 0));
       const auto [v, p] = k_.visits[s];
-      T* self = rows_ + int64_t{v} * kStride;
-      const T* above = rows_ + int64_t{p} * kStride;
-      const bool root = v == p;
+      if (v == p) continue;
+      const Step step(values, s);
+      const Coefficient<T, N, PerLane> a(k_.affinity.data(), s), m(k_.mass.data(), s),
+          n(k_.total_above.data(), s);
+      const bool keep = step.leaves_alone();
+      T* self = both_.row(v);
+      const T* above = both_.row(p);
       T row[N];
       for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
         constexpr int kSize = decltype(size)::value;
         const auto gv = load_vector<kSize>(self + l), xv = load_vector<kSize>(self + N + l);
-        if (root) return store_vector(self + 3 * N + l, gv);
-        const auto yp = load_vector<kSize>(above + 2 * N + l),
-                   hp = load_vector<kSize>(above + 3 * N + l);
-        store_vector(self + 3 * N + l, filtered(s, l, size, gv, hp));
-        const auto n = total(p, l, size), am = share(v, l, size);
-        auto gradient = gv * (n * yp - am * xv) + xv * (n * hp - am * gv);
-        if constexpr (PerLane) gradient *= mass(v, l, size);
-        store_vector(row + l, gradient);
+        const auto hp = load_vector<kSize>(above + l), yp = load_vector<kSize>(above + N + l);
+        if (!keep) {
+          store_vector(self + l, step(l, size, gv, hp));
+          store_vector(self + N + l, step(l, size, xv, yp));
+        }
+        const auto ns = n(l, size), ms = m(l, size), am = a(l, size) * ms;
+        store_vector(row + l, ms * (gv * (ns * yp - am * xv) + xv * (ns * hp - am * gv)));
       });
-      if (!root) add_groups(row, PerLane || !mean_ ? T(1) : k_.mass[v], dot + v);
+      add_groups(row, dot + s);
     }
   }
 
  private:
-  template <class Size, class V>
-  V filtered(int64_t s, int64_t l, Size size, V vertex, V parent) const {
-    using R = Rows<T, Lanes<N, kStride>, PerLane>;
-    if (mean_) {
-      const auto b = R::coefficient(k_.from_vertex.data(), s, l, size);
-      const auto g = R::coefficient(k_.from_parent.data(), s, l, size);
-      if constexpr (!PerLane) {
-        if (g == 0) return vertex;
-      }
-      return R::mix(b, g, vertex, parent);
-    }
-    const auto w = R::coefficient(k_.up.data(), s, l, size);
-    return (1 - w) * (1 + w) * vertex + w * parent;
-  }
-
-  // m and n of filter.h, 1 where nothing is normalised; a vector of them if they differ by lane.
-  template <class Size>
-  auto mass(int64_t v, int64_t l, Size size) const {
-    return per_vertex(k_.mass, v, l, size);
-  }
-  template <class Size>
-  auto total(int64_t v, int64_t l, Size size) const {
-    return per_vertex(k_.total, v, l, size);
-  }
-  template <class Size>
-  auto per_vertex(const Buffer<T>& values, int64_t v, int64_t l, Size) const {
-    if constexpr (PerLane) {
-      using V = Vector<T, Size::value>;
-      return mean_ ? load_vector<Size::value>(values.data() + v * N + l) : V{} + 1;
-    } else {
-      return mean_ ? values[v] : T(1);
-    }
-  }
-
-  // The affinity times the mass.
-  template <class Size>
-  auto share(int64_t v, int64_t l, Size size) const {
-    if constexpr (PerLane) {
-      T a[Size::value];
-      for (int i = 0; i < Size::value; ++i) {
-        const int64_t group = l + i < used_ ? (l + i) / family_.group_channels : 0;
-        a[i] = affinity_[group * nodes_ + v];
-      }
-      return load_vector<Size::value>(a) * mass(v, l, size);
-    } else {
-      return affinity_[v] * mass(v, l, size);
-    }
-  }
+  using Both = Rows<T, Lanes<2 * N>>;
 
   // Adds the sums over the lanes of a row, one for each group that has a part in it.
-  void add_groups(const T* row, T factor, T* sums) const {
+  void add_groups(const T* row, T* sums) const {
     if constexpr (PerLane) {
       for (int64_t l = 0; l < used_; ++l) sums[l / family_.group_channels * nodes_] += row[l];
     } else {
-      sums[0] += factor * sum_of<N>(row);
+      sums[0] += sum_of<N>(row);
     }
   }
 
-  void prefetch(int64_t s) const {
-    const auto [v, p] = k_.visits[s];
-    for (int64_t i = 0; i < kStride; i += 64 / static_cast<int64_t>(sizeof(T))) {
-      __builtin_prefetch(rows_ + int64_t{v} * kStride + i, 1);
-      __builtin_prefetch(rows_ + int64_t{p} * kStride + i, 1);
-    }
-  }
-
-  bool mean_;
   const Family& family_;
   const Coefficients<T>& k_;
   int64_t used_, nodes_;
-  const T* affinity_;
-  T* rows_;
+  Both both_;
 };
 
+// mixed[group][v] = sum over a block's channels of g y, the results' part of the normaliser's gradient.
+template <class X, class T>
+void add_products(const Family& family, const Block& block, const Strided<const X>& g,
+                  const Strided<const X>& y, T* mixed) {
+  for_values(g, 0, g.nodes, 0, block.used, [&](int64_t v, int64_t l) {
+    const int64_t c = block.channel + l, group = c / family.group_channels - family.group0;
+    mixed[group * g.nodes + v] += load<T>(g.at(block.batch, c)[v * g.node_stride]) *
+                                  load<T>(y.at(block.batch, c)[v * y.node_stride]);
+  });
+}
+
 template <bool PerLane, class X, class T>
-void backward_block(Pass pass, const Family& family, const Coefficients<T>& k,
-                    const Affinity<T>& affinity, const T* inverse, const Block& block, T* rows,
-                    const Strided<const X>& x, const Strided<const X>& y, const Strided<const X>& grad,
-                    const Strided<X>& grad_x, T* dot, T* mixed) {
+void backward_block(Pass pass, const Family& family, const Coefficients<T>& k, const T* inverse,
+                    const Block& block, T* rows, const Strided<const X>& x, const Strided<const X>& y,
+                    const Strided<const X>& grad, const Strided<X>& grad_x, T* dot, T* mixed) {
   with_lanes<T, true>(block.used, [&](auto lanes) {
     constexpr int N = lanes_of(lanes);
     const bool mean = pass == Pass::kMean;
@@ -186,44 +121,57 @@ void backward_block(Pass pass, const Family& family, const Coefficients<T>& k,
       unpack<T, N, PerLane, N>(rows, after, of(grad_x));
       return;
     }
-    const BlockGradient<N, PerLane, T> block_gradient(pass, family, k, affinity, block.used, rows);
+    const BlockGradient<N, PerLane, T> gradient(family, k, block.used, rows);
     constexpr int kStride = BlockGradient<N, PerLane, T>::kStride;
-    pack<T, N, PerLane, kStride>(of(grad), before, block_gradient.g());
-    pack<T, N, PerLane, kStride>(of(y), static_cast<const T*>(nullptr), block_gradient.y());
-    if (mean) block_gradient.mix(mixed);
-    pack<T, N, PerLane, kStride>(of(x), mean ? k.scale.data() : nullptr, block_gradient.x());
-    block_gradient.up();
-    block_gradient.down(dot);
-    unpack<T, N, PerLane, kStride>(block_gradient.h(), after, of(grad_x));
+    pack<T, N, PerLane, kStride>(of(grad), before, rows);
+    pack<T, N, PerLane, kStride>(of(x), mean ? k.scale.data() : nullptr, rows + N);
+    gradient.up();
+    if (mean) {
+      gradient.template down<MixStep<T, N, PerLane>>(k.down(), dot);
+    } else {
+      gradient.template down<SumStep<T, N, PerLane>>(k.up.data(), dot);
+    }
+    unpack<T, N, PerLane, kStride>(rows, after, of(grad_x));
+    if (mean) add_products(family, block, grad, y, mixed);
   });
 }
 
-// The normaliser's part of the gradient: one channel x = 1 with gradient -mixed (see filter.h).
+// The normaliser's part of the gradient: one channel x = 1 with gradient -mixed / n (see filter.h).
 template <class T>
-void add_normaliser(const Coefficients<T>& k, int64_t lane, int64_t stride, const T* a, const T* mixed,
-                    T* grad) {
+void add_normaliser(const Coefficients<T>& k, int64_t lane, int64_t stride, const T* mixed, T* grad) {
   const int64_t nodes = k.visits.size();
-  Buffer<double> up(nodes), full(nodes);
-  for (int64_t v = 0; v < nodes; ++v) up[v] = -static_cast<double>(mixed[v]);
+  struct Sums {
+    double up, full;
+  };
+  Buffer<Sums> sums(nodes);
+  for (int64_t v = 0; v < nodes; ++v) {
+    sums[v].up = -static_cast<double>(mixed[v]) / k.total[v * stride + lane];
+  }
   for (int64_t s = 0; s < nodes; ++s) {
-    const Visit v = k.visits[s];
-    if (v.vertex != v.parent) up[v.parent] += static_cast<double>(a[v.vertex]) * up[v.vertex];
+    const auto [v, p] = k.visits[s];
+    if (v != p) sums[p].up += static_cast<double>(k.affinity[s * stride + lane]) * sums[v].up;
   }
   for (int64_t s = nodes; s-- > 0;) {
-    const int64_t v = k.visits[s].vertex, p = k.visits[s].parent;
-    full[v] = up[v];
-    if (v == p) continue;
-    const double w = a[v], m = k.mass[v * stride + lane], n = k.total[p * stride + lane];
-    full[v] = (1 - w) * (1 + w) * up[v] + w * full[p];
-    grad[v] += static_cast<T>(up[v] * (n - w * m) + m * (full[p] - w * up[v]));
+    const auto [v, p] = k.visits[s];
+    Sums& self = sums[v];
+    const Sums& above = sums[p];
+    const int64_t at = s * stride + lane;
+    const double w = k.affinity[at], m = k.mass[at], n = k.total_above[at];
+    if (v == p) {
+      self.full = self.up;
+      continue;
+    }
+    self.full = (1 - w) * (1 + w) * self.up + w * above.full;
+    grad[v] += static_cast<T>(self.up * (n - w * m) + m * (above.full - w * self.up));
   }
 }
 
+// 1 / (m n) per vertex, what the incoming gradient is multiplied by; 0 for a lane without a channel.
 template <class T>
 Buffer<T> inverse_mass_and_total(const Coefficients<T>& k) {
-  Buffer<T> inverse(k.mass.size());
+  Buffer<T> inverse(k.total.size());
   for (int64_t i = 0; i < inverse.size(); ++i) {
-    inverse[i] = k.mass[i] == 0 ? T(0) : 1 / (k.mass[i] * k.total[i]);  // 0: a lane without a channel
+    inverse[i] = k.total[i] == 0 ? T(0) : k.scale[i] / k.total[i];
   }
   return inverse;
 }
@@ -237,19 +185,20 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   const bool wanted = grad_affinity.size > 0;
   const Coefficients<T> k(pass, tree, affinity, family, stride, true);
   const Buffer<T> inverse = inverse_mass_and_total(k);
-  const std::vector<Block> all = blocks(family, kMaxLanes<T>);
+  // g and x of one vertex fill a cache line.
+  const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : kMaxLanes<T> / 2;
+  const std::vector<Block> all = blocks(family, most);
   const int64_t count = static_cast<int64_t>(all.size());
   const int64_t part = wanted ? groups * nodes : 0;  // of a block, summed in their order afterwards
   Buffer<T> dots(count * part), mixes(pass == Pass::kMean ? count * part : 0);
-  parallel_for(count, 8 * nodes * kMaxLanes<T>, cpu.threads, [&] {
-    const int64_t lanes = std::min<int64_t>(kMaxLanes<T>, 2 * family.channels());
-    return [&, rows = Buffer<T>(nodes * lanes * (wanted ? 4 : 1))](int64_t i) {
+  parallel_for(count, 8 * nodes * most, cpu.threads, [&] {
+    const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());
+    return [&, rows = Buffer<T>(nodes * lanes * (wanted ? 2 : 1))](int64_t i) {
       T *dot = nullptr, *mixed = nullptr;
       if (wanted) std::fill_n(dot = dots.data() + i * part, part, T(0));
       if (mixes.size() > 0) std::fill_n(mixed = mixes.data() + i * part, part, T(0));
       const auto run = family.per_lane() ? backward_block<true, X, T> : backward_block<false, X, T>;
-      run(pass, family, k, affinity, inverse.data(), all[i], rows.data(), x, y, grad, grad_x, dot,
-          mixed);
+      run(pass, family, k, inverse.data(), all[i], rows.data(), x, y, grad, grad_x, dot, mixed);
     };
   });
   if (!wanted) return;
@@ -260,15 +209,14 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
       T* to = grad_affinity.data +
               ((family.batch0 + image) * affinity.groups + family.group0 + group) * nodes;
       Buffer<T> mixed(pass == Pass::kMean ? nodes : 0, 0);
-      std::fill_n(to, nodes, T(0));
+      Buffer<T> sum(nodes, 0);  // [slot]
       for (int64_t i = image * blocks_each; i < (image + 1) * blocks_each; ++i) {
-        for (int64_t v = 0; v < nodes; ++v) to[v] += dots[i * part + group * nodes + v];
+        for (int64_t s = 0; s < nodes; ++s) sum[s] += dots[i * part + group * nodes + s];
         for (int64_t v = 0; v < mixed.size(); ++v) mixed[v] += mixes[i * part + group * nodes + v];
       }
+      for (int64_t s = 0; s < nodes; ++s) to[k.visits[s].vertex] = sum[s];
       if (pass != Pass::kMean) return;
-      const T* a =
-          affinity.values.data + (family.affinity * affinity.groups + family.group0 + group) * nodes;
-      add_normaliser(k, stride == 1 ? 0 : group * family.group_channels, stride, a, mixed.data(), to);
+      add_normaliser(k, stride == 1 ? 0 : group * family.group_channels, stride, mixed.data(), to);
     };
   });
 }

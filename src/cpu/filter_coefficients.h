@@ -6,6 +6,7 @@
 // together, and the coefficients become one per lane.
 #pragma once
 
+#include <initializer_list>
 #include <vector>
 
 #include "filter_rows.h"
@@ -45,40 +46,53 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
   return all;
 }
 
+inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family) {
+  Buffer<Visit> visits(tree.nodes);
+  const int32_t* parent = tree.parent.data + family.tree * tree.nodes;
+  const int32_t* order = tree.order.data + family.tree * tree.nodes;
+  for (int64_t s = 0; s < tree.nodes; ++s) visits[s] = {order[s], parent[order[s]]};
+  return visits;
+}
+
 template <class T>
 struct Coefficients {
   Buffer<Visit> visits;                // [slot]
   Buffer<T> up;                        // [slot][stride]; the only coefficient of all passes but kMean
-  Buffer<T> from_vertex, from_parent;  // [slot][stride], kMean only: see mean_down()
+  Buffer<T> from_vertex, from_parent;  // [slot][stride], kMean only: b and g of MixStep
   Buffer<T> scale;                     // [vertex][stride] 1/mass, kMean only
-  Buffer<T> mass, total;  // [vertex][stride] m and n of filter.h, kMean only and where asked for
+  Buffer<T> total;                     // [vertex][stride] n of filter.h, kMean only, for derivatives
+  // [slot][stride], for derivatives: the affinity a, the mass m below the vertex, and n of its parent; 1
+  // for m and n where nothing is normalised.
+  Buffer<T> affinity, mass, total_above;
 
   // stride: 1, or the lanes of a row if the family's coefficients are per lane.
-  Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinity, const Family& family,
-               int64_t stride, bool keep_mass)
-      : visits(tree.nodes), stride_(stride), nodes_(tree.nodes) {
-    const int32_t* parent = tree.parent.data + family.tree * nodes_;
-    const int32_t* order = tree.order.data + family.tree * nodes_;
-    for (int64_t s = 0; s < nodes_; ++s) visits[s] = {order[s], parent[order[s]]};
+  Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinities, const Family& family,
+               int64_t stride, bool derivatives)
+      : visits(visits_of(tree, family)), stride_(stride), nodes_(tree.nodes) {
     const bool mean = pass == Pass::kMean, unused_lanes = stride > family.channels();
-    for (Buffer<T>* values : {&up, &from_vertex, &from_parent, &scale, &mass, &total}) {
-      const bool wanted =
-          values == &up || (mean && (keep_mass || (values != &mass && values != &total)));
-      if (wanted) *values = Buffer<T>(nodes_ * stride);
-      if (wanted && unused_lanes) values->fill(0);
-    }
-    const Buffer<double> m(mean ? nodes_ : 0), n(mean ? nodes_ : 0);
+    const auto make = [&](bool wanted, std::initializer_list<Buffer<T>*> all) {
+      for (Buffer<T>* values : all) {
+        if (wanted) *values = Buffer<T>(nodes_ * stride);
+        if (wanted && unused_lanes) values->fill(0);
+      }
+    };
+    make(true, {&up});
+    make(mean, {&from_vertex, &from_parent, &scale});
+    make(mean && derivatives, {&total});
+    make(derivatives, {&affinity, &mass, &total_above});
+    const Buffer<Mass> masses(mean ? nodes_ : 0);
     const int64_t lanes = stride == 1 ? 1 : family.channels();
     const int64_t lanes_of_group = stride == 1 ? 1 : family.group_channels;
     for (int64_t lane = 0; lane < lanes; lane += lanes_of_group) {
       const int64_t group = family.group0 + lane / lanes_of_group;
-      const T* a = affinity.values.data + (family.affinity * affinity.groups + group) * nodes_;
+      const T* a = affinities.values.data + (family.affinity * affinities.groups + group) * nodes_;
       if (mean) {
-        sum_masses(a, m, n);
-        set_means(a, lane, lanes_of_group, m, n);
+        set_means(a, lane, lanes_of_group, masses);
       } else {
         for (int64_t s = 0; s < nodes_; ++s) {
-          put(up, s, lane, lanes_of_group, a[visits[s].vertex]);
+          const auto [v, p] = visits[s];
+          put(up, s, lane, lanes_of_group, v == p ? T(0) : a[v]);
+          if (derivatives) put_derivatives(s, lane, lanes_of_group, a[v], 1, 1);
         }
       }
     }
@@ -87,40 +101,52 @@ struct Coefficients {
   MixWeights<T> down() const { return {from_vertex.data(), from_parent.data()}; }
 
  private:
-  void put(const Buffer<T>& to, int64_t row, int64_t lane, int64_t count, double value) const {
-    for (int64_t l = lane; l < lane + count; ++l) to[row * stride_ + l] = static_cast<T>(value);
-  }
+  // m and n of filter.h, side by side: a visit needs both.
+  struct Mass {
+    double below, total;
+  };
 
-  // The filter of ones: m on its way up, n down. [vertex]
-  void sum_masses(const T* a, const Buffer<double>& m, const Buffer<double>& n) const {
-    for (int64_t v = 0; v < nodes_; ++v) m[v] = 1;
+  // The filter of ones, and what follows from it.
+  void set_means(const T* a, int64_t lane, int64_t count, const Buffer<Mass>& masses) const {
+    constexpr int64_t kAhead = 16;  // as in the passes over rows
+    for (int64_t v = 0; v < nodes_; ++v) masses[v].below = 1;
     for (int64_t s = 0; s < nodes_; ++s) {
-      const Visit v = visits[s];
-      if (v.vertex != v.parent) m[v.parent] += static_cast<double>(a[v.vertex]) * m[v.vertex];
+      __builtin_prefetch(&masses[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
+      const auto [v, p] = visits[s];
+      if (v != p) masses[p].below += static_cast<double>(a[v]) * masses[v].below;
     }
     for (int64_t s = nodes_; s-- > 0;) {
-      const Visit v = visits[s];
-      const double w = v.vertex == v.parent ? 0 : static_cast<double>(a[v.vertex]);
-      const double from_parent = v.vertex == v.parent ? 0 : w * n[v.parent];
-      n[v.vertex] = (1 - w) * (1 + w) * m[v.vertex] + from_parent;
+      __builtin_prefetch(&masses[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
+      const auto [v, p] = visits[s];
+      const bool root = v == p;
+      const Mass above = masses[p];
+      const double w = root ? 0 : static_cast<double>(a[v]), m = masses[v].below;
+      const double share = (1 - w) * (1 + w) * m, from_above = root ? 0 : w * above.total;
+      const double n = share + from_above, inverse = 1 / n;
+      masses[v].total = n;
+      put(up, s, lane, count, w * m / above.below);
+      put(from_vertex, s, lane, count, share * inverse);
+      put(from_parent, s, lane, count, root ? 0 : share < n / 2 ? 1 : from_above * inverse);
+      put(scale, v, lane, count, 1 / m);
+      if (mass.size() > 0) {
+        put(total, v, lane, count, n);
+        put_derivatives(s, lane, count, w, m, above.total);
+      }
     }
   }
 
-  void set_means(const T* a, int64_t lane, int64_t count, const Buffer<double>& m,
-                 const Buffer<double>& n) const {
-    for (int64_t s = 0; s < nodes_; ++s) {
-      const auto [v, p] = visits[s];
-      const double w = v == p ? 0 : static_cast<double>(a[v]);
-      const double b = (1 - w) * (1 + w) * m[v] / n[v];
-      put(up, s, lane, count, w * m[v] / m[p]);
-      put(from_vertex, s, lane, count, b);
-      put(from_parent, s, lane, count, v == p ? 0 : b < 0.5 ? 1 : w * n[p] / n[v]);
-      put(scale, v, lane, count, 1 / m[v]);
-      if (mass.size() > 0) {
-        put(mass, v, lane, count, m[v]);
-        put(total, v, lane, count, n[v]);
-      }
+  void put_derivatives(int64_t s, int64_t lane, int64_t count, double a, double m, double above) const {
+    put(affinity, s, lane, count, a);
+    put(mass, s, lane, count, m);
+    put(total_above, s, lane, count, above);
+  }
+
+  void put(const Buffer<T>& to, int64_t row, int64_t lane, int64_t count, double value) const {
+    if (stride_ == 1) {
+      to[row] = static_cast<T>(value);
+      return;
     }
+    for (int64_t l = lane; l < lane + count; ++l) to[row * stride_ + l] = static_cast<T>(value);
   }
 
   int64_t stride_, nodes_;
@@ -193,11 +219,12 @@ void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const 
 // The passes over rows.
 template <bool PerLane, class T, class Width>
 void run_pass(Pass pass, const Coefficients<T>& k, Width width, T* rows) {
-  const Rows<T, Width, PerLane> r(width, {k.visits.data(), k.visits.size()}, rows);
-  if (pass == Pass::kRootToLeaf) return r.root_to_leaf(k.up.data());
-  r.leaf_to_root(k.up.data());
-  if (pass == Pass::kSum) r.sum_down(k.up.data());
-  if (pass == Pass::kMean) r.mean_down(k.down());
+  constexpr int N = lanes_of(Width{});
+  const Rows<T, Width> r(width, {k.visits.data(), k.visits.size()}, rows);
+  if (pass == Pass::kRootToLeaf) return r.template down<AddStep<T, N, PerLane>>(k.up.data());
+  r.template up<AddStep<T, N, PerLane>>(k.up.data());
+  if (pass == Pass::kSum) r.template down<SumStep<T, N, PerLane>>(k.up.data());
+  if (pass == Pass::kMean) r.template down<MixStep<T, N, PerLane>>(k.down());
 }
 
 }  // namespace treefilter

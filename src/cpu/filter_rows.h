@@ -19,100 +19,128 @@ struct Visit {
   int32_t vertex, parent;
 };
 
-// The weights of a mean on its way down, per slot: of the vertex, and of its parent (1 for the first
-// form below).
-template <class T>
-struct MixWeights {
-  const T *vertex, *parent;
+// A slot's coefficient: of all lanes of a row, or an array of one per lane.
+template <class T, int N, bool PerLane>
+struct Coefficient {
+  T value;
+  Coefficient(const T* values, int64_t s) : value(values[s]) {}
+  template <class Size>
+  T operator()(int64_t, Size) const {
+    return value;
+  }
+};
+template <class T, int N>
+struct Coefficient<T, N, true> {
+  const T* values;
+  Coefficient(const T* values, int64_t s) : values(values + s * N) {}
+  template <class Size>
+  Vector<T, Size::value> operator()(int64_t l, Size) const {
+    return load_vector<Size::value>(values + l);
+  }
 };
 
-template <class T, class Width, bool PerLane>
+// ---- the steps of a pass: what a row becomes, from itself and the one that it is linked to ----
+
+// row + a * linked
+template <class T, int N, bool PerLane>
+struct AddStep {
+  using Values = const T*;
+  Coefficient<T, N, PerLane> a;
+  AddStep(Values values, int64_t s) : a(values, s) {}
+  bool leaves_alone() const { return false; }
+  template <class V, class Size>
+  V operator()(int64_t l, Size size, V row, V linked) const {
+    return row + a(l, size) * linked;
+  }
+};
+
+// (1 - a^2) row + a * linked. An affinity of 0 leaves the row alone: not even a NaN passes.
+template <class T, int N, bool PerLane>
+struct SumStep {
+  using Values = const T*;
+  Coefficient<T, N, PerLane> a;
+  SumStep(Values values, int64_t s) : a(values, s) {}
+  bool leaves_alone() const {
+    if constexpr (PerLane)
+      return false;
+    else
+      return a.value == 0;
+  }
+  template <class V, class Size>
+  V operator()(int64_t l, Size size, V row, V linked) const {
+    const auto w = a(l, size);
+    return (1 - w) * (1 + w) * row + w * linked;
+  }
+};
+
+// (1 - b) linked + b row, with b and g = 1 - b given. Each of two forms is accurate, relative to its
+// result, on one side of b = 1/2:
+//   b < 1/2:  linked + b (row - linked), which nothing but the last addition rounds,
+//   else:     g linked + b row, which keeps what little comes from there,
+// and both are g' linked + b (row - k linked), with g' = k = 1 in the first, k = 0 in the second. Which
+// it is must not become a branch: nothing predicts it. g = 0 (a root, or an edge whose affinity is 0)
+// leaves the row alone: not even a NaN passes.
+template <class T>
+struct MixWeights {
+  const T *row, *linked;  // b; g, 1 for the first form
+};
+template <class T, int N, bool PerLane>
+struct MixStep {
+  using Values = MixWeights<T>;
+  T b, g, k;
+  MixStep(const Values& values, int64_t s) : b(values.row[s]), g(values.linked[s]), k(g == 1) {}
+  bool leaves_alone() const { return g == 0; }
+  template <class V, class Size>
+  V operator()(int64_t, Size, V row, V linked) const {
+    return g * linked + b * (row - k * linked);
+  }
+};
+template <class T, int N>
+struct MixStep<T, N, true> {
+  using Values = MixWeights<T>;
+  Coefficient<T, N, true> b, g;
+  MixStep(const Values& values, int64_t s) : b(values.row, s), g(values.linked, s) {}
+  bool leaves_alone() const { return false; }
+  template <class V, class Size>
+  V operator()(int64_t l, Size size, V row, V linked) const {
+    const V bs = b(l, size), gs = g(l, size), k = gs == 1 ? V{} + 1 : V{};
+    return gs == 0 ? row : gs * linked + bs * (row - k * linked);
+  }
+};
+
+// ---- passes ----
+
+template <class T, class Width>
 class Rows {
  public:
   Rows(Width width, Span<const Visit> visits, T* rows) : width_(width), visits_(visits), rows_(rows) {}
 
-  // rows[parent] += up * rows[vertex], children first.
-  void leaf_to_root(const T* up) const {
+  // Every row, children first, changes its parent's.
+  template <class Step>
+  void up(const typename Step::Values& values) const {
     for (int64_t s = 0; s < visits_.size; ++s) {
       prefetch(std::min(s + kAhead, visits_.size - 1));
-      const Visit visit = visits_[s];
-      if (visit.vertex == visit.parent) continue;
-      update(visit.parent, visit.vertex, [&](int64_t l, auto to, auto from, auto size) {
-        return to + coefficient(up, s, l, size) * from;
-      });
+      const auto [v, p] = visits_[s];
+      if (v != p) update(Step(values, s), row(p), row(v));
     }
   }
 
-  // rows[vertex] += down * rows[parent], parents first.
-  void root_to_leaf(const T* down) const {
+  // Every row, parents first, is changed by its parent's.
+  template <class Step>
+  void down(const typename Step::Values& values) const {
     for (int64_t s = visits_.size; s-- > 0;) {
       prefetch(std::max<int64_t>(s - kAhead, 0));
-      const Visit visit = visits_[s];
-      if (visit.vertex == visit.parent) continue;
-      update(visit.vertex, visit.parent, [&](int64_t l, auto to, auto from, auto size) {
-        return to + coefficient(down, s, l, size) * from;
-      });
+      const auto [v, p] = visits_[s];
+      const Step step(values, s);
+      if (v != p && !step.leaves_alone()) update(step, row(v), row(p));
     }
   }
 
-  // rows[vertex] = (1 - a^2) rows[vertex] + a rows[parent], parents first.
-  void sum_down(const T* down) const {
-    for (int64_t s = visits_.size; s-- > 0;) {
-      prefetch(std::max<int64_t>(s - kAhead, 0));
-      const Visit visit = visits_[s];
-      if (visit.vertex == visit.parent) continue;
-      update(visit.vertex, visit.parent, [&](int64_t l, auto to, auto from, auto size) {
-        const auto w = coefficient(down, s, l, size);
-        return (1 - w) * (1 + w) * to + w * from;
-      });
-    }
-  }
-
-  // rows[vertex] = (1 - b) rows[parent] + b rows[vertex], parents first, with b and g = 1 - b given.
-  // Each of two forms is accurate, relative to its result, on one side of b = 1/2:
-  //   b < 1/2:  parent + b (vertex - parent), which nothing but the last addition rounds,
-  //   else:     g parent + b vertex, which keeps what little comes from the parent,
-  // and both are g' parent + b (vertex - k parent), with g' = k = 1 in the first, k = 0 in the second.
-  // g = 0 (a root, or an edge whose affinity is 0) leaves the row alone: not even a NaN passes.
-  void mean_down(const MixWeights<T>& down) const {
-    for (int64_t s = visits_.size; s-- > 0;) {
-      prefetch(std::max<int64_t>(s - kAhead, 0));
-      const Visit visit = visits_[s];
-      if (PerLane ? visit.vertex == visit.parent : down.parent[s] == 0) continue;
-      update(visit.vertex, visit.parent, [&](int64_t l, auto to, auto from, auto size) {
-        const auto b = coefficient(down.vertex, s, l, size), g = coefficient(down.parent, s, l, size);
-        return mix(b, g, to, from);
-      });
-    }
-  }
-
-  template <class C, class V>
-  static V mix(C b, C g, V vertex, V parent) {
-    const C k = g == 1 ? C{} + 1 : C{};
-    const V mixed = g * parent + b * (vertex - k * parent);
-    if constexpr (PerLane) {
-      return g == 0 ? vertex : mixed;
-    } else {
-      return mixed;
-    }
-  }
-
-  // The coefficients of `size` lanes from l on: a vector of them, or the one number.
-  template <class Size>
-  static auto coefficient(const T* values, int64_t s, int64_t l, Size) {
-    if constexpr (PerLane) {
-      return load_vector<Size::value>(values + s * lanes_of(Width{}) + l);
-    } else {
-      return values[s];
-    }
-  }
+  T* row(int64_t v) const { return rows_ + v * width_.stride(); }
 
   // The visits are known in advance while their rows lie anywhere: asking for the rows of a later visit
   // hides most of the memory's latency.
   static constexpr int64_t kAhead = 16;
-
- private:
-  T* row(int64_t v) const { return rows_ + v * width_.stride(); }
 
   void prefetch(int64_t s) const {
     for (int32_t v : {visits_[s].vertex, visits_[s].parent}) {
@@ -122,14 +150,12 @@ class Rows {
     }
   }
 
-  // rows[to][l] = operation(l, rows[to][l], rows[from][l], size of the vector).
-  template <class Operation>
-  void update(int64_t to, int64_t from, const Operation& operation) const {
-    T* const t = row(to);
-    const T* const f = row(from);
+ private:
+  template <class Step>
+  void update(const Step& step, T* to, const T* from) const {
     for_vectors<T>(width_, [&](int64_t l, auto size) {
       constexpr int kSize = decltype(size)::value;
-      store_vector(t + l, operation(l, load_vector<kSize>(t + l), load_vector<kSize>(f + l), size));
+      store_vector(to + l, step(l, size, load_vector<kSize>(to + l), load_vector<kSize>(from + l)));
     });
   }
 

@@ -54,9 +54,12 @@ constexpr int lanes_of(Lanes<N, Stride>) {
   return N;
 }
 struct AnyLanes {
-  int64_t count, row_stride;
+  int64_t count = 0, row_stride = 0;
   int64_t stride() const { return row_stride; }
 };
+constexpr int lanes_of(const AnyLanes&) {
+  return 0;
+}
 
 template <int Count>
 using VectorSize = std::integral_constant<int, Count>;
@@ -72,8 +75,11 @@ inline __attribute__((always_inline)) void for_vectors(Lanes<N, Stride>, const V
 
 template <class T, class Visit>
 inline __attribute__((always_inline)) void for_vectors(const AnyLanes& lanes, const Visit& visit) {
-  constexpr int kSize = kRegisterBytes / static_cast<int>(sizeof(T));
+  constexpr int kSize = kRegisterBytes / static_cast<int>(sizeof(T)), kUnrolled = 4 * kSize;
   int64_t l = 0;
+  for (; l + kUnrolled <= lanes.count; l += kUnrolled) {
+    for (int i = 0; i < kUnrolled; i += kSize) visit(l + i, VectorSize<kSize>{});
+  }
   for (; l + kSize <= lanes.count; l += kSize) visit(l, VectorSize<kSize>{});
   for (; l < lanes.count; ++l) visit(l, VectorSize<1>{});
 }
