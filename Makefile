@@ -64,7 +64,7 @@ NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/
 test-asan: $(VENV)/.ready
 	rm -rf build/asan
 	$(INSTALL) --target build/asan . -C build-dir=build/asan-objects \
-	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined
+	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined -C cmake.define.TREEFILTER_VARIANTS=
 	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)

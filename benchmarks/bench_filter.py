@@ -9,7 +9,7 @@ import verify
 from race import OURS, Record
 
 import treefilter as tf
-from treefilter import _C
+from treefilter._native import _C
 
 SMALL, MIDDLE, LARGE = (128, 128), (512, 512), (1024, 2048)
 MEMCPY, FORWARD = "memcpy", "treefilter, forward"

@@ -21,7 +21,7 @@ import pytest
 import race as racing
 import torch
 
-from treefilter import _C
+from treefilter._native import _C
 
 RECORDS: list[racing.Record] = []
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and _C.with_cuda else [])]

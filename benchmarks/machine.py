@@ -27,16 +27,15 @@ VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl
 def header() -> dict:
     import torch
 
-    from treefilter import _C
+    from treefilter._native import _C
 
-    instructions = getattr(_C, "instruction_set", lambda: "baseline")()
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
         "cores allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory GiB": memory(),
         "vector instructions": [flag for flag in VECTOR_FLAGS if flag in flags()],
-        "instruction set used": instructions,
+        "instruction set used": _C.instruction_set,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cuda back end": bool(_C.with_cuda),
         "system": platform.platform(),

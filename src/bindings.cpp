@@ -255,8 +255,10 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
 
 }  // namespace
 
-PYBIND11_MODULE(_C, m, py::mod_gil_not_used()) {
+// CMakeLists.txt builds one such module for each instruction set: _C, _C_avx2.
+PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
+  m.attr("instruction_set") = TREEFILTER_INSTRUCTION_SET;
   m.attr("with_cuda") = false;
   py::enum_<Psi>(m, "Psi").value("IDENTITY", Psi::kIdentity).value("SIGN", Psi::kSign);
   py::enum_<Pass>(m, "Pass")

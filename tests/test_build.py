@@ -10,18 +10,18 @@ import pytest
 SOURCE = Path(__file__).parent.parent
 
 
-def configure(tmp_path, cuda):
-    command = ["cmake", "-S", str(SOURCE), "-B", str(tmp_path), f"-DTREEFILTER_CUDA={cuda}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
 @pytest.mark.parametrize(
-    ("cuda", "message"),
-    [("ON", "has no CUDA back end yet"), ("yes", "must be AUTO, ON or OFF, got 'yes'")],
+    ("option", "message"),
+    [
+        ("CUDA=ON", "has no CUDA back end yet"),
+        ("CUDA=yes", "must be AUTO, ON or OFF, got 'yes'"),
+        ("VARIANTS=avx2;sse9", "must be empty or a list of: avx2, got 'sse9'"),
+    ],
 )
-def test_cuda_that_is_not_there(tmp_path, cuda, message):
-    result = configure(tmp_path, cuda)
+def test_options_that_are_not_there(tmp_path, option, message):
+    command = ["cmake", "-S", str(SOURCE), "-B", str(tmp_path), f"-DTREEFILTER_{option}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert message in " ".join(result.stderr.split())
 

@@ -176,7 +176,7 @@ def test_foreign_devices_are_refused_as_such(monkeypatch):
 
 def test_the_native_layer_checks_for_itself():
     """Whoever gets past the public functions still cannot make a wrong pointer."""
-    from treefilter import _C
+    from treefilter._native import _C
 
     out = torch.empty(2, 4, 12)
     x, a = X.flatten(2), A[:, None]

@@ -1,10 +1,14 @@
-"""The native module. Shapes and meanings are in src/*.h; tensors are checked in src/tensor.h."""
+"""The native module, any build of it. Shapes and meanings are in src/*.h.
+
+_native.py says which build is imported; tensors are checked in src/tensor.h.
+"""
 
 import enum
 
 from torch import Tensor
 
 with_cuda: bool
+instruction_set: str
 
 class Psi(enum.Enum):
     IDENTITY = 0
@@ -47,6 +51,14 @@ def mst(
     parent: Tensor,
     edge: Tensor,
     order: Tensor,
+    threads: int,
+) -> None: ...
+def mst_edges(
+    weight: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    num_nodes: int,
+    out: Tensor,
     threads: int,
 ) -> None: ...
 def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...

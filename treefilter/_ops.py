@@ -1,4 +1,4 @@
-"""The only importer of the native module: private torch ops with fake kernels.
+"""The only caller of the native module: private torch ops with fake kernels.
 
 Each op takes checked tensors, makes its outputs and calls one native function. Ops know nothing of
 derivatives: a ``torch.autograd.Function`` around them, in the module of their stage, does. That
@@ -14,13 +14,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-try:
-    from . import _C
-except ImportError as error:
-    raise ImportError(
-        "treefilter's native module is missing. If this is the source folder, leave it, or install "
-        "it with `pip install -e .`"
-    ) from error
+from ._native import _C
 
 _library = torch.library.Library("treefilter", "DEF")
 
