@@ -114,9 +114,15 @@ def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
     return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)
 
 
-# The sums of edge_weight.h, I(f, t) and L(w, f), are each other's derivatives:
-#   ψ = identity:  dI/df = L(·, t), dI/dt = L(·, f), dL/dw = I(f, ·), dL/df = L(w, ·)
-#   ψ = sign:      the same without the derivatives in f, which are 0 almost everywhere.
+# With D(f) = I(f, f) and its derivative's adjoint L(w, f), the sums of edge_weight.h:
+#   ψ = identity:  dD/df = L(·, f), dL/dw = 2 I(f, ·), dL/df = L(w, ·), dI/df = ½ L(·, t), dI/dt = ½ L(·, f)
+#   ψ = sign:      the same without the factors and the derivatives of ψ, which are 0 almost everywhere.
+# L has the factor 2 inside, so that the first derivative needs nothing of the size of w beside it.
+
+
+def _slope(psi: int) -> float:
+    """The factor of edge_weight.h: L is the derivative of Σ ψ(d) d."""
+    return 2.0 if psi == _ops.IDENTITY else 1.0
 
 
 class _Norm(torch.autograd.Function):
@@ -129,8 +135,7 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (f,) = ctx.saved_tensors
-        twice = 2 * grad if ctx.psi == _ops.IDENTITY else grad
-        return _Scatter.apply(twice, f, ctx.graph, ctx.psi), None, None
+        return _Scatter.apply(grad, f, ctx.graph, ctx.psi), None, None
 
 
 class _Scatter(torch.autograd.Function):
@@ -146,7 +151,7 @@ class _Scatter(torch.autograd.Function):
         grad = grad.to(f.dtype)
         grad_weight = grad_f = None
         if ctx.needs_input_grad[0]:
-            grad_weight = _Inner.apply(f, grad, ctx.graph, ctx.psi)
+            grad_weight = _slope(ctx.psi) * _Inner.apply(f, grad, ctx.graph, ctx.psi)
         if ctx.needs_input_grad[1] and ctx.psi == _ops.IDENTITY:
             grad_f = _Scatter.apply(weight, grad, ctx.graph, ctx.psi)
         return grad_weight, grad_f, None, None
@@ -163,6 +168,7 @@ class _Inner(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         f, t = ctx.saved_tensors
         grad_f = grad_t = None
+        grad = grad / _slope(ctx.psi)
         if ctx.needs_input_grad[0] and ctx.psi == _ops.IDENTITY:
             grad_f = _Scatter.apply(grad, t, ctx.graph, ctx.psi)
         if ctx.needs_input_grad[1]:
