@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -59,10 +59,7 @@ def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
 
 
 def _euclidean(f: Tensor, graph: Graph) -> Tensor:
-    squared = _sqeuclidean(f, graph)
-    # The root's derivative is infinite at 0; there the distance is taken as constant.
-    apart = squared > 0
-    return torch.where(apart, torch.where(apart, squared, 1).sqrt(), 0 * squared)
+    return cast(Tensor, _Root.apply(_sqeuclidean(f, graph)))
 
 
 def _cityblock(f: Tensor, graph: Graph) -> Tensor:
@@ -114,15 +111,31 @@ def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
     return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)
 
 
-# With D(f) = I(f, f) and its derivative's adjoint L(w, f), the sums of edge_weight.h:
-#   ψ = identity:  dD/df = L(·, f), dL/dw = 2 I(f, ·), dL/df = L(w, ·), dI/df = ½ L(·, t), dI/dt = ½ L(·, f)
-#   ψ = sign:      the same without the factors and the derivatives of ψ, which are 0 almost everywhere.
-# L has the factor 2 inside, so that the first derivative needs nothing of the size of w beside it.
+# The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, and L(w, f) is its derivative. It has
+# the factor 2 inside, so that the first derivative makes nothing of the size of w. Their own derivatives:
+#   ψ = identity:  dD/df = L(·, f), dL/dw = 2 I(f, ·), dL/df = L(w, ·),
+#                  dI/df = ½ L(·, t), dI/dt = ½ L(·, f)
+#   ψ = sign:      without the factors, and the derivatives of ψ are 0 almost everywhere.
 
 
 def _slope(psi: int) -> float:
     """The factor of edge_weight.h: L is the derivative of Σ ψ(d) d."""
     return 2.0 if psi == _ops.IDENTITY else 1.0
+
+
+class _Root(torch.autograd.Function):
+    """√, with derivative 0 at 0: there the distance is taken as constant."""
+
+    @staticmethod
+    def forward(ctx: Any, squared: Tensor) -> Tensor:
+        root = squared.sqrt()
+        ctx.save_for_backward(root)
+        return root
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (root,) = ctx.saved_tensors
+        return 0.5 * grad / torch.where(root == 0, torch.inf, root)
 
 
 class _Norm(torch.autograd.Function):
