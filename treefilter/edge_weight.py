@@ -111,8 +111,8 @@ def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
     return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)
 
 
-# The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, and L(w, f) is its derivative. It has
-# the factor 2 inside, so that the first derivative makes nothing of the size of w. Their own derivatives:
+# The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, L(w, f) its derivative. L has
+# the factor 2 inside: so the first derivative makes nothing of the size of w. Derivatives of both:
 #   ψ = identity:  dD/df = L(·, f), dL/dw = 2 I(f, ·), dL/df = L(w, ·),
 #                  dI/df = ½ L(·, t), dI/dt = ½ L(·, f)
 #   ψ = sign:      without the factors, and the derivatives of ψ are 0 almost everywhere.
