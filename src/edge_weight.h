@@ -3,14 +3,16 @@
 // Two bilinear sums over the edges e = {u, v} of a graph, with psi the identity or the sign:
 //
 //   edge_inner    w_e    = sum_c psi(f_cu - f_cv) (t_cu - t_cv)
-//   edge_scatter  g_cv   = sum_{e = {v, u}} w_e psi(f_cv - f_cu)          (a weighted graph Laplacian)
+//   edge_scatter  g_cv   = s sum_{e = {v, u}} w_e psi(f_cv - f_cu)        (a weighted graph Laplacian)
 //
-// f = t gives the squared Euclidean and the city-block distance. Each is the other's derivative, so
-// the two serve all derivatives of any order.
+// f = t gives the squared Euclidean and the city-block distance. With s = 2 for the identity and 1 for
+// the sign, edge_scatter is the derivative of these; but for the factor each is the other's derivative,
+// so the two serve all derivatives of any order.
 //
-// On a grid a row of vertices and its neighbouring rows are read once per channel and stay in cache
-// for all directions; sums run over channels in ascending order, so results do not depend on the
-// number of threads. Cost: O(C E). Values are read in their own type and summed in float (or double).
+// On a grid some rows of vertices are read once per channel and stay in cache for all directions; sums
+// run over channels in ascending order, and over a vertex's edges in order of direction, so results do
+// not depend on the number of threads nor on how the grid is cut. Cost: O(C E). Values are read in their
+// own type and summed in float (or double).
 #pragma once
 
 #include "mst.h"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -59,10 +59,7 @@ def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
 
 
 def _euclidean(f: Tensor, graph: Graph) -> Tensor:
-    squared = _sqeuclidean(f, graph)
-    # The root's derivative is infinite at 0; there the distance is taken as constant.
-    apart = squared > 0
-    return torch.where(apart, torch.where(apart, squared, 1).sqrt(), 0 * squared)
+    return cast(Tensor, _Root.apply(_sqeuclidean(f, graph)))
 
 
 def _cityblock(f: Tensor, graph: Graph) -> Tensor:
@@ -114,9 +111,31 @@ def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
     return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)
 
 
-# The sums of edge_weight.h, I(f, t) and L(w, f), are each other's derivatives:
-#   ψ = identity:  dI/df = L(·, t), dI/dt = L(·, f), dL/dw = I(f, ·), dL/df = L(w, ·)
-#   ψ = sign:      the same without the derivatives in f, which are 0 almost everywhere.
+# The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, L(w, f) its derivative. L has
+# the factor 2 inside: so the first derivative makes nothing of the size of w. Derivatives of both:
+#   ψ = identity:  dD/df = L(·, f), dL/dw = 2 I(f, ·), dL/df = L(w, ·),
+#                  dI/df = ½ L(·, t), dI/dt = ½ L(·, f)
+#   ψ = sign:      without the factors, and the derivatives of ψ are 0 almost everywhere.
+
+
+def _slope(psi: int) -> float:
+    """The factor of edge_weight.h: L is the derivative of Σ ψ(d) d."""
+    return 2.0 if psi == _ops.IDENTITY else 1.0
+
+
+class _Root(torch.autograd.Function):
+    """√, with derivative 0 at 0: there the distance is taken as constant."""
+
+    @staticmethod
+    def forward(ctx: Any, squared: Tensor) -> Tensor:
+        root = squared.sqrt()
+        ctx.save_for_backward(root)
+        return root
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (root,) = ctx.saved_tensors
+        return 0.5 * grad / torch.where(root == 0, torch.inf, root)
 
 
 class _Norm(torch.autograd.Function):
@@ -129,8 +148,7 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (f,) = ctx.saved_tensors
-        twice = 2 * grad if ctx.psi == _ops.IDENTITY else grad
-        return _Scatter.apply(twice, f, ctx.graph, ctx.psi), None, None
+        return _Scatter.apply(grad, f, ctx.graph, ctx.psi), None, None
 
 
 class _Scatter(torch.autograd.Function):
@@ -146,7 +164,7 @@ class _Scatter(torch.autograd.Function):
         grad = grad.to(f.dtype)
         grad_weight = grad_f = None
         if ctx.needs_input_grad[0]:
-            grad_weight = _Inner.apply(f, grad, ctx.graph, ctx.psi)
+            grad_weight = _slope(ctx.psi) * _Inner.apply(f, grad, ctx.graph, ctx.psi)
         if ctx.needs_input_grad[1] and ctx.psi == _ops.IDENTITY:
             grad_f = _Scatter.apply(weight, grad, ctx.graph, ctx.psi)
         return grad_weight, grad_f, None, None
@@ -163,6 +181,7 @@ class _Inner(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         f, t = ctx.saved_tensors
         grad_f = grad_t = None
+        grad = grad / _slope(ctx.psi)
         if ctx.needs_input_grad[0] and ctx.psi == _ops.IDENTITY:
             grad_f = _Scatter.apply(grad, t, ctx.graph, ctx.psi)
         if ctx.needs_input_grad[1]:
