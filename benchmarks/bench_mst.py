@@ -36,8 +36,6 @@ def problem(kind: str, shape: tuple[int, ...]) -> tuple[torch.Tensor, tf.Graph, 
 
 def edge_set(weight: torch.Tensor, graph: tf.Graph) -> Callable[[], torch.Tensor]:
     """The tree as a set of edges, without root and plan: what others call a tree."""
-    if not hasattr(_ops, "mst_edges"):
-        pytest.skip("this version of treefilter has no _ops.mst_edges")
     edges = None if graph._edges is None else graph._edges.to(weight.device)
     return lambda: _ops.mst_edges(weight, edges, graph._layout, graph.num_nodes)
 

@@ -23,8 +23,11 @@
 // and, for the mean, the same expression once more for one channel with x = 1 and the gradient
 // -sum_c g_c y_c / n: what the normaliser n passes on, for all channels together.
 //
-// Channels are taken in blocks that fill one cache line per vertex, in raster order, so that a
-// visit to a vertex is one load of a line and one short vector operation.
+// Channels are taken in blocks, one row of 1 to 32 values per vertex, in raster order, so that a visit
+// to a vertex is a load of a cache line or two and a short vector operation. Planar tensors are
+// transposed into rows and back; where a vertex's channels lie side by side anyway (channels last), the
+// result is filtered in place. One to three channels are filtered in double, as sums (cpu/filter.cpp
+// says why).
 #pragma once
 
 #include "mst.h"

@@ -8,7 +8,7 @@
 // Inside a round the chains are independent and ascend by their leaf, which keeps memory accesses
 // local and makes the order a function of the tree alone.
 //
-// Cost: O(N), one visit a vertex; no recursion. Workspace: N/8 bytes and 4 bytes a chain.
+// Cost: O(N), one visit a vertex; no recursion. Workspace: 8 1/8 bytes a vertex.
 #pragma once
 
 #include "mst.h"

@@ -67,3 +67,38 @@ def test_peak_memory(name, tmp_path):
     assert result.returncode == 0, result.stderr
     assert 0 < float(result.stdout) <= limit
     print(f"{name}: {result.stdout.strip()} bytes")
+
+
+STEADY = """
+import resource, torch
+import treefilter as tf
+
+torch.set_num_threads(1)
+graph = tf.grid(512, 512)
+weight, x = torch.rand(1, graph.num_edges), torch.rand(1, 16, 512, 512)
+tree = tf.mst(weight, graph)
+a = tf.affinity(weight, tree)
+
+
+def faults(run):
+    run()
+    run()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        run()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10
+
+
+print(faults(lambda: tf.mst(weight, graph)), faults(lambda: tf.filter(x, tree, a)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults")
+def test_workspaces_are_kept(tmp_path):
+    """The workspaces of these calls lie on thousands of pages; in steady state few are new."""
+    result = subprocess.run(
+        [sys.executable, "-c", STEADY], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    mst, filtered = map(float, result.stdout.split())
+    assert mst < 500
+    assert filtered < 500

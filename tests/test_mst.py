@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from strategies import GRIDS, WEIGHTS, edge_lists, graphs, normal, photograph, snake, weights
 
 import treefilter as tf
+from treefilter import _ops
 
 
 def chosen(tree, b=0):
@@ -65,6 +66,22 @@ def test_every_kind_of_weight_on_every_kind_of_grid(device, shape, connectivity,
         for b in range(2):
             expected = oracle.kruskal(weight[b].numpy(), graph.edge_index.numpy(), graph.num_nodes)
             assert set(chosen(tree, b).tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "connectivity"), [*GRIDS, ((300, 530), 4), ((260, 270), 8), ((70, 66, 68), 6)]
+)
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_edge_set_is_that_of_the_tree(shape, connectivity, kind):
+    graph = tf.grid(*shape, connectivity=connectivity)
+    listed = tf.graph(graph.edge_index, graph.num_nodes)
+    values = WEIGHTS[kind](np.random.default_rng(8), (2, graph.num_edges))
+    weight = torch.from_numpy(np.asarray(values)).float()
+    tree = tf.mst(weight, graph)
+    for g in (graph, listed):
+        mask = _ops.mst_edges(weight, g._edges, g._layout, g.num_nodes)
+        for b in range(2):
+            assert torch.equal(mask[b].nonzero()[:, 0], torch.from_numpy(chosen(tree, b)).long())
 
 
 @given(st.data(), graphs(), st.integers(0, 2))

@@ -21,7 +21,7 @@ class Tiling {
     const int64_t sizes[3] = {grid.depth, grid.height, grid.width};
     int axes[3] = {0, 1, 2};
     std::sort(axes, axes + 3, [&](int a, int b) { return sizes[a] < sizes[b]; });
-    double budget = kVertices;
+    double budget = grid.depth > 1 ? kVerticesOfVolume : kVertices;
     for (int i = 0; i < 3; ++i) {  // what a short axis does not use is left to the longer ones
       const int64_t side = static_cast<int64_t>(std::pow(budget, 1.0 / (3 - i)) + 0.5);
       const int64_t size = sizes[axes[i]];
@@ -42,8 +42,9 @@ class Tiling {
   }
 
  private:
-  // Of a tile: its keys, picks and components then fit a second-level cache of 1 MiB.
-  static constexpr int64_t kVertices = 256 * 256;
+  // Of a tile: its keys, picks and components then nearly fit a second-level cache of 1 MiB. A volume's
+  // tile has so much more surface, whose edges it cannot decide, that larger ones are faster.
+  static constexpr int64_t kVertices = 256 * 256, kVerticesOfVolume = 64 * 64 * 64;
 
   static void cut(int64_t size, int64_t parts, int64_t i, int64_t& begin, int64_t& length) {
     begin = size * i / parts;
