@@ -15,7 +15,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
-.PHONY: demo figure test lint format bench bench-full bench-report \
+.PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
         bench-compare test-asan test-tsan test-dist clean
 
 demo: $(VENV)/.installed
@@ -49,6 +49,10 @@ bench-full: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python benchmarks/report.py
 
 # The page again from the JSON files that are there, and the table in README.md.
+# Where the time goes: results/profile.md. Needs perf.
+bench-profile: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python benchmarks/profile_phases.py
+
 bench-report: $(VENV)/.ready
 	$(BIN)/python benchmarks/report.py
 

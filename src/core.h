@@ -13,6 +13,10 @@
 
 namespace treefilter {
 
+// A phase of an algorithm, which a profile shall show by name (`make bench-profile`). It is called a few
+// times, so that a call costs nothing.
+#define TREEFILTER_PHASE __attribute__((noinline))
+
 // A borrowed array. Made from a tensor by bindings.cpp only, which checks it.
 template <class T>
 struct Span {

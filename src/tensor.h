@@ -166,9 +166,11 @@ inline int64_t num_edges_of(const OptionalTensor& edges, const Shape& layout) {
 }
 
 inline void check_tree(Span<const int32_t> values, const char* name, int64_t low, int64_t end) {
-  bool inside = true;
-  for (int64_t i = 0; i < values.size; ++i) inside &= values[i] >= low && values[i] < end;
-  if (!inside) {
+  // In a form that becomes vector code: it is done at every call.
+  const int32_t first = static_cast<int32_t>(low), last = static_cast<int32_t>(end - 1);
+  int32_t outside = 0;
+  for (int64_t i = 0; i < values.size; ++i) outside |= (values[i] < first) | (values[i] > last);
+  if (outside != 0) {
     throw std::invalid_argument(std::string("tree.") + name + " must be in [" + std::to_string(low) +
                                 ", " + std::to_string(end) + ")");
   }

@@ -69,7 +69,7 @@ inline bool unite(Span<int32_t> set, int32_t a, int32_t b) {
 }
 
 // Sorts by `order`, least significant byte first; bytes that all edges share are skipped.
-inline void radix_sort(std::vector<OrderedEdge>& edges) {
+TREEFILTER_PHASE inline void radix_sort(std::vector<OrderedEdge>& edges) {
   const auto lighter = [](const OrderedEdge& a, const OrderedEdge& b) { return a.order < b.order; };
   if (std::is_sorted(edges.begin(), edges.end(), lighter)) return;  // equal weights, in order already
   constexpr int kBytes = 8;
@@ -105,7 +105,7 @@ void kruskal(std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& vi
 
 // Points every element of a forest of pointers at its root's label, in linear time. `link[x]` is another
 // element, or a label as its complement (< 0).
-inline void resolve(Span<int32_t> link) {
+TREEFILTER_PHASE inline void resolve(Span<int32_t> link) {
   for (int64_t x = 0; x < link.size; ++x) {
     int64_t root = x;
     while (link[root] >= 0) root = link[root];
@@ -188,7 +188,7 @@ class Boruvka {
   static constexpr int64_t kWorthwhile = 16;
   static constexpr uint64_t kStalled = kNoEdge - 1;
 
-  void find_lightest() {
+  TREEFILTER_PHASE void find_lightest() {
     uint64_t* best = best_.data();
     std::fill_n(best, live_, kNoEdge);
     for (int64_t i = 0; i < count_; ++i) {
@@ -202,7 +202,7 @@ class Boruvka {
 
   // The edge's number is asked for only where the keys are equal: it may cost a division.
   template <class EdgeNumber>
-  void stall(const EdgeNumber& edge_number) {
+  TREEFILTER_PHASE void stall(const EdgeNumber& edge_number) {
     for (int64_t c = 0; c < live_; ++c) {
       const uint64_t best = best_[c], crossing = crossing_[c];
       if (best == kNoEdge || crossing >> 32 > best >> 32) continue;
@@ -218,7 +218,7 @@ class Boruvka {
   // Two components that choose the same edge would hook into each other: the lower one becomes a root.
   // Roots get their new numbers, as complements.
   template <class Mark>
-  int64_t hook(const Mark& mark, int64_t& active) {
+  TREEFILTER_PHASE int64_t hook(const Mark& mark, int64_t& active) {
     int32_t roots = 0;
     for (int64_t c = 0; c < live_; ++c) {
       const uint64_t best = best_[c];
@@ -239,7 +239,7 @@ class Boruvka {
     return merged;
   }
 
-  void relabel() {
+  TREEFILTER_PHASE void relabel() {
     resolve(link_.span().sub(0, live_));
     if (crosses_) std::fill_n(next_crossing_.data(), roots_, kNoEdge);
     for (int64_t c = 0; c < live_; ++c) {

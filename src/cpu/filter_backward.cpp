@@ -27,7 +27,7 @@ class BlockGradient {
         both_({}, {k.visits.data(), nodes_}, rows) {}
 
   // The leaf-to-root sums. (A row's two halves share their coefficients.)
-  void up() const {
+  TREEFILTER_PHASE void up() const {
     for (int64_t s = 0; s < nodes_; ++s) {
       both_.prefetch(std::min(s + Both::kAhead, nodes_ - 1));
       const auto [v, p] = k_.visits[s];
@@ -47,7 +47,7 @@ class BlockGradient {
   // dot[group][slot]: the gradient in the affinities but for the normaliser's part. (Roots have none,
   // and are their own results.) Step is that of the filter's way down.
   template <class Step>
-  void down(const typename Step::Values& values, T* dot) const {
+  TREEFILTER_PHASE void down(const typename Step::Values& values, T* dot) const {
     for (int64_t s = nodes_; s-- > 0;) {
       both_.prefetch(std::max<int64_t>(s - Both::kAhead, 0));
       const auto [v, p] = k_.visits[s];
@@ -94,8 +94,8 @@ class BlockGradient {
 
 // mixed[group][v] = sum over a block's channels of g y, the results' part of the normaliser's gradient.
 template <class X, class T>
-void add_products(const Family& family, const Block& block, const Strided<const X>& g,
-                  const Strided<const X>& y, T* mixed) {
+TREEFILTER_PHASE void add_products(const Family& family, const Block& block, const Strided<const X>& g,
+                                   const Strided<const X>& y, T* mixed) {
   for_values(g, 0, g.nodes, 0, block.used, [&](int64_t v, int64_t l) {
     const int64_t c = block.channel + l, group = c / family.group_channels - family.group0;
     mixed[group * g.nodes + v] += load<T>(g.at(block.batch, c)[v * g.node_stride]) *
@@ -138,7 +138,8 @@ void backward_block(Pass pass, const Family& family, const Coefficients<T>& k, c
 
 // The normaliser's part of the gradient: one channel x = 1 with gradient -mixed / n (see filter.h).
 template <class T>
-void add_normaliser(const Coefficients<T>& k, int64_t lane, int64_t stride, const T* mixed, T* grad) {
+TREEFILTER_PHASE void add_normaliser(const Coefficients<T>& k, int64_t lane, int64_t stride,
+                                     const T* mixed, T* grad) {
   const int64_t nodes = k.visits.size();
   struct Sums {
     double up, full;

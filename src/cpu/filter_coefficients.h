@@ -46,7 +46,7 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
   return all;
 }
 
-inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family) {
+TREEFILTER_PHASE inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family) {
   Buffer<Visit> visits(tree.nodes);
   const int32_t* parent = tree.parent.data + family.tree * tree.nodes;
   const int32_t* order = tree.order.data + family.tree * tree.nodes;
@@ -107,7 +107,8 @@ struct Coefficients {
   };
 
   // The filter of ones, and what follows from it.
-  void set_means(const T* a, int64_t lane, int64_t count, const Buffer<Mass>& masses) const {
+  TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count,
+                                  const Buffer<Mass>& masses) const {
     constexpr int64_t kAhead = 16;  // as in the passes over rows
     for (int64_t v = 0; v < nodes_; ++v) masses[v].below = 1;
     for (int64_t s = 0; s < nodes_; ++s) {

@@ -71,7 +71,7 @@ T scale_of(const T* scale, int64_t v, int64_t l) {
 
 // Lanes beyond `used` are 0. scale may be null: 1.
 template <class T, int N, bool PerLane, int Stride, class X>
-void pack(const Channels<const X>& channels, const T* scale, T* rows) {
+TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, T* rows) {
   const Strided<const X>& x = channels.tensor;
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
@@ -99,7 +99,7 @@ void pack(const Channels<const X>& channels, const T* scale, T* rows) {
 
 // The way back: out = rows * scale.
 template <class T, int N, bool PerLane, int Stride, class X>
-void unpack(const T* rows, const T* scale, const Channels<X>& channels) {
+TREEFILTER_PHASE void unpack(const T* rows, const T* scale, const Channels<X>& channels) {
   const Strided<X>& out = channels.tensor;
   const auto one_by_one = [&](int64_t v0, int64_t v1, int64_t l0) {
     for_values(out, v0, v1, l0, channels.used, [&](int64_t v, int64_t l) {

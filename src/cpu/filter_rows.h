@@ -117,7 +117,7 @@ class Rows {
 
   // Every row, children first, changes its parent's.
   template <class Step>
-  void up(const typename Step::Values& values) const {
+  TREEFILTER_PHASE void up(const typename Step::Values& values) const {
     for (int64_t s = 0; s < visits_.size; ++s) {
       prefetch(std::min(s + kAhead, visits_.size - 1));
       const auto [v, p] = visits_[s];
@@ -127,7 +127,7 @@ class Rows {
 
   // Every row, parents first, is changed by its parent's.
   template <class Step>
-  void down(const typename Step::Values& values) const {
+  TREEFILTER_PHASE void down(const typename Step::Values& values) const {
     for (int64_t s = visits_.size; s-- > 0;) {
       prefetch(std::max<int64_t>(s - kAhead, 0));
       const auto [v, p] = visits_[s];

@@ -61,7 +61,7 @@ class TileSolver : TileFrame {
   }
 
   // mask[e]: whether e is a tree edge, for the edges that start in the tile.
-  void write_edges(Span<bool> mask) const {
+  TREEFILTER_PHASE void write_edges(Span<bool> mask) const {
     for (int d = 0; d < grid_.num_directions; ++d) {
       for_rows([&](int64_t z, int64_t y) {
         const auto [x0, x1] = starts_in_row(grid_.directions[d], z, y);
@@ -73,7 +73,7 @@ class TileSolver : TileFrame {
   }
 
   // The tile's part of a forest, without the edges that the tile could not decide.
-  void write_forest(const Unrooted<uint8_t>& forest) const {
+  TREEFILTER_PHASE void write_forest(const Unrooted<uint8_t>& forest) const {
     for_rows([&](int64_t z, int64_t y) {
       const int64_t q = row_start(z, y), v = vertex(z, y, 0);
       const int32_t width = static_cast<int32_t>(tile_.width);
@@ -107,7 +107,7 @@ class TileSolver : TileFrame {
 
   // ---- 1. keys ----
 
-  void load_keys(Span<const float> weight) {
+  TREEFILTER_PHASE void load_keys(Span<const float> weight) {
     std::fill_n(key_.data(), grid_.num_directions * padded_, kAbsent);
     for (int d = 0; d < grid_.num_directions; ++d) {
       const Direction& step = grid_.directions[d];
@@ -136,7 +136,7 @@ class TileSolver : TileFrame {
   // here, so that the other end of the same edge picks it as pick ^ 1.
   static constexpr uint8_t kNoPick = 2 * kMaxDirections, kOutside = kNoPick + 2;
 
-  void pick_lightest() {
+  TREEFILTER_PHASE void pick_lightest() {
     std::fill_n(pick_.data(), padded_, kOutside);
     for_rows([&](int64_t z, int64_t y) {
       const int64_t q = row_start(z, y);
@@ -163,7 +163,7 @@ class TileSolver : TileFrame {
 
   // Links every vertex to the other end of its pick, or numbers it (as complement) if it is a root:
   // without a pick, stalled, or the lower end of an edge that both ends pick. Returns their number.
-  int64_t hook_picks() {
+  TREEFILTER_PHASE int64_t hook_picks() {
     int32_t jump[kNoPick + 1] = {};
     for (int d = 0; d < grid_.num_directions; ++d) {
       jump[2 * d] = static_cast<int32_t>(-step_[d]);
@@ -213,7 +213,7 @@ class TileSolver : TileFrame {
 
   // ---- 3. lists ----
 
-  void list_edges() {
+  TREEFILTER_PHASE void list_edges() {
     for (int d = 0; d < grid_.num_directions; ++d) {
       const Direction& step = grid_.directions[d];
       const int64_t x0 = std::max<int64_t>(0, -step.dx),
@@ -260,7 +260,7 @@ class TileSolver : TileFrame {
     }
   }
 
-  void find_crossing() {
+  TREEFILTER_PHASE void find_crossing() {
     for_crossing([&](int32_t slot, bool starts_here) {
       const int64_t q = slot_vertex(slot);
       uint64_t& lightest = boruvka_.crossing(~link_[starts_here ? q : q + step_[slot_direction(slot)]]);
@@ -278,7 +278,7 @@ class TileSolver : TileFrame {
     component[v] = name_[set];
   }
 
-  void name_components(Span<int32_t> component) {
+  TREEFILTER_PHASE void name_components(Span<int32_t> component) {
     for_rows([&](int64_t z, int64_t y) {
       const int64_t q = row_start(z, y), v = vertex(z, y, 0);
       for (int64_t x = 0; x < tile_.width; ++x) {
@@ -287,7 +287,7 @@ class TileSolver : TileFrame {
     });
   }
 
-  void emit_undecided(Span<int32_t> component, std::vector<OrderedEdge>& undecided) {
+  TREEFILTER_PHASE void emit_undecided(Span<int32_t> component, std::vector<OrderedEdge>& undecided) {
     const auto emit = [&](int32_t slot, int32_t u, int32_t v) {
       undecided.push_back({total_order(key_of(slot), edge_number(slot)), u, v});
     };

@@ -112,7 +112,7 @@ class Peel {
     junctions_[num_junctions_++] = v;
   }
 
-  void detach() {
+  TREEFILTER_PHASE void detach() {
     for (int64_t i = 0; i < num_junctions_; ++i) {
       const int32_t v = junctions_[i];
       const int degree = --forest_.degree[v];
@@ -126,7 +126,7 @@ class Peel {
   }
 
   // The leaves are known in advance while their links lie anywhere.
-  void take_leaves() {
+  TREEFILTER_PHASE void take_leaves() {
     constexpr int64_t kAhead = 8;
     int64_t count = 0;
     leaves_.drain([&](int64_t v) { chain_starts_[count++] = static_cast<int32_t>(v); });

@@ -1,0 +1,159 @@
+"""Where the time goes: the share of every phase, sampled by perf, as a page of its own.
+
+The native module is built once more with symbols (the same optimisation), and each case runs alone
+for some seconds: a profile answers what takes the time, not how long it takes beside others.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "build" / "profile"
+PAGE = ROOT / "benchmarks" / "results" / "profile.md"
+
+CASES = {  # name: what is called (see SCRIPT), values that a call handles
+    "tf.mst, photograph 128×128": ("mst(weights(128, 128))", "128 * 128"),
+    "tf.mst, photograph 512×512": ("mst(weights(512, 512))", "512 * 512"),
+    "tf.mst, photograph 1024×2048": ("mst(weights(1024, 2048))", "1024 * 2048"),
+    "tf.mst, constant 512×512": ("mst(torch.zeros(1, 2 * 512 * 511), (512, 512))", "512 * 512"),
+    "tf.mst, random 128×128×128": ("volume()", "128 ** 3"),
+    "tf.filter, 1×512×512": ("filtered(1, 512)", "512 * 512"),
+    "tf.filter, 21×128×128": ("filtered(21, 128)", "21 * 128 * 128"),
+    "tf.filter, 64×512×512": ("filtered(64, 512)", "64 * 512 * 512"),
+    "tf.filter, 64×512×512, channels last": ("filtered(64, 512, last=True)", "64 * 512 * 512"),
+    "tf.filter backward, 64×512×512": ("backward(64, 512)", "64 * 512 * 512"),
+}
+
+SCRIPT = """
+import sys, time
+sys.path[:0] = [{site!r}, {benchmarks!r}]
+import torch
+import inputs
+import treefilter as tf
+
+torch.set_num_threads(1)
+
+def weights(height, width):
+    return inputs.weights("photograph", height, width), (height, width)
+
+def mst(weight, shape=None):
+    weight, shape = (weight, shape) if shape else weight
+    graph = tf.grid(*shape)
+    return lambda: tf.mst(weight, graph)
+
+def volume():
+    graph = tf.grid(128, 128, 128)
+    weight = torch.rand(1, graph.num_edges, generator=torch.Generator().manual_seed(1))
+    return lambda: tf.mst(weight, graph)
+
+def problem(channels, size, last=False):
+    weight, shape = weights(size, size)
+    tree = tf.mst(weight, tf.grid(*shape))
+    x = torch.rand(1, channels, *shape, generator=torch.Generator().manual_seed(2))
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    return x, tree, tf.affinity(weight, tree, 0.02)
+
+def filtered(*args, **options):
+    x, tree, a = problem(*args, **options)
+    return lambda: tf.filter(x, tree, a)
+
+def backward(*args):
+    x, tree, a = problem(*args)
+    y = tf.filter(x.requires_grad_(), tree, a.requires_grad_())
+    grad = torch.ones_like(y)
+    return lambda: torch.autograd.grad(y, (x, a), grad, retain_graph=True)
+
+call = {call}
+call()
+print("ready", flush=True)
+times = []
+end = time.perf_counter() + {seconds} + 1
+while time.perf_counter() < end:
+    start = time.perf_counter()
+    call()
+    times.append(time.perf_counter() - start)
+print(sorted(times)[len(times) // 2] / ({values}) * 1e9)
+"""
+
+OTHER = {"[k]": "the kernel: fresh pages"}
+
+
+def build() -> None:
+    shutil.rmtree(SITE, ignore_errors=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation"]
+    command += ["--no-deps", "--no-index", "--target", str(SITE), str(ROOT)]
+    command += ["-C", "build-dir=build/profile-objects", "-C", "cmake.build-type=RelWithDebInfo"]
+    subprocess.run([*command, "-C", "install.strip=false"], check=True)
+
+
+def phase(symbol: str, kind: str) -> str:
+    """A short name: the function without namespaces, template arguments and parameters."""
+    if kind in OTHER:
+        return OTHER[kind]
+    symbol = re.split(r"\s{2,}", symbol)[0].replace("(anonymous namespace)::", "")
+    while (shorter := re.sub(r"<[^<>]*>", "", symbol)) != symbol:
+        symbol = shorter
+    name = symbol.split("(")[0].split(" ")[-1]
+    return name.removeprefix("treefilter::") if "treefilter" in name else "elsewhere"
+
+
+def profile(call: str, values: str, seconds: float) -> tuple[float, dict[str, float]]:
+    """Nanoseconds per value, and the share of every phase."""
+    script = SCRIPT.format(
+        site=str(SITE), benchmarks=str(ROOT / "benchmarks"), call=call, values=values,
+        seconds=seconds,
+    )  # fmt: skip
+    data = SITE / "perf.data"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=SITE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()  # the set-up is not sampled
+        subprocess.run(
+            ["perf", "record", "--quiet", "-p", str(process.pid), "-o", str(data), "--", "sleep",
+             str(seconds)],
+            check=True,
+        )  # fmt: skip
+        median = process.stdout.read()
+    if process.returncode:
+        raise SystemExit(f"bench-profile: {call} failed")
+    report = subprocess.run(
+        ["perf", "report", "-i", str(data), "--no-children", "--sort", "symbol", "--stdio"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    shares: dict[str, float] = {}
+    for share, kind, symbol in re.findall(r"^\s+([\d.]+)%\s+(\[[.k]\]) (.*?)\s*$", report, re.M):
+        name = phase(symbol, kind)
+        shares[name] = shares.get(name, 0) + float(share) / 100
+    return float(median), shares
+
+
+def main(seconds: float = 3.0) -> None:
+    if shutil.which("perf") is None:
+        raise SystemExit("bench-profile: perf is needed, got none (Debian: apt install linux-perf)")
+    build()
+    lines = [
+        "# Where the time goes",
+        "",
+        "Made by `make bench-profile`: one thread, each case alone, sampled by perf. A phase is a",
+        "function of `src/cpu`; its nanoseconds are its share of the call's median.",
+    ]
+    for name, (call, values) in CASES.items():
+        total, shares = profile(call, values, seconds)
+        lines += ["", f"## {name}: {total:.2f} ns per value", ""]
+        lines += ["| phase | share | ns |", "| --- | --- | --- |"]
+        for phase_name, share in sorted(shares.items(), key=lambda item: -item[1]):
+            if share >= 0.015:
+                lines.append(f"| {phase_name} | {share:.0%} | {share * total:.2f} |")
+        print(name, f"{total:.2f} ns")
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {PAGE}")
+
+
+if __name__ == "__main__":
+    main()
