@@ -42,8 +42,8 @@ def mst_of_edge_list() -> Call:
     return lambda: tf.mst(weight, graph)
 
 
-def mst_of_volume() -> Call:
-    weight, graph = inputs.differences(inputs.volume(64)), tf.grid(64, 64, 64)
+def mst_of_volume(size: int) -> Call:
+    weight, graph = inputs.differences(inputs.volume(size)), tf.grid(size, size, size)
     return lambda: tf.mst(weight, graph)
 
 
@@ -106,7 +106,7 @@ def cases() -> dict[str, Callable[[], Call]]:
         case(f"mst edge set {_name(size)} photograph", mst_edges, "photograph", size)
     case("mst 16x128x128 photograph", mst, "photograph", small, 16)
     case("mst 100000 points, 8 neighbours", mst_of_edge_list)
-    case("mst 64x64x64 volume", mst_of_volume)
+    case("mst 64x64x64 volume", mst_of_volume, 64)
     for size, channels in itertools.product((small, middle), (1, 3, 21, 64)):
         case(f"filter {_name(size)} C={channels}", filter_, size, channels)
     for size in (small, middle):

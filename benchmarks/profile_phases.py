@@ -15,59 +15,27 @@ ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "profile"
 PAGE = ROOT / "benchmarks" / "results" / "profile.md"
 
-CASES = {  # name: what is called (see SCRIPT), values that a call handles
-    "tf.mst, photograph 128×128": ("mst(weights(128, 128))", "128 * 128"),
-    "tf.mst, photograph 512×512": ("mst(weights(512, 512))", "512 * 512"),
-    "tf.mst, photograph 1024×2048": ("mst(weights(1024, 2048))", "1024 * 2048"),
-    "tf.mst, constant 512×512": ("mst(torch.zeros(1, 2 * 512 * 511), (512, 512))", "512 * 512"),
-    "tf.mst, random 128×128×128": ("volume()", "128 ** 3"),
-    "tf.filter, 1×512×512": ("filtered(1, 512)", "512 * 512"),
-    "tf.filter, 21×128×128": ("filtered(21, 128)", "21 * 128 * 128"),
-    "tf.filter, 64×512×512": ("filtered(64, 512)", "64 * 512 * 512"),
-    "tf.filter, 64×512×512, channels last": ("filtered(64, 512, last=True)", "64 * 512 * 512"),
-    "tf.filter backward, 64×512×512": ("backward(64, 512)", "64 * 512 * 512"),
+CASES = {  # name: the case, made by compare_worker; the values that a call handles
+    "tf.mst, photograph 128×128": ("mst('photograph', (128, 128))", 128 * 128),
+    "tf.mst, photograph 512×512": ("mst('photograph', (512, 512))", 512 * 512),
+    "tf.mst, photograph 1024×2048": ("mst('photograph', (1024, 2048))", 1024 * 2048),
+    "tf.mst, constant 512×512": ("mst('constant', (512, 512))", 512 * 512),
+    "tf.mst, volume 128×128×128": ("mst_of_volume(128)", 128**3),
+    "tf.filter, 1×512×512": ("filter_((512, 512), 1)", 512 * 512),
+    "tf.filter, 21×128×128": ("filter_((128, 128), 21)", 21 * 128 * 128),
+    "tf.filter, 64×512×512": ("filter_((512, 512), 64)", 64 * 512 * 512),
+    "tf.filter, 64×512×512, channels last": ("filter_((512, 512), 64, True)", 64 * 512 * 512),
+    "tf.filter backward, 64×512×512": ("filter_backward((512, 512), 64)", 64 * 512 * 512),
 }
 
 SCRIPT = """
 import sys, time
-sys.path[:0] = [{site!r}, {benchmarks!r}]
-import torch
-import inputs
-import treefilter as tf
+sys.path.insert(0, {benchmarks!r})
+sys.argv[1:] = [{site!r}]
+import compare_worker, torch
 
 torch.set_num_threads(1)
-
-def weights(height, width):
-    return inputs.weights("photograph", height, width), (height, width)
-
-def mst(weight, shape=None):
-    weight, shape = (weight, shape) if shape else weight
-    graph = tf.grid(*shape)
-    return lambda: tf.mst(weight, graph)
-
-def volume():
-    graph = tf.grid(128, 128, 128)
-    weight = torch.rand(1, graph.num_edges, generator=torch.Generator().manual_seed(1))
-    return lambda: tf.mst(weight, graph)
-
-def problem(channels, size, last=False):
-    weight, shape = weights(size, size)
-    tree = tf.mst(weight, tf.grid(*shape))
-    x = torch.rand(1, channels, *shape, generator=torch.Generator().manual_seed(2))
-    x = x.contiguous(memory_format=torch.channels_last) if last else x
-    return x, tree, tf.affinity(weight, tree, 0.02)
-
-def filtered(*args, **options):
-    x, tree, a = problem(*args, **options)
-    return lambda: tf.filter(x, tree, a)
-
-def backward(*args):
-    x, tree, a = problem(*args)
-    y = tf.filter(x.requires_grad_(), tree, a.requires_grad_())
-    grad = torch.ones_like(y)
-    return lambda: torch.autograd.grad(y, (x, a), grad, retain_graph=True)
-
-call = {call}
+call = compare_worker.{case}
 call()
 print("ready", flush=True)
 times = []
@@ -76,7 +44,7 @@ while time.perf_counter() < end:
     start = time.perf_counter()
     call()
     times.append(time.perf_counter() - start)
-print(sorted(times)[len(times) // 2] / ({values}) * 1e9)
+print(sorted(times)[len(times) // 2])
 """
 
 OTHER = {"[k]": "the kernel: fresh pages"}
@@ -101,12 +69,10 @@ def phase(symbol: str, kind: str) -> str:
     return name.removeprefix("treefilter::") if "treefilter" in name else "elsewhere"
 
 
-def profile(call: str, values: str, seconds: float) -> tuple[float, dict[str, float]]:
-    """Nanoseconds per value, and the share of every phase."""
-    script = SCRIPT.format(
-        site=str(SITE), benchmarks=str(ROOT / "benchmarks"), call=call, values=values,
-        seconds=seconds,
-    )  # fmt: skip
+def profile(case: str, seconds: float) -> tuple[float, dict[str, float]]:
+    """A call's median in seconds, and the share of every phase."""
+    benchmarks = str(Path(__file__).parent)
+    script = SCRIPT.format(site=str(SITE), benchmarks=benchmarks, case=case, seconds=seconds)
     data = SITE / "perf.data"
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=SITE, stdout=subprocess.PIPE, text=True,
@@ -121,7 +87,7 @@ def profile(call: str, values: str, seconds: float) -> tuple[float, dict[str, fl
         )  # fmt: skip
         median = process.stdout.read()
     if process.returncode:
-        raise SystemExit(f"bench-profile: {call} failed")
+        raise SystemExit(f"bench-profile: {case} failed")
     report = subprocess.run(
         ["perf", "report", "-i", str(data), "--no-children", "--sort", "symbol", "--stdio"],
         capture_output=True, text=True, check=True,
@@ -143,8 +109,9 @@ def main(seconds: float = 3.0) -> None:
         "Made by `make bench-profile`: one thread, each case alone, sampled by perf. A phase is a",
         "function of `src/cpu`; its nanoseconds are its share of the call's median.",
     ]
-    for name, (call, values) in CASES.items():
-        total, shares = profile(call, values, seconds)
+    for name, (case, values) in CASES.items():
+        median, shares = profile(case, seconds)
+        total = median / values * 1e9
         lines += ["", f"## {name}: {total:.2f} ns per value", ""]
         lines += ["| phase | share | ns |", "| --- | --- | --- |"]
         for phase_name, share in sorted(shares.items(), key=lambda item: -item[1]):

@@ -29,7 +29,7 @@ class BlockGradient {
   // The leaf-to-root sums. (A row's two halves share their coefficients.)
   TREEFILTER_PHASE void up() const {
     for (int64_t s = 0; s < nodes_; ++s) {
-      both_.prefetch(std::min(s + Both::kAhead, nodes_ - 1));
+      both_.prefetch(std::min(s + kAhead, nodes_ - 1));
       const auto [v, p] = k_.visits[s];
       if (v == p) continue;
       const AddStep<T, N, PerLane> step(k_.up.data(), s);
@@ -49,7 +49,7 @@ class BlockGradient {
   template <class Step>
   TREEFILTER_PHASE void down(const typename Step::Values& values, T* dot) const {
     for (int64_t s = nodes_; s-- > 0;) {
-      both_.prefetch(std::max<int64_t>(s - Both::kAhead, 0));
+      both_.prefetch(std::max<int64_t>(s - kAhead, 0));
       const auto [v, p] = k_.visits[s];
       if (v == p) continue;
       const Step step(values, s);

@@ -109,7 +109,6 @@ struct Coefficients {
   // The filter of ones, and what follows from it.
   TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count,
                                   const Buffer<Mass>& masses) const {
-    constexpr int64_t kAhead = 16;  // as in the passes over rows
     for (int64_t v = 0; v < nodes_; ++v) masses[v].below = 1;
     for (int64_t s = 0; s < nodes_; ++s) {
       __builtin_prefetch(&masses[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);

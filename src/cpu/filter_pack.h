@@ -1,8 +1,8 @@
 // Between tensors and rows: rows[v][l] is channel `first + l` of vertex v of one image, times scale[v].
 // The next row is `Stride` values further.
 //
-// A planar tensor is transposed square by square; 16 vertices at a time, because then every cache line
-// of a plane is used up before the next: planes whose distance is a power of two share the same few
+// A planar tensor is transposed square by square; kLine vertices at a time, because then every cache
+// line of a plane is used up before the next: planes whose distance is a power of two share the same few
 // places in the cache.
 #pragma once
 

@@ -19,6 +19,10 @@ struct Visit {
   int32_t vertex, parent;
 };
 
+// The visits are known in advance while what they visit lies anywhere: asking for a later visit's memory
+// hides most of its latency.
+constexpr int64_t kAhead = 16;
+
 // A slot's coefficient: of all lanes of a row, or an array of one per lane.
 template <class T, int N, bool PerLane>
 struct Coefficient {
@@ -137,10 +141,6 @@ class Rows {
   }
 
   T* row(int64_t v) const { return rows_ + v * width_.stride(); }
-
-  // The visits are known in advance while their rows lie anywhere: asking for the rows of a later visit
-  // hides most of the memory's latency.
-  static constexpr int64_t kAhead = 16;
 
   void prefetch(int64_t s) const {
     for (int32_t v : {visits_[s].vertex, visits_[s].parent}) {
