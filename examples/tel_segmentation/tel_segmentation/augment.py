@@ -44,7 +44,7 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
     Args:
         sample: image (3, H, W) uint8, label and truth (H, W) int64.
         options: flip, scale, aspect, crop, brightness.
-        rng: seven numbers are drawn from it, whatever they turn out to be.
+        rng: where every choice is drawn from.
 
     Raises:
         ValueError: an option out of its range.
