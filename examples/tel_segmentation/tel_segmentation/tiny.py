@@ -1,0 +1,78 @@
+"""A network small enough to be trained in a minute on a CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import Conv2dNormActivation
+
+
+class Tiny(nn.Module):
+    """Encoder and decoder with fewer than 0.3 million parameters, from scratch.
+
+    The scenes' classes are textures with periods of a few pixels: the features at strides 1 and 2
+    keep them, three dilated convolutions at stride 8 see what surrounds them.
+    """
+
+    channels = 64
+    """Of the feature that is classified and embedded, at stride 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Encoder()
+        self.aspp = Pyramid(64, rates=(2, 4))
+        self.fuse = Conv2dNormActivation(64 + 32, self.channels, 1)
+        self.refine = Conv2dNormActivation(self.channels, self.channels, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features (B, 64, ⌈H/2⌉, ⌈W/2⌉) of normalised images (B, 3, H, W)."""
+        fine, context = self.backbone(image)
+        context = functional.interpolate(
+            self.aspp(context), size=fine.shape[-2:], mode="bilinear", align_corners=True
+        )
+        return self.refine(self.fuse(torch.cat((fine, context), dim=1)))
+
+    def head(self, num_classes: int) -> nn.Module:
+        """What makes logits of the features."""
+        return nn.Conv2d(self.channels, num_classes, 1)
+
+
+class Encoder(nn.Module):
+    """Strides 1, 2, 4, 8 with 16, 32, 64, 64 channels; then dilations 2 and 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(
+            Conv2dNormActivation(3, 16, 3),
+            Conv2dNormActivation(16, 32, 3, stride=2),
+            Conv2dNormActivation(32, 32, 3),
+        )
+        self.context = nn.Sequential(
+            Conv2dNormActivation(32, 64, 3, stride=2),
+            Conv2dNormActivation(64, 64, 3, stride=2),
+            Conv2dNormActivation(64, 64, 3, dilation=2),
+            Conv2dNormActivation(64, 64, 3, dilation=4),
+        )
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The features at stride 2 (32 channels) and at stride 8 (64 channels)."""
+        fine = self.fine(image)
+        return fine, self.context(fine)
+
+
+class Pyramid(nn.Module):
+    """ASPP without the globally pooled branch, so that a batch may be a single image."""
+
+    def __init__(self, channels: int, rates: tuple[int, ...]) -> None:
+        super().__init__()
+        width = channels // 2
+        self.branches = nn.ModuleList(
+            [Conv2dNormActivation(channels, width, 1)]
+            + [Conv2dNormActivation(channels, width, 3, dilation=rate) for rate in rates]
+        )
+        self.project = Conv2dNormActivation(width * len(self.branches), channels, 1)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Features of the same shape."""
+        return self.project(torch.cat([branch(feature) for branch in self.branches], dim=1))
