@@ -1,0 +1,388 @@
+"""From a network and a split to numbers: ``evaluate_model``, and the command ``tel evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tel_segmentation import config
+from tel_segmentation.augment import normalize
+from tel_segmentation.data import Sample, Source, open_source
+from tel_segmentation.metrics import ConfusionMatrix, boundary_band
+from tel_segmentation.model import build_model
+
+Which = Literal["last", "best", "ema"]
+Postprocess = Callable[[Tensor, Tensor], Tensor]
+"""Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
+
+MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+"""The scales of the official code's multi-scale evaluation."""
+_SMALLEST = 32  # side that the networks accept
+
+
+@dataclass(frozen=True)
+class DataOverride:
+    """Another data set than the one the checkpoint was trained on."""
+
+    source: str | None = None
+    """As in ``tel train``; its classes must be the checkpoint's."""
+    size: tuple[int, int] | None = None
+    """Height and width to which images are resized for the network; by default as in training."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate a trained network on every image of a split."""
+
+    run: Path
+    """A run's folder, or a checkpoint file."""
+    data: DataOverride = field(default_factory=DataOverride)
+    split: str = "val"
+    """``train``, ``val``, ``test``, or any split that the data set has."""
+    which: Which = "last"
+    """The last iterate, the best on the validation set, or the average of the weights (EMA)."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes of the input relative to the image; the logits are averaged. The official multi-scale
+    protocol is 0.5 0.75 1 1.25 1.5 1.75 2 with --flip."""
+    flip: bool = False
+    """Average with the prediction of the mirrored image."""
+    native: bool = False
+    """Compare at the labels' original size, not at the network's input size."""
+    crf: bool = False
+    """Sharpen with a dense CRF (needs pydensecrf2)."""
+    boundary: int | None = None
+    """Half the width of the boundary band in pixels; by default as in training."""
+    batch: int = 8
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``."""
+    output: Path | None = None
+    """JSON file; by default evaluation-SPLIT-WHICH.json beside the checkpoint."""
+
+
+class Trained(NamedTuple):
+    """A network from a checkpoint, with what is needed to use it."""
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    config: config.Train
+    iteration: int
+    path: Path
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Trained:
+    """The network of a run's folder or checkpoint, in eval mode.
+
+    Nothing is executed from the file, and no pretrained weights are needed.
+
+    Raises:
+        ValueError: the file is missing, is not a checkpoint, does not fit its own configuration,
+            or has no average of the weights although ``which`` asks for it.
+    """
+    file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
+    saved = _read_checkpoint(file)
+    state = saved["ema"] if which == "ema" else saved["model"]
+    if state is None:
+        raise ValueError(f"{file} must have an average of the weights (ema), got none")
+    try:
+        options = config.build(config.Train, json.loads(saved["config"]))
+        model = _fitting_model(options.model, len(saved["classes"]), state)
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{file} must fit its own configuration, got: {error}") from error
+    colors = tuple((int(r), int(g), int(b)) for r, g, b in saved["colors"])
+    model.to(pick_device(device)).eval()
+    return Trained(model, tuple(saved["classes"]), colors, options, int(saved["iteration"]), file)
+
+
+def _read_checkpoint(file: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"{file} must be a checkpoint, got no such file") from error
+    except Exception as error:  # torch.load raises whatever the bytes provoke
+        raise ValueError(f"{file} must be a checkpoint, got: {error}") from error
+    keys = {"model", "ema", "config", "classes", "colors", "iteration"}
+    if not isinstance(saved, dict) or not keys <= saved.keys():
+        missing = sorted(keys - saved.keys()) if isinstance(saved, dict) else type(saved).__name__
+        raise ValueError(f"{file} must be a checkpoint of a run, got one without {missing}")
+    return saved
+
+
+def _fitting_model(options: config.Model, classes: int, state: dict[str, Tensor]) -> nn.Module:
+    """The network with or without the embedding branch, whichever was saved."""
+    options = dataclasses.replace(options, weights="none")
+    for embed in (True, False):
+        model = build_model(options, classes, embed=embed)
+        if embed is False or model.state_dict().keys() == state.keys():
+            model.load_state_dict(state)
+            break
+    return model
+
+
+def predict_logits(
+    model: nn.Module,
+    images: Tensor,
+    size: tuple[int, int] | None = None,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+) -> Tensor:
+    """Logits at any size, averaged over scales and mirror images.
+
+    Args:
+        model: in eval mode; normalised input → full-resolution logits.
+        images: (B, 3, H, W) uint8 on the model's device.
+        size: of the result; the images' by default. Logits are resized bilinearly.
+        scales: of the input, relative to the image; a scaled side is at least 32 pixels.
+        flip: also run the mirrored images.
+
+    Returns:
+        (B, K, *size), float32.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4:
+        raise ValueError(
+            "predict_logits: images must be (B, 3, H, W) uint8,"
+            f" got {tuple(images.shape)} {images.dtype}"
+        )
+    if not scales or min(scales) <= 0:
+        raise ValueError(f"predict_logits: scales must be positive, got {tuple(scales)}")
+    height, width = images.shape[-2:]
+    guide, logits = images.float() / 255, []
+    for scale in scales:
+        scaled = max(round(height * scale), _SMALLEST), max(round(width * scale), _SMALLEST)
+        inputs = normalize(_resize(guide, scaled))
+        views = [model(inputs).float()]
+        if flip:
+            views.append(model(inputs.flip(-1)).float().flip(-1))
+        logits += [_resize(view, size or (height, width)) for view in views]
+    return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
+
+
+def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
+    if values.shape[-2:] == torch.Size(size):
+        return values
+    return F.interpolate(values, size, mode="bilinear", align_corners=False)
+
+
+@torch.no_grad()
+def evaluate_model(
+    model: nn.Module,
+    source: Source,
+    *,
+    device: torch.device | str,
+    batch: int = 8,
+    boundary: int = 3,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    postprocess: Postprocess | None = None,
+    progress: bool = True,
+    rank: int = 0,
+    world: int = 1,
+) -> dict[str, Any]:
+    """Metrics over every image of a source, each whole and counted once.
+
+    With several processes each takes every ``world``-th image and the counts are summed, so that
+    no image is counted twice; every process gets the same result. The model's train or eval mode
+    is restored.
+
+    Args:
+        model: on ``device``.
+        source: whose truth is compared with; it may be of another size than the image.
+        device: where the model runs and pixels are counted.
+        batch: images at once; images of different sizes are never in one batch.
+        boundary: half the width of the boundary band in pixels of the truth.
+        scales: see ``predict_logits``.
+        flip: see ``predict_logits``.
+        postprocess: applied to each image's probabilities (on the CPU).
+        progress: show a bar (on rank 0).
+        rank: of this process.
+        world: number of processes.
+
+    Returns:
+        ``miou``, ``accuracy``, ``boundary_miou``, ``iou`` (per class; None where a class occurs
+        nowhere), ``images`` and ``protocol``. The caller knows the iteration.
+    """
+    whole, band = (ConfusionMatrix(len(source.classes), device) for _ in range(2))
+    was_training = model.training
+    model.eval()
+    mine = range(rank, len(source), world)
+    try:
+        with tqdm(total=len(mine), unit="img", desc="evaluate", leave=False,
+                  disable=not progress or rank > 0) as bar:  # fmt: skip
+            for samples in _batches(source, mine, batch):
+                images = torch.stack([sample.image for sample in samples]).to(device)
+                truth = torch.stack([sample.truth for sample in samples]).to(device)
+                logits = predict_logits(model, images, tuple(truth.shape[-2:]), scales, flip)
+                prediction = _decide(logits, images, postprocess)
+                whole.update(prediction, truth)
+                near = boundary_band(truth, boundary)
+                band.update(prediction[near], truth[near])
+                bar.update(len(samples))
+    finally:
+        model.train(was_training)
+    if world > 1:
+        whole.all_reduce()
+        band.all_reduce()
+    return {
+        "miou": whole.miou(),
+        "accuracy": whole.accuracy(),
+        "boundary_miou": band.miou(),
+        "iou": whole.iou(),
+        "images": len(source),
+        "protocol": {
+            "scales": list(scales),
+            "flip": flip,
+            "postprocess": getattr(postprocess, "name", None) if postprocess else None,
+            "boundary": boundary,
+        },
+    }
+
+
+def _batches(source: Source, indices: range, batch: int) -> Iterator[list[Sample]]:
+    """Consecutive samples whose images and truths have the same sizes, at most ``batch``."""
+    samples: list[Sample] = []
+    for index in indices:
+        sample = source[index]
+        same = not samples or all(
+            old.shape == new.shape
+            for old, new in ((samples[0].image, sample.image), (samples[0].truth, sample.truth))
+        )
+        if samples and (len(samples) == batch or not same):
+            yield samples
+            samples = []
+        samples.append(sample)
+    if samples:
+        yield samples
+
+
+def _decide(logits: Tensor, images: Tensor, postprocess: Postprocess | None) -> Tensor:
+    if postprocess is None:
+        return logits.argmax(1)
+    size = tuple(logits.shape[-2:])
+    guides = _resize(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
+    probabilities = logits.softmax(1).cpu()
+    labels = [
+        postprocess(guide, each).argmax(0)
+        for guide, each in zip(guides, probabilities, strict=True)
+    ]
+    return torch.stack(labels).to(logits.device)
+
+
+class NativeTruth:
+    """A resized source whose truth has the labels' original size."""
+
+    def __init__(self, resized: Source, native: Source) -> None:
+        self.classes, self.colors = resized.classes, resized.colors
+        self._resized, self._native = resized, native
+
+    def __len__(self) -> int:
+        return len(self._resized)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._resized[index]._replace(truth=self._native[index].truth)
+
+
+def run(options: Evaluate) -> dict[str, Any]:
+    """The command ``tel evaluate``: prints a table, writes and returns the result.
+
+    Raises:
+        ValueError: the checkpoint cannot be used, or the data set has other classes than it.
+    """
+    trained = load_trained(options.run, options.which, options.device)
+    source = _open(trained, options)
+    _check_classes(trained, source, options)
+    postprocess: Postprocess | None = None
+    if options.crf:
+        from tel_segmentation.postprocess import DenseCrf
+
+        postprocess = DenseCrf()
+    boundary = trained.config.boundary if options.boundary is None else options.boundary
+    metrics = evaluate_model(
+        trained.model,
+        source,
+        device=pick_device(options.device),
+        batch=options.batch,
+        boundary=boundary,
+        scales=options.scales,
+        flip=options.flip,
+        postprocess=postprocess,
+    )
+    size = options.data.size or trained.config.data.size
+    metrics["protocol"] |= {"size": list(size) if size else None, "native": options.native}
+    result = {
+        "checkpoint": trained.path.name,
+        "which": options.which,
+        "iteration": trained.iteration,
+        "source": options.data.source or trained.config.data.source,
+        "split": options.split,
+        "classes": list(trained.classes),
+        **metrics,
+    }
+    print(table(trained.classes, metrics))
+    name = f"evaluation-{options.split}-{options.which}.json"
+    output = options.output or trained.path.parent / name
+    write_json(output, result)
+    print(f"written: {output}")
+    return result
+
+
+def _open(trained: Trained, options: Evaluate) -> Source:
+    given = {name: value for name, value in vars(options.data).items() if value is not None}
+    data = dataclasses.replace(trained.config.data, annotation="dense", **given)
+    source = open_source(data, options.split, trained.config.seed)
+    if not options.native:
+        return source
+    unresized = dataclasses.replace(data, size=None)
+    return NativeTruth(source, open_source(unresized, options.split, trained.config.seed))
+
+
+def _check_classes(trained: Trained, source: Source, options: Evaluate) -> None:
+    if tuple(source.classes) != trained.classes:
+        raise ValueError(
+            f"tel evaluate: the data set must have the classes of {trained.path} in its order,"
+            f" {', '.join(trained.classes)}; got {', '.join(source.classes)}"
+        )
+    if not len(source):
+        raise ValueError(f"tel evaluate: split must have images, got none in {options.split!r}")
+
+
+def table(classes: Sequence[str], metrics: dict[str, Any]) -> str:
+    """The metrics in percent, a line per class."""
+    width = max(map(len, [*classes, "boundary mIoU"]))
+    lines = [*zip(classes, metrics["iou"], strict=True), ("", None)]
+    lines += [
+        ("mIoU", metrics["miou"]),
+        ("boundary mIoU", metrics["boundary_miou"]),
+        ("accuracy", metrics["accuracy"]),
+    ]
+    return "\n".join(
+        "" if not name else f"{name:<{width}}  {'–' if value is None else f'{100 * value:.2f}':>6}"
+        for name, value in lines
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
