@@ -19,6 +19,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tel_segmentation import config
 
+UNLABELLED = -1
+PADDING = -2
+
 
 class Sample(NamedTuple):
     """One image as its source has it."""

@@ -23,8 +23,8 @@ from tel_segmentation.pictures import panel
 class Window:
     """Means over the iterations since the last line of the history."""
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self.num_classes, self.device = num_classes, device
         self.reset()
 
     def reset(self) -> None:
@@ -33,8 +33,8 @@ class Window:
         self.batches = 0
         self.images = 0
         self.started = time.perf_counter()
-        self.prediction = ConfusionMatrix(self.num_classes)
-        self.pseudo = ConfusionMatrix(self.num_classes)
+        self.prediction = ConfusionMatrix(self.num_classes, self.device)
+        self.pseudo = ConfusionMatrix(self.num_classes, self.device)
 
     def add(self, batch: Batch, output: StepOutput) -> None:
         """Takes a step's numbers in."""
@@ -63,9 +63,9 @@ class Window:
         result = {name: total / self.batches for name, total in self.sums.items()}
         result["images_per_second"] = self.images / seconds
         for name, matrix in (("prediction", self.prediction), ("pseudo", self.pseudo)):
-            if matrix.total():
-                result[f"accuracy_{name}"] = matrix.accuracy()
-                result[f"miou_{name}"] = matrix.miou()
+            accuracy, miou = matrix.accuracy(), matrix.miou()
+            if accuracy is not None and miou is not None:
+                result |= {f"accuracy_{name}": accuracy, f"miou_{name}": miou}
         return result
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -108,7 +109,7 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
     validation = open_source(options.data, "val", annotation="dense")
     history = History(options.output, state.iteration) if rank == 0 else None
     board = Board(options.output, options.tensorboard and rank == 0, state.iteration)
-    window = Window(len(source.classes))
+    window = Window(len(source.classes), state.device)
     batches = training_batches(source, options, start=state.iteration, rank=rank, world=world)
     durations: list[float] = []
     bar = tqdm(
@@ -146,7 +147,7 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
                 add({"evaluation": _evaluate(options, state, validation)})
                 if rank == 0 and options.tensorboard:
                     for name, picture in panels(state.objective, source, 2, state.device):
-                        board.picture(name, picture, state.iteration)
+                        board.picture(name, np.asarray(picture), state.iteration)
                 window.started = time.perf_counter()
             if _due(state.iteration, options.checkpoint_every, options):
                 save()
@@ -249,7 +250,7 @@ def _check_finite(output: StepOutput, batch: Batch, iteration: int) -> None:
 def _evaluate(options: config.Train, state: State, validation: Source) -> dict[str, Any]:
     """Metrics on the validation set; the best network so far is kept."""
     metrics = _metrics(options, state, _evaluated(state), validation)
-    if metrics["miou"] > state.best.get("miou", -1.0):
+    if (metrics["miou"] or 0.0) > state.best.get("miou", -1.0):
         state.best = metrics
         if distributed.world()[0] == 0:
             state.save(options.output / BEST)

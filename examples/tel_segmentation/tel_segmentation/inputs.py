@@ -10,8 +10,7 @@ from typing import Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-UNLABELLED = -1
-PADDING = -2
+from tel_segmentation.data import UNLABELLED
 
 
 class LossInputs(NamedTuple):

@@ -8,11 +8,6 @@ from torch import nn
 
 from tel_segmentation import config
 from tel_segmentation.cross_entropy import NaiveSelfTraining
-from tel_segmentation.dense_crf import DenseCRFLoss, KernelCutLoss, NormCutLoss
-from tel_segmentation.gated_crf import GatedCRFLoss
-from tel_segmentation.grid_crf import GridCRFLoss
-from tel_segmentation.mean_teacher import SeminarLite
-from tel_segmentation.pseudo_labels import BilateralLoss, NonLocalLoss
 from tel_segmentation.tree_energy import TreeEnergyLoss
 
 TERMS: dict[str, tuple[str, Callable[[config.Loss], nn.Module] | None, float]] = {
@@ -21,9 +16,6 @@ TERMS: dict[str, tuple[str, Callable[[config.Loss], nn.Module] | None, float]] =
     "full": ("full supervision", None, 0.0),
     "naive": ("naive self-training", lambda o: NaiveSelfTraining(o.threshold), 0.4),
     "tel": ("TEL", lambda o: TreeEnergyLoss(o.tel), 0.4),
-    "bilateral": ("bilateral filter", lambda o: BilateralLoss(o.kernel), 0.4),
-    "non_local": ("non-local", lambda o: NonLocalLoss(), 0.4),
-    "gated_crf": ("Gated CRF", lambda o: GatedCRFLoss(o.kernel), 0.1),
 }
 
 

@@ -38,13 +38,37 @@ class Tiny(nn.Module):
         return nn.Conv2d(self.channels, num_classes, 1)
 
 
+class LocalContrast(nn.Module):
+    """The image beside itself with local mean and contrast taken out, (B, 6, H, W).
+
+    Local contrast normalisation (Jarrett et al., ICCV 2009, Section 3.2), with a box for the
+    window. A texture of a few grey levels on any colour is then as visible as a strong one; without
+    it the network learns nothing of the scenes in the 300 iterations that it has.
+    """
+
+    window = 7
+    floor = 0.05  # of the deviation, in units of the normalised image: amplifies noise no further
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Of normalised images (B, 3, H, W)."""
+        centred = image - self._mean(image)
+        deviation = self._mean(centred.square().mean(1, keepdim=True)).sqrt()
+        return torch.cat((image, centred / (deviation + self.floor)), dim=1)
+
+    def _mean(self, values: Tensor) -> Tensor:
+        return functional.avg_pool2d(
+            values, self.window, stride=1, padding=self.window // 2, count_include_pad=False
+        )
+
+
 class Encoder(nn.Module):
     """Strides 1, 2, 4, 8 with 16, 32, 64, 64 channels; then dilations 2 and 4."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fine = nn.Sequential(
-            Conv2dNormActivation(3, 16, 3),
+            LocalContrast(),
+            Conv2dNormActivation(6, 16, 3),
             Conv2dNormActivation(16, 32, 3, stride=2),
             Conv2dNormActivation(32, 32, 3),
         )

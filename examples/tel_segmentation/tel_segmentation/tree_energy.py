@@ -22,8 +22,9 @@ import treefilter as tf
 from torch import Tensor, nn
 
 from tel_segmentation.config import TreeEnergy
+from tel_segmentation.data import PADDING
 from tel_segmentation.distributed import mean_over
-from tel_segmentation.inputs import PADDING, LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.inputs import LossInputs, LossOutput, unlabelled_region
 
 GUIDE_RANGE = (-0.1, 1.5)  # a mean/std-normalised guide, or one of 0 to 255, is outside
 SMALLEST_PROBABILITY = 1e-7  # whose logarithm is taken
