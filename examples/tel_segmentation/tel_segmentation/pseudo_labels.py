@@ -3,8 +3,8 @@
 Liang et al.: Tree Energy Loss. CVPR 2022, Tab. 3c: the tree energy loss with the low-level tree
 replaced by a bilateral filter, and the high-level tree by a non-local block's embedded Gaussian
 (Wang, X., Girshick, R., Gupta, A., He, K.: Non-local Neural Networks. CVPR 2018). The paper does
-not state their parameters. Otherwise the loss is the tree energy loss's default: |P - Ỹ| summed over
-the classes, averaged over the unlabelled pixels of the batch, with a gradient through P and Ỹ.
+not state their parameters. Otherwise the loss is the tree energy loss's default: |P - Ỹ| summed
+over the classes, averaged over the unlabelled pixels of the batch, its gradient through P and Ỹ.
 Padding takes no part. Sums over pairs are exact, in pieces that the backward pass computes again.
 """
 

@@ -39,7 +39,7 @@ def assert_half_is_float32(loss: Loss):
 
 
 def assert_padding_never_counts(loss: Loss, partial: bool):
-    """Partial: prediction pixels that cover a seam between image and padding do not count either."""
+    """Partial: prediction pixels on the seam of image and padding do not count either."""
     logits, image, label = batch()
     label[0, :, 6 - partial :] = -2
     value, grad = gradient(loss, logits, image, label)

@@ -102,7 +102,7 @@ def test_at_most_4096_pixels_are_paired(size):
 
 
 def test_known_values():
-    """Two regions of far apart colours, predicted for certain: a perfect cut; all one class: none."""
+    """Two regions of far apart colours: predicted for certain, nothing is cut."""
     logits = torch.full((1, 2, 4, 6), -99.0, dtype=torch.float64)
     logits[:, 0, :, :3], logits[:, 1, :, 3:] = 99, 99
     image = torch.zeros(1, 3, 4, 6, dtype=torch.float64)
