@@ -128,7 +128,9 @@ def panel(
             for label in (prediction, pseudo_low, pseudo_final, truth)
         ),
     ]
-    whole = Image.new("RGB", (_GAP + len(COLUMNS) * (width + _GAP), _TITLE + height + _GAP), "white")
+    whole = Image.new(
+        "RGB", (_GAP + len(COLUMNS) * (width + _GAP), _TITLE + height + _GAP), "white"
+    )
     draw = ImageDraw.Draw(whole)
     for column, (title, picture) in enumerate(zip(COLUMNS, pictures, strict=True)):
         left = _GAP + column * (width + _GAP)
