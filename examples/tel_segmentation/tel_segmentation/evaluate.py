@@ -162,7 +162,7 @@ def predict_logits(
         )
     if not scales or min(scales) <= 0:
         raise ValueError(f"predict_logits: scales must be positive, got {tuple(scales)}")
-    height, width = images.shape[-2:]
+    height, width = _sides(images)
     guide, logits = images.float() / 255, []
     for scale in scales:
         scaled = max(round(height * scale), _SMALLEST), max(round(width * scale), _SMALLEST)
@@ -174,8 +174,12 @@ def predict_logits(
     return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
 
 
+def _sides(values: Tensor) -> tuple[int, int]:
+    return values.shape[-2], values.shape[-1]
+
+
 def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
-    if values.shape[-2:] == torch.Size(size):
+    if _sides(values) == size:
         return values
     return F.interpolate(values, size, mode="bilinear", align_corners=False)
 
@@ -228,7 +232,7 @@ def evaluate_model(
             for samples in _batches(source, mine, batch):
                 images = torch.stack([sample.image for sample in samples]).to(device)
                 truth = torch.stack([sample.truth for sample in samples]).to(device)
-                logits = predict_logits(model, images, tuple(truth.shape[-2:]), scales, flip)
+                logits = predict_logits(model, images, _sides(truth), scales, flip)
                 prediction = _decide(logits, images, postprocess)
                 whole.update(prediction, truth)
                 near = boundary_band(truth, boundary)
@@ -274,7 +278,7 @@ def _batches(source: Source, indices: range, batch: int) -> Iterator[list[Sample
 def _decide(logits: Tensor, images: Tensor, postprocess: Postprocess | None) -> Tensor:
     if postprocess is None:
         return logits.argmax(1)
-    size = tuple(logits.shape[-2:])
+    size = _sides(logits)
     guides = _resize(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
     probabilities = logits.softmax(1).cpu()
     labels = [

@@ -60,6 +60,7 @@ class DenseCrf:
         )
 
     def __call__(self, image: Tensor, probabilities: Tensor) -> Tensor:
+        """See the class."""
         classes, height, width = probabilities.shape
         if image.dtype != torch.uint8 or image.shape != (3, height, width):
             raise ValueError(

@@ -107,9 +107,8 @@ def _jobs(options: Predict) -> list[tuple[Path, str]]:
     """Each input with the stem of its outputs."""
     jobs = [(path, path.stem) for given in options.images for path in _expand(given)]
     if not jobs:
-        raise ValueError(
-            f"tel predict: images must name images, got none in {', '.join(map(str, options.images))}"
-        )
+        given = ", ".join(map(str, options.images))
+        raise ValueError(f"tel predict: images must name images, got none in {given}")
     inputs = {path.resolve() for path, _ in jobs}
     seen: dict[str, Path] = {}
     for path, stem in jobs:

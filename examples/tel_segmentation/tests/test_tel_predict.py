@@ -64,7 +64,7 @@ def test_folder_of_images_of_any_size(tmp_path, network):
         assert np.array_equal(np.asarray(label), expected)
         over = np.asarray(Image.open(tmp_path / "out" / "overlays" / f"{name}.png"))
         assert np.array_equal(over, pictures.overlay(image, expected, COLORS))
-    assert not [path for path in (tmp_path / "out").rglob(".*")]
+    assert not list((tmp_path / "out").rglob(".*"))
 
 
 def test_result_has_the_images_size_whatever_the_networks(tmp_path, network):
