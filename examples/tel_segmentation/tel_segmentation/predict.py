@@ -15,8 +15,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from tel_segmentation.evaluate import Trained, Which, load_trained, pick_device, predict_logits
+from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.pictures import indexed, overlay
+from tel_segmentation.trained import Trained, Which, load_trained, pick_device
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

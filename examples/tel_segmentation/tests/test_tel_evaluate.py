@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from tel_segmentation import config, evaluate
+from tel_segmentation import config, evaluate, trained
 from tel_segmentation.data import Sample
 from tel_segmentation.evaluate import Evaluate, evaluate_model, predict_logits
 from tel_segmentation.metrics import ConfusionMatrix
@@ -176,7 +176,7 @@ def opened(monkeypatch):
 
     monkeypatch.setattr(evaluate, "open_source", open_source)
     monkeypatch.setattr(
-        evaluate, "build_model", lambda options, classes, embed=True: Brightness(classes, embed)
+        trained, "build_model", lambda options, classes, embed=True: Brightness(classes, embed)
     )
     return calls
 
@@ -267,8 +267,8 @@ def test_no_pretrained_weights_are_needed(tmp_path, opened, monkeypatch):
         seen.append(options)
         return Brightness(classes, embed)
 
-    monkeypatch.setattr(evaluate, "build_model", build_model)
-    trained = dataclasses.replace(config.Train(), model=config.Model(weights="package"))
-    save(tmp_path / "last.pt", Brightness(), config=config.to_json(trained))
-    evaluate.load_trained(tmp_path)
+    monkeypatch.setattr(trained, "build_model", build_model)
+    pretrained = dataclasses.replace(config.Train(), model=config.Model(weights="package"))
+    save(tmp_path / "last.pt", Brightness(), config=config.to_json(pretrained))
+    trained.load_trained(tmp_path)
     assert {each.weights for each in seen} == {"none"}

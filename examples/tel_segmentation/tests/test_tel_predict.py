@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tel_segmentation import config, evaluate, pictures, predict
+from tel_segmentation import config, pictures, predict, trained
 from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.postprocess import DenseCrf
 from tel_segmentation.predict import Predict, read_image
@@ -27,7 +27,7 @@ class Brightness(torch.nn.Module):
 @pytest.fixture
 def network(tmp_path, monkeypatch):
     model = Brightness()
-    monkeypatch.setattr(evaluate, "build_model", lambda options, classes, embed=True: model)
+    monkeypatch.setattr(trained, "build_model", lambda options, classes, embed=True: model)
     values = {
         "model": {},
         "ema": None,
