@@ -12,6 +12,7 @@ import difflib
 import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import Conv2dNormActivation
@@ -39,10 +40,8 @@ class DeepLab(nn.Module):
         self, name: str, output_stride: int = 16, rates: tuple[int, int, int] | None = None
     ) -> None:
         super().__init__()
-        self.backbone = dilated_backbone(name, output_stride)
+        self.backbone, channels, strides = dilated_backbone(name, output_stride)
         self.normalize = renormalization(name)
-        channels = self.backbone.feature_info.channels()
-        strides = self.backbone.feature_info.reduction()
         self.low = max(i for i, stride in enumerate(strides) if stride == 4)
         self.aspp = ASPP(channels[-1], rates or default_rates(output_stride))
         self.skip = Conv2dNormActivation(channels[self.low], 48, 1)
@@ -55,7 +54,8 @@ class DeepLab(nn.Module):
         context = functional.interpolate(
             self.aspp(features[-1]), size=skip.shape[-2:], mode="bilinear", align_corners=True
         )
-        return self.fuse(torch.cat((skip, context), dim=1))
+        fused: Tensor = self.fuse(torch.cat((skip, context), dim=1))
+        return fused
 
     def head(self, num_classes: int) -> nn.Module:
         """What makes logits of the features."""
@@ -80,25 +80,29 @@ class ASPP(nn.Module):
         )
         self.project = Conv2dNormActivation(WIDTH * (len(rates) + 2), WIDTH, 3)
 
-    def forward(self, feature: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Features (B, 256, h, w) of features (B, C, h, w).
 
         Raises:
             ValueError: a single image in training: the pooled branch would be normalised by itself.
         """
-        if self.training and feature.shape[0] == 1 and not _synchronized(self.pooled):
+        pooled = self._pool(features).expand(-1, -1, *features.shape[-2:])
+        branches = [branch(features) for branch in self.branches]
+        projected: Tensor = self.project(torch.cat([*branches, pooled], dim=1))
+        return projected
+
+    def _pool(self, features: Tensor) -> Tensor:
+        try:
+            pooled: Tensor = self.pooled(features)
+        except ValueError as error:
+            if features.shape[0] > 1:
+                raise
+            # Batch norm refuses a single value, unless it is synchronised over several processes.
             raise ValueError(
-                "ASPP: batch must be at least 2 images in training, because batch norm follows a"
-                " global average, got 1"
-            )
-        pooled = self.pooled(feature).expand(-1, -1, *feature.shape[-2:])
-        return self.project(
-            torch.cat([*(branch(feature) for branch in self.branches), pooled], dim=1)
-        )
-
-
-def _synchronized(module: nn.Module) -> bool:
-    return any(isinstance(part, nn.SyncBatchNorm) for part in module.modules())
+                "ASPP: batch must be at least 2 images in training, because batch norm follows its"
+                f" global average, got {features.shape[0]}"
+            ) from error
+        return pooled
 
 
 def default_rates(output_stride: int) -> tuple[int, int, int]:
@@ -106,8 +110,11 @@ def default_rates(output_stride: int) -> tuple[int, int, int]:
     return (12, 24, 36) if output_stride == 8 else (6, 12, 18)
 
 
-def dilated_backbone(name: str, output_stride: int) -> nn.Module:
-    """The timm model as a list of feature maps, randomly initialised.
+def dilated_backbone(name: str, output_stride: int) -> tuple[nn.Module, list[int], list[int]]:
+    """The timm model that returns a list of feature maps, randomly initialised.
+
+    Returns:
+        The model, and the channels and strides of its feature maps.
 
     Raises:
         ValueError: timm has no such model, or the model cannot have this output stride.
@@ -122,13 +129,14 @@ def dilated_backbone(name: str, output_stride: int) -> nn.Module:
             f"DeepLab: name must be a timm model whose stages can be dilated, got {name!r}"
             f" ({type(error).__name__}: {error})"
         ) from error
-    strides = backbone.feature_info.reduction()
+    info: FeatureInfo = backbone.feature_info
+    strides: list[int] = info.reduction()
     if 4 not in strides or strides[-1] != output_stride:
         raise ValueError(
             f"DeepLab: name must be a timm model with features at strides 4 and {output_stride},"
             f" got {name!r} with {strides}"
         )
-    return backbone
+    return backbone, info.channels(), strides
 
 
 def check_name(name: str) -> None:
@@ -142,6 +150,9 @@ def check_name(name: str) -> None:
 
 class Renormalization(nn.Module):
     """From images normalised by ImageNet's mean and deviation to those of the backbone."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()

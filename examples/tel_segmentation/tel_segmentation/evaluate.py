@@ -8,20 +8,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tel_segmentation import config
 from tel_segmentation.augment import normalize
 from tel_segmentation.data import Sample, Source, open_source
 from tel_segmentation.metrics import ConfusionMatrix, boundary_band
-from tel_segmentation.model import build_model
+from tel_segmentation.trained import Trained, Which, load_trained, pick_device
 
-Which = Literal["last", "best", "ema"]
 Postprocess = Callable[[Tensor, Tensor], Tensor]
 """Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
 
@@ -69,73 +67,6 @@ class Evaluate:
     """JSON file; by default evaluation-SPLIT-WHICH.json beside the checkpoint."""
 
 
-class Trained(NamedTuple):
-    """A network from a checkpoint, with what is needed to use it."""
-
-    model: nn.Module
-    classes: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
-    config: config.Train
-    iteration: int
-    path: Path
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
-def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Trained:
-    """The network of a run's folder or checkpoint, in eval mode.
-
-    Nothing is executed from the file, and no pretrained weights are needed.
-
-    Raises:
-        ValueError: the file is missing, is not a checkpoint, does not fit its own configuration,
-            or has no average of the weights although ``which`` asks for it.
-    """
-    file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
-    saved = _read_checkpoint(file)
-    state = saved["ema"] if which == "ema" else saved["model"]
-    if state is None:
-        raise ValueError(f"{file} must have an average of the weights (ema), got none")
-    try:
-        options = config.build(config.Train, json.loads(saved["config"]))
-        model = _fitting_model(options.model, len(saved["classes"]), state)
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
-        raise ValueError(f"{file} must fit its own configuration, got: {error}") from error
-    colors = tuple((int(r), int(g), int(b)) for r, g, b in saved["colors"])
-    model.to(pick_device(device)).eval()
-    return Trained(model, tuple(saved["classes"]), colors, options, int(saved["iteration"]), file)
-
-
-def _read_checkpoint(file: Path) -> dict[str, Any]:
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"{file} must be a checkpoint, got no such file") from error
-    except Exception as error:  # torch.load raises whatever the bytes provoke
-        raise ValueError(f"{file} must be a checkpoint, got: {error}") from error
-    keys = {"model", "ema", "config", "classes", "colors", "iteration"}
-    if not isinstance(saved, dict) or not keys <= saved.keys():
-        missing = sorted(keys - saved.keys()) if isinstance(saved, dict) else type(saved).__name__
-        raise ValueError(f"{file} must be a checkpoint of a run, got one without {missing}")
-    return saved
-
-
-def _fitting_model(options: config.Model, classes: int, state: dict[str, Tensor]) -> nn.Module:
-    """The network with or without the embedding branch, whichever was saved."""
-    options = dataclasses.replace(options, weights="none")
-    for embed in (True, False):
-        model = build_model(options, classes, embed=embed)
-        if embed is False or model.state_dict().keys() == state.keys():
-            model.load_state_dict(state)
-            break
-    return model
-
-
 def predict_logits(
     model: nn.Module,
     images: Tensor,
@@ -162,7 +93,7 @@ def predict_logits(
         )
     if not scales or min(scales) <= 0:
         raise ValueError(f"predict_logits: scales must be positive, got {tuple(scales)}")
-    height, width = images.shape[-2:]
+    height, width = _sides(images)
     guide, logits = images.float() / 255, []
     for scale in scales:
         scaled = max(round(height * scale), _SMALLEST), max(round(width * scale), _SMALLEST)
@@ -174,8 +105,12 @@ def predict_logits(
     return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
 
 
+def _sides(values: Tensor) -> tuple[int, int]:
+    return values.shape[-2], values.shape[-1]
+
+
 def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
-    if values.shape[-2:] == torch.Size(size):
+    if _sides(values) == size:
         return values
     return F.interpolate(values, size, mode="bilinear", align_corners=False)
 
@@ -228,7 +163,7 @@ def evaluate_model(
             for samples in _batches(source, mine, batch):
                 images = torch.stack([sample.image for sample in samples]).to(device)
                 truth = torch.stack([sample.truth for sample in samples]).to(device)
-                logits = predict_logits(model, images, tuple(truth.shape[-2:]), scales, flip)
+                logits = predict_logits(model, images, _sides(truth), scales, flip)
                 prediction = _decide(logits, images, postprocess)
                 whole.update(prediction, truth)
                 near = boundary_band(truth, boundary)
@@ -274,7 +209,7 @@ def _batches(source: Source, indices: range, batch: int) -> Iterator[list[Sample
 def _decide(logits: Tensor, images: Tensor, postprocess: Postprocess | None) -> Tensor:
     if postprocess is None:
         return logits.argmax(1)
-    size = tuple(logits.shape[-2:])
+    size = _sides(logits)
     guides = _resize(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
     probabilities = logits.softmax(1).cpu()
     labels = [

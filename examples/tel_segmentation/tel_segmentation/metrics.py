@@ -45,7 +45,7 @@ class ConfusionMatrix:
         valid = truth >= 0
         row, column = truth[valid].to(torch.int64), prediction[valid].to(torch.int64)
         for name, values in (("truth", row), ("prediction", column)):
-            if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < self.num_classes:
+            if values.numel() and (values.min() < 0 or values.max() >= self.num_classes):
                 raise ValueError(
                     f"ConfusionMatrix.update: {name} must be in 0..{self.num_classes - 1},"
                     f" got {int(values.min())}..{int(values.max())}"

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import Conv2dNormActivation
 
 from tel_segmentation import config
 from tel_segmentation.deeplab import DeepLab
@@ -93,9 +92,10 @@ class Segmenter(nn.Module):
 def _embedding(channels: int, kind: str) -> nn.Module:
     # Its own random state: a network has the same initial weights with and without F.
     with torch.random.fork_rng(devices=[]):
+        convolution = nn.Conv2d(channels, EMBEDDING, 1, bias=False)
         if kind == "linear":
-            return nn.Conv2d(channels, EMBEDDING, 1, bias=False)
-        return Conv2dNormActivation(channels, EMBEDDING, 1)
+            return convolution
+        return nn.Sequential(convolution, nn.BatchNorm2d(EMBEDDING), nn.ReLU(inplace=True))
 
 
 def build_model(options: config.Model, num_classes: int, embed: bool = True) -> Segmenter:

@@ -1,4 +1,4 @@
-"""Pictures of labels: colours, overlays, and the panel that training, TensorBoard and report show."""
+"""Pictures of labels: colours, overlays, and the panel that training and the report show."""
 
 from __future__ import annotations
 
@@ -128,7 +128,9 @@ def panel(
             for label in (prediction, pseudo_low, pseudo_final, truth)
         ),
     ]
-    whole = Image.new("RGB", (_GAP + len(COLUMNS) * (width + _GAP), _TITLE + height + _GAP), "white")
+    whole = Image.new(
+        "RGB", (_GAP + len(COLUMNS) * (width + _GAP), _TITLE + height + _GAP), "white"
+    )
     draw = ImageDraw.Draw(whole)
     for column, (title, picture) in enumerate(zip(COLUMNS, pictures, strict=True)):
         left = _GAP + column * (width + _GAP)
@@ -165,7 +167,7 @@ def tiles(whole: Image.Image) -> dict[str, Image.Image]:
 
 
 def indexed(label: Any, colors: Sequence[Color]) -> Image.Image:
-    """Label values (H, W) in 0..K-1 as a PNG-ready picture of mode P whose palette is the colours."""
+    """Label values (H, W) in 0..K-1 as a picture of mode P whose palette is the colours."""
     values = _array(label)
     if len(colors) > 256 or values.min(initial=0) < 0 or values.max(initial=0) >= len(colors):
         raise ValueError(

@@ -12,7 +12,8 @@ class Tiny(nn.Module):
     """Encoder and decoder with fewer than 0.3 million parameters, from scratch.
 
     The scenes' classes are textures with periods of a few pixels: the features at strides 1 and 2
-    keep them, three dilated convolutions at stride 8 see what surrounds them.
+    keep them, dilated convolutions at stride 8 see what surrounds them. What is expensive happens
+    at strides 4 and 8.
     """
 
     channels = 64
@@ -22,16 +23,17 @@ class Tiny(nn.Module):
         super().__init__()
         self.backbone = Encoder()
         self.aspp = Pyramid(64, rates=(2, 4))
-        self.fuse = Conv2dNormActivation(64 + 32, self.channels, 1)
-        self.refine = Conv2dNormActivation(self.channels, self.channels, 3)
+        self.fuse = nn.Sequential(
+            Conv2dNormActivation(64 + 64, 64, 1), Conv2dNormActivation(64, 64, 3)
+        )
+        self.refine = Conv2dNormActivation(32 + 64, self.channels, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Features (B, 64, ⌈H/2⌉, ⌈W/2⌉) of normalised images (B, 3, H, W)."""
-        fine, context = self.backbone(image)
-        context = functional.interpolate(
-            self.aspp(context), size=fine.shape[-2:], mode="bilinear", align_corners=True
-        )
-        return self.refine(self.fuse(torch.cat((fine, context), dim=1)))
+        fine, middle, context = self.backbone(image)
+        middle = self.fuse(_upsample_beside(self.aspp(context), middle))
+        features: Tensor = self.refine(_upsample_beside(middle, fine))
+        return features
 
     def head(self, num_classes: int) -> nn.Module:
         """What makes logits of the features."""
@@ -62,7 +64,7 @@ class LocalContrast(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Strides 1, 2, 4, 8 with 16, 32, 64, 64 channels; then dilations 2 and 4."""
+    """16 channels at stride 1, 32 at 2, 64 at 4 and 8; there with dilations 1, 2 and 4."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,17 +74,18 @@ class Encoder(nn.Module):
             Conv2dNormActivation(16, 32, 3, stride=2),
             Conv2dNormActivation(32, 32, 3),
         )
+        self.middle = Conv2dNormActivation(32, 64, 3, stride=2)
         self.context = nn.Sequential(
-            Conv2dNormActivation(32, 64, 3, stride=2),
             Conv2dNormActivation(64, 64, 3, stride=2),
             Conv2dNormActivation(64, 64, 3, dilation=2),
             Conv2dNormActivation(64, 64, 3, dilation=4),
         )
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The features at stride 2 (32 channels) and at stride 8 (64 channels)."""
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The features at strides 2, 4 and 8."""
         fine = self.fine(image)
-        return fine, self.context(fine)
+        middle = self.middle(fine)
+        return fine, middle, self.context(middle)
 
 
 class Pyramid(nn.Module):
@@ -97,6 +100,15 @@ class Pyramid(nn.Module):
         )
         self.project = Conv2dNormActivation(width * len(self.branches), channels, 1)
 
-    def forward(self, feature: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Features of the same shape."""
-        return self.project(torch.cat([branch(feature) for branch in self.branches], dim=1))
+        joined = torch.cat([branch(features) for branch in self.branches], dim=1)
+        projected: Tensor = self.project(joined)
+        return projected
+
+
+def _upsample_beside(coarse: Tensor, fine: Tensor) -> Tensor:
+    coarse = functional.interpolate(
+        coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True
+    )
+    return torch.cat((fine, coarse), dim=1)

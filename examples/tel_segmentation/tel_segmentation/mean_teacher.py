@@ -1,0 +1,88 @@
+"""Consistency with a mean teacher ("seminar_lite").
+
+Inspired by, not a reproduction of: Chen, H., Wang, J., Chen, H.C., et al.: Seminar Learning for
+Click-Level Weakly Supervised Semantic Segmentation. ICCV 2021, whose code is not public. This is
+its first stage with the tree energy loss in place of the DenseCRF loss: partial cross entropy +
+λ · tree energy loss + μ(t) · consistency. Only the consistency is here.
+
+The teacher is the exponential moving average of the weights that the training loop keeps (a decay
+of 0.99 to 0.999 is usual), run without gradient, in training mode, on the same input. Ramp:
+Laine, S., Aila, T.: Temporal Ensembling for Semi-Supervised Learning. ICLR 2017.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tel_segmentation.inputs import LossInputs, LossOutput
+from tel_segmentation.pairwise import check_label, full_precision, probabilities, unlabelled
+
+
+def sigmoid_ramp(iteration: int, length: int) -> float:
+    """exp(-5 (1 - t)²) with t = iteration / length, and 1 from iteration ``length`` on."""
+    if iteration >= length:
+        return 1.0
+    return math.exp(-5 * (1 - max(iteration, 0) / length) ** 2)
+
+
+@full_precision
+def mean_teacher_loss(
+    logits: Tensor, teacher: Tensor, label: Tensor, *, ramp: float = 1.0
+) -> LossOutput:
+    """Ramp · Σ_i |P_i - T_i|² / |Ω_U| over the unlabelled pixels of the batch, summed over classes.
+
+    Args:
+        logits: (B, K, h, w) of the student; P is their softmax.
+        teacher: (B, K, h, w) logits of the teacher; T is their softmax, and constant.
+        label: (B, H, W) integers, of which only -1 is read.
+        ramp: Factor μ(t), see ``sigmoid_ramp``.
+
+    Returns:
+        The loss, the pseudo label "final" (T), and in the logs the number of unlabelled pixels and
+        the ramp.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    check_label("mean_teacher_loss", logits, label)
+    if teacher.shape != logits.shape:
+        raise ValueError(
+            f"mean_teacher_loss: teacher must have the logits' shape {tuple(logits.shape)}, "
+            f"got {tuple(teacher.shape)}"
+        )
+    prob = probabilities(logits)
+    target = probabilities(teacher.detach()).to(prob.dtype)
+    region = unlabelled(label, prob.shape[2:])
+    count = region.sum()
+    difference = ((prob - target).square() * region).sum()
+    logs = {"unlabelled": count, "ramp": torch.tensor(ramp)}
+    return LossOutput(ramp * difference / count.clamp_min(1), {"final": target}, logs)
+
+
+class MeanTeacherLoss(nn.Module):
+    """``mean_teacher_loss`` as a module. Its weight is a choice, nothing of the authors'.
+
+    Args:
+        ramp: Iterations until the loss has its full weight.
+    """
+
+    term = "mean_teacher"
+    default_weight: float = 1.0
+
+    def __init__(self, ramp: int = 0) -> None:
+        super().__init__()
+        self.ramp = ramp
+
+    def forward(self, inputs: LossInputs) -> LossOutput:
+        """The loss of a batch.
+
+        Raises:
+            ValueError: there is no teacher.
+        """
+        if inputs.teacher is None:
+            raise ValueError("MeanTeacherLoss: inputs.teacher must be a teacher's logits, got None")
+        ramp = sigmoid_ramp(inputs.iteration, self.ramp)
+        return mean_teacher_loss(inputs.logits, inputs.teacher, inputs.label, ramp=ramp)

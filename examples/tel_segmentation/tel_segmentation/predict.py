@@ -1,0 +1,176 @@
+"""From a trained network and pictures to label pictures: the command ``tel predict``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from tqdm import tqdm
+
+from tel_segmentation.evaluate import predict_logits
+from tel_segmentation.pictures import indexed, overlay
+from tel_segmentation.trained import Trained, Which, load_trained, pick_device
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Segment images: indexed PNGs (pixel value = class) and overlays."""
+
+    run: Path
+    """A run's folder, or a checkpoint file."""
+    images: tuple[Path, ...]
+    """Images, or folders of images."""
+    output: Path = Path("predictions")
+    """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
+    which: Which = "last"
+    """The last iterate, the best on the validation set, or the average of the weights (EMA)."""
+    size: tuple[int, int] | None = None
+    """Height and width of the network's input; by default as in training, else the image's own.
+    The result always has the image's size."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes of the input relative to the image; the logits are averaged."""
+    flip: bool = False
+    """Average with the prediction of the mirrored image."""
+    crf: bool = False
+    """Sharpen with a dense CRF (needs pydensecrf2)."""
+    overlay: Literal["jpg", "png", "none"] = "jpg"
+    """The picture with the classes' colours over it."""
+    opacity: float = 0.5
+    """Of those colours."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``."""
+
+
+def run(options: Predict) -> int:
+    """The command ``tel predict``.
+
+    Returns:
+        The exit code: 0, or 1 if an image could not be read. Such an image is named and skipped.
+
+    Raises:
+        ValueError: no image is given, two would have the same output, or an output would
+            overwrite an input.
+    """
+    if not 0 <= options.opacity <= 1:
+        raise ValueError(f"tel predict: opacity must be in [0, 1], got {options.opacity}")
+    jobs = _jobs(options)
+    trained = load_trained(options.run, options.which, options.device)
+    postprocess = None
+    if options.crf:
+        from tel_segmentation.postprocess import DenseCrf
+
+        postprocess = DenseCrf()
+    failed = 0
+    for path, stem in tqdm(jobs, unit="img", desc="predict", disable=None):
+        try:
+            image = read_image(path)
+        except ValueError as error:
+            failed += 1
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            continue
+        logits = _logits(trained, image, options)
+        if postprocess is not None:
+            logits = postprocess(image, logits.softmax(0).cpu())
+        _write(options, stem, image, logits.argmax(0).cpu(), trained.colors)
+    done = len(jobs) - failed
+    print(f"{done} of {len(jobs)} images segmented: {options.output}")
+    return 1 if failed else 0
+
+
+def read_image(path: Path) -> Tensor:
+    """An image file as (3, H, W) uint8 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        ValueError: the file cannot be read as an image; it names the file.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith(("I", "F")):
+                raise ValueError(f"expected 8 bits a channel, got mode {picture.mode}")
+            rgb = np.array(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} must be an image, got: {error}") from error
+    return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
+
+
+def _jobs(options: Predict) -> list[tuple[Path, str]]:
+    """Each input with the stem of its outputs."""
+    jobs = [(path, path.stem) for given in options.images for path in _expand(given)]
+    if not jobs:
+        given = ", ".join(map(str, options.images))
+        raise ValueError(f"tel predict: images must name images, got none in {given}")
+    inputs = {path.resolve() for path, _ in jobs}
+    seen: dict[str, Path] = {}
+    for path, stem in jobs:
+        if stem in seen:
+            raise ValueError(
+                f"tel predict: the images' names must differ, got {seen[stem]} and {path}"
+            )
+        seen[stem] = path
+        for target in _targets(options, stem):
+            if target.resolve() in inputs:
+                raise ValueError(f"tel predict: output must not overwrite an input, got {target}")
+    return jobs
+
+
+def _expand(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for each in sorted(path.iterdir()):
+        if each.is_file() and each.suffix.lower() in SUFFIXES:
+            yield each
+
+
+def _targets(options: Predict, stem: str) -> list[Path]:
+    targets = [options.output / "labels" / f"{stem}.png"]
+    if options.overlay != "none":
+        targets.append(options.output / "overlays" / f"{stem}.{options.overlay}")
+    return targets
+
+
+@torch.no_grad()
+def _logits(trained: Trained, image: Tensor, options: Predict) -> Tensor:
+    """(K, H, W) at the image's own size."""
+    size = options.size or trained.config.data.size or (image.shape[1], image.shape[2])
+    given = np.asarray(image.permute(1, 2, 0))
+    picture = Image.fromarray(given).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    resized = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    device = pick_device(options.device)
+    own = (image.shape[1], image.shape[2])
+    return predict_logits(trained.model, resized.to(device), own, options.scales, options.flip)[0]
+
+
+def _write(
+    options: Predict,
+    stem: str,
+    image: Tensor,
+    label: Tensor,
+    colors: Sequence[tuple[int, int, int]],
+) -> None:
+    label_file, *overlay_files = _targets(options, stem)
+    _save(indexed(label, colors), label_file)
+    for file in overlay_files:
+        _save(Image.fromarray(overlay(image, label, colors, options.opacity)), file)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    """Atomically: a reader never sees half a picture."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        picture.save(temporary, format="JPEG" if path.suffix == ".jpg" else "PNG", quality=92)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

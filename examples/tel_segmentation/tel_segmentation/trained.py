@@ -1,0 +1,83 @@
+"""Networks from checkpoints, for whoever uses one: ``tel evaluate``, ``tel predict``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tel_segmentation import config
+from tel_segmentation.model import build_model
+
+Which = Literal["last", "best", "ema"]
+
+
+class Trained(NamedTuple):
+    """A network from a checkpoint, with what is needed to use it."""
+
+    model: nn.Module
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    config: config.Train
+    iteration: int
+    path: Path
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Trained:
+    """The network of a run's folder or checkpoint, in eval mode.
+
+    Nothing is executed from the file, and no pretrained weights are needed.
+
+    Raises:
+        ValueError: the file is missing, is not a checkpoint, does not fit its own configuration,
+            or has no average of the weights although ``which`` asks for it.
+    """
+    file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
+    saved = _read_checkpoint(file)
+    state = saved["ema"] if which == "ema" else saved["model"]
+    if state is None:
+        raise ValueError(f"{file} must have an average of the weights (ema), got none")
+    try:
+        options = config.build(config.Train, json.loads(saved["config"]))
+        model = _fitting_model(options.model, len(saved["classes"]), state)
+    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"{file} must fit its own configuration, got: {error}") from error
+    colors = tuple((int(r), int(g), int(b)) for r, g, b in saved["colors"])
+    model.to(pick_device(device)).eval()
+    return Trained(model, tuple(saved["classes"]), colors, options, int(saved["iteration"]), file)
+
+
+def _read_checkpoint(file: Path) -> dict[str, Any]:
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"{file} must be a checkpoint, got no such file") from error
+    except Exception as error:  # torch.load raises whatever the bytes provoke
+        raise ValueError(f"{file} must be a checkpoint, got: {error}") from error
+    keys = {"model", "ema", "config", "classes", "colors", "iteration"}
+    if not isinstance(saved, dict) or not keys <= saved.keys():
+        missing = sorted(keys - saved.keys()) if isinstance(saved, dict) else type(saved).__name__
+        raise ValueError(f"{file} must be a checkpoint of a run, got one without {missing}")
+    return saved
+
+
+def _fitting_model(options: config.Model, classes: int, state: dict[str, Tensor]) -> nn.Module:
+    """The network with or without the embedding branch, whichever was saved."""
+    options = dataclasses.replace(options, weights="none")
+    for embed in (True, False):
+        model = build_model(options, classes, embed=embed)
+        if embed is False or model.state_dict().keys() == state.keys():
+            model.load_state_dict(state)
+            break
+    return model
