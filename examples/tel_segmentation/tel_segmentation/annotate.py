@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import tyro
@@ -25,8 +25,6 @@ from PIL import Image
 from tqdm import tqdm
 
 from tel_segmentation.annotations import (
-    VOID,
-    Metric,
     blocks,
     blocks_above,
     interior_distance,
@@ -36,12 +34,21 @@ from tel_segmentation.annotations import (
 from tel_segmentation.contact_sheet import VOID_COLOR, contact_sheet
 from tel_segmentation.folder import DatasetInfo, label_table, open_dataset, to_classes
 from tel_segmentation.image_files import read_label, some, visible
+from tel_segmentation.manifest import (
+    MANIFEST,
+    Count,
+    Manifest,
+    difference,
+    measured,
+    read_manifest,
+    summary,
+)
+from tel_segmentation.regions import VOID, Metric
 
 Kind = Literal["point", "scribble", "block"]
 Scope = Literal["component", "class", "image", "dataset"]
 Label = NDArray[np.uint8]
 T = TypeVar("T")
-MANIFEST = "manifest.json"
 SHEET = "contact_sheet"
 
 
@@ -89,13 +96,6 @@ class _Work(NamedTuple):
     threshold: float | None = None  # of the distance to the edge, for the whole data set
 
 
-class _Count(NamedTuple):
-    """Pixels of each class in an image."""
-
-    dense: list[int]
-    labelled: list[int]
-
-
 def run(options: Annotate) -> None:
     """Makes the annotations, their manifest and the contact sheet; says what was labelled.
 
@@ -114,8 +114,8 @@ def run(options: Annotate) -> None:
         threshold = _threshold(_each(_distances, work, options.jobs, "distances"), options.ratio)
         work = [item._replace(threshold=threshold) for item in work]
     counts = list(_each(_make, work, options.jobs, "annotations"))
-    manifest = _manifest(info, work, counts)
-    _write(output / MANIFEST, json.dumps({**recipe, **manifest}, indent=1).encode())
+    result = measured(info.classes, [item.name for item in work], counts)
+    _write(output / MANIFEST, {**recipe, "threshold": work[0].threshold, **result})
     images = info.images(options.split)
     shown = [work[i] for i in sorted({int(i) for i in np.linspace(0, len(work) - 1, 12)})]
     sheet = contact_sheet(
@@ -127,7 +127,7 @@ def run(options: Annotate) -> None:
         grow={"point": 4, "scribble": 1, "block": 0}[options.kind],
     )
     _save(output / f"{SHEET}.png", sheet)
-    print(_summary(output, manifest))
+    print(f"{output}: {summary(result)}")
 
 
 def name_of(options: Annotate) -> str:
@@ -170,7 +170,7 @@ def _plan(info: DatasetInfo, options: Annotate) -> list[_Work]:
     ]
 
 
-def _recipe(info: DatasetInfo, options: Annotate) -> dict[str, Any]:
+def _recipe(info: DatasetInfo, options: Annotate) -> Manifest:
     """What the annotations depend on, beside the labels."""
     used = {
         "point": (),
@@ -186,51 +186,27 @@ def _recipe(info: DatasetInfo, options: Annotate) -> dict[str, Any]:
     }
 
 
-def _prepare(output: Path, recipe: dict[str, Any], work: list[_Work], overwrite: bool) -> None:
+def _prepare(output: Path, recipe: Manifest, work: list[_Work], overwrite: bool) -> None:
     """The folder, with its manifest and without annotations made in another way."""
-    file = output / MANIFEST
     try:
         output.mkdir(parents=True, exist_ok=True)
-        made = _read_manifest(file)
+        made = read_manifest(output / MANIFEST)
         if made is None and (others := sorted(path.name for path in visible(output))):
             raise ValueError(
                 f"{output} must be empty or have annotations with their {MANIFEST}, has"
                 f" {some(others)}"
             )
-        same = made is None or all(made.get(key) == value for key, value in recipe.items())
-        if not same and not overwrite:
+        if made and not overwrite and (other := difference(made, recipe)):
             raise ValueError(
-                f"{output} has annotations made with other options ({_difference(made, recipe)});"
-                " replace them with --overwrite, or choose another --output"
+                f"{output} has annotations made with other options ({other}); replace them with"
+                " --overwrite, or choose another --output"
             )
         if overwrite:
             for item in work:
                 item.output.unlink(missing_ok=True)
-        _write(file, json.dumps(recipe, indent=1).encode())
+        _write(output / MANIFEST, recipe)
     except OSError as error:
         raise OSError(f"{output} cannot be written ({error}); choose another --output") from error
-
-
-def _read_manifest(file: Path) -> dict[str, Any] | None:
-    if not file.exists():
-        return None
-    try:
-        made = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file} must be JSON that tel annotate wrote, got: {error}") from error
-    if not isinstance(made, dict):
-        raise ValueError(f"{file} must be JSON that tel annotate wrote, got {type(made).__name__}")
-    return made
-
-
-def _difference(made: dict[str, Any] | None, recipe: dict[str, Any]) -> str:
-    """In which options two manifests differ, for a message."""
-    old, new = ({**m, **m.pop("options", {})} for m in (dict(made or {}), dict(recipe)))
-    return ", ".join(
-        f"{key}: {old.get(key)} there, {new.get(key)} now"
-        for key in dict.fromkeys([*new, *old])
-        if key in new and old.get(key) != new.get(key)
-    )
 
 
 def _dense(item: _Work) -> Label:
@@ -238,7 +214,7 @@ def _dense(item: _Work) -> Label:
     return np.where(classes < 0, VOID, classes).astype(np.uint8)
 
 
-def _make(item: _Work) -> _Count:
+def _make(item: _Work) -> Count:
     """Writes one annotation, unless it is there, and counts its labels."""
     label = _dense(item)
     if item.output.exists():
@@ -252,7 +228,7 @@ def _make(item: _Work) -> _Count:
         image.putpalette([value for color in colors for value in color])
         _save(item.output, image)
     count = len(item.info.classes)
-    return _Count(
+    return Count(
         *(
             np.bincount(values.ravel(), minlength=count)[:count].tolist()
             for values in (label, annotation)
@@ -304,55 +280,13 @@ def _each(function: Callable[[_Work], T], work: list[_Work], jobs: int, title: s
         yield from tqdm(pool.map(function, work, chunksize=4), title, len(work))
 
 
-def _manifest(info: DatasetInfo, work: list[_Work], counts: list[_Count]) -> dict[str, Any]:
-    dense, labelled = (np.array(values) for values in zip(*counts, strict=True))
-    classes = {
-        name: {
-            "pixels": int(dense[:, k].sum()),
-            "labelled": int(labelled[:, k].sum()),
-            "ratio": _ratio(labelled[:, k], dense[:, k]),
-            "images": int((dense[:, k] > 0).sum()),
-            "labelled_images": int((labelled[:, k] > 0).sum()),
-        }
-        for k, name in enumerate(info.classes)
-    }
-    images = {
-        item.name: {
-            "ratio": _ratio(labelled[i], dense[i]),
-            "classes": {
-                name: _ratio(labelled[i, k], dense[i, k])
-                for k, name in enumerate(info.classes)
-                if dense[i, k] > 0
-            },
-        }
-        for i, item in enumerate(work)
-    }
-    result = {"ratio": _ratio(labelled, dense), "per_class": classes, "per_image": images}
-    return result if work[0].threshold is None else {"threshold": work[0].threshold, **result}
-
-
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> float | None:
-    return round(float(part.sum() / whole.sum()), 6) if whole.sum() else None
-
-
-def _summary(output: Path, manifest: dict[str, Any]) -> str:
-    width = max(map(len, manifest["per_class"]))
-    lines = [
-        f"  {name:{width}}  {100 * (row['ratio'] or 0):6.2f} % of its pixels, in"
-        f" {row['labelled_images']} of {row['images']} images"
-        for name, row in manifest["per_class"].items()
-    ]
-    total = f"{output}: {100 * (manifest['ratio'] or 0):.2f} % of the pixels are labelled"
-    return "\n".join([total, *lines])
-
-
 def _save(file: Path, image: Image.Image) -> None:
     temporary = file.with_name(f".{file.name}.tmp")
-    image.save(temporary, format="PNG", optimize=False)
+    image.save(temporary, format="PNG")
     temporary.replace(file)
 
 
-def _write(file: Path, content: bytes) -> None:
+def _write(file: Path, manifest: Manifest) -> None:
     temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_bytes(content)
+    temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     temporary.replace(file)

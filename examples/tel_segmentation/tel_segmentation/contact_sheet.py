@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from tel_segmentation.annotations import VOID
 from tel_segmentation.folder import DatasetInfo
 from tel_segmentation.image_files import read_image
+from tel_segmentation.regions import VOID
 
-VOID_COLOR = (224, 224, 192)  # of VOC
+VOID_COLOR = (255, 255, 255)
 TILE = 320  # pixels across, at most
 GAP = 6
 TEXT = 18
