@@ -86,7 +86,8 @@ def normalize(guide: Tensor) -> Tensor:
     Args:
         guide: (..., 3, H, W), floating point.
     """
-    return F.normalize(guide, list(MEAN), list(STD))
+    normalized: Tensor = F.normalize(guide, list(MEAN), list(STD))
+    return normalized
 
 
 def _window(size: list[int], crop: tuple[int, int], place: np.ndarray) -> list[int]:

@@ -39,14 +39,13 @@ from tel_segmentation.image_files import (
     some,
     visible,
 )
+from tel_segmentation.regions import VOID
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-UNLABELLED_FILE = 255
-"""What means unlabelled in the file of a sparse annotation."""
 _UNKNOWN = -3
 
 
@@ -87,6 +86,8 @@ class DatasetInfo:
         if not files:
             raise ValueError(f"{folder} must have images ({', '.join(IMAGE_SUFFIXES)}), has none")
         images = by_name(files)
+        if odd := [ascii(name) for name in images if not name.isprintable()]:
+            raise ValueError(f"{folder} must have file names that can be printed, has {some(odd)}")
         if twice := sorted({file.name for file in files} - {p.name for p in images.values()}):
             raise ValueError(
                 f"{folder} must have one image of a name, has also {some(twice)}, which would"
@@ -136,7 +137,7 @@ def open_dataset(path: Path | str) -> DatasetInfo:
         path=path,
         classes=classes,
         colors=_colors(path, colors, len(classes)),
-        ignore=_ignore(path, values.get("ignore", [UNLABELLED_FILE]), classes),
+        ignore=_ignore(path, values.get("ignore", [VOID]), classes),
         root=root,
         splits=_splits(path, values.get("splits"), root),
     )
@@ -166,10 +167,10 @@ class Folder:
         images = self.info.images(split)
         labels = self.info.labels(split, annotation)
         if missing := [images[name].name for name in images if name not in labels]:
-            where = _where(self.info, split, annotation)
+            place = where(self.info, split, annotation)
             raise ValueError(
                 f"{self.info.path}: every image of {split} must have a label of the same name in"
-                f" {where}; {len(missing)} of {len(images)} have none: {some(missing)}"
+                f" {place}; {len(missing)} of {len(images)} have none: {some(missing)}"
             )
         truths = labels if annotation == "dense" else self.info.labels(split)
         self._values = label_table(self.info, sparse=annotation != "dense")
@@ -213,7 +214,7 @@ def label_table(info: DatasetInfo, sparse: bool = False) -> NDArray[np.int64]:
     table[: len(info.classes)] = np.arange(len(info.classes))
     table[list(info.ignore)] = UNLABELLED
     if sparse:
-        table[UNLABELLED_FILE] = UNLABELLED
+        table[VOID] = UNLABELLED
     return table
 
 
@@ -225,16 +226,20 @@ def to_classes(
     Raises:
         ValueError: a value is neither a class nor ignored; the message has all such values.
     """
-    label = table[values]
-    if (label == _UNKNOWN).any():
-        wrong = np.unique(values[label == _UNKNOWN])
+    if wrong := wrong_values(values, table):
         classes = int(table.max()) + 1
         ignored = ", ".join(map(str, np.flatnonzero(table == UNLABELLED))) or "none"
         raise ValueError(
             f"{path} must have the values 0…{classes - 1} or ignored ones ({ignored}), has also"
             f" {some(wrong)}"
         )
-    return label
+    return table[values]
+
+
+def wrong_values(values: NDArray[np.uint16], table: NDArray[np.int64]) -> list[int]:
+    """The values of a label file that are neither a class nor ignored."""
+    wrong = table[values] == _UNKNOWN
+    return np.unique(values[wrong]).tolist() if wrong.any() else []
 
 
 def voc_colors(count: int) -> list[list[int]]:
@@ -245,7 +250,8 @@ def voc_colors(count: int) -> list[list[int]]:
     ]
 
 
-def _where(info: DatasetInfo, split: str, annotation: str) -> str:
+def where(info: DatasetInfo, split: str, annotation: str) -> str:
+    """Where the label files of a split are expected, for a message."""
     if annotation == "dense":
         return str(info.folder(split) / "labels")
     beside = info.path.parent / "annotations" / annotation / split
@@ -255,8 +261,8 @@ def _where(info: DatasetInfo, split: str, annotation: str) -> str:
 def _classes(path: Path, classes: Any) -> tuple[str, ...]:
     if not isinstance(classes, list) or not all(isinstance(n, str) and n for n in classes):
         raise ValueError(f"{path}: classes must be a list of names, got {classes!r}")
-    if not 2 <= len(classes) <= UNLABELLED_FILE:
-        raise ValueError(f"{path}: classes must be 2 to {UNLABELLED_FILE}, got {len(classes)}")
+    if not 2 <= len(classes) <= VOID:
+        raise ValueError(f"{path}: classes must be 2 to {VOID}, got {len(classes)}")
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise ValueError(f"{path}: classes must have different names, got {some(twice)} twice")
     return tuple(classes)

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tel_segmentation import annotations
-from tel_segmentation.data import UNLABELLED, Sample
+from tel_segmentation.annotations import VOID, blocks, points, scribbles
+from tel_segmentation.data import UNLABELLED, Sample, Source
 
-Split = Literal["train", "val", "test"]
-FIRST_SEED: dict[str, int] = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
+FIRST_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
+TWO_TONE = 2.0  # how steeply a texture changes between its two colours; 1 is a sine
 MOST = 1_000_000  # scenes of a split, so that no two splits share a seed
 UNIT = 64  # pixels of the shorter side at which lengths are as written here
 
@@ -73,27 +73,28 @@ class Scene(NamedTuple):
     patches: int  # how many patches of other colours the background has
 
 
-def scene(seed: int, preset: str = "default", size: tuple[int, int] = (64, 64)) -> Scene:
-    """The scene of that number: a pure function of its arguments.
+def scene(seed: int, preset: str | Preset = "default", size: tuple[int, int] = (64, 64)) -> Scene:
+    """The scene of that number: a pure function of its arguments, on one kind of processor.
 
     Args:
-        seed: not negative.
-        preset: a name in ``PRESETS``.
+        seed: not negative; places and shapes depend on nothing else.
+        preset: a name in ``PRESETS``, or a preset.
         size: height and width, at least 16; lengths scale with the smaller.
 
     Raises:
         ValueError: an argument out of its range.
     """
-    if preset not in PRESETS:
+    if isinstance(preset, str) and preset not in PRESETS:
         raise ValueError(f"scene: preset must be one of {', '.join(PRESETS)}, got {preset!r}")
     if min(size) < 16:
         raise ValueError(f"scene: size must be at least 16 × 16, got {size}")
     if seed < 0:
         raise ValueError(f"scene: seed must not be negative, got {seed}")
-    return _Painter(PRESETS[preset], size, np.random.default_rng(seed)).paint()
+    chosen = PRESETS[preset] if isinstance(preset, str) else preset
+    return _Painter(chosen, size, np.random.default_rng(seed)).paint()
 
 
-class Scenes:
+class Scenes(Source):
     """A split of generated scenes, made once and kept in memory.
 
     Args:
@@ -113,16 +114,10 @@ class Scenes:
     colors: tuple[tuple[int, int, int], ...] = COLORS
 
     def __init__(
-        self,
-        preset: str,
-        split: str,
-        count: int,
-        size: tuple[int, int],
-        annotation: str,
-        seed: int,
+        self, preset: str, split: str, count: int, size: tuple[int, int], annotation: str, seed: int
     ) -> None:
-        if split not in get_args(Split):
-            raise ValueError(f"Scenes: split must be one of {get_args(Split)}, got {split!r}")
+        if split not in FIRST_SEED:
+            raise ValueError(f"Scenes: split must be one of {', '.join(FIRST_SEED)}, got {split!r}")
         if not 0 <= count <= MOST:
             raise ValueError(f"Scenes: count must be 0 to {MOST}, got {count}")
         self._split = split
@@ -142,7 +137,7 @@ class Scenes:
         return Sample(
             name=f"{self._split}_{range(len(self))[index]:05d}",
             image=torch.from_numpy(made.image).permute(2, 0, 1).contiguous(),
-            label=torch.where(label == annotations.VOID, UNLABELLED, label),
+            label=torch.where(label == VOID, UNLABELLED, label),
             truth=torch.from_numpy(made.label.astype(np.int64)),
         )
 
@@ -165,12 +160,12 @@ def annotate(made: Scene, annotation: str, rng: np.random.Generator) -> NDArray[
         for patch in range(1, made.patches + 1):
             if rng.random() < 0.5:
                 seen[seen == patch] = -1
-        return annotations.points(made.label, seen, rng)
+        return points(made.label, seen, rng)
     if annotation == "scribble":
-        return annotations.scribbles(made.label, made.instance, rng)
+        return scribbles(made.label, made.instance, rng)
     if annotation in ("block10", "block20", "block50"):
         ratio = int(annotation.removeprefix("block")) / 100
-        return annotations.blocks(made.label, ratio, seed=int(rng.integers(2**63)))
+        return blocks(made.label, ratio, seed=int(rng.integers(2**63)))
     raise ValueError(
         "Scenes: annotation must be dense, point, scribble, block10, block20 or block50,"
         f" got {annotation!r}"
@@ -190,6 +185,7 @@ class _Painter:
         self.painted = 0
 
     def paint(self) -> Scene:
+        """The whole scene, from the back to the front."""
         rng = self.rng
         self.put(np.ones(self.size, bool), 0, camouflage=0)
         patches = int(rng.integers(1, 2, endpoint=True))
@@ -217,8 +213,8 @@ class _Painter:
         rim = mask & ~ndimage.binary_erosion(mask, border_value=1)
         if hides and rim.any():
             base = self.canvas[rim].mean(0) + error
-        colour = base + texture[mask][:, None] * (amplitude * direction)
-        self.canvas[mask] = colour
+        contrast = (amplitude * direction).astype(np.float32)
+        self.canvas[mask] = base.astype(np.float32) + texture[mask][:, None] * contrast
         self.label[mask] = value
         self.instance[mask] = self.painted
         self.painted += 1
@@ -235,19 +231,20 @@ class _Painter:
         cos, sin = math.cos(tilt), math.sin(tilt)
         u = np.sin(wave * (cos * self.x + sin * self.y) + phase_u, dtype=np.float32)
         v = np.sin(wave * (cos * self.y - sin * self.x) + phase_v, dtype=np.float32)
-        if value == 1:
-            return v
-        if value == 2:
-            return u
-        if value == 3:
-            return u * v
-        return 2 * ((1 + u) * (1 + v) / 4) ** 2 - 1
+        patterns = {1: v, 2: u, 3: u * v, 4: u + v - 0.7}
+        return np.asarray((TWO_TONE * patterns[value]).clip(-1, 1), np.float32)
 
     def noise(self, blur: float) -> Image:
-        """Gaussian noise, blurred by so many pixels."""
-        white = self.rng.standard_normal(self.size, np.float32)
-        blurred: Image = ndimage.gaussian_filter(white, blur * self.unit, mode="reflect")
-        return (blurred / (2 * blurred.std())).clip(-1, 1)
+        """Gaussian noise, blurred by so many pixels of the unit size, in [-1, 1]."""
+        shape = [max(1, round(n / self.unit)) for n in self.size]
+        white = self.rng.standard_normal(shape, np.float32)
+        smooth = ndimage.gaussian_filter(white, blur, mode="reflect")
+        smooth = (smooth / (2 * smooth.std())).clip(-1, 1)
+        if shape == list(self.size):
+            return np.asarray(smooth, np.float32)
+        factor = [n / m for n, m in zip(self.size, shape, strict=True)]
+        zoomed = ndimage.zoom(smooth, factor, order=1, mode="nearest", grid_mode=True)
+        return np.asarray(zoomed, np.float32)
 
     def blob(self, least: float, most: float) -> Image:
         """How far inside a wavy disc every pixel is, in pixels; negative outside."""
@@ -260,7 +257,7 @@ class _Painter:
         for k in range(2, 6):
             size, phase = 0.3 / k * rng.standard_normal(), rng.uniform(0, 2 * math.pi)
             outline += np.float32(size) * np.cos(k * angle + np.float32(phase))
-        return np.float32(radius) * outline.clip(0.3) - np.hypot(y, x)
+        return np.asarray(radius * outline.clip(0.3) - np.hypot(y, x), np.float32)
 
     def band(self) -> Mask:
         """A thin wavy band."""
