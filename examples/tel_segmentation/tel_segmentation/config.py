@@ -142,6 +142,8 @@ class Loss:
     """Part of the training over which it then grows to its full weight."""
     threshold: float = 0.9
     """Confidence from which naive self-training believes the prediction."""
+    teacher_ramp: int = 100
+    """Iterations until the consistency with the mean teacher (seminar_lite) has its full weight."""
     reduction: Literal["batch", "global"] = "batch"
     """Cross entropy is the mean over this process's labelled pixels, or over all processes'."""
     tel: TreeEnergy = field(default_factory=TreeEnergy)

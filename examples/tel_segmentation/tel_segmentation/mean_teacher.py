@@ -3,7 +3,7 @@
 Inspired by, not a reproduction of: Chen, H., Wang, J., Chen, H.C., et al.: Seminar Learning for
 Click-Level Weakly Supervised Semantic Segmentation. ICCV 2021, whose code is not public. This is
 its first stage with the tree energy loss in place of the DenseCRF loss: partial cross entropy +
-λ · tree energy loss + μ(t) · consistency. Only the consistency is here.
+λ · tree energy loss + μ(t) · consistency.
 
 The teacher is the exponential moving average of the weights that the training loop keeps (a decay
 of 0.99 to 0.999 is usual), run without gradient, in training mode, on the same input. Ramp:
@@ -17,8 +17,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from tel_segmentation.config import TreeEnergy
 from tel_segmentation.inputs import LossInputs, LossOutput
 from tel_segmentation.pairwise import check_label, full_precision, probabilities, unlabelled
+from tel_segmentation.tree_energy import TreeEnergyLoss
 
 
 def sigmoid_ramp(iteration: int, length: int) -> float:
@@ -62,27 +64,34 @@ def mean_teacher_loss(
     return LossOutput(ramp * difference / count.clamp_min(1), {"final": target}, logs)
 
 
-class MeanTeacherLoss(nn.Module):
-    """``mean_teacher_loss`` as a module. Its weight is a choice, nothing of the authors'.
+class SeminarLite(nn.Module):
+    """λ · tree energy loss + μ(t) · consistency: what "TEL w. Seminar" adds to cross entropy.
 
     Args:
-        ramp: Iterations until the loss has its full weight.
+        options: Of the tree energy loss; its weight is its own default.
+        ramp: Iterations until the consistency has its full weight, which is 1 (a choice, nothing of
+            the authors').
     """
 
-    term = "mean_teacher"
-    default_weight: float = 1.0
-
-    def __init__(self, ramp: int = 0) -> None:
+    def __init__(self, options: TreeEnergy, ramp: int = 0) -> None:
         super().__init__()
+        self.tree_energy = TreeEnergyLoss(options)
         self.ramp = ramp
 
     def forward(self, inputs: LossInputs) -> LossOutput:
-        """The loss of a batch.
+        """The loss of a batch, with the pseudo labels of the trees and, as ``teacher``, the other.
 
         Raises:
             ValueError: there is no teacher.
         """
         if inputs.teacher is None:
-            raise ValueError("MeanTeacherLoss: inputs.teacher must be a teacher's logits, got None")
+            raise ValueError("SeminarLite: inputs.teacher must be a teacher's logits, got None")
         ramp = sigmoid_ramp(inputs.iteration, self.ramp)
-        return mean_teacher_loss(inputs.logits, inputs.teacher, inputs.label, ramp=ramp)
+        consistency = mean_teacher_loss(inputs.logits, inputs.teacher, inputs.label, ramp=ramp)
+        tree: LossOutput = self.tree_energy(inputs)
+        logs = {**consistency.logs, **tree.logs, "consistency": consistency.loss.detach()}
+        return LossOutput(
+            TreeEnergyLoss.default_weight * tree.loss + consistency.loss,
+            {**tree.pseudo, "teacher": consistency.pseudo["final"]},
+            logs,
+        )

@@ -60,7 +60,7 @@ class Objective(nn.Module):
 def needs_embedding(options: config.Loss) -> bool:
     """Whether the method uses the embedding F; the branch is not built otherwise."""
     return options.method == "non_local" or (
-        options.method == "tel" and "high" in options.tel.level
+        options.method in ("tel", "seminar_lite") and "high" in options.tel.level
     )
 
 

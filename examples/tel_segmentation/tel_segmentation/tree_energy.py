@@ -244,6 +244,8 @@ def _reduced(term: Tensor, region: Tensor, options: TreeEnergy) -> Tensor:
 class TreeEnergyLoss(nn.Module):
     """``tree_energy_loss`` as a module."""
 
+    default_weight: float = 0.4  # λ of the paper, Eq. 1
+
     def __init__(self, options: TreeEnergy | None = None) -> None:
         super().__init__()
         self.options = options or TreeEnergy()
