@@ -8,11 +8,11 @@ convolution behind the ASPP, of the Tree Energy Loss's official code.
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import Conv2dNormActivation
@@ -120,6 +120,8 @@ def dilated_backbone(name: str, output_stride: int) -> tuple[nn.Module, list[int
         ValueError: timm has no such model, or the model cannot have this output stride.
     """
     check_name(name)
+    if output_stride not in (8, 16):
+        raise ValueError(f"DeepLab: output_stride must be 8 or 16, got {output_stride}")
     try:
         backbone = timm.create_model(
             name, pretrained=False, features_only=True, output_stride=output_stride
@@ -129,7 +131,7 @@ def dilated_backbone(name: str, output_stride: int) -> tuple[nn.Module, list[int
             f"DeepLab: name must be a timm model whose stages can be dilated, got {name!r}"
             f" ({type(error).__name__}: {error})"
         ) from error
-    info: FeatureInfo = backbone.feature_info
+    info: Any = backbone.feature_info
     strides: list[int] = info.reduction()
     if 4 not in strides or strides[-1] != output_stride:
         raise ValueError(

