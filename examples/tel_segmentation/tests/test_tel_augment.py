@@ -68,6 +68,12 @@ def test_nothing_to_do_is_the_sample_itself():
     torch.testing.assert_close(result.input, normalize(of.image / 255))
 
 
+def test_the_smallest_images():
+    for height, width in ((1, 1), (1, 9), (9, 1)):
+        for seed in range(20):
+            assert (view(sample(height, width), seed, scale=(0.5, 2.0)).truth != PADDING).any()
+
+
 def test_flip():
     of = sample()
     result = view(of, flip=1.0)
@@ -85,7 +91,7 @@ def test_image_and_labels_move_together(seed):
     assert kept.any()
     apart = (255 * result.guide[:, kept] - result.truth[kept]).abs()
     assert apart.max() <= 6  # of 2 and 3 a pixel, and less sharp at the border
-    assert apart.mean() <= 2
+    assert apart.mean() <= 3
 
 
 @given(seed=st.integers(0, 2**32))
