@@ -36,10 +36,10 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
     """A random view of the sample, the same for the same state of ``rng``.
 
     Image, label and truth are flipped with probability ``options.flip``, resized to
-    W' = ⌊W·√a·s⌋ × H' = ⌊H·s/√a⌋ pixels for a scale s and an aspect ratio a (the image bicubic, the
-    labels nearest), cropped at a random place, and where they are smaller than the crop put at a
-    random place in it (image 0, labels -2). The network's input is then made brighter or darker by
-    a whole number of grey levels.
+    W' = ⌊W·√a·s⌋ × H' = ⌊H·s/√a⌋ pixels, at least 2 × 2, for a scale s and an aspect ratio a (the
+    image bicubic and antialiased, the labels nearest), cropped at a random place, and where they
+    are smaller than the crop put at a random place in it (image 0, labels -2). The network's input
+    is then made brighter or darker by a whole number of grey levels.
 
     Args:
         sample: image (3, H, W) uint8, label and truth (H, W) int64.
@@ -60,9 +60,9 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
     image, labels = sample.image, torch.stack((sample.label, sample.truth))
     if flip:
         image, labels = F.horizontal_flip(image), F.horizontal_flip(labels)
-    size = [
-        max(1, int(height * scale / math.sqrt(aspect))),
-        max(1, int(width * math.sqrt(aspect) * scale)),
+    size = [  # torch 2.13 fails to resize to one column
+        max(2, int(height * scale / math.sqrt(aspect))),
+        max(2, int(width * math.sqrt(aspect) * scale)),
     ]
     image = F.resize(image, size, InterpolationMode.BICUBIC)
     labels = F.resize(labels, size, InterpolationMode.NEAREST_EXACT)
