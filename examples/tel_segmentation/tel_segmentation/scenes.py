@@ -60,7 +60,7 @@ PRESETS: dict[str, Preset] = {
     "default": Preset(),
     "hard": Preset(camouflage=0.5, amplitude=(0.05, 0.12)),
     "adverse": Preset(camouflage=0.9, amplitude=(0.1, 0.2), noise=0.05),
-    "colour_correlated": Preset(correlation=0.4),
+    "colour_correlated": Preset(correlation=0.5),
 }
 
 
