@@ -32,6 +32,7 @@ from tel_segmentation.image_files import (
     LARGEST,
     by_name,
     check_size,
+    is_text,
     label_files,
     nearest,
     read_image,
@@ -86,8 +87,8 @@ class DatasetInfo:
         if not files:
             raise ValueError(f"{folder} must have images ({', '.join(IMAGE_SUFFIXES)}), has none")
         images = by_name(files)
-        if odd := [ascii(name) for name in images if not name.isprintable()]:
-            raise ValueError(f"{folder} must have file names that can be printed, has {some(odd)}")
+        if odd := [ascii(name) for name in images if not is_text(name)]:
+            raise ValueError(f"{folder} must have file names that are text, has {some(odd)}")
         if twice := sorted({file.name for file in files} - {p.name for p in images.values()}):
             raise ValueError(
                 f"{folder} must have one image of a name, has also {some(twice)}, which would"

@@ -77,6 +77,11 @@ def by_name(files: Iterable[Path]) -> dict[str, Path]:
     return dict(sorted((unicodedata.normalize("NFC", file.stem), file) for file in files))
 
 
+def is_text(name: str) -> bool:
+    """Whether a name has no control characters and no bytes that are not UTF-8."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+
+
 def label_files(folder: Path) -> dict[str, Path]:
     """The PNGs of a folder by name; none if there is no such folder."""
     if not folder.is_dir():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -9,24 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tel_folders import HEAD, bands, write_image, write_label
 from tel_segmentation.folder import Folder, open_dataset
-
-HEAD = 'classes = ["sky", "road", "car"]\n'
-
-
-def write_image(path: Path, height: int = 12, width: int = 16, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
-
-
-def write_label(path: Path, values: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(values, dtype=np.uint8)).save(path)
-
-
-def bands(height: int = 12, width: int = 16) -> np.ndarray:
-    return np.repeat(np.arange(height) * 3 // height, width).reshape(height, width)
 
 
 @pytest.fixture
@@ -126,7 +112,7 @@ def test_root_and_splits_can_be_named(toml: Path, tmp_path: Path) -> None:
             Folder(other, "val", "dense")
 
 
-@pytest.mark.parametrize("name", ["two words", "<b>&amp;", "naïve 図", "a.b", "-x"])
+@pytest.mark.parametrize("name", ["two words", "<b>&amp;", "naïve 図", "a.b", "-x", "3\u202fPM"])
 def test_odd_names(tmp_path: Path, name: str) -> None:
     write_image(tmp_path / "images" / f"{name}.JPG")
     write_label(tmp_path / "labels" / f"{name}.png", bands())
@@ -186,6 +172,14 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     write_label(tmp_path / "labels/a.png", np.zeros((12, 16)))
     with pytest.raises(ValueError, match="turned by its Exif orientation"):
         source[0]
+
+
+@pytest.mark.parametrize(("name", "shown"), [("\x1b[2J", r"\x1b[2J"), ("\udcff", r"\udcff")])
+def test_name_that_is_no_text(tmp_path: Path, name: str, shown: str) -> None:
+    write_image(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "data.toml").write_text(HEAD)
+    with pytest.raises(ValueError, match=re.escape(f"are text, has '{shown}'")):
+        Folder(tmp_path / "data.toml", "train", "dense")
 
 
 @pytest.mark.parametrize(
@@ -295,3 +289,13 @@ def test_implausibly_large_image(toml: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     with pytest.raises(ValueError, match=r"c\.png must be a readable image .*exceeds limit"):
         Folder(toml, "val", "dense")[0]
+
+
+def test_camvid_copied_beside_the_data(tmp_path: Path) -> None:
+    example = Path(__file__).parents[1] / "datasets" / "camvid.toml"
+    shutil.copy(example, tmp_path)
+    write_image(tmp_path / "train/images/a.jpg")
+    write_label(tmp_path / "train/labels/a.png", np.arange(12).repeat(16).reshape(12, 16))
+    source = Folder(tmp_path / "camvid.toml", "train", "dense")
+    assert len(source.classes) == len(set(source.colors)) == 11
+    assert source[0].label[:, 0].tolist() == [*range(11), -1]
