@@ -301,4 +301,14 @@ def _restore(hint: Any, value: Any) -> Any:
     return value
 
 
-__all__ = ["LOSS_PRESETS", "PRESETS", "Data", "Kernel", "Loss", "Model", "Optimizer", "Train", "TreeEnergy"]
+__all__ = [
+    "LOSS_PRESETS",
+    "PRESETS",
+    "Data",
+    "Kernel",
+    "Loss",
+    "Model",
+    "Optimizer",
+    "Train",
+    "TreeEnergy",
+]

@@ -50,15 +50,11 @@ def partial_cross_entropy(
     with torch.autocast(logits.device.type, enabled=False):
         single = logits if logits.dtype == torch.float64 else logits.float()
         known = label >= 0
-        terms = F.cross_entropy(
-            single, label.clamp_min(-1), ignore_index=-1, reduction="none"
-        )
+        terms = F.cross_entropy(single, label.clamp_min(-1), ignore_index=-1, reduction="none")
         return mean_over(terms.sum(), known.sum(), across_processes=reduction == "global")
 
 
-def naive_self_training(
-    logits: Tensor, label: Tensor, *, threshold: float = 0.9
-) -> LossOutput:
+def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9) -> LossOutput:
     """Cross entropy to one's own confident predictions on Ω_U (paper, Tab. 6).
 
     The target is argmax P wherever max P > threshold; it is constant. At threshold 1 nothing is

@@ -219,13 +219,9 @@ def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
     return no_sync() if no_sync else contextlib.nullcontext()
 
 
-def _forward(
-    options: config.Train, state: State, objective: nn.Module, batch: Batch
-) -> StepOutput:
+def _forward(options: config.Train, state: State, objective: nn.Module, batch: Batch) -> StepOutput:
     teacher: Tensor | None = None
-    amp = torch.autocast(
-        state.device.type, dtype=AMP[options.amp], enabled=options.amp != "off"
-    )
+    amp = torch.autocast(state.device.type, dtype=AMP[options.amp], enabled=options.amp != "off")
     with amp:
         if options.loss.method == "seminar_lite" and state.ema is not None:
             with torch.no_grad():
@@ -292,15 +288,21 @@ def _finish(
     reported = open_source(options.data, split, annotation="dense")
     last = _metrics(options, state, _evaluated(state), reported)
     if distributed.world()[0] == 0:
-        _write_panels(options.output / "panels", panels(
-            state.objective, source, options.pictures, state.device
-        ))
+        _write_panels(
+            options.output / "panels",
+            panels(state.objective, source, options.pictures, state.device),
+        )
     iteration = state.iteration
     state.restore(checkpoint.load(options.output / BEST))
     best = _metrics(options, state, _evaluated(state), reported)
     state.iteration = iteration
     result = record.make(
-        options, state, source, durations, experiment, method,
+        options,
+        state,
+        source,
+        durations,
+        experiment,
+        method,
         evaluation={"split": split, "last": last, "best": best},
     )
     if distributed.world()[0] == 0:

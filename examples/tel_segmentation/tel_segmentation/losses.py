@@ -34,9 +34,7 @@ METHODS: dict[str, Method] = {
         "bilateral filter", lambda o: BilateralLoss(o.kernel), BilateralLoss.default_weight
     ),
     "non_local": Method("non-local", lambda _: NonLocalLoss(), NonLocalLoss.default_weight),
-    "gated_crf": Method(
-        "Gated CRF", lambda o: GatedCRFLoss(o.kernel), GatedCRFLoss.default_weight
-    ),
+    "gated_crf": Method("Gated CRF", lambda o: GatedCRFLoss(o.kernel), GatedCRFLoss.default_weight),
     "dense_crf": Method(
         "DenseCRF loss", lambda o: DenseCRFLoss(o.kernel), DenseCRFLoss.default_weight
     ),

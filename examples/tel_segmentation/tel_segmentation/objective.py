@@ -47,9 +47,7 @@ class Objective(nn.Module):
         if self.term is None:
             return StepOutput(seg, parts, prediction, None)
         output: LossOutput = self.term(
-            LossInputs(
-                prediction.logits, prediction.embed, guide, label, iteration, teacher, void
-            )
+            LossInputs(prediction.logits, prediction.embed, guide, label, iteration, teacher, void)
         )
         parts[f"loss_{self.options.loss.method}"] = output.loss.detach()
         factor = self.weight * schedule(self.options, iteration)

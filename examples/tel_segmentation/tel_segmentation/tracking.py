@@ -52,7 +52,9 @@ class Board:
         if enabled:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder), purge_step=iteration + 1 if iteration else None)
+            self.writer = SummaryWriter(
+                str(folder), purge_step=iteration + 1 if iteration else None
+            )
 
     def scalars(self, values: dict[str, Any], iteration: int) -> None:
         """Every number of a history's line."""

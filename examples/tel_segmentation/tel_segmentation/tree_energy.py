@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-import treefilter as tf
 from torch import Tensor, nn
 
+import treefilter as tf
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.data import PADDING
 from tel_segmentation.distributed import mean_over

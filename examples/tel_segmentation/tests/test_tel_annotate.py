@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tel_folders import HEAD, write_image, write_label
+
 from tel_segmentation import annotate
 from tel_segmentation.annotate import Annotate, name_of, run
 from tel_segmentation.folder import Folder

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tel_segmentation.augment import MEAN, STD, augment, normalize
 from tel_segmentation.config import Data
 from tel_segmentation.data import PADDING, UNLABELLED, Sample

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
+
 from tel_segmentation.annotate import Annotate
 from tel_segmentation.annotate import run as make
 from tel_segmentation.check_data import CheckData, run

@@ -4,6 +4,7 @@ import math
 import pytest
 import tel_cases
 import torch
+
 from tel_segmentation import dense_crf, pairwise
 from tel_segmentation.config import Kernel
 from tel_segmentation.dense_crf import (

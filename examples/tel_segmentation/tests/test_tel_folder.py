@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
+
 from tel_segmentation.folder import Folder, open_dataset
 
 

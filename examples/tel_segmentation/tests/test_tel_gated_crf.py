@@ -4,6 +4,7 @@ import math
 import pytest
 import tel_cases
 import torch
+
 from tel_segmentation.config import Kernel
 from tel_segmentation.gated_crf import GatedCRFLoss, gated_crf_loss
 from tel_segmentation.inputs import LossInputs

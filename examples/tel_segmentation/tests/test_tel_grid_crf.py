@@ -4,6 +4,7 @@ import math
 import pytest
 import tel_cases
 import torch
+
 from tel_segmentation.config import Kernel
 from tel_segmentation.grid_crf import GridCRFLoss, grid_crf_loss
 from tel_segmentation.inputs import LossInputs

@@ -3,6 +3,7 @@ import itertools
 import pytest
 import tel_cases
 import torch
+
 from tel_segmentation.inputs import LossInputs
 from tel_segmentation.mean_teacher import MeanTeacherLoss, mean_teacher_loss, sigmoid_ramp
 

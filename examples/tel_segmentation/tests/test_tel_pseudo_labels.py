@@ -5,6 +5,7 @@ import pytest
 import tel_cases
 import torch
 import torch.nn.functional as F
+
 from tel_segmentation import pairwise, pseudo_labels
 from tel_segmentation.config import Kernel
 from tel_segmentation.inputs import LossInputs

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tel_segmentation import scenes
-from tel_segmentation.annotations import VOID
 
 import treefilter as tf
+from tel_segmentation import scenes
+from tel_segmentation.annotations import VOID
 
 CLASSES = len(scenes.CLASSES)
 

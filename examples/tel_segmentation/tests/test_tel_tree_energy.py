@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-import treefilter as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import treefilter as tf
 from tel_segmentation.config import LOSS_PRESETS, TreeEnergy
 from tel_segmentation.inputs import LossInputs, unlabelled_region
 from tel_segmentation.tree_energy import TreeEnergyLoss, tree_energy_loss
@@ -24,9 +25,7 @@ def case(height=5, width=6, classes=3, batch=2, scale=1, channels=4, dtype=torch
         return torch.randn(*shape, dtype=dtype, generator=generator)
 
     logits = normal(batch, classes, height, width)
-    image = torch.rand(
-        batch, 3, height * scale, width * scale, dtype=dtype, generator=generator
-    )
+    image = torch.rand(batch, 3, height * scale, width * scale, dtype=dtype, generator=generator)
     label = torch.randint(-2, classes, image[:, 0].shape, generator=generator)
     label[:, 0, 0] = -1
     return logits, image, label, normal(batch, channels, height, width) / 3
@@ -172,7 +171,9 @@ def test_detach():
 def test_zero_where_it_must_be():
     logits, image, label, embed = case()
     constant = logits[..., :1, :1].expand_as(logits)
-    assert tree_energy_loss(constant, image, label, embed).loss.item() == pytest.approx(0, abs=1e-14)
+    assert tree_energy_loss(constant, image, label, embed).loss.item() == pytest.approx(
+        0, abs=1e-14
+    )
     logits.requires_grad_()
     for value in (0, -2):  # nothing is unlabelled
         out = tree_energy_loss(logits, image, torch.full_like(label, value), embed)
@@ -256,8 +257,10 @@ def test_half_input_is_the_float32_result(dtype):
     out = tree_energy_loss(halves[0], image, label, halves[1])
     assert torch.equal(out.loss, expected.loss)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(tree_energy_loss(logits, image, label, embed).loss,
-                           tree_energy_loss(logits, image, label, embed).loss)
+        assert torch.equal(
+            tree_energy_loss(logits, image, label, embed).loss,
+            tree_energy_loss(logits, image, label, embed).loss,
+        )
         inside = tree_energy_loss(logits, image, label, embed).loss
     assert torch.equal(inside, tree_energy_loss(logits, image, label, embed).loss)
 
