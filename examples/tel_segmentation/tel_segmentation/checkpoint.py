@@ -1,7 +1,7 @@
 """Checkpoints that survive: written beside, flushed to the disk, then renamed; never executed.
 
-``last.pt`` is replaced in one step, so it is whole whenever a run is killed; the one before it stays as
-``previous.pt``. Files are read with ``weights_only=True``.
+``last.pt`` is replaced in one step, so it is whole whenever a run is killed; the one before it
+stays as ``previous.pt``. Files are read with ``weights_only=True``.
 """
 
 from __future__ import annotations

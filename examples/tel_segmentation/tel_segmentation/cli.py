@@ -19,7 +19,11 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns the exit status: 0 done, 1 problems found, 2 a mistake, 130 stopped."""
+    """Runs a command.
+
+    Returns:
+        The exit status: 0 done, 1 problems found, 2 a mistake in the call or its data, 130 stopped.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -119,10 +123,8 @@ def _train(arguments: list[str]) -> int:
         result = train(options)
     if result["finished"]:
         last = result["evaluation"]["last"]
-        print(
-            f"{options.output}: mIoU {100 * last['miou']:.1f}, accuracy {100 * last['accuracy']:.1f}"
-            f" on {result['evaluation']['split']}"
-        )
+        scores = f"mIoU {100 * last['miou']:.1f}, accuracy {100 * last['accuracy']:.1f}"
+        print(f"{options.output}: {scores} on {result['evaluation']['split']}")
     return 0
 
 
