@@ -60,7 +60,7 @@ def package():
 def test_package_gives_the_features_of_the_whole_network(package, stride):
     torch.manual_seed(0)
     model = build_model(Model(name=LITE, output_stride=stride, weights="package"), 5)
-    assert model.weights == f"ImageNet weights of {pretrained.PACKAGE} 0.1.0"
+    assert model.weights.startswith(f"ImageNet weights of {pretrained.PACKAGE} 0.")
     whole = timm.create_model(LITE, output_stride=stride)
     left = whole.load_state_dict(package, strict=False)
     assert left.unexpected_keys == []
