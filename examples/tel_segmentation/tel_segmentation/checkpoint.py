@@ -16,7 +16,7 @@ import torch
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Creates or replaces a file in one step: it has the old content or all of the new.
 
     Raises:
@@ -49,7 +49,7 @@ def _flush_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """``write_atomically`` for text."""
-    write_atomically(path, lambda file: file.write(text.encode("utf-8")) and None)
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -66,11 +66,12 @@ def _run(command: str, arguments: list[str]) -> int:
     kind, run = _simple(command)
     import tyro
 
-    options = tyro.cli(kind, prog=f"tel {command}", args=arguments)
-    return int(run(options) or 0)
+    options: Any = tyro.cli(kind, prog=f"tel {command}", args=arguments)
+    status = run(options)
+    return status if isinstance(status, int) else 0
 
 
-def _simple(command: str) -> tuple[type, Callable[[Any], int | None]]:
+def _simple(command: str) -> tuple[type, Callable[[Any], Any]]:
     """The options and the function of every command but ``train``."""
     if command == "evaluate":
         from tel_segmentation.evaluate import Evaluate, run

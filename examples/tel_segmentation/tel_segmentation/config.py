@@ -299,16 +299,3 @@ def _restore(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
         raise ValueError(f"expected one of {typing.get_args(hint)}, got {value!r}")
     return value
-
-
-__all__ = [
-    "LOSS_PRESETS",
-    "PRESETS",
-    "Data",
-    "Kernel",
-    "Loss",
-    "Model",
-    "Optimizer",
-    "Train",
-    "TreeEnergy",
-]

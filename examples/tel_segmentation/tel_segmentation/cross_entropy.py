@@ -1,7 +1,8 @@
 """Cross entropy where there are labels, and naive self-training where there are none.
 
-Partial cross entropy is Eq. 2 of the paper, the mean of -log P over the labelled pixels Ω_L; with dense
-labels it is full supervision. The official code's mean is NaN where a crop has no label; here it is 0.
+Partial cross entropy is Eq. 2 of the paper, the mean of -log P over the labelled pixels Ω_L; with
+dense labels it is full supervision. The official code's mean is NaN where a crop has no label; here
+it is 0.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tel_segmentation.distributed import mean_over
-from tel_segmentation.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.inputs import LossInputs, LossOutput, size_of, unlabelled_region
 
 
 def partial_cross_entropy(
@@ -74,7 +75,7 @@ def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9
         single = logits if logits.dtype == torch.float64 else logits.float()
         probability = single.detach().softmax(1)
         confidence, target = probability.max(1)
-        region = unlabelled_region(label, tuple(logits.shape[-2:]))[:, 0]
+        region = unlabelled_region(label, size_of(logits))[:, 0]
         chosen = region & (confidence > threshold)
         terms = F.cross_entropy(single, target, reduction="none") * chosen
         count = chosen.sum()

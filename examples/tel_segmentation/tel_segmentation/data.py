@@ -1,8 +1,8 @@
 """Samples and batches: from a source's images and labels to what training and evaluation read.
 
 Every random choice of a training sample (flip, scale, crop, brightness) is drawn from a generator
-seeded by (seed, position), the sample's number in the whole run. So a run is the same for any number
-of worker processes, on one process or several, and when it is resumed in the middle.
+seeded by (seed, position), the sample's number in the whole run. So a run is the same for any
+number of worker processes, on one process or several, and when it is resumed in the middle.
 """
 
 from __future__ import annotations
@@ -43,13 +43,12 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-def open_source(options: config.Data, split: str, *, annotation: str, seed: int = 0) -> Source:
+def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
     """A split of the data set that ``options.source`` names.
 
     Args:
-        options: source, size and, for generated scenes, the counts.
+        options: source, annotation, size and, for generated scenes, the counts.
         split: ``train``, ``val`` or ``test``.
-        annotation: what ``label`` holds: ``dense`` or a sparse annotation's name.
         seed: of annotations that are generated.
 
     Raises:
@@ -60,10 +59,12 @@ def open_source(options: config.Data, split: str, *, annotation: str, seed: int 
 
         count = {"train": options.train, "val": options.val, "test": options.test}[split]
         size = options.size or options.crop
-        return Scenes(options.source.removeprefix("scenes:"), split, count, size, annotation, seed)
+        return Scenes(
+            options.source.removeprefix("scenes:"), split, count, size, options.annotation, seed
+        )
     from tel_segmentation.folder import Folder
 
-    return Folder(Path(options.source), split, annotation, options.size)
+    return Folder(Path(options.source), split, options.annotation, options.size)
 
 
 def final_split(options: config.Data) -> str:

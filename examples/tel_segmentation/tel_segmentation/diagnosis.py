@@ -1,4 +1,4 @@
-"""What is watched while a run trains: losses, speed, and how right P and Ỹ are without labels (Fig. 7).
+"""What is watched while a run trains: losses, speed, how right P and Ỹ are without labels (Fig. 7).
 
 The dense truth is used here and nowhere else in training.
 """
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tel_segmentation.data import Batch, Source
-from tel_segmentation.inputs import LossInputs, unlabelled_region
+from tel_segmentation.inputs import LossInputs, size_of, unlabelled_region
 from tel_segmentation.metrics import ConfusionMatrix
 from tel_segmentation.objective import Objective, StepOutput
 from tel_segmentation.pictures import panel
@@ -49,7 +49,7 @@ class Window:
 
     def _compare(self, batch: Batch, output: StepOutput) -> None:
         logits = output.prediction.logits.detach()
-        size = (int(logits.shape[-2]), int(logits.shape[-1]))
+        size = size_of(logits)
         region = unlabelled_region(batch.label, size)[:, 0]
         truth = F.interpolate(batch.truth[:, None].float(), size=size, mode="nearest")[:, 0].long()
         truth = truth.masked_fill(~region, -1)

@@ -125,8 +125,8 @@ class _SynchronizedBatchNorm(nn.BatchNorm2d):
         return result
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        momentum: Any = self.momentum
+        layer: Any = self
         with torch.no_grad():
-            self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
-            self.running_var.lerp_(variance, momentum)  # type: ignore[union-attr]
-            self.num_batches_tracked += 1  # type: ignore[operator]
+            layer.running_mean.lerp_(mean, layer.momentum)
+            layer.running_var.lerp_(variance, layer.momentum)
+            layer.num_batches_tracked += 1

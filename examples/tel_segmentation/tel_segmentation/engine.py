@@ -1,13 +1,15 @@
 """The training loop: one function, from the configuration to the result.
 
-An iteration is a pure function of the state at its start: the samples are those of its number (``data``),
-and the random numbers of the network's dropout are seeded by (seed, iteration, rank). So a run that is
-killed and resumed from its last checkpoint ends with the same weights as one that was not.
+An iteration is a pure function of the state at its start: the samples are those of its number
+(``data``), and the random numbers of the network's dropout are seeded by (seed, iteration, rank).
+So a run that is killed and resumed from its last checkpoint ends with the same weights as one that
+was not.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import signal
 import sys
@@ -72,9 +74,7 @@ def train(
         if options.threads:
             torch.set_num_threads(options.threads)
         saved = _prepare_folder(options, resume)
-        source = open_source(
-            options.data, "train", annotation=options.data.annotation, seed=options.seed
-        )
+        source = open_source(options.data, "train", options.seed)
         state = State(options, source, device)
         if saved is not None:
             state.restore(saved)
@@ -106,7 +106,7 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
     """All iterations; the seconds that each of this session's took."""
     rank, world = distributed.world()
     objective = state.distributed()
-    validation = open_source(options.data, "val", annotation="dense")
+    validation = open_source(_dense(options.data), "val")
     history = History(options.output, state.iteration) if rank == 0 else None
     board = Board(options.output, options.tensorboard and rank == 0, state.iteration)
     window = Window(len(source.classes), state.device)
@@ -160,6 +160,11 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
                 )
     board.close()
     return durations
+
+
+def _dense(options: config.Data) -> config.Data:
+    """What evaluation compares with, whatever training sees."""
+    return dataclasses.replace(options, annotation="dense")
 
 
 def _due(iteration: int, every: int, options: config.Train) -> bool:
@@ -285,7 +290,7 @@ def _finish(
 ) -> dict[str, Any]:
     """Evaluates the last and the best network, draws the panels, writes the record."""
     split = final_split(options.data)
-    reported = open_source(options.data, split, annotation="dense")
+    reported = open_source(_dense(options.data), split)
     last = _metrics(options, state, _evaluated(state), reported)
     if distributed.world()[0] == 0:
         _write_panels(

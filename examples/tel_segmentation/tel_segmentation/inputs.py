@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,6 +34,16 @@ class LossOutput(NamedTuple):
     logs: dict[str, Tensor]  # scalars, detached
 
 
+def nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """A mask (B, H, W) at the corner of every pixel of a smaller grid: (B, 1, h, w) bool."""
+    return F.interpolate(mask[:, None].to(torch.uint8), size=size, mode="nearest").bool()
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Height and width."""
+    return int(x.shape[-2]), int(x.shape[-1])
+
+
 def unlabelled_region(
     label: Tensor, size: tuple[int, int], roi: Literal["nearest", "any"] = "nearest"
 ) -> Tensor:
@@ -48,8 +59,7 @@ def unlabelled_region(
     Returns:
         (B, 1, h, w) bool.
     """
-    mask = (label == UNLABELLED)[:, None].float()
-    region = F.interpolate(mask, size=size, mode="nearest") > 0
+    region = nearest(label == UNLABELLED, size)
     if roi == "any":
         labelled = F.adaptive_max_pool2d((label >= 0)[:, None].float(), size) > 0
         region = region & ~labelled

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.inputs import LossInputs, LossOutput
-from tel_segmentation.pairwise import check_label, full_precision, probabilities, unlabelled
+from tel_segmentation.inputs import LossInputs, LossOutput, size_of, unlabelled_region
+from tel_segmentation.pairwise import check_label, full_precision, probabilities
 from tel_segmentation.tree_energy import TreeEnergyLoss
 
 
@@ -57,7 +57,7 @@ def mean_teacher_loss(
         )
     prob = probabilities(logits)
     target = probabilities(teacher.detach()).to(prob.dtype)
-    region = unlabelled(label, prob.shape[2:])
+    region = unlabelled_region(label, size_of(prob))
     count = region.sum()
     difference = ((prob - target).square() * region).sum()
     logs = {"unlabelled": count, "ramp": torch.tensor(ramp)}

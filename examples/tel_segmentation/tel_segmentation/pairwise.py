@@ -75,16 +75,6 @@ def coarse(logits: Tensor, image: Tensor, label: Tensor, most: int | None = None
     return Coarse(prob, guide, 1 - padded, height / image.shape[2])
 
 
-def unlabelled(label: Tensor, size: torch.Size) -> Tensor:
-    """(B, 1, h, w) booleans: the pixel at the corner of each coarse pixel has no label."""
-    return nearest(label == UNLABELLED, size)
-
-
-def nearest(mask: Tensor, size: torch.Size) -> Tensor:
-    """A mask (B, H, W) at the resolution ``size``, (B, 1, h, w)."""
-    return F.interpolate(mask[:, None].to(torch.uint8), size, mode="nearest").bool()
-
-
 def quadratic(x: Tensor, product: Tensor) -> Tensor:
     """xᵀWx over the last two dimensions for a symmetric W, from product = Wx, which has no graph.
 

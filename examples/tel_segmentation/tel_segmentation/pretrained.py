@@ -40,7 +40,8 @@ def load_backbone(backbone: nn.Module, name: str, weights: str) -> str:
     Raises:
         ValueError: the weights do not fit; the message says which tensors.
         FileNotFoundError: no such file.
-        RuntimeError: the package is not installed, or the download failed.
+        ImportError: the package is not installed.
+        OSError: the download failed.
     """
     if weights == "none":
         return "random initialisation"
@@ -115,7 +116,7 @@ def package_state(name: str) -> State:
 
     Raises:
         ValueError: ``name`` is another backbone, or the tensors differ from timm's.
-        RuntimeError: the package is not installed.
+        ImportError: the package is not installed.
     """
     if name != PACKAGE_BACKBONE:
         raise ValueError(
@@ -165,7 +166,7 @@ def timm_state(name: str) -> tuple[State, str]:
 
     Raises:
         ValueError: timm has no weights of this network.
-        RuntimeError: they could not be downloaded.
+        OSError: they could not be downloaded.
     """
     options = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if options is None or not options.has_weights:
@@ -177,7 +178,7 @@ def timm_state(name: str) -> tuple[State, str]:
     try:
         return timm.create_model(name, pretrained=True).state_dict(), source
     except Exception as error:  # whatever the network, the hub's client or the disk raises
-        raise RuntimeError(
+        raise OSError(
             f"load_backbone: {source} must be downloaded or in the cache, got"
             f" {type(error).__name__}: {error}"
         ) from error

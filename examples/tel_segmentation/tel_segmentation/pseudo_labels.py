@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from tel_segmentation.config import Kernel
 from tel_segmentation.data import PADDING
 from tel_segmentation.dense_crf import SIGMA_RGB, SIGMA_XY
-from tel_segmentation.inputs import LossInputs, LossOutput
+from tel_segmentation.inputs import LossInputs, LossOutput, nearest, size_of, unlabelled_region
 from tel_segmentation.pairwise import (
     CHUNK,
     PairwiseLoss,
@@ -29,14 +29,12 @@ from tel_segmentation.pairwise import (
     check_label,
     full_precision,
     gaussian_product,
-    nearest,
     probabilities,
-    unlabelled,
 )
 
 
 def _loss(prob: Tensor, pseudo: Tensor, label: Tensor) -> LossOutput:
-    region = unlabelled(label, prob.shape[2:])
+    region = unlabelled_region(label, size_of(prob))
     count = region.sum()
     difference = ((prob - pseudo).abs() * region).sum()
     return LossOutput(
@@ -90,7 +88,7 @@ def bilateral_loss(
     """
     check("bilateral_loss", logits, image, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
     prob = probabilities(logits)
-    size = prob.shape[2:]
+    size = size_of(prob)
     guide = F.interpolate(image.to(prob.dtype), size, mode="bilinear", align_corners=False)
     features = bilateral_features(guide, sigma_xy * size[0] / image.shape[2], sigma_rgb)
     valid = nearest(label != PADDING, size).to(prob.dtype).flatten(2).mT
@@ -138,7 +136,7 @@ def non_local_loss(logits: Tensor, theta: Tensor, phi: Tensor, label: Tensor) ->
             )
     prob = probabilities(logits)
     query, key, value = (x.to(prob.dtype).flatten(2).mT for x in (theta, phi, prob))
-    padding = nearest(label == PADDING, prob.shape[2:]).flatten(2)
+    padding = nearest(label == PADDING, size_of(prob)).flatten(2)
     bias = torch.zeros_like(padding, dtype=prob.dtype)
     bias.masked_fill_(padding, torch.finfo(prob.dtype).min / 2)  # not -inf: all may be padding
     rows = max(1, CHUNK // (len(prob) * query.shape[1]))

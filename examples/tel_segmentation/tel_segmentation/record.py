@@ -75,10 +75,8 @@ def write(folder: Path, record: dict[str, Any]) -> None:
 def default_experiment(options: config.Train) -> str:
     """Data set and annotation, the heading of the report's table."""
     source = options.data.source
-    if source.startswith("scenes:"):
-        name = source.replace(":", "/")
-    else:
-        name = Path(source).stem
+    generated = source.startswith("scenes:")
+    name = source.replace(":", "/") if generated else Path(source).stem
     return f"{name}/{Path(options.data.annotation).name}"
 
 

@@ -2,14 +2,15 @@
 
     Ltree = 1/|Ω_U| Σ_{i ∈ Ω_U} δ(P_i, Ỹ_i),   Ỹ = F(F(P, A_low), A_high)
 
-P is the network's softmax, Ω_U the pixels without a label. The soft pseudo label Ỹ is P filtered along two
-minimum spanning trees of the image's grid: the low-level one of colours (squared distance ω of neighbours,
-affinity exp(-ω/σ) along an edge), then the high-level one of the embedding F (exp(-ω)). The trees themselves
-have no gradient; the high-level affinities do, into F and the backbone. Paper: Eqs. 3 to 9 (Eq. 9's sign
-is a misprint); where paper and official code differ, the options say what is done.
+P is the network's softmax, Ω_U the pixels without a label. The soft pseudo label Ỹ is P filtered
+along two minimum spanning trees of the image's grid: the low-level one of colours (squared distance
+ω of neighbours, affinity exp(-ω/σ) along an edge), then the high-level one of the embedding F
+(exp(-ω)). The trees themselves have no gradient; the high-level affinities do, into F and the
+backbone. Paper: Eqs. 3 to 9 (Eq. 9's sign is a misprint); where paper and official code differ, the
+options say what is done.
 
-All of it is computed in float32 (float64 stays), whatever autocast says: differences of half-precision
-embeddings and their squares would be flushed to 0.
+All of it is computed in float32 (float64 stays), whatever autocast says: differences of
+half-precision embeddings and their squares would be flushed to 0.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import treefilter as tf
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.data import PADDING
 from tel_segmentation.distributed import mean_over
-from tel_segmentation.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.inputs import LossInputs, LossOutput, nearest, size_of, unlabelled_region
 
 GUIDE_RANGE = (-0.1, 1.5)  # a mean/std-normalised guide, or one of 0 to 255, is outside
 SMALLEST_PROBABILITY = 1e-7  # whose logarithm is taken
@@ -68,9 +69,10 @@ def tree_energy_loss(
         void: (B, H, W) bool; pixels that ``options.exclude_void`` takes out of Ω_U.
 
     Returns:
-        The loss (a scalar, not yet multiplied by λ; 0 if every pixel is labelled); the pseudo labels
-        ``low``, ``high`` as far as they exist, and ``final``; the logs ``affinity_low``,
-        ``affinity_high`` (mean affinity of the trees' edges), their medians, ``unlabelled`` (|Ω_U|).
+        The loss (a scalar, not yet multiplied by λ; 0 if every pixel is labelled); the pseudo
+        labels ``low``, ``high`` as far as they exist, and ``final``; the logs ``affinity_low``,
+        ``affinity_high`` (mean affinity of the trees' edges), their medians, ``unlabelled``
+        (|Ω_U|).
 
     Raises:
         ValueError: shapes that do not fit; a guide outside of [0, 1] (σ belongs to that range: a
@@ -87,16 +89,16 @@ def tree_energy_loss(
         0.3808
     """
     _check(logits, image, label, embed, options, void)
-    size = (int(logits.shape[-2]), int(logits.shape[-1]))
+    size = size_of(logits)
     region = unlabelled_region(label, size, options.roi)
     if options.exclude_void and void is not None:
-        region = region & ~_at_corner(void, size)
+        region = region & ~nearest(void, size)
     logs = {"unlabelled": region.sum()}
     if options.level == "none":
         return LossOutput(logits.sum() * 0, {}, logs)
     with torch.autocast(logits.device.type, enabled=False):
         probability = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1)
-        padding = _at_corner(label == PADDING, size) if options.mask_padding else None
+        padding = nearest(label == PADDING, size) if options.mask_padding else None
         affinities = {}
         if "low" in options.level:
             guide = _resized(image, size, probability.dtype, options)
@@ -163,8 +165,9 @@ def _check_range(image: Tensor, limits: tuple[float, float]) -> None:
     low, high = image.detach().aminmax()
     inside = (low >= limits[0]) & (high <= limits[1])  # false for NaN
     message = (
-        f"tree_energy_loss: image must be a guide with values in [{limits[0]}, {limits[1]}]: colours"
-        " in [0, 1], neither normalised by mean and deviation nor 0 to 255, unless guide_range says so"
+        f"tree_energy_loss: image must be a guide with values in [{limits[0]}, {limits[1]}]:"
+        " colours in [0, 1], neither normalised by mean and deviation nor 0 to 255, unless"
+        " guide_range says so"
     )
     if image.is_cuda:  # without waiting for the device
         torch._assert_async(inside, message)
@@ -179,11 +182,6 @@ def _resized(
     with torch.no_grad():
         guide = F.interpolate(image.to(dtype), size=size, mode="bilinear", align_corners=False)
         return guide.roll(1, dims=0) if options.shuffle_guide else guide
-
-
-def _at_corner(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, H, W) bool, sampled like the unlabelled region: (B, 1, h, w) bool."""
-    return F.interpolate(mask[:, None].float(), size=size, mode="nearest") > 0
 
 
 def _affinity(guide: Tensor, sigma: float, offset: float, padding: Tensor | None) -> Affinity:

@@ -8,4 +8,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import torch
 
+import tel_segmentation as tel_segmentation  # before a test imports torchvision or timm
+
 torch.set_num_threads(1)  # pytest-xdist has the cores

