@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tel_segmentation import distributed
 from tel_segmentation.data import Batch, Source
 from tel_segmentation.inputs import LossInputs, size_of, unlabelled_region
 from tel_segmentation.metrics import ConfusionMatrix
@@ -58,10 +59,15 @@ class Window:
             self.pseudo.update(output.term.pseudo["final"].argmax(1), truth)
 
     def line(self) -> dict[str, float]:
-        """The window's means."""
+        """The window's means, over all processes."""
         seconds = time.perf_counter() - self.started
-        result = {name: total / self.batches for name, total in self.sums.items()}
-        result["images_per_second"] = self.images / seconds
+        world = distributed.world()[1]
+        sums = distributed.summed(torch.tensor(list(self.sums.values()), device=self.device))
+        means = (sums / (self.batches * world)).tolist()
+        result = dict(zip(self.sums, means, strict=True))
+        result["images_per_second"] = self.images * world / seconds
+        for matrix in (self.prediction, self.pseudo):
+            matrix.all_reduce()
         for name, matrix in (("prediction", self.prediction), ("pseudo", self.pseudo)):
             accuracy, miou = matrix.accuracy(), matrix.miou()
             if accuracy is not None and miou is not None:

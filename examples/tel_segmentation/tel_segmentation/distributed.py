@@ -58,10 +58,17 @@ def mean_over(total: Tensor, count: Tensor, *, across_processes: bool = False) -
     """
     _, size = world()
     if across_processes and size > 1:
-        count = count.detach().clone()
-        dist.all_reduce(count)
-        return total * size / count.clamp_min(1)
+        return total * size / summed(count.detach()).clamp_min(1)
     return total / count.clamp_min(1)
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum over the processes."""
+    if world()[1] == 1:
+        return x
+    x = x.clone()
+    dist.all_reduce(x)
+    return x
 
 
 def anyone(flag: bool, device: torch.device) -> bool:
@@ -69,9 +76,7 @@ def anyone(flag: bool, device: torch.device) -> bool:
     _, size = world()
     if size == 1:
         return flag
-    flags = torch.tensor(int(flag), device=device)
-    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-    return bool(flags.item())
+    return bool(summed(torch.tensor(int(flag), device=device)).item())
 
 
 def synchronized(model: nn.Module, device: torch.device) -> nn.Module:
@@ -95,13 +100,8 @@ def _convert(module: nn.Module) -> nn.Module:
 
 
 def _summed(x: Tensor) -> Tensor:
-    """The sum over the processes, differentiable."""
-    return differentiable_all_reduce(x) if x.requires_grad else _all_reduced(x)
-
-
-def _all_reduced(x: Tensor) -> Tensor:
-    dist.all_reduce(x)
-    return x
+    """``summed``, differentiable."""
+    return differentiable_all_reduce(x) if x.requires_grad else summed(x)
 
 
 class _SynchronizedBatchNorm(nn.BatchNorm2d):

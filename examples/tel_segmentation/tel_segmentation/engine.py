@@ -145,7 +145,7 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
                 window.reset()
             if _due(state.iteration, options.eval_every, options):
                 add({"evaluation": _evaluate(options, state, validation)})
-                if rank == 0 and options.tensorboard:
+                if options.tensorboard:  # every process: the term may ask all of them
                     for name, picture in panels(state.objective, source, 2, state.device):
                         board.picture(name, np.asarray(picture), state.iteration)
                 window.started = time.perf_counter()
@@ -292,11 +292,9 @@ def _finish(
     split = final_split(options.data)
     reported = open_source(_dense(options.data), split)
     last = _metrics(options, state, _evaluated(state), reported)
+    pictures = panels(state.objective, source, options.pictures, state.device)
     if distributed.world()[0] == 0:
-        _write_panels(
-            options.output / "panels",
-            panels(state.objective, source, options.pictures, state.device),
-        )
+        _write_panels(options.output / "panels", pictures)
     iteration = state.iteration
     state.restore(checkpoint.load(options.output / BEST))
     best = _metrics(options, state, _evaluated(state), reported)

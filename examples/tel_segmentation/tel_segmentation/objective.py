@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from tel_segmentation import config, losses
@@ -44,7 +45,8 @@ class Objective(nn.Module):
         reduction = self.options.loss.reduction
         seg = partial_cross_entropy(prediction.full, label, reduction=reduction)
         parts = {"loss_seg": seg.detach()}
-        if self.term is None:
+        # What is not finite stops the run with its numbers, not with a complaint of the term.
+        if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):
             return StepOutput(seg, parts, prediction, None)
         output: LossOutput = self.term(
             LossInputs(prediction.logits, prediction.embed, guide, label, iteration, teacher, void)

@@ -1,0 +1,48 @@
+"""Small runs for the tests: seconds on one core."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tel_segmentation import config
+
+PACKAGE = Path(__file__).parents[1]
+
+SMALL = config.Train(
+    data=config.Data(crop=(32, 32), train=8, val=4, test=4),
+    iterations=6,
+    batch=2,
+    log_every=2,
+    eval_every=3,
+    checkpoint_every=2,
+    pictures=1,
+    threads=1,
+    tensorboard=False,
+)
+
+
+def options(folder, loss=None, **changes):
+    """A run of six iterations; ``data`` may be a dictionary of changes."""
+    data = dataclasses.replace(SMALL.data, **changes.pop("data", {}))
+    loss = config.Loss(**(loss or {}))
+    return dataclasses.replace(SMALL, output=folder, data=data, loss=loss, **changes)
+
+
+def tel(*arguments, folder, **changes):
+    """The command, as a process that has ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "tel_segmentation.cli", *map(str, arguments)],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **changes,
+    )
+
+
+def environment():
+    """One thread: other tests run beside this one."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE)}

@@ -1,0 +1,110 @@
+"""Checkpoints: whole or not there, never executed, errors that say what happened."""
+
+import os
+import pickle
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tel_segmentation import checkpoint
+
+STATE = {"model": {"w": torch.arange(5000.0)}, "config": "{}", "iteration": 3}
+
+
+def test_round_trip_and_the_one_before(tmp_path):
+    path = tmp_path / checkpoint.LAST
+    checkpoint.save(path, STATE)
+    checkpoint.save(path, {**STATE, "iteration": 4})
+    assert checkpoint.load(path)["iteration"] == 4
+    assert checkpoint.load(tmp_path / checkpoint.PREVIOUS)["iteration"] == 3
+    assert torch.equal(checkpoint.load(path)["model"]["w"], STATE["model"]["w"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [checkpoint.LAST, checkpoint.PREVIOUS]
+
+
+def test_a_full_disk_leaves_the_checkpoint(tmp_path):
+    path = tmp_path / checkpoint.LAST
+    checkpoint.save(path, STATE)
+    program = f"""
+import resource, sys, torch
+from pathlib import Path
+from tel_segmentation import checkpoint
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    state = {{"model": {{"w": torch.zeros(10**5)}}, "config": "{{}}", "iteration": 9}}
+    checkpoint.save(Path({str(path)!r}), state)
+except OSError as error:
+    print(error)
+    sys.exit(7)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr
+    assert "last.pt could not be written" in done.stdout
+    assert "it is as it was" in done.stdout
+    assert checkpoint.load(path)["iteration"] == 3
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_exception_while_writing_leaves_the_file(tmp_path):
+    path = tmp_path / "file"
+    checkpoint.write_text(path, "old")
+
+    def fail(file):
+        file.write(b"new, but not all")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
+def test_corrupt(tmp_path, damage):
+    path = tmp_path / checkpoint.LAST
+    checkpoint.save(path, STATE)
+    checkpoint.save(path, STATE)
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        middle = len(content) // 2  # in the tensor's data
+        content[middle] ^= 0xFF
+    else:
+        content = b"" if damage == "empty" else b"not a checkpoint"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="corrupt or no checkpoint") as caught:
+        checkpoint.load(path)
+    assert checkpoint.PREVIOUS in str(caught.value)
+    assert checkpoint.load(tmp_path / checkpoint.PREVIOUS)["iteration"] == 3
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+def test_nothing_is_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({**STATE, "model": Malicious()}, tmp_path / "a.pt")
+    (tmp_path / "b.pt").write_bytes(pickle.dumps(Malicious()))
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(ValueError, match="corrupt or no checkpoint"):
+            checkpoint.load(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_missing_and_foreign(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        checkpoint.load(tmp_path / "last.pt")
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "a.pt")
+    with pytest.raises(ValueError, match="not a checkpoint of this package"):
+        checkpoint.load(tmp_path / "a.pt")
+
+
+def test_the_limit_of_this_process_is_untouched():
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] in (resource.RLIM_INFINITY, -1)

@@ -1,0 +1,258 @@
+"""Training: what a run leaves, and that neither kills nor mistakes cost anything."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tel_runs
+import torch
+
+from tel_segmentation import checkpoint, config, engine
+from tel_segmentation.record import RESULT
+from tel_segmentation.tracking import HISTORY, History, read_history
+
+
+def weights(folder, name="last.pt"):
+    return checkpoint.load(folder / name)["model"]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tel"
+    result = engine.train(tel_runs.options(folder, tensorboard=True))
+    return folder, result
+
+
+def test_what_a_run_leaves(finished):
+    folder, result = finished
+    names = {p.name for p in folder.iterdir() if not p.name.startswith("events")}
+    assert names == {
+        "config.json", "history.jsonl", "result.json", "last.pt", "previous.pt", "best.pt", "panels",
+    }  # fmt: skip
+    assert len(list(folder.glob("events*"))) == 1
+    assert len(list((folder / "panels").glob("*.png"))) == 1
+    assert config.load(folder / "config.json") == tel_runs.options(folder, tensorboard=True)
+    saved = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    assert saved == json.loads(json.dumps(result))
+    assert saved["finished"]
+    assert saved["experiment"] == "scenes/default/point"
+    assert saved["method"] == "TEL low+high"
+    assert 0 < saved["labelled_ratio"] < 0.2
+    assert len(saved["evaluation"]["last"]["iou"]) == 6
+    assert saved["evaluation"]["split"] == "test"
+    assert 0 < saved["diagnostics"]["affinity_low"] <= 1
+
+
+def test_history(finished):
+    lines = read_history(finished[0] / HISTORY)
+    logs = [x for x in lines if "loss" in x]
+    assert [x["iteration"] for x in logs] == [2, 4, 6]
+    assert [x["iteration"] for x in lines if "evaluation" in x] == [3, 6]
+    for line in logs:
+        total = line["loss_seg"] + 0.4 * line["loss_tel"]
+        assert line["loss"] == pytest.approx(total, rel=1e-5)
+        assert 0 <= line["accuracy_pseudo"] <= 1
+    assert logs[0]["lr"] == pytest.approx(3e-3 * (1 - 1 / 6) ** 0.9)
+
+
+def test_the_same_run_again_has_the_same_weights(finished, tmp_path):
+    engine.train(tel_runs.options(tmp_path / "again"))
+    assert same(weights(finished[0]), weights(tmp_path / "again"))
+    engine.train(tel_runs.options(tmp_path / "other", seed=1))
+    assert not same(weights(finished[0]), weights(tmp_path / "other"))
+
+
+def test_a_folder_with_a_run_is_not_overwritten(finished):
+    with pytest.raises(FileExistsError, match="--resume"):
+        engine.train(tel_runs.options(finished[0]))
+
+
+def test_killed_five_times(tmp_path):
+    """SIGKILL at random moments; then the same bits as without."""
+    # Dropout, an average of weights and accumulation are all part of the state.
+    changes = {"iterations": 12, "accumulate": 2, "optimizer": config.Optimizer(ema=0.9)}
+    engine.train(tel_runs.options(tmp_path / "whole", **changes))
+    folder = tmp_path / "killed"
+    settings = tel_runs.options(folder, **changes)
+    folder.mkdir()
+    (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
+    command = [sys.executable, "-m", "tel_segmentation.cli", "train", "--resume", str(folder)]
+    dice = random.Random(5)
+    kills = 0
+    for _ in range(40):
+        before = checkpoint.load(folder / "last.pt")["iteration"] if started(folder) else 0
+        process = subprocess.Popen(
+            command, env=tel_runs.environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        if kills < 5:
+            # Until it has written a checkpoint of its own, and then some.
+            wait_for(process, lambda: started(folder) and progress(folder) > before)
+            time.sleep(dice.random() * 0.15)
+            process.kill()
+            kills += process.wait() == -signal.SIGKILL
+        else:
+            _, error = process.communicate(timeout=300)
+            assert process.returncode == 0, error.decode()
+        process.communicate()
+        if (folder / RESULT).exists():
+            break
+    assert kills >= 3
+    assert same(weights(tmp_path / "whole"), weights(folder))
+    for name in ("ema", "optimizer"):
+        a, b = (checkpoint.load(f / "last.pt")[name] for f in (tmp_path / "whole", folder))
+        assert str(a) == str(b)
+    iterations = [x["iteration"] for x in read_history(folder / HISTORY) if "loss" in x]
+    assert iterations == sorted(set(iterations))
+
+
+def started(folder):
+    return (folder / "last.pt").exists()
+
+
+def progress(folder):
+    return checkpoint.load(folder / "last.pt")["iteration"]
+
+
+def wait_for(process, condition):
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_interrupted_and_resumed(tmp_path, finished):
+    folder = tmp_path / "run"
+    settings = tel_runs.options(folder, checkpoint_every=1000)
+    folder.mkdir()
+    (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
+    command = [sys.executable, "-m", "tel_segmentation.cli", "train", "--resume", str(folder)]
+    process = subprocess.Popen(
+        command, env=tel_runs.environment(), stderr=subprocess.PIPE, text=True
+    )
+    wait_for(process, lambda: (folder / HISTORY).exists() and (folder / HISTORY).stat().st_size)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130, error
+    assert "stopped after iteration" in error
+    assert f"--resume {folder}" in error
+    done = tel_runs.tel("train", "--resume", folder, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "mIoU" in done.stdout
+    assert same(weights(finished[0]), weights(folder))
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_files_names(tmp_path, monkeypatch):
+    settings = tel_runs.options(
+        tmp_path / "run", optimizer=config.Optimizer(name="sgd", lr=1e30), iterations=20
+    )
+    with pytest.raises(engine.NonFiniteLossError) as caught:
+        engine.train(settings)
+    message = str(caught.value)
+    assert "iteration" in message
+    assert "loss_seg" in message
+    assert "train_0" in message
+
+
+def test_a_checkpoint_of_another_network(tmp_path, finished):
+    settings = tel_runs.options(tmp_path / "run", loss={"method": "partial"})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes((finished[0] / "last.pt").read_bytes())
+    with pytest.raises(ValueError, match="another configuration"):
+        engine.train(settings, resume=True)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("amp", ["off", "bf16"])
+def test_recipes(tmp_path, optimizer, amp):
+    settings = tel_runs.options(
+        tmp_path / "run",
+        optimizer=config.Optimizer(name=optimizer, lr=0.01, head_lr_factor=10),
+        amp=amp,
+        accumulate=2,
+        iterations=2,
+    )
+    assert engine.train(settings)["finished"]
+    state = checkpoint.load(tmp_path / "run" / "last.pt")["optimizer"]
+    rates = [g["initial_lr"] for g in state["param_groups"]]
+    assert rates == [0.01, 0.1]
+
+
+@pytest.mark.parametrize("method", ["seminar_lite", "non_local"])
+def test_methods_with_a_state_of_their_own(tmp_path, method):
+    settings = tel_runs.options(tmp_path / "run", loss={"method": method}, iterations=2)
+    assert engine.train(settings)["finished"]
+    state = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert (state["ema"] is not None) == (method == "seminar_lite")
+    assert bool(state["term"]) == (method == "non_local")
+
+
+def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
+    """torchrun with gloo: the same losses within rounding.
+
+    With few labels a rounding error can flip a ReLU that matters, so there are many here.
+    """
+    loss = {"reduction": "global", "tel": config.TreeEnergy(reduction="global")}
+    # SGD: Adam's first steps have the sign of gradients that are rounding errors only.
+    common = {
+        "loss": loss,
+        "data": {"annotation": "block50", "crop": (64, 64)},
+        "optimizer": config.Optimizer(name="sgd", lr=0.01),
+        "log_every": 1,
+        "iterations": 4,
+    }
+    one = tel_runs.options(tmp_path / "one", batch=4, **common)
+    engine.train(one)
+    two = tel_runs.options(tmp_path / "two", batch=2, **common)
+    two.output.mkdir()
+    (two.output / "config.json").write_text(config.to_json(two), encoding="utf-8")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "tel_segmentation.cli", "train", "--resume", str(two.output),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=tel_runs.environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    a, b = (
+        [x for x in read_history(folder / HISTORY) if "loss" in x]
+        for folder in (one.output, two.output)
+    )
+    for x, y in zip(a, b, strict=True):
+        for name in ("loss", "loss_seg", "loss_tel", "affinity_high"):
+            assert x[name] == pytest.approx(y[name], rel=1e-5)
+    first, second = weights(one.output), weights(two.output)
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
+    results = [json.loads((f.output / RESULT).read_text()) for f in (one, two)]
+    assert results[0]["evaluation"]["last"]["images"] == 4
+    assert results[1]["evaluation"]["last"]["images"] == 4
+
+
+def test_history_of_a_run_that_goes_back(tmp_path):
+    history = History(tmp_path, 0)
+    for iteration in (2, 4, 6):
+        history.add({"iteration": iteration, "loss": 1.0})
+    with (tmp_path / HISTORY).open("a") as file:
+        file.write('{"iteration": 8, "lo')  # killed while writing
+    History(tmp_path, 4)
+    assert [x["iteration"] for x in read_history(tmp_path / HISTORY)] == [2, 4]
+    (tmp_path / HISTORY).write_text('{"iteration": 2}\nx\n{"iteration": 4}\n')
+    with pytest.raises(ValueError, match="line 2"):
+        read_history(tmp_path / HISTORY)
+
+
+def test_no_gpu_asked_for_in_vain(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ValueError, match="no GPU"):
+        engine.train(tel_runs.options(tmp_path / "run", device="cuda"))
+    assert "run" not in os.listdir(tmp_path)
