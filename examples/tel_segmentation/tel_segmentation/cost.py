@@ -1,0 +1,174 @@
+"""What the trees cost: time and memory of a training iteration (paper, Tab. 4 and 5).
+
+    python -m tel_segmentation.cost photos --output cost.json
+
+Partial cross entropy, TEL low and TEL low+high take turns on the same batches of generated scenes,
+one iteration each, so that whatever else the machine does meets all of them. Reported are medians,
+and the median of each round's ratio to partial cross entropy. Memory is the peak above what the
+network itself takes: of torch's allocator on a GPU, of a process of its own on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tqdm import trange
+
+from tel_segmentation import checkpoint, config
+from tel_segmentation.config import Loss, TreeEnergy
+from tel_segmentation.data import Batch, open_source, training_batches
+from tel_segmentation.distributed import start
+from tel_segmentation.engine import AMP
+from tel_segmentation.losses import title
+from tel_segmentation.record import device_name, peak_memory, revision
+from tel_segmentation.state import State
+
+LOSSES = (Loss(method="partial"), Loss(tel=TreeEnergy(level="low")), Loss())
+WARM = 2  # iterations before the clock
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Measure what the tree energy loss adds to an iteration."""
+
+    preset: tyro.conf.Positional[str] = "photos"
+    """Whose network, batch, crop and precision are measured."""
+    rounds: int = 15
+    """Iterations of each method."""
+    amp: str = "off"
+    device: str = "auto"
+    threads: int = 1
+    output: Path | None = None
+    """Where the JSON goes; the standard output if not given."""
+
+
+class Measured:
+    """One method's network, and iterations of it."""
+
+    def __init__(self, options: config.Train, batches: list[Batch], device: torch.device) -> None:
+        self.options, self.batches, self.device = options, batches, device
+        self.state = State(options, open_source(options.data, "train"), device)
+        self.state.objective.train()
+
+    def iteration(self, index: int) -> float:
+        """Seconds of one update."""
+        batch = self.batches[index % len(self.batches)]
+        self._wait()
+        began = time.perf_counter()
+        self.state.optimizer.zero_grad(set_to_none=True)
+        amp = self.options.amp
+        with torch.autocast(self.device.type, dtype=AMP[amp], enabled=amp != "off"):
+            output = self.state.objective(batch.input, batch.guide, batch.label, index)
+        output.loss.backward()
+        self.state.optimizer.step()
+        self._wait()
+        return time.perf_counter() - began
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def measure(options: Cost) -> dict[str, Any]:
+    """Time by turns, memory one by one."""
+    device = start(options.device)
+    torch.set_num_threads(options.threads)
+    plans = [_plan(options, loss) for loss in LOSSES]
+    batches = _batches(plans[0], device)
+    methods = [Measured(plan, batches, device) for plan in plans]
+    seconds: list[list[float]] = [[] for _ in methods]
+    for index in trange(WARM + options.rounds, desc=f"cost of {options.preset}"):
+        for method, times in zip(methods, seconds, strict=True):
+            times.append(method.iteration(index))
+    del methods
+    memory = [_memory(plan, options) for plan in plans]
+    rows = []
+    for plan, times, peak in zip(plans, seconds, memory, strict=True):
+        counted = times[WARM:]
+        ratios = [t / base for t, base in zip(counted, seconds[0][WARM:], strict=True)]
+        rows.append(
+            {
+                "method": title(plan.loss),
+                "seconds": statistics.median(counted),
+                "time_ratio": statistics.median(ratios),
+                "memory_mb": peak,
+                "memory_ratio": peak / memory[0] if peak and memory[0] else None,
+            }
+        )
+    return {
+        "preset": options.preset,
+        "model": plans[0].model.name,
+        "crop": plans[0].data.crop,
+        "batch": plans[0].batch,
+        "amp": options.amp,
+        "device": device_name(device),
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "torch": torch.__version__,
+        "git": revision(),
+        "rows": rows,
+    }
+
+
+def _plan(options: Cost, loss: Loss) -> config.Train:
+    base = config.PRESETS[options.preset][1]
+    data = dataclasses.replace(
+        base.data, source="scenes:default", annotation="point", size=None, train=base.batch * 2
+    )
+    model = dataclasses.replace(base.model, weights="none")
+    amp: Any = options.amp
+    return dataclasses.replace(base, data=data, model=model, loss=loss, amp=amp)
+
+
+def _batches(plan: config.Train, device: torch.device) -> list[Batch]:
+    source = open_source(plan.data, "train")
+    taken = zip(range(2), training_batches(source, plan, start=0), strict=False)
+    return [batch.to(device) for _, batch in taken]
+
+
+def _memory(plan: config.Train, options: Cost) -> float | None:
+    """The peak above the network's own in megabytes, measured in a new process."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_peak, (plan, options.device, options.threads))
+
+
+def _peak(plan: config.Train, device_name: str, threads: int) -> float | None:
+    device = start(device_name)
+    torch.set_num_threads(threads)
+    measured = Measured(plan, _batches(plan, device), device)
+    before = _allocated(device)
+    for index in range(3):
+        measured.iteration(index)
+    after = peak_memory(device)
+    return None if after is None or before is None else after - before
+
+
+def _allocated(device: torch.device) -> float | None:
+    if device.type == "cuda":
+        return float(torch.cuda.memory_allocated(device)) / 2**20
+    return peak_memory(device)
+
+
+def run(options: Cost) -> None:
+    """Measures and writes."""
+    if options.preset not in config.PRESETS:
+        raise SystemExit(f"cost: preset must be one of {', '.join(config.PRESETS)}")
+    text = json.dumps(measure(options), indent=1)
+    if options.output is None:
+        print(text)
+    else:
+        checkpoint.write_text(options.output, text + "\n")
+
+
+if __name__ == "__main__":
+    run(tyro.cli(Cost, prog="python -m tel_segmentation.cost"))
