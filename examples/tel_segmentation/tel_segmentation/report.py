@@ -1,0 +1,54 @@
+"""The command ``tel report``: a set of runs as one page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tel_segmentation.report_page import page
+from tel_segmentation.report_records import find_records
+from tel_segmentation.report_table import markdown
+
+
+@dataclass(frozen=True)
+class Report:
+    """Make a page (and Markdown tables) of a set of runs."""
+
+    runs: tuple[Path, ...]
+    """Folders of runs, or of folders of runs."""
+    output: Path = Path("report.html")
+    """The page: one file with everything in it."""
+    markdown: Path | None = None
+    """Also write the tables as Markdown."""
+    title: str = "What sparse labels are worth"
+    pictures: int = 4
+    """Images that each experiment shows."""
+
+
+def run(options: Report) -> Path:
+    """Reads the records, writes the page, and returns its path.
+
+    Raises:
+        ValueError: a folder holds no record, or a record is malformed; it names the file.
+    """
+    if options.pictures < 0:
+        raise ValueError(f"tel report: pictures must not be negative, got {options.pictures}")
+    records = find_records(options.runs)
+    _write(options.output, page(records, options.title, options.pictures))
+    if options.markdown is not None:
+        _write(options.markdown, markdown(records))
+    finished = sum(record.finished for record in records)
+    print(f"{finished} of {len(records)} runs finished: {options.output}")
+    return options.output
+
+
+def _write(path: Path, text: str) -> None:
+    """Atomically: a reader never sees half a page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
