@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from tel_segmentation.atomic import write_text
 from tel_segmentation.augment import normalize
 from tel_segmentation.data import Sample, Source, open_source
 from tel_segmentation.metrics import ConfusionMatrix, boundary_band
@@ -272,7 +272,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     print(table(trained.classes, metrics))
     name = f"evaluation-{options.split}-{options.which}.json"
     output = options.output or trained.path.parent / name
-    write_json(output, result)
+    write_text(output, json.dumps(result, indent=1) + "\n")
     print(f"written: {output}")
     return result
 
@@ -310,14 +310,3 @@ def table(classes: Sequence[str], metrics: dict[str, Any]) -> str:
         "" if not name else f"{name:<{width}}  {'–' if value is None else f'{100 * value:.2f}':>6}"
         for name, value in lines
     )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from tel_segmentation.atomic import replacing
 from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.pictures import indexed, overlay
 from tel_segmentation.trained import Trained, Which, load_trained, pick_device
@@ -166,11 +166,5 @@ def _write(
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """Atomically: a reader never sees half a picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         picture.save(temporary, format="JPEG" if path.suffix == ".jpg" else "PNG", quality=92)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tel_segmentation.atomic import write_text
 from tel_segmentation.report_page import page
 from tel_segmentation.report_records import find_records
 from tel_segmentation.report_table import markdown
@@ -35,20 +35,9 @@ def run(options: Report) -> Path:
     if options.pictures < 0:
         raise ValueError(f"tel report: pictures must not be negative, got {options.pictures}")
     records = find_records(options.runs)
-    _write(options.output, page(records, options.title, options.pictures))
+    write_text(options.output, page(records, options.title, options.pictures))
     if options.markdown is not None:
-        _write(options.markdown, markdown(records))
+        write_text(options.markdown, markdown(records))
     finished = sum(record.finished for record in records)
     print(f"{finished} of {len(records)} runs finished: {options.output}")
     return options.output
-
-
-def _write(path: Path, text: str) -> None:
-    """Atomically: a reader never sees half a page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ _NOT_SETTINGS = {"output", "seed", "device", "threads", "tensorboard"}
 Table = list[list[str]]
 
 
-def closing(records: Sequence[Record], groups: Sequence[Experiment], colors: dict[str, str]) -> str:
+def closing(records: Sequence[Record], groups: Sequence[Experiment]) -> str:
     """The section, as HTML."""
     settings = "Settings: how each method’s runs differ from partial cross entropy’s"
     parts = [
@@ -35,20 +36,31 @@ def closing(records: Sequence[Record], groups: Sequence[Experiment], colors: dic
 
 
 def _details(title: str, table: Table, shown: bool) -> str:
-    head, *rows = ([text(cell) for cell in row] for row in table)
-    columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>' + "".join(map(_cell, row[1:])) + "</tr>"
-        for row in rows
+    head, *rows = table
+    kinds = [_kind(column) for column in zip(*rows, strict=True)]
+    columns = "".join(
+        f'<th scope="col" class="{kind}">{text(cell)}</th>'
+        for cell, kind in zip(head, kinds, strict=True)
     )
+    body, above = "", ""
+    for first, *rest in rows:
+        cells = "".join(
+            f'<td class="{kind}">{text(cell)}</td>'
+            for cell, kind in zip(rest, kinds[1:], strict=True)
+        )
+        body += f'<tr><th scope="row">{text(first) if first != above else ""}</th>{cells}</tr>'
+        above = first
     return (
         f"<details{' open' * shown}><summary>{title}</summary><div class='card scroll'><table>"
         f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
 
 
-def _cell(value: str) -> str:
-    return f'<td class="text">{value}</td>' if len(value) > 60 else f"<td>{value}</td>"
+def _kind(column: Sequence[str]) -> str:
+    """Numbers are aligned on the right, long texts may break."""
+    if all(re.match(r"[–+−\d.]", cell) for cell in column):
+        return ""
+    return "text long" if max(map(len, column)) > 50 else "text"
 
 
 def text(value: object) -> str:
@@ -169,7 +181,7 @@ def _runs(records: Sequence[Record]) -> Table:
             run.experiment,
             run.method,
             str(run.seed) if run.seed >= 0 else "–",
-            percent(run.metrics["miou"]) if run.finished else run.note,
+            percent(run.metrics["miou"]) if run.finished else "–",
             percent(best["miou"]) if best else "–",
             f"{seconds / 60:.1f}" if seconds is not None else "–",
             str(run.result.get("weights") or "–"),

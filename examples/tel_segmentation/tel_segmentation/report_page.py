@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from statistics import fmean
 
 from tel_segmentation.report_colors import method_colors
 from tel_segmentation.report_details import closing, text
@@ -26,6 +25,7 @@ from tel_segmentation.report_table import (
     spread,
 )
 
+_MOST_TILES = 7  # in a row
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _TERMS = (
     ("partial", "Partial cross entropy", "Learns from the labelled pixels and ignores all others."),
@@ -61,12 +61,12 @@ def page(records: Sequence[Record], title: str, pictures: int = 4) -> str:
     style = files("tel_segmentation").joinpath("report.css").read_text(encoding="utf-8")
     body = [
         _top(records, groups, title),
-        _unfinished(records),
         _headline(groups, colors),
         _terms(groups, colors),
+        _unfinished(records),
         _overview(groups, colors),
         *(_section(number, group, colors, pictures) for number, group in enumerate(groups)),
-        closing(records, groups, colors),
+        closing(records, groups),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -96,7 +96,7 @@ def _unfinished(records: Sequence[Record]) -> str:
     if not runs:
         return ""
     items = "".join(
-        f"<li><b>{text(run.name)}</b> <code>{text(run.folder)}</code>: {text(run.note)}</li>"
+        f"<li><code>{text('/'.join(run.folder.parts[-2:]))}</code> {text(run.note)}</li>"
         for run in runs
     )
     return (
@@ -118,12 +118,12 @@ def _hero(group: Experiment, row: Row, partial: Row, full: Row, colors: Colors) 
     gap, gain = row.gap or 0.0, row.gain
     ratio = row.value("labelled_ratio")
     labelled = f"{100 * ratio.mean:.1f} % of the pixels labelled" if ratio else "sparse labels"
-    seeds = f"{gain.positive} of {gain.seeds} seeds" if gain else ""
+    seeds = f"; better in {gain.positive} of {gain.seeds} seeds" if gain else ""
     verb = "raises" if gap > 0 else "changes"
     sentence = (
         f"On <b>{_name(group.name)}</b>, with {labelled}, <b>{text(row.method)}</b> {verb} the mIoU"
-        f" from {percent(partial.metric('miou'))} to {percent(row.metric('miou'))}: by"
-        f" {points(gain)} points, and in {seeds}. With every pixel labelled it is"
+        f" from {percent(partial.metric('miou'))} to {percent(row.metric('miou'))}"
+        f" ({points(gain)} points{seeds}). With every pixel labelled it is"
         f" {percent(full.metric('miou'))}."
     )
     caption = "of the gap to full supervision closed" if gap > 0 else "of the gap: not closed"
@@ -162,7 +162,7 @@ def _mark(place: float, color: str) -> str:
 
 
 def _mean(row: Row) -> float:
-    return fmean(run.metrics["miou"] for run in row.runs)
+    return sum(run.metrics["miou"] for run in row.runs) / len(row.runs)
 
 
 def _terms(groups: Sequence[Experiment], colors: Colors) -> str:
@@ -255,12 +255,12 @@ def _table(group: Experiment, colors: Colors) -> str:
             for label, value in zip(HEADER[1:], cells(row)[1:], strict=True)
         )
         name = f"{_swatch(colors[row.method])}{text(row.method)}"
-        name += f" <small>from {_name(row.borrowed)}</small>" if row.borrowed else ""
+        name += f"<small>from {_name(row.borrowed)}</small>" if row.borrowed else ""
         rows.append(
             f'<tr{" class=key" * (row is group.headline)}><th scope="row">{name}</th>'
             f'<td class="dots"><span class="axis">{"".join(dots)}</span></td>{rest}</tr>'
         )
-    scale = f"mIoU of each seed, {percent(low)} … {percent(high)}"
+    scale = f"mIoU of each seed,<br>{percent(low)} … {percent(high)}"
     return (
         f'<div class="card scroll"><table class="rows">{_head((HEADER[0], scale, *HEADER[1:]))}'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -291,9 +291,8 @@ def _pictures(images: Sequence[Strip], group: Experiment, colors: Colors) -> str
     steps = "".join(_strip(each.steps, each.name, colors) for each in images if each.steps)
     more = (
         "<details><summary>How the pseudo labels come about</summary><p class='soft'><small>"
-        f"{text(group.headline.method)}: the prediction, then the prediction filtered along the"
-        " tree of colours and along the tree of features; the last one is what the loss compares"
-        f" with.</small></p>{steps}</details>"
+        f"{text(group.headline.method)}: the prediction, and the same filtered along its trees. The"
+        f" last one is what the loss compares the prediction with.</small></p>{steps}</details>"
         if steps and group.headline
         else ""
     )
@@ -307,7 +306,9 @@ def _strip(parts: Sequence[Tile], name: str, colors: Colors) -> str:
         f"{text(tile.caption)}</figcaption></figure>"
         for tile in parts
     )
-    return f'<div class="strip card"><div class="tiles">{figures}</div></div>'
+    columns = -(-len(parts) // -(-len(parts) // _MOST_TILES))  # rows of about the same length
+    style = f"--columns:{columns}"
+    return f'<div class="strip card"><div class="tiles" style="{style}">{figures}</div></div>'
 
 
 def _curves(number: int, group: Experiment, colors: Colors) -> str:

@@ -36,7 +36,7 @@ class Record:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The last iterate's ``miou``, ``accuracy``, ``boundary_miou`` and ``iou``."""
+        """Of the last iterate: mIoU, accuracy, boundary mIoU, IoU of each class."""
         return dict(self.result["evaluation"]["last"])
 
     @property
@@ -56,7 +56,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """The method in the configuration's words: ``partial``, ``tel``, ``full``, …"""
+        """The method in the configuration's words, such as ``partial`` or ``tel``."""
         return str(self.config.get("loss", {}).get("method", ""))
 
     @property

@@ -134,7 +134,7 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def experiments(records: Sequence[Record]) -> list[Experiment]:
-    """The finished runs as experiments with their rows, in a fixed order.
+    """The finished runs as experiments with their rows: those with the tree energy loss first.
 
     An experiment that has no partial cross entropy or no full supervision of its own borrows it:
     from the experiment of which its name is a continuation (``a/b/point/sigma`` from
@@ -155,7 +155,8 @@ def experiments(records: Sequence[Record]) -> list[Experiment]:
         ]
         for name, methods in groups.items()
     }
-    return [_experiment(name, rows) for name in sorted(rows, key=natural)]
+    made = [_experiment(name, rows) for name in sorted(rows, key=natural)]
+    return sorted(made, key=lambda group: group.headline is None)
 
 
 def _experiment(name: str, every: dict[str, list[Row]]) -> Experiment:

@@ -2,6 +2,7 @@
 
 import base64
 import functools
+import html
 import io
 import json
 import re
@@ -158,7 +159,7 @@ def mious(experiment, method):
 
 
 def test_rows_hold_the_statistics_of_their_seeds(runs):
-    point = experiments(find_records([runs]))[1]
+    point = experiments(find_records([runs]))[0]
     assert point.name == "scenes/default/point"
     order = ["partial CE", "naive", "Gated CRF", "TEL low", "TEL high", "TEL low+high", "full"]
     assert [row.method for row in point.rows] == order
@@ -170,7 +171,7 @@ def test_rows_hold_the_statistics_of_their_seeds(runs):
     gains = [mine[seed] - partial[seed] for seed in range(3)]
     assert tel.gain.mean == pytest.approx(fmean(gains))
     assert tel.gain.margin == pytest.approx(2 * stdev(gains) / 3**0.5)
-    assert (tel.gain.positive, tel.gain.count) == (sum(gain > 0 for gain in gains), 3)
+    assert (tel.gain.positive, tel.gain.seeds) == (sum(gain > 0 for gain in gains), 3)
     way = fmean(full[seed] - partial[seed] for seed in range(3))
     assert tel.gap == pytest.approx(fmean(gains) / way)
 
@@ -188,7 +189,7 @@ def test_differences_are_paired_by_seed(tmp_path):
 
 
 def test_full_supervision_is_borrowed_from_the_same_data_only(runs, tmp_path):
-    scribble = experiments(find_records([runs]))[2]
+    scribble = experiments(find_records([runs]))[1]
     assert scribble.full.borrowed == "scenes/default/dense"
     assert scribble.headline.gap is not None
     make_run(tmp_path / "t", "x/y/point", "partial CE", 0, pictures=False)
@@ -196,7 +197,7 @@ def test_full_supervision_is_borrowed_from_the_same_data_only(runs, tmp_path):
     other = json.loads(config.to_json(config.Train(config.Data("scenes:hard"))))
     other["loss"]["method"] = "full"
     make_run(tmp_path / "f", "x/y/dense", "full", 0, pictures=False, config=other)
-    assert experiments(find_records([tmp_path]))[1].full is None
+    assert experiments(find_records([tmp_path]))[0].full is None
 
 
 def test_markdown_is_the_same_for_the_same_records(runs, page, tmp_path):
@@ -384,30 +385,60 @@ def test_one_run_alone_is_a_page(tmp_path):
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
-
-
-def chromium(profile, *arguments):
-    return subprocess.run(
-        [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--hide-scrollbars", f"--user-data-dir={profile}", *arguments,
-        ],
-        check=True, capture_output=True, text=True, timeout=120,
-    ).stdout  # fmt: skip
+WIDTHS = (390, 1280)
+FRAMES = """<!doctype html><meta charset="utf-8"><body style="margin:0;background:#f0f"><script>
+onload = () => {
+  const facts = [...document.querySelectorAll("iframe")].map(frame => {
+    const page = frame.contentDocument;
+    page.querySelectorAll("details").forEach(each => { each.open = true; });
+    return {
+      width: page.documentElement.scrollWidth,
+      tables: page.querySelectorAll("table").length,
+      plots: page.querySelectorAll("svg").length,
+      pictures: [...page.images].filter(each => each.naturalWidth > 50).length,
+      broken: [...page.images].filter(each => !each.naturalWidth).length,
+      rows: [...page.querySelectorAll("table.rows tbody th")].map(each => each.textContent),
+      number: page.querySelector(".number").getBoundingClientRect().height,
+      requests: frame.contentWindow.performance.getEntriesByType("resource")
+        .map(each => each.name).filter(name => !name.startsWith("data:")),
+    };
+  });
+  const json = document.createElement("pre");
+  json.textContent = JSON.stringify(facts);
+  document.body.append(json);
+};
+</script>"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 def test_a_browser_shows_it(page, tmp_path):
-    url = page.as_uri()
-    dom = chromium(tmp_path / "profile", "--dump-dom", url)
-    assert dom.count("<table") >= 4
-    assert "TEL low+high" in dom
-    assert dom.count("<svg") == 9
-    for width in (1280, 500):  # Chromium's window is no narrower
-        shot = tmp_path / f"{width}.png"
-        chromium(tmp_path / "profile", f"--screenshot={shot}", f"--window-size={width},3000", url)
-        pixels = np.asarray(Image.open(shot).convert("RGB"))
-        assert pixels.shape[1] == width
-        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500
-        assert (pixels.std(axis=(1, 2)) > 1).mean() > 0.5  # rows with something in them
+    frame = '<iframe src="{}" style="border:0;width:{}px;height:2400px"></iframe>'
+    outer, shot = tmp_path / "frames.html", tmp_path / "shot.png"
+    outer.write_text(FRAMES + "".join(frame.format(page.as_uri(), width) for width in WIDTHS))
+    run = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--hide-scrollbars", "--allow-file-access-from-files",
+            "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}",
+            "--dump-dom", f"--screenshot={shot}", "--window-size=1680,2400", outer.as_uri(),
+        ],
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    facts = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", run.stdout, re.S)[1]))
+    for width, each in zip(WIDTHS, facts, strict=True):
+        assert each["width"] == width  # nothing sticks out, on a phone neither
+        assert each["tables"] >= 8
+        assert each["plots"] == 9
+        assert each["pictures"] > 40
+        assert each["broken"] == 0
+        assert each["requests"] == []
+        assert "TEL low+high" in each["rows"]
+        assert each["number"] > 40  # the style sheet is in force
+    pixels = np.asarray(Image.open(shot).convert("RGB"))
+    left = 0
+    for width in WIDTHS:
+        part = pixels[:, left : left + width]
+        left += width
+        assert len(np.unique(part.reshape(-1, 3), axis=0)) > 500
+        assert (part.std(axis=(1, 2)) > 1).mean() > 0.5  # rows with something in them
