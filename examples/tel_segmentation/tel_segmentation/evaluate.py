@@ -94,15 +94,16 @@ def predict_logits(
     if not scales or min(scales) <= 0:
         raise ValueError(f"predict_logits: scales must be positive, got {tuple(scales)}")
     height, width = _sides(images)
-    guide, logits = images.float() / 255, []
+    guide, total = images.float() / 255, torch.zeros((), device=images.device)
     for scale in scales:
         scaled = max(round(height * scale), _SMALLEST), max(round(width * scale), _SMALLEST)
         inputs = normalize(_resize(guide, scaled))
-        views = [model(inputs).float()]
+        logits = model(inputs).float()
         if flip:
-            views.append(model(inputs.flip(-1)).float().flip(-1))
-        logits += [_resize(view, size or (height, width)) for view in views]
-    return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
+            logits = (logits + model(inputs.flip(-1)).float().flip(-1)) / 2
+        logits = _resize(logits, size or (height, width))
+        total = total + logits
+    return total / len(scales)
 
 
 def _sides(values: Tensor) -> tuple[int, int]:

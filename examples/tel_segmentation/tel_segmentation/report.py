@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tel_segmentation.atomic import write_text
+from tel_segmentation.report_format import markdown
 from tel_segmentation.report_page import page
 from tel_segmentation.report_records import find_records
-from tel_segmentation.report_table import markdown
 
 
 @dataclass(frozen=True)

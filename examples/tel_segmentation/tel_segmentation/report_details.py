@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tel_segmentation.report_format import percent
+from tel_segmentation.report_html import text
 from tel_segmentation.report_records import Record
-from tel_segmentation.report_table import Experiment, Row, cost, natural, percent, spread
+from tel_segmentation.report_table import Experiment, Row, cost, natural, spread
 
 _NOT_SETTINGS = {"output", "seed", "device", "threads", "tensorboard"}
 Table = list[list[str]]
@@ -61,12 +62,6 @@ def _kind(column: Sequence[str]) -> str:
     if all(re.match(r"[–+−\d.]", cell) for cell in column):
         return ""
     return "text long" if max(map(len, column)) > 50 else "text"
-
-
-def text(value: object) -> str:
-    """What a file says, as text of the page: escaped, without control characters."""
-    printable = "".join(each if each.isprintable() else " " for each in str(value))
-    return html.escape(printable)
 
 
 def _own(groups: Sequence[Experiment]) -> Iterable[tuple[Experiment, Row]]:

@@ -40,6 +40,11 @@ class Record:
         return dict(self.result["evaluation"]["last"])
 
     @property
+    def miou(self) -> float:
+        """Of the last iterate: what is compared."""
+        return float(self.metrics["miou"])
+
+    @property
     def split(self) -> str:
         """What the run was evaluated on."""
         return str(self.result["evaluation"]["split"])

@@ -18,8 +18,9 @@ from scipy import ndimage
 from tel_segmentation import config, report
 from tel_segmentation.pictures import default_colors, panel
 from tel_segmentation.report import Report
+from tel_segmentation.report_format import markdown
 from tel_segmentation.report_records import find_records
-from tel_segmentation.report_table import experiments, markdown
+from tel_segmentation.report_table import experiments
 
 CLASSES = ("plain", "rows", "columns", "checker", "dots", "noise")
 COLORS = default_colors(6)
