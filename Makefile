@@ -7,6 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/*.h src/cpu/*.cpp)
 PACKAGE := $(wildcard treefilter/*)
+TEL := examples/tel_segmentation
 FORMATTED := $(SOURCES) tests/native/race.cpp
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
@@ -96,8 +97,9 @@ $(VENV)/.ready: constraints.txt
 	$(BIN)/pip install --quiet -r constraints.txt
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
+$(VENV)/.installed: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE) $(TEL)/pyproject.toml
 	$(INSTALL) .
+	$(INSTALL) -e $(TEL)
 	touch $@
 
 $(BENCH_VENV)/.ready: constraints.txt benchmarks/requirements.txt

@@ -7,4 +7,6 @@ Liang, Z., Wang, T., Zhang, X., Sun, J., Shen, J.: Tree Energy Loss: Towards Spa
 Semantic Segmentation. CVPR 2022.
 """
 
-from tel_segmentation import torchvision_ops as torchvision_ops  # before anything imports torchvision
+from tel_segmentation import (
+    torchvision_ops as torchvision_ops,  # before anything imports torchvision
+)

@@ -142,6 +142,10 @@ class Loss:
     """Part of the training over which it then grows to its full weight."""
     threshold: float = 0.9
     """Confidence from which naive self-training believes the prediction."""
+    teacher_ramp: int = 100
+    """Iterations until the consistency with the mean teacher (seminar_lite) has its full weight."""
+    reduction: Literal["batch", "global"] = "batch"
+    """Cross entropy is the mean over this process's labelled pixels, or over all processes'."""
     tel: TreeEnergy = field(default_factory=TreeEnergy)
     kernel: Kernel = field(default_factory=Kernel)
 
@@ -197,6 +201,15 @@ class Train:
     """Validation images that are kept as panels."""
     tensorboard: bool = True
 
+
+LOSS_PRESETS: dict[str, Loss] = {
+    # the paper's and its official code's settings, by data set
+    "voc": Loss(tel=TreeEnergy(sigma=0.02)),
+    "cityscapes": Loss(tel=TreeEnergy(sigma=0.002)),
+    "ade20k": Loss(tel=TreeEnergy(sigma=0.002)),
+    "official": Loss(tel=TreeEnergy(sigma=0.02, mst_offset=1.0)),
+    "ltf_official": Loss(weight=0.6, tel=TreeEnergy(sigma=0.02, mst_offset=1.0)),
+}
 
 CAMVID = Train(
     data=Data(
@@ -258,6 +271,11 @@ def load(path: Path) -> Train:
         raise ValueError(f"{path} must be a run's configuration, got: {error}") from error
 
 
+def moved(options: Train, output: Path) -> Train:
+    """The same run in another folder."""
+    return dataclasses.replace(options, output=output)
+
+
 def build(kind: type, values: dict[str, Any]) -> Any:
     """A dataclass from what ``dataclasses.asdict`` made of one, via JSON.
 
@@ -281,6 +299,3 @@ def _restore(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
         raise ValueError(f"expected one of {typing.get_args(hint)}, got {value!r}")
     return value
-
-
-__all__ = ["PRESETS", "Data", "Kernel", "Loss", "Model", "Optimizer", "Train", "TreeEnergy"]

@@ -1,15 +1,23 @@
 """Samples and batches: from a source's images and labels to what training and evaluation read.
 
 Every random choice of a training sample (flip, scale, crop, brightness) is drawn from a generator
-seeded by (seed, position), the sample's number in the whole run. So a run is the same for any number
-of worker processes, on one process or several, and when it is resumed in the middle.
+seeded by (seed, position), the sample's number in the whole run. So a run is the same for any
+number of worker processes, on one process or several, and when it is resumed in the middle.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from tel_segmentation import config
 
 UNLABELLED = -1
 PADDING = -2
@@ -33,3 +41,118 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
+    """A split of the data set that ``options.source`` names.
+
+    Args:
+        options: source, annotation, size and, for generated scenes, the counts.
+        split: ``train``, ``val`` or ``test``.
+        seed: of annotations that are generated.
+
+    Raises:
+        ValueError: the source does not exist or is not what it should be.
+    """
+    if options.source.startswith("scenes:"):
+        from tel_segmentation.scenes import Scenes
+
+        count = {"train": options.train, "val": options.val, "test": options.test}[split]
+        size = options.size or options.crop
+        return Scenes(
+            options.source.removeprefix("scenes:"), split, count, size, options.annotation, seed
+        )
+    from tel_segmentation.folder import Folder
+
+    return Folder(Path(options.source), split, options.annotation, options.size)
+
+
+def final_split(options: config.Data) -> str:
+    """The split that results are reported on: a data set's ``val``, the scenes' ``test``."""
+    return "test" if options.source.startswith("scenes:") else "val"
+
+
+class Batch(NamedTuple):
+    """Training samples."""
+
+    names: list[str]
+    input: Tensor  # (B, 3, h, w): jittered, normalised, for the network
+    guide: Tensor  # (B, 3, h, w): in [0, 1], for the losses
+    label: Tensor  # (B, h, w) int64: sparse; -1 unlabelled, -2 padding
+    truth: Tensor  # (B, h, w) int64: dense, for diagnosis only
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        tensors = (x.to(device, non_blocking=True) for x in self[1:])
+        return Batch(self.names, *tensors)
+
+
+class TrainingSet(Dataset[tuple[str, Any]]):
+    """Augmented samples by (position in the run, index in the source)."""
+
+    def __init__(self, source: Source, options: config.Data, seed: int) -> None:
+        self.source, self.options, self.seed = source, options, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[str, Any]:
+        from tel_segmentation.augment import augment
+
+        position, index = key
+        sample = self.source[index]
+        generator = np.random.default_rng([self.seed, position])
+        return sample.name, augment(sample, self.options, generator)
+
+
+class Order(Sampler[list[tuple[int, int]]]):
+    """Which samples make up each batch: a new permutation of the source for every pass over it.
+
+    The ``accumulate × processes`` batches of one iteration take consecutive positions, so that an
+    iteration sees the same samples however they are divided.
+    """
+
+    def __init__(
+        self, count: int, options: config.Train, *, start: int, rank: int = 0, world: int = 1
+    ) -> None:
+        if count == 0:
+            raise ValueError(f"{options.data.source} has no training images")
+        self.count, self.options, self.start = count, options, start
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return (self.options.iterations - self.start) * self.options.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        @lru_cache(maxsize=2)
+        def permutation(epoch: int) -> Any:
+            return np.random.default_rng([self.options.seed, epoch, 1]).permutation(self.count)
+
+        size = self.options.batch
+        for part in range(
+            self.start * self.options.accumulate, self.options.iterations * self.options.accumulate
+        ):
+            first = (part * self.world + self.rank) * size
+            yield [
+                (p, int(permutation(p // self.count)[p % self.count]))
+                for p in range(first, first + size)
+            ]
+
+
+def collate(samples: list[tuple[str, Any]]) -> Batch:
+    """Stacks samples."""
+    names, items = zip(*samples, strict=True)
+    return Batch(list(names), *(torch.stack(x) for x in zip(*items, strict=True)))
+
+
+def training_batches(
+    source: Source, options: config.Train, *, start: int, rank: int = 0, world: int = 1
+) -> Iterator[Batch]:
+    """The batches of a run from iteration ``start`` to its end, for one process."""
+    workers = options.data.workers
+    loader = DataLoader(
+        TrainingSet(source, options.data, options.seed),
+        batch_sampler=Order(len(source), options, start=start, rank=rank, world=world),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
+    return iter(loader)

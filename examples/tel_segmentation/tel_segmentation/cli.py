@@ -1,0 +1,141 @@
+"""The command ``tel``: one sub-command for each step from annotations to the report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COMMANDS = {
+    "train": "train a network from a preset, or go on with a run (--resume FOLDER)",
+    "evaluate": "mIoU, per-class and boundary IoU of a trained network on a data set",
+    "predict": "segment images with a trained network",
+    "report": "one HTML page of a set of runs: tables, curves, pictures",
+    "annotate": "make point, scribble or block annotations from dense labels",
+    "check-data": "look through a data set before hours are spent on it",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command.
+
+    Returns:
+        The exit status: 0 done, 1 problems found, 2 a mistake in the call or its data, 130 stopped.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        print(f"tel: no command {command!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        return _run(command, rest)
+    except _stops() as stop:
+        print(f"tel {command}: {stop}", file=sys.stderr)
+        return 130
+    except _mistakes() as error:
+        print(f"tel {command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  tel {name:<{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join([__doc__.split("\n")[0], "", *lines, "", "tel COMMAND --help explains each."])
+
+
+def _stops() -> tuple[type[BaseException], ...]:
+    from tel_segmentation.engine import Interrupted
+
+    return (Interrupted, KeyboardInterrupt)
+
+
+def _mistakes() -> tuple[type[BaseException], ...]:
+    from tel_segmentation.engine import NonFiniteLossError
+
+    return (ValueError, OSError, NonFiniteLossError, ImportError)
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    if command == "train":
+        return _train(arguments)
+    kind, run = _simple(command)
+    import tyro
+
+    options: Any = tyro.cli(kind, prog=f"tel {command}", args=arguments)
+    status = run(options)
+    return status if isinstance(status, int) else 0
+
+
+def _simple(command: str) -> tuple[type, Callable[[Any], Any]]:
+    """The options and the function of every command but ``train``."""
+    if command == "evaluate":
+        from tel_segmentation.evaluate import Evaluate, run
+
+        return Evaluate, run
+    if command == "predict":
+        from tel_segmentation.predict import Predict
+        from tel_segmentation.predict import run as predict
+
+        return Predict, predict
+    if command == "report":
+        from tel_segmentation.report import Report
+        from tel_segmentation.report import run as report
+
+        return Report, report
+    if command == "annotate":
+        from tel_segmentation.annotate import Annotate
+        from tel_segmentation.annotate import run as annotate
+
+        return Annotate, annotate
+    from tel_segmentation.check_data import CheckData
+    from tel_segmentation.check_data import run as check
+
+    return CheckData, check
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a run from its last checkpoint, with the configuration it was started with."""
+
+    resume: Path
+    """The run's folder."""
+
+
+def _train(arguments: list[str]) -> int:
+    import tyro
+
+    from tel_segmentation import config
+    from tel_segmentation.engine import CONFIG, train
+
+    if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
+        folder = tyro.cli(Resume, prog="tel train", args=arguments).resume
+        options = config.load(folder / CONFIG)
+        # The folder may have been moved since.
+        result = train(config.moved(options, folder), resume=True)
+    else:
+        options = tyro.extras.overridable_config_cli(
+            config.PRESETS, prog="tel train", args=arguments, description=TRAIN
+        )
+        result = train(options)
+    if result["finished"]:
+        last = result["evaluation"]["last"]
+        scores = f"mIoU {100 * last['miou']:.1f}, accuracy {100 * last['accuracy']:.1f}"
+        print(f"{options.output}: {scores} on {result['evaluation']['split']}")
+    return 0
+
+
+TRAIN = """Train a network. Choose a preset; every field can be overridden:
+
+    tel train scenes --loss.method tel --loss.tel.level low --output runs/tel
+    tel train photos --data.source camvid.toml --data.annotation point --output runs/point
+    tel train --resume runs/point
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""What differs between one process and several (torchrun): reductions, batch statistics, ranks."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
+
+
+def world() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def start(device: str) -> torch.device:
+    """The device of this process; under torchrun, the process group too.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ValueError: a device that torch does not have here.
+    """
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if chosen.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device must be one that torch can use here, got {device!r}: no GPU")
+    if chosen == "cuda" and "LOCAL_RANK" in os.environ:
+        chosen = f"cuda:{os.environ['LOCAL_RANK']}"
+    try:
+        result = torch.device(chosen)
+    except RuntimeError as error:
+        raise ValueError(f"device must be auto, cpu or cuda, got {device!r}") from error
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if result.type == "cuda":
+            torch.cuda.set_device(result)
+        dist.init_process_group("nccl" if result.type == "cuda" else "gloo")
+    return result
+
+
+def stop() -> None:
+    """Leaves the process group."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def mean_over(total: Tensor, count: Tensor, *, across_processes: bool = False) -> Tensor:
+    """``total / max(count, 1)``.
+
+    Across processes the count is everybody's, and the result is such that DDP's average over the
+    processes is the mean over all: what one process would have with the whole batch.
+    """
+    _, size = world()
+    if across_processes and size > 1:
+        count = count.detach().clone()
+        dist.all_reduce(count)
+        return total * size / count.clamp_min(1)
+    return total / count.clamp_min(1)
+
+
+def anyone(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any process."""
+    _, size = world()
+    if size == 1:
+        return flag
+    flags = torch.tensor(int(flag), device=device)
+    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    return bool(flags.item())
+
+
+def synchronized(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model with batch statistics over all processes."""
+    if world()[1] == 1:
+        return model
+    if device.type == "cuda":
+        return convert_sync_batchnorm(model)
+    return _convert(model)
+
+
+def _convert(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            child.__class__ = type(
+                f"Synchronized{type(child).__name__}", (_SynchronizedBatchNorm, type(child)), {}
+            )
+        else:
+            setattr(module, name, _convert(child))
+    return module
+
+
+def _summed(x: Tensor) -> Tensor:
+    """The sum over the processes, differentiable."""
+    return differentiable_all_reduce(x) if x.requires_grad else _all_reduced(x)
+
+
+def _all_reduced(x: Tensor) -> Tensor:
+    dist.all_reduce(x)
+    return x
+
+
+class _SynchronizedBatchNorm(nn.BatchNorm2d):
+    """nn.SyncBatchNorm for the CPU, which torch's does not run on."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Statistics of all processes' batches in training, the running ones in evaluation."""
+        if not self.training:
+            return super().forward(input)
+        count = torch.tensor(float(input.numel() // input.shape[1]), dtype=input.dtype)
+        n = _summed(count)
+        mean = _summed(input.sum((0, 2, 3))) / n
+        centred = input - mean[:, None, None]
+        variance = _summed(centred.square().sum((0, 2, 3))) / n
+        self._track(mean.detach(), variance.detach() * n / (n - 1).clamp_min(1))
+        scale = (variance + self.eps).rsqrt() * self.weight
+        result: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
+        for name in ("drop", "act"):  # timm's layers have the activation inside
+            if hasattr(self, name):
+                result = getattr(self, name)(result)
+        return result
+
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        layer: Any = self
+        with torch.no_grad():
+            layer.running_mean.lerp_(mean, layer.momentum)
+            layer.running_var.lerp_(variance, layer.momentum)
+            layer.num_batches_tracked += 1

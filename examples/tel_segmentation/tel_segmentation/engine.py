@@ -1,0 +1,322 @@
+"""The training loop: one function, from the configuration to the result.
+
+An iteration is a pure function of the state at its start: the samples are those of its number
+(``data``), and the random numbers of the network's dropout are seeded by (seed, iteration, rank).
+So a run that is killed and resumed from its last checkpoint ends with the same weights as one that
+was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tel_segmentation import checkpoint, config, distributed, record
+from tel_segmentation.checkpoint import BEST, LAST
+from tel_segmentation.data import Batch, Source, final_split, open_source, training_batches
+from tel_segmentation.diagnosis import Window, panels
+from tel_segmentation.evaluate import evaluate_model
+from tel_segmentation.objective import StepOutput
+from tel_segmentation.state import State
+from tel_segmentation.tracking import Board, History
+
+CONFIG = "config.json"
+AMP = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: everything is saved)
+    """The run was asked to stop; its checkpoint is written."""
+
+
+class NonFiniteLossError(Exception):
+    """The loss is infinite or not a number."""
+
+
+def train(
+    options: config.Train,
+    *,
+    resume: bool = False,
+    experiment: str | None = None,
+    method: str | None = None,
+) -> dict[str, Any]:
+    """Trains a network and writes everything into ``options.output``.
+
+    Args:
+        options: the run.
+        resume: go on from ``last.pt`` in the run's folder, or start where there is none yet.
+        experiment: under which heading the report shows the run.
+        method: its name in the report's tables.
+
+    Returns:
+        The run's record, which is also ``result.json``.
+
+    Raises:
+        ValueError: options, data or a checkpoint that cannot be used.
+        FileExistsError: the folder has a run already, and ``resume`` is false.
+        NonFiniteLossError: with the iteration, the batch's files and the loss's terms.
+        Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
+    """
+    device = distributed.start(options.device)
+    try:
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        saved = _prepare_folder(options, resume)
+        source = open_source(options.data, "train", options.seed)
+        state = State(options, source, device)
+        if saved is not None:
+            state.restore(saved)
+        if distributed.world()[0] == 0:
+            print(f"{options.output}: {state.model.weights}", file=sys.stderr)
+        seconds = _loop(options, state, source)
+        return _finish(options, state, source, seconds, experiment, method)
+    finally:
+        distributed.stop()
+
+
+def _prepare_folder(options: config.Train, resume: bool) -> dict[str, Any] | None:
+    """The run's folder with its configuration; the checkpoint to go on from, if any."""
+    last = options.output / LAST
+    if (options.output / CONFIG).exists() and not resume:
+        raise FileExistsError(
+            f"{options.output} has a run already: go on with --resume {options.output},"
+            " or choose another --output"
+        )
+    if resume and last.exists():
+        return checkpoint.load(last)
+    options.output.mkdir(parents=True, exist_ok=True)
+    if distributed.world()[0] == 0:
+        checkpoint.write_text(options.output / CONFIG, config.to_json(options) + "\n")
+    return None
+
+
+def _loop(options: config.Train, state: State, source: Source) -> list[float]:
+    """All iterations; the seconds that each of this session's took."""
+    rank, world = distributed.world()
+    objective = state.distributed()
+    validation = open_source(_dense(options.data), "val")
+    history = History(options.output, state.iteration) if rank == 0 else None
+    board = Board(options.output, options.tensorboard and rank == 0, state.iteration)
+    window = Window(len(source.classes), state.device)
+    batches = training_batches(source, options, start=state.iteration, rank=rank, world=world)
+    durations: list[float] = []
+    bar = tqdm(
+        total=options.iterations,
+        initial=state.iteration,
+        desc=options.output.name,
+        disable=rank > 0 or None,  # shown on terminals
+        unit="it",
+    )
+
+    def add(line: dict[str, Any]) -> None:
+        if history is not None:
+            history.add({"iteration": state.iteration, **line})
+            board.scalars(line.get("evaluation", line), state.iteration)
+
+    def save() -> None:
+        if rank == 0:
+            state.save(options.output / LAST)
+
+    with bar, _stop_on_signals() as stop:
+        while state.iteration < options.iterations:
+            began = time.perf_counter()
+            lr = state.set_learning_rate()
+            _iteration(options, state, objective, batches, window)
+            state.iteration += 1
+            durations.append(time.perf_counter() - began)
+            state.seconds += durations[-1]
+            bar.update()
+            if _due(state.iteration, options.log_every, options):
+                line = window.line()
+                add({**line, "lr": lr, "seconds": state.seconds})
+                bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
+                window.reset()
+            if _due(state.iteration, options.eval_every, options):
+                add({"evaluation": _evaluate(options, state, validation)})
+                if rank == 0 and options.tensorboard:
+                    for name, picture in panels(state.objective, source, 2, state.device):
+                        board.picture(name, np.asarray(picture), state.iteration)
+                window.started = time.perf_counter()
+            if _due(state.iteration, options.checkpoint_every, options):
+                save()
+            if distributed.anyone(bool(stop), state.device):
+                save()
+                board.close()
+                raise Interrupted(
+                    f"stopped after iteration {state.iteration} of {options.iterations};"
+                    f" go on with --resume {options.output}"
+                )
+    board.close()
+    return durations
+
+
+def _dense(options: config.Data) -> config.Data:
+    """What evaluation compares with, whatever training sees."""
+    return dataclasses.replace(options, annotation="dense")
+
+
+def _due(iteration: int, every: int, options: config.Train) -> bool:
+    return iteration % every == 0 or iteration == options.iterations
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM; a second SIGINT is Python's own."""
+    received: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever started it stops it
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _iteration(
+    options: config.Train,
+    state: State,
+    objective: nn.Module,
+    batches: Iterator[Batch],
+    window: Window,
+) -> None:
+    """One update of the weights."""
+    rank, _ = distributed.world()
+    torch.manual_seed(hash((options.seed, state.iteration, rank)) % 2**63)
+    objective.train()
+    state.optimizer.zero_grad(set_to_none=True)
+    for part in range(options.accumulate):
+        batch = next(batches).to(state.device)
+        last = part == options.accumulate - 1
+        with contextlib.nullcontext() if last else _no_sync(objective):
+            output = _forward(options, state, objective, batch)
+            _check_finite(output, batch, state.iteration)
+            state.scaler.scale(output.loss / options.accumulate).backward()
+        window.add(batch, output)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    if state.ema is not None:
+        state.ema.update_parameters(state.model)
+
+
+def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Gradients are exchanged after the last part only."""
+    no_sync = getattr(objective, "no_sync", None)
+    return no_sync() if no_sync else contextlib.nullcontext()
+
+
+def _forward(options: config.Train, state: State, objective: nn.Module, batch: Batch) -> StepOutput:
+    teacher: Tensor | None = None
+    amp = torch.autocast(state.device.type, dtype=AMP[options.amp], enabled=options.amp != "off")
+    with amp:
+        if options.loss.method == "seminar_lite" and state.ema is not None:
+            with torch.no_grad():
+                teacher = state.ema.module.train()(batch.input).logits
+        void = batch.truth == -1 if options.loss.tel.exclude_void else None
+        output: StepOutput = objective(
+            batch.input, batch.guide, batch.label, state.iteration, teacher, void
+        )
+    return output
+
+
+def _check_finite(output: StepOutput, batch: Batch, iteration: int) -> None:
+    if math.isfinite(output.loss.item()):
+        return
+    terms = ", ".join(f"{name} {value.item():g}" for name, value in output.parts.items())
+    raise NonFiniteLossError(
+        f"iteration {iteration}: the loss is {output.loss.item()} ({terms});"
+        f" files: {', '.join(batch.names)}"
+    )
+
+
+def _evaluate(options: config.Train, state: State, validation: Source) -> dict[str, Any]:
+    """Metrics on the validation set; the best network so far is kept."""
+    metrics = _metrics(options, state, _evaluated(state), validation)
+    if (metrics["miou"] or 0.0) > state.best.get("miou", -1.0):
+        state.best = metrics
+        if distributed.world()[0] == 0:
+            state.save(options.output / BEST)
+    return {k: v for k, v in metrics.items() if k not in ("protocol", "iteration")}
+
+
+def _evaluated(state: State) -> nn.Module:
+    """The network that is evaluated: the moving average where one was asked for."""
+    return state.ema.module if state.ema is not None else state.model
+
+
+def _metrics(
+    options: config.Train, state: State, model: nn.Module, source: Source
+) -> dict[str, Any]:
+    rank, world = distributed.world()
+    metrics = evaluate_model(
+        model,
+        source,
+        device=state.device,
+        batch=options.batch,
+        boundary=options.boundary,
+        progress=False,
+        rank=rank,
+        world=world,
+    )
+    return {**metrics, "iteration": state.iteration}
+
+
+def _finish(
+    options: config.Train,
+    state: State,
+    source: Source,
+    durations: list[float],
+    experiment: str | None,
+    method: str | None,
+) -> dict[str, Any]:
+    """Evaluates the last and the best network, draws the panels, writes the record."""
+    split = final_split(options.data)
+    reported = open_source(_dense(options.data), split)
+    last = _metrics(options, state, _evaluated(state), reported)
+    if distributed.world()[0] == 0:
+        _write_panels(
+            options.output / "panels",
+            panels(state.objective, source, options.pictures, state.device),
+        )
+    iteration = state.iteration
+    state.restore(checkpoint.load(options.output / BEST))
+    best = _metrics(options, state, _evaluated(state), reported)
+    state.iteration = iteration
+    result = record.make(
+        options,
+        state,
+        source,
+        durations,
+        experiment,
+        method,
+        evaluation={"split": split, "last": last, "best": best},
+    )
+    if distributed.world()[0] == 0:
+        record.write(options.output, result)
+    return result
+
+
+def _write_panels(folder: Path, pictures: list[tuple[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, picture in pictures:
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+        picture.save(folder / f"{safe}.png")

@@ -1,0 +1,152 @@
+"""The measured results of this package: which runs there are, and the command that makes them.
+
+    python -m tel_segmentation.measure scenes --output runs/scenes
+    python -m tel_segmentation.measure photos --source camvid.toml --output runs/camvid
+
+Finished runs are left alone and unfinished ones go on, so it can be stopped at any time; several
+of these commands, each with its ``--part``, can work on the same folder. All methods of an
+experiment have the same data, iterations, and, for the same seed, initial weights, annotations and
+order of samples: they are paired.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import tyro
+from tqdm import tqdm
+
+from tel_segmentation import config, losses
+from tel_segmentation.config import Loss, TreeEnergy
+from tel_segmentation.engine import CONFIG, train
+from tel_segmentation.record import RESULT, default_experiment
+
+
+class Planned(NamedTuple):
+    """A run that is to exist."""
+
+    options: config.Train
+    experiment: str
+    method: str
+
+
+LOW = Loss(tel=TreeEnergy(level="low"))
+TEL = [LOW, Loss(tel=TreeEnergy(level="high")), Loss()]
+COMPARED = [
+    Loss(method="partial"),
+    Loss(method="naive"),
+    Loss(method="gated_crf"),
+    Loss(method="dense_crf"),
+    *TEL,
+]
+FULL = Loss(method="full")
+SHUFFLED = Loss(tel=TreeEnergy(level="low", shuffle_guide=True))
+SIGMAS = (0.002, 0.005, 0.05, 0.1)
+WEIGHTS = (0.1, 0.2, 0.8)
+
+
+def scenes(seeds: int) -> Iterator[Planned]:
+    """Generated scenes: the table, the adverse preset, the control, the sweeps."""
+    base = config.PRESETS["scenes"][1]
+    for annotation in ("point", "scribble", "block20"):
+        for seed in range(seeds):
+            for loss in COMPARED:
+                yield _plan(base, loss, annotation, seed)
+            if annotation == "point":
+                yield _plan(base, FULL, "dense", seed)
+    adverse = replace(base, data=replace(base.data, source="scenes:adverse"))
+    for seed in range(seeds):
+        for loss in (COMPARED[0], LOW, Loss()):
+            yield _plan(adverse, loss, "point", seed)
+        yield _plan(adverse, FULL, "dense", seed)
+    for seed in range(seeds):
+        yield _plan(base, SHUFFLED, "point", seed)
+    for seed in range(seeds):
+        for sigma in SIGMAS:
+            loss = Loss(tel=TreeEnergy(level="low", sigma=sigma))
+            yield _plan(base, loss, "point", seed, f"TEL low σ={sigma:g}")
+        for weight in WEIGHTS:
+            loss = replace(LOW, weight=weight)
+            yield _plan(base, loss, "point", seed, f"TEL low λ={weight:g}")
+
+
+def photos(seeds: int, source: Path) -> Iterator[Planned]:
+    """A data set of photographs with the annotations of ``tel annotate`` beside it."""
+    base = config.PRESETS["photos"][1]
+    base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
+    partial, both = COMPARED[0], Loss()
+    crfs = [loss for loss in COMPARED if loss.method in ("dense_crf", "gated_crf")]
+    for seed in range(seeds):
+        for loss in (partial, LOW, both):
+            yield _plan(base, loss, "point", seed)
+        yield _plan(base, FULL, "dense", seed)
+        for loss in (partial, LOW, both):
+            yield _plan(base, loss, "block20", seed)
+        for loss in (partial, LOW):
+            yield _plan(base, loss, "block20-image", seed)
+        for annotation in ("point", "block20"):
+            for loss in crfs:
+                yield _plan(base, loss, annotation, seed)
+        for loss in (partial, LOW, both):
+            yield _plan(base, loss, "scribble", seed)
+
+
+def _plan(
+    base: config.Train, loss: Loss, annotation: str, seed: int, method: str | None = None
+) -> Planned:
+    options = replace(
+        base,
+        loss=loss,
+        seed=seed,
+        data=replace(base.data, annotation=annotation),
+        tensorboard=False,
+    )
+    title = method or losses.title(loss)
+    experiment = default_experiment(options)
+    words = f"{experiment} {title} s{seed}".replace("/", " ").replace("+", " ").split()
+    return Planned(replace(options, output=Path("-".join(words))), experiment, title)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Make the runs of the published results."""
+
+    what: tyro.conf.Positional[Literal["scenes", "photos"]]
+    output: Path = Path("runs")
+    """The folder of the runs."""
+    source: Path = Path("camvid.toml")
+    """The data set's TOML file (photos)."""
+    seeds: int = 3
+    threads: int = 1
+    """CPU threads of each run."""
+    part: tuple[int, int] = (0, 1)
+    """``I N``: every N-th run, from the I-th on."""
+    only: str = ""
+    """Runs whose name contains this."""
+
+
+def run(options: Measure) -> None:
+    """Makes what is not there yet."""
+    plan = list(
+        scenes(options.seeds) if options.what == "scenes" else photos(options.seeds, options.source)
+    )
+    first, step = options.part
+    chosen = [p for p in plan if options.only in str(p.options.output)][first::step]
+    for planned in tqdm(chosen, desc="runs"):
+        folder = options.output / planned.options.output
+        if (folder / RESULT).exists():
+            continue
+        wanted = dataclasses.replace(planned.options, output=folder, threads=options.threads)
+        # An unfinished run goes on, with the configuration that it has.
+        started = (folder / CONFIG).exists()
+        settings = config.moved(config.load(folder / CONFIG), folder) if started else wanted
+        train(settings, resume=started, experiment=planned.experiment, method=planned.method)
+
+
+if __name__ == "__main__":
+    sys.exit(run(tyro.cli(Measure, prog="python -m tel_segmentation.measure")))

@@ -1,0 +1,70 @@
+"""The network and its loss as one module: what DistributedDataParallel wraps and a step calls."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from tel_segmentation import config, losses
+from tel_segmentation.cross_entropy import partial_cross_entropy
+from tel_segmentation.inputs import LossInputs, LossOutput
+from tel_segmentation.model import Prediction, build_model
+
+
+class StepOutput(NamedTuple):
+    """What a step is worth to look at."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]  # the terms, detached, not weighted
+    prediction: Prediction
+    term: LossOutput | None
+
+
+class Objective(nn.Module):
+    """``loss_seg + λ(t) · term`` of a network on a batch."""
+
+    def __init__(self, options: config.Train, num_classes: int) -> None:
+        super().__init__()
+        self.options = options
+        self.model = build_model(options.model, num_classes, embed=needs_embedding(options.loss))
+        self.term, self.weight = losses.term(options.loss)
+
+    def forward(
+        self,
+        input: Tensor,
+        guide: Tensor,
+        label: Tensor,
+        iteration: int,
+        teacher: Tensor | None = None,
+        void: Tensor | None = None,
+    ) -> StepOutput:
+        """The loss of a batch; ``data.Batch`` has the shapes."""
+        prediction: Prediction = self.model(input)
+        reduction = self.options.loss.reduction
+        seg = partial_cross_entropy(prediction.full, label, reduction=reduction)
+        parts = {"loss_seg": seg.detach()}
+        if self.term is None:
+            return StepOutput(seg, parts, prediction, None)
+        output: LossOutput = self.term(
+            LossInputs(prediction.logits, prediction.embed, guide, label, iteration, teacher, void)
+        )
+        parts[f"loss_{self.options.loss.method}"] = output.loss.detach()
+        factor = self.weight * schedule(self.options, iteration)
+        loss = seg + factor * output.loss if factor else seg
+        return StepOutput(loss, parts, prediction, output)
+
+
+def needs_embedding(options: config.Loss) -> bool:
+    """Whether the method uses the embedding F; the branch is not built otherwise."""
+    return options.method == "non_local" or (
+        options.method in ("tel", "seminar_lite") and "high" in options.tel.level
+    )
+
+
+def schedule(options: config.Train, iteration: int) -> float:
+    """The term's factor over time: 0 in the warm-up, then a linear ramp, then 1."""
+    since = iteration / options.iterations - options.loss.warmup
+    if since < 0:
+        return 0.0
+    return min(1.0, since / options.loss.ramp) if options.loss.ramp else 1.0

@@ -1,0 +1,128 @@
+"""A run's record: ``result.json``, what reports and tables are made of."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tel_segmentation import checkpoint, config, losses
+from tel_segmentation.data import Source
+from tel_segmentation.state import State
+from tel_segmentation.tracking import HISTORY, read_history
+
+RESULT = "result.json"
+PACKAGES = ("treefilter", "torch", "torchvision", "timm", "numpy")
+DIAGNOSTICS = (
+    "affinity_low",
+    "affinity_low_median",
+    "affinity_high",
+    "affinity_high_median",
+    "unlabelled",
+    "accuracy_prediction",
+    "accuracy_pseudo",
+)
+
+
+def make(
+    options: config.Train,
+    state: State,
+    source: Source,
+    durations: list[float],
+    experiment: str | None,
+    method: str | None,
+    evaluation: dict[str, Any],
+) -> dict[str, Any]:
+    """The record of a finished run."""
+    lines = [x for x in read_history(options.output / HISTORY) if "loss" in x]
+    last = lines[-1] if lines else {}
+    return {
+        "name": options.output.name,
+        "experiment": experiment or default_experiment(options),
+        "method": method or losses.title(options.loss),
+        "seed": options.seed,
+        "finished": True,
+        "iterations": options.iterations,
+        "classes": state.classes,
+        "colors": state.colors,
+        "labelled_ratio": labelled_ratio(source),
+        "wall_seconds": state.seconds,
+        "seconds_per_iteration": statistics.median(durations) if durations else None,
+        "peak_memory_mb": peak_memory(state.device),
+        "device": device_name(state.device),
+        "threads": torch.get_num_threads(),
+        "git": revision(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "weights": state.model.weights,
+        "evaluation": evaluation,
+        "diagnostics": {name: last[name] for name in DIAGNOSTICS if name in last},
+        "config": json.loads(config.to_json(options)),
+    }
+
+
+def write(folder: Path, record: dict[str, Any]) -> None:
+    """Writes ``result.json``."""
+    checkpoint.write_text(folder / RESULT, json.dumps(record, indent=1) + "\n")
+
+
+def default_experiment(options: config.Train) -> str:
+    """Data set and annotation, the heading of the report's table."""
+    source = options.data.source
+    generated = source.startswith("scenes:")
+    name = source.replace(":", "/") if generated else Path(source).stem
+    return f"{name}/{Path(options.data.annotation).name}"
+
+
+def labelled_ratio(source: Source) -> float:
+    """The part of the training pixels that has a label."""
+    labelled = total = 0
+    for index in range(len(source)):
+        label = source[index].label
+        labelled += int((label >= 0).sum())
+        total += label.numel()
+    return labelled / max(total, 1)
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """In megabytes (2²⁰): of torch's allocator on a GPU, of the process otherwise."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak) / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def revision() -> str | None:
+    """The commit of the source tree that this package runs from, if it does."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

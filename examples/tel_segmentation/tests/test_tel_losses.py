@@ -1,0 +1,98 @@
+"""The table of methods: every one trains a toy problem, and has its name and weight."""
+
+import dataclasses
+from typing import get_args
+
+import pytest
+import torch
+
+from tel_segmentation import config, losses
+from tel_segmentation.inputs import LossInputs
+from tel_segmentation.objective import Objective, needs_embedding, schedule
+
+
+def test_the_table_has_every_method_of_the_configuration():
+    assert set(losses.METHODS) == set(get_args(config.Method))
+
+
+def toy(method):
+    """Two flat regions, one labelled pixel each; a linear prediction, slightly wrong."""
+    torch.manual_seed(0)
+    image = torch.zeros(2, 3, 8, 8)
+    image[..., 4:] = 0.5
+    label = torch.full((2, 8, 8), -1)
+    label[:, 2, 1], label[:, 2, 6] = 0, 1
+    logits = torch.randn(2, 3, 8, 8)
+    embed = torch.rand(2, 256, 8, 8) / 10
+    teacher = torch.randn(2, 3, 8, 8) if method == "seminar_lite" else None
+    return LossInputs(logits, embed, image, label, 1000, teacher)
+
+
+@pytest.mark.parametrize("method", [m for m in losses.METHODS if m not in ("partial", "full")])
+def test_steps_along_the_gradient_lower_the_term(method):
+    torch.manual_seed(0)
+    term, weight = losses.term(config.Loss(method=method, threshold=0.3))
+    inputs = toy(method)
+    logits = inputs.logits.clone().requires_grad_()
+    assert weight > 0
+    values = []
+    for _ in range(20):
+        loss = term(inputs._replace(logits=logits)).loss
+        values.append(loss.item())
+        (gradient,) = torch.autograd.grad(loss, logits)
+        logits = (logits - 0.5 * gradient / gradient.norm()).detach().requires_grad_()
+    assert values[-1] < values[0]
+
+
+@pytest.mark.parametrize("method", list(losses.METHODS))
+def test_a_step_of_training_lowers_the_loss(method):
+    options = config.Train(
+        loss=config.Loss(method=method, threshold=0.3), model=config.Model(name="tiny")
+    )
+    torch.manual_seed(0)
+    objective = Objective(options, 3).train()
+    guide = torch.rand(2, 3, 32, 32)
+    label = torch.randint(-1, 3, (2, 32, 32))
+    teacher = torch.randn(2, 3, 16, 16) if method == "seminar_lite" else None
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.02)
+
+    def step():
+        output = objective((guide - 0.45) / 0.22, guide, label, 1000, teacher)
+        optimizer.zero_grad()
+        output.loss.backward()
+        optimizer.step()
+        return output
+
+    first = step()
+    assert torch.isfinite(first.loss)
+    later = [step().loss.item() for _ in range(6)][-1]
+    assert later < first.loss.item()
+    assert set(first.parts) == {"loss_seg"} | (
+        set() if method in ("partial", "full") else {f"loss_{method}"}
+    )
+
+
+def test_weight_and_title():
+    tel = config.Loss()
+    assert losses.term(tel)[1] == 0.4
+    assert losses.term(dataclasses.replace(tel, weight=0.6))[1] == 0.6
+    assert losses.title(tel) == "TEL low+high"
+    changed = config.TreeEnergy(level="low", delta="ce", shuffle_guide=True)
+    assert losses.title(config.Loss(tel=changed)) == "TEL low ce shuffled guide"
+    assert losses.title(config.Loss(tel=config.TreeEnergy(aggregation="HL-C"))) == (
+        "TEL low+high HL-C"
+    )
+
+
+def test_the_embedding_is_built_only_where_it_is_used():
+    assert needs_embedding(config.Loss(method="tel"))
+    assert not needs_embedding(config.Loss(tel=config.TreeEnergy(level="low")))
+    assert not needs_embedding(config.Loss(method="gated_crf"))
+    assert needs_embedding(config.Loss(method="non_local"))
+
+
+def test_warmup_and_ramp():
+    options = config.Train(iterations=100, loss=config.Loss(warmup=0.2, ramp=0.4))
+    factors = [schedule(options, i) for i in (0, 19, 20, 40, 60, 99)]
+    assert factors == pytest.approx([0, 0, 0, 0.5, 1, 1])
+    assert schedule(config.Train(), 0) == 1
