@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tel_segmentation.atomic import write_text
 from tel_segmentation.augment import normalize
+from tel_segmentation.checkpoint import write_text
 from tel_segmentation.data import Sample, Source, open_source
 from tel_segmentation.metrics import ConfusionMatrix, boundary_band
 from tel_segmentation.trained import Trained, Which, load_trained, pick_device
@@ -273,6 +273,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     print(table(trained.classes, metrics))
     name = f"evaluation-{options.split}-{options.which}.json"
     output = options.output or trained.path.parent / name
+    output.parent.mkdir(parents=True, exist_ok=True)
     write_text(output, json.dumps(result, indent=1) + "\n")
     print(f"written: {output}")
     return result

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from tel_segmentation.atomic import replacing
+from tel_segmentation.checkpoint import write_atomically
 from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.pictures import indexed, overlay
 from tel_segmentation.trained import Trained, Which, load_trained, pick_device
@@ -166,5 +166,6 @@ def _write(
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    with replacing(path) as temporary:
-        picture.save(temporary, format="JPEG" if path.suffix == ".jpg" else "PNG", quality=92)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = "JPEG" if path.suffix == ".jpg" else "PNG"
+    write_atomically(path, lambda file: picture.save(file, format=kind, quality=92))

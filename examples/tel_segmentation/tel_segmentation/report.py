@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tel_segmentation.atomic import write_text
+from tel_segmentation.checkpoint import write_text
 from tel_segmentation.report_format import markdown
 from tel_segmentation.report_page import page
 from tel_segmentation.report_records import find_records
@@ -35,8 +35,11 @@ def run(options: Report) -> Path:
     if options.pictures < 0:
         raise ValueError(f"tel report: pictures must not be negative, got {options.pictures}")
     records = find_records(options.runs)
-    write_text(options.output, page(records, options.title, options.pictures))
+    html = page(records, options.title, options.pictures)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(options.output, html)
     if options.markdown is not None:
+        options.markdown.parent.mkdir(parents=True, exist_ok=True)
         write_text(options.markdown, markdown(records))
     finished = sum(record.finished for record in records)
     print(f"{finished} of {len(records)} runs finished: {options.output}")
