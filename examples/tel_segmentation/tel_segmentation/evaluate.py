@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
+from tyro.conf import Positional
 
 from tel_segmentation.augment import normalize
 from tel_segmentation.checkpoint import write_text
@@ -42,7 +43,7 @@ class DataOverride:
 class Evaluate:
     """Evaluate a trained network on every image of a split."""
 
-    run: Path
+    run: Positional[Path]
     """A run's folder, or a checkpoint file."""
     data: DataOverride = field(default_factory=DataOverride)
     split: str = "val"

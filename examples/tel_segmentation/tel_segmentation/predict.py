@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
+from tyro.conf import Positional
 
 from tel_segmentation.checkpoint import write_atomically
 from tel_segmentation.evaluate import predict_logits
@@ -26,9 +27,9 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", 
 class Predict:
     """Segment images: indexed PNGs (pixel value = class) and overlays."""
 
-    run: Path
+    run: Positional[Path]
     """A run's folder, or a checkpoint file."""
-    images: tuple[Path, ...]
+    images: Positional[tuple[Path, ...]]
     """Images, or folders of images."""
     output: Path = Path("predictions")
     """Folder; gets labels/NAME.png and overlays/NAME.jpg."""

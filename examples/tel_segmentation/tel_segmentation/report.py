@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tyro.conf import Positional
+
 from tel_segmentation.checkpoint import write_text
 from tel_segmentation.report_format import markdown
 from tel_segmentation.report_page import page
@@ -15,7 +17,7 @@ from tel_segmentation.report_records import find_records
 class Report:
     """Make a page (and Markdown tables) of a set of runs."""
 
-    runs: tuple[Path, ...]
+    runs: Positional[tuple[Path, ...]]
     """Folders of runs, or of folders of runs."""
     output: Path = Path("report.html")
     """The page: one file with everything in it."""

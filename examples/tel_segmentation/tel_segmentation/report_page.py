@@ -114,9 +114,9 @@ def _hero(group: Experiment, row: Row, partial: Row, full: Row, colors: Colors) 
         f" ({points(gain)} points{seeds}). With every pixel labelled it is"
         f" {percent(full.metric('miou'))}."
     )
-    caption = "of the gap to full supervision closed" if gap > 0 else "of the gap: not closed"
+    caption = f"of the gap to full supervision {'closed' if gap > 0 else '– not closed'}"
     return (
-        f'<div class="hero card"><div><div class="number">{part(gap)}</div><p>{caption}</p></div>'
+        f'<div class="hero card"><div><div class="number{" loss" * (gap <= 0)}">{part(gap)}</div><p>{caption}</p></div>'
         f'<div class="text">{_track(row, partial, full, colors)}<p>{sentence}</p></div></div>'
     )
 

@@ -96,7 +96,7 @@ def _pictures(images: Sequence[Strip], group: Experiment, colors: Colors) -> str
 
 def _strip(parts: Sequence[Tile], name: str, colors: Colors) -> str:
     figures = "".join(
-        f'<figure><img src="{tile.uri}" alt="{text(tile.caption)} of {text(name)}">'
+        f'<figure><img{" class=photo" * (tile.caption == "image")} src="{tile.uri}" alt="{text(tile.caption)} of {text(name)}">'
         f"<figcaption>{swatch(colors[tile.row.method]) if tile.row else ''}"
         f"{text(tile.caption)}</figcaption></figure>"
         for tile in parts

@@ -46,7 +46,7 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
     """
     file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
     saved = _read_checkpoint(file)
-    state = saved["ema"] if which == "ema" else saved["model"]
+    state = _averaged(saved["ema"]) if which == "ema" else saved["model"]
     if state is None:
         raise ValueError(f"{file} must have an average of the weights (ema), got none")
     try:
@@ -65,6 +65,15 @@ def _read_checkpoint(file: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{file} must be a checkpoint of a run, got one without {sorted(missing)}")
     return saved
+
+
+def _averaged(state: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    """The network's state within that of torch's ``AveragedModel``."""
+    if state is None or "n_averaged" not in state:
+        return state
+    return {
+        name.removeprefix("module."): value for name, value in state.items() if name != "n_averaged"
+    }
 
 
 def _fitting_model(options: config.Model, classes: int, state: dict[str, Tensor]) -> nn.Module:

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from tel_segmentation import config, evaluate, trained
 from tel_segmentation.data import Sample
@@ -196,10 +197,11 @@ def test_command(tmp_path, opened, capsys, embed):
     assert "bright" in printed
 
 
-def test_command_uses_best_and_ema(tmp_path, opened):
+@pytest.mark.parametrize("wrap", [lambda model: model, AveragedModel])
+def test_command_uses_best_and_ema(tmp_path, opened, wrap):
     better = Brightness()
     better.threshold.data.fill_(3.0)
-    save(tmp_path / "last.pt", Brightness(), ema=better.state_dict())
+    save(tmp_path / "last.pt", Brightness(), ema=wrap(better).state_dict())
     save(tmp_path / "best.pt", better)
     last, best, ema = (
         evaluate.run(Evaluate(tmp_path, which=which))["accuracy"]

@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 from scipy import ndimage
 
@@ -372,7 +373,7 @@ def test_a_loss_is_told_as_one(tmp_path):
         make_run(tmp_path / method, "e", method, 0, shift, pictures=False)
     report.run(Report((tmp_path,), tmp_path / "report.html"))
     text = (tmp_path / "report.html").read_text()
-    assert re.search(r'class="number">−\d+ %<', text)
+    assert re.search(r'class="number loss">−\d+ %<', text)
     assert "not closed" in text
 
 
@@ -443,3 +444,9 @@ def test_a_browser_shows_it(page, tmp_path):
         left += width
         assert len(np.unique(part.reshape(-1, 3), axis=0)) > 500
         assert (part.std(axis=(1, 2)) > 1).mean() > 0.5  # rows with something in them
+
+
+def test_command_line_takes_its_folders_by_place():
+    options = tyro.cli(Report, args=["a", "b", "--output", "c.html"])
+    assert [str(path) for path in options.runs] == ["a", "b"]
+    assert options.output.name == "c.html"
