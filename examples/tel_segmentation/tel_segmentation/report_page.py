@@ -114,9 +114,10 @@ def _hero(group: Experiment, row: Row, partial: Row, full: Row, colors: Colors) 
         f" ({points(gain)} points{seeds}). With every pixel labelled it is"
         f" {percent(full.metric('miou'))}."
     )
-    caption = f"of the gap to full supervision {'closed' if gap > 0 else '– not closed'}"
+    closed, kind = ("closed", "") if gap > 0 else ("– not closed", " loss")
+    number = f'<div class="number{kind}">{part(gap)}</div>'
     return (
-        f'<div class="hero card"><div><div class="number{" loss" * (gap <= 0)}">{part(gap)}</div><p>{caption}</p></div>'
+        f'<div class="hero card"><div>{number}<p>of the gap to full supervision {closed}</p></div>'
         f'<div class="text">{_track(row, partial, full, colors)}<p>{sentence}</p></div></div>'
     )
 

@@ -95,15 +95,19 @@ def _pictures(images: Sequence[Strip], group: Experiment, colors: Colors) -> str
 
 
 def _strip(parts: Sequence[Tile], name: str, colors: Colors) -> str:
-    figures = "".join(
-        f'<figure><img{" class=photo" * (tile.caption == "image")} src="{tile.uri}" alt="{text(tile.caption)} of {text(name)}">'
-        f"<figcaption>{swatch(colors[tile.row.method]) if tile.row else ''}"
-        f"{text(tile.caption)}</figcaption></figure>"
-        for tile in parts
-    )
+    figures = "".join(_figure(tile, name, colors) for tile in parts)
     columns = -(-len(parts) // -(-len(parts) // _MOST_TILES))  # rows of about the same length
     style = f"--columns:{columns}"
     return f'<div class="strip card"><div class="tiles" style="{style}">{figures}</div></div>'
+
+
+def _figure(tile: Tile, name: str, colors: Colors) -> str:
+    kind = "photo" if tile.caption == "image" else "labels"
+    return (
+        f'<figure><img class="{kind}" src="{tile.uri}" alt="{text(tile.caption)} of {text(name)}">'
+        f"<figcaption>{swatch(colors[tile.row.method]) if tile.row else ''}"
+        f"{text(tile.caption)}</figcaption></figure>"
+    )
 
 
 def _curves(number: int, group: Experiment, colors: Colors) -> str:

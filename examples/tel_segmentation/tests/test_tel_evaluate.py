@@ -113,7 +113,8 @@ def _process(rank, world, folder):
 
 
 def test_two_processes(tmp_path):
-    torch.multiprocessing.spawn(_process, (2, tmp_path), nprocs=2)
+    # Forked, which needs no second import of torch; the threads of these processes are one.
+    torch.multiprocessing.start_processes(_process, (2, tmp_path), 2, start_method="fork")
     results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert results[0] == results[1] == evaluate_model(Brightness(), Made(SIZES), **options())
 
