@@ -293,11 +293,11 @@ def _open(trained: Trained, options: Evaluate) -> Source:
 def _check_classes(trained: Trained, source: Source, options: Evaluate) -> None:
     if tuple(source.classes) != trained.classes:
         raise ValueError(
-            f"tel evaluate: the data set must have the classes of {trained.path} in its order,"
+            f"the data set must have the classes of {trained.path} in its order,"
             f" {', '.join(trained.classes)}; got {', '.join(source.classes)}"
         )
     if not len(source):
-        raise ValueError(f"tel evaluate: split must have images, got none in {options.split!r}")
+        raise ValueError(f"split must have images, got none in {options.split!r}")
 
 
 def table(classes: Sequence[str], metrics: dict[str, Any]) -> str:

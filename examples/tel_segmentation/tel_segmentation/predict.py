@@ -63,7 +63,7 @@ def run(options: Predict) -> int:
             overwrite an input.
     """
     if not 0 <= options.opacity <= 1:
-        raise ValueError(f"tel predict: opacity must be in [0, 1], got {options.opacity}")
+        raise ValueError(f"opacity must be in [0, 1], got {options.opacity}")
     jobs = _jobs(options)
     trained = load_trained(options.run, options.which, options.device)
     postprocess = None
@@ -110,18 +110,16 @@ def _jobs(options: Predict) -> list[tuple[Path, str]]:
     jobs = [(path, path.stem) for given in options.images for path in _expand(given)]
     if not jobs:
         given = ", ".join(map(str, options.images))
-        raise ValueError(f"tel predict: images must name images, got none in {given}")
+        raise ValueError(f"images must name images, got none in {given}")
     inputs = {path.resolve() for path, _ in jobs}
     seen: dict[str, Path] = {}
     for path, stem in jobs:
         if stem in seen:
-            raise ValueError(
-                f"tel predict: the images' names must differ, got {seen[stem]} and {path}"
-            )
+            raise ValueError(f"the images' names must differ, got {seen[stem]} and {path}")
         seen[stem] = path
         for target in _targets(options, stem):
             if target.resolve() in inputs:
-                raise ValueError(f"tel predict: output must not overwrite an input, got {target}")
+                raise ValueError(f"output must not overwrite an input, got {target}")
     return jobs
 
 

@@ -35,7 +35,7 @@ def run(options: Report) -> Path:
         ValueError: a folder holds no record, or a record is malformed; it names the file.
     """
     if options.pictures < 0:
-        raise ValueError(f"tel report: pictures must not be negative, got {options.pictures}")
+        raise ValueError(f"pictures must not be negative, got {options.pictures}")
     records = find_records(options.runs)
     html = page(records, options.title, options.pictures)
     options.output.parent.mkdir(parents=True, exist_ok=True)
