@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
+from tyro.conf import Positional
 
 from tel_segmentation.augment import normalize
+from tel_segmentation.checkpoint import write_text
 from tel_segmentation.data import Sample, Source, open_source
 from tel_segmentation.metrics import ConfusionMatrix, boundary_band
 from tel_segmentation.trained import Trained, Which, load_trained, pick_device
@@ -42,7 +43,7 @@ class DataOverride:
 class Evaluate:
     """Evaluate a trained network on every image of a split."""
 
-    run: Path
+    run: Positional[Path]
     """A run's folder, or a checkpoint file."""
     data: DataOverride = field(default_factory=DataOverride)
     split: str = "val"
@@ -94,15 +95,16 @@ def predict_logits(
     if not scales or min(scales) <= 0:
         raise ValueError(f"predict_logits: scales must be positive, got {tuple(scales)}")
     height, width = _sides(images)
-    guide, logits = images.float() / 255, []
+    guide, total = images.float() / 255, torch.zeros((), device=images.device)
     for scale in scales:
         scaled = max(round(height * scale), _SMALLEST), max(round(width * scale), _SMALLEST)
         inputs = normalize(_resize(guide, scaled))
-        views = [model(inputs).float()]
+        logits = model(inputs).float()
         if flip:
-            views.append(model(inputs.flip(-1)).float().flip(-1))
-        logits += [_resize(view, size or (height, width)) for view in views]
-    return torch.stack(logits).mean(0) if len(logits) > 1 else logits[0]
+            logits = (logits + model(inputs.flip(-1)).float().flip(-1)) / 2
+        logits = _resize(logits, size or (height, width))
+        total = total + logits
+    return total / len(scales)
 
 
 def _sides(values: Tensor) -> tuple[int, int]:
@@ -272,7 +274,8 @@ def run(options: Evaluate) -> dict[str, Any]:
     print(table(trained.classes, metrics))
     name = f"evaluation-{options.split}-{options.which}.json"
     output = options.output or trained.path.parent / name
-    write_json(output, result)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, json.dumps(result, indent=1) + "\n")
     print(f"written: {output}")
     return result
 
@@ -290,11 +293,11 @@ def _open(trained: Trained, options: Evaluate) -> Source:
 def _check_classes(trained: Trained, source: Source, options: Evaluate) -> None:
     if tuple(source.classes) != trained.classes:
         raise ValueError(
-            f"tel evaluate: the data set must have the classes of {trained.path} in its order,"
+            f"the data set must have the classes of {trained.path} in its order,"
             f" {', '.join(trained.classes)}; got {', '.join(source.classes)}"
         )
     if not len(source):
-        raise ValueError(f"tel evaluate: split must have images, got none in {options.split!r}")
+        raise ValueError(f"split must have images, got none in {options.split!r}")
 
 
 def table(classes: Sequence[str], metrics: dict[str, Any]) -> str:
@@ -310,14 +313,3 @@ def table(classes: Sequence[str], metrics: dict[str, Any]) -> str:
         "" if not name else f"{name:<{width}}  {'–' if value is None else f'{100 * value:.2f}':>6}"
         for name, value in lines
     )
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ _FIRST: tuple[Color, ...] = (  # as distinct as possible, also for colour-blind 
 )
 _GAP = 6
 _TITLE = 22
-_SIDE = 192  # to which the shorter side of a small image is enlarged, at least
+_SIDE = 192  # about which the shorter side of a small image becomes
 
 
 def default_colors(count: int) -> tuple[Color, ...]:
@@ -118,7 +118,7 @@ def panel(
     """
     rgb = as_rgb(image)
     size = (rgb.shape[1], rgb.shape[0])
-    scale = max(1, -(-_SIDE // min(size)))
+    scale = max(1, round(_SIDE / min(size)))
     width, height = size[0] * scale, size[1] * scale
     pictures = [
         rgb,

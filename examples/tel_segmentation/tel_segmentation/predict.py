@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
+from tyro.conf import Positional
 
+from tel_segmentation.checkpoint import write_atomically
 from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.pictures import indexed, overlay
 from tel_segmentation.trained import Trained, Which, load_trained, pick_device
@@ -26,9 +27,9 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", 
 class Predict:
     """Segment images: indexed PNGs (pixel value = class) and overlays."""
 
-    run: Path
+    run: Positional[Path]
     """A run's folder, or a checkpoint file."""
-    images: tuple[Path, ...]
+    images: Positional[tuple[Path, ...]]
     """Images, or folders of images."""
     output: Path = Path("predictions")
     """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
@@ -62,7 +63,7 @@ def run(options: Predict) -> int:
             overwrite an input.
     """
     if not 0 <= options.opacity <= 1:
-        raise ValueError(f"tel predict: opacity must be in [0, 1], got {options.opacity}")
+        raise ValueError(f"opacity must be in [0, 1], got {options.opacity}")
     jobs = _jobs(options)
     trained = load_trained(options.run, options.which, options.device)
     postprocess = None
@@ -109,18 +110,16 @@ def _jobs(options: Predict) -> list[tuple[Path, str]]:
     jobs = [(path, path.stem) for given in options.images for path in _expand(given)]
     if not jobs:
         given = ", ".join(map(str, options.images))
-        raise ValueError(f"tel predict: images must name images, got none in {given}")
+        raise ValueError(f"images must name images, got none in {given}")
     inputs = {path.resolve() for path, _ in jobs}
     seen: dict[str, Path] = {}
     for path, stem in jobs:
         if stem in seen:
-            raise ValueError(
-                f"tel predict: the images' names must differ, got {seen[stem]} and {path}"
-            )
+            raise ValueError(f"the images' names must differ, got {seen[stem]} and {path}")
         seen[stem] = path
         for target in _targets(options, stem):
             if target.resolve() in inputs:
-                raise ValueError(f"tel predict: output must not overwrite an input, got {target}")
+                raise ValueError(f"output must not overwrite an input, got {target}")
     return jobs
 
 
@@ -166,11 +165,6 @@ def _write(
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    """Atomically: a reader never sees half a picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        picture.save(temporary, format="JPEG" if path.suffix == ".jpg" else "PNG", quality=92)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    kind = "JPEG" if path.suffix == ".jpg" else "PNG"
+    write_atomically(path, lambda file: picture.save(file, format=kind, quality=92))

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tel_segmentation import config
+from tel_segmentation import checkpoint, config
 from tel_segmentation.model import build_model
 
 Which = Literal["last", "best", "ema"]
@@ -40,12 +40,13 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
     Nothing is executed from the file, and no pretrained weights are needed.
 
     Raises:
-        ValueError: the file is missing, is not a checkpoint, does not fit its own configuration,
-            or has no average of the weights although ``which`` asks for it.
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: it is corrupt, does not fit its own configuration, or has no average of the
+            weights although ``which`` asks for it.
     """
     file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
     saved = _read_checkpoint(file)
-    state = saved["ema"] if which == "ema" else saved["model"]
+    state = _averaged(saved["ema"]) if which == "ema" else saved["model"]
     if state is None:
         raise ValueError(f"{file} must have an average of the weights (ema), got none")
     try:
@@ -59,17 +60,20 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
 
 
 def _read_checkpoint(file: Path) -> dict[str, Any]:
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(f"{file} must be a checkpoint, got no such file") from error
-    except Exception as error:  # torch.load raises whatever the bytes provoke
-        raise ValueError(f"{file} must be a checkpoint, got: {error}") from error
-    keys = {"model", "ema", "config", "classes", "colors", "iteration"}
-    if not isinstance(saved, dict) or not keys <= saved.keys():
-        missing = sorted(keys - saved.keys()) if isinstance(saved, dict) else type(saved).__name__
-        raise ValueError(f"{file} must be a checkpoint of a run, got one without {missing}")
+    saved = checkpoint.load(file)
+    missing = {"ema", "classes", "colors"} - saved.keys()
+    if missing:
+        raise ValueError(f"{file} must be a checkpoint of a run, got one without {sorted(missing)}")
     return saved
+
+
+def _averaged(state: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    """The network's state within that of torch's ``AveragedModel``."""
+    if state is None or "n_averaged" not in state:
+        return state
+    return {
+        name.removeprefix("module."): value for name, value in state.items() if name != "n_averaged"
+    }
 
 
 def _fitting_model(options: config.Model, classes: int, state: dict[str, Tensor]) -> nn.Module:
