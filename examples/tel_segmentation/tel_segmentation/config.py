@@ -56,7 +56,7 @@ class Data:
     flip: float = 0.5
     """Probability of a horizontal flip."""
     brightness: int = 10
-    """Largest change of brightness, in grey levels of 255; the network sees it, the guide does not."""
+    """Largest change of brightness in grey levels of 255, of the network's input, not the guide."""
     train: int = 160
     """Number of training scenes (generated data only)."""
     val: int = 64

@@ -57,7 +57,10 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
     if options.source.startswith("scenes:"):
         from tel_segmentation.scenes import Scenes
 
-        count = {"train": options.train, "val": options.val, "test": options.test}[split]
+        counts = {"train": options.train, "val": options.val, "test": options.test}
+        if split not in counts:
+            raise ValueError(f"split must be one of {', '.join(counts)}, got {split!r}")
+        count = counts[split]
         size = options.size or options.crop
         return Scenes(
             options.source.removeprefix("scenes:"), split, count, size, options.annotation, seed

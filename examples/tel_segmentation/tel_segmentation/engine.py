@@ -69,6 +69,10 @@ def train(
         NonFiniteLossError: with the iteration, the batch's files and the loss's terms.
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
+    if options.loss.method == "full" and options.data.annotation != "dense":
+        raise ValueError(
+            f"data.annotation must be dense for loss.method full, got {options.data.annotation!r}"
+        )
     device = distributed.start(options.device)
     try:
         if options.threads:

@@ -49,7 +49,8 @@ class Evaluate:
     split: str = "val"
     """``train``, ``val``, ``test``, or any split that the data set has."""
     which: Which = "last"
-    """The last iterate, the best on the validation set, or the average of the weights (EMA)."""
+    """The last iterate or the best on the validation set (the average of the weights where the run
+    keeps one), or the last without averaging (raw)."""
     scales: tuple[float, ...] = (1.0,)
     """Sizes of the input relative to the image; the logits are averaged. The official multi-scale
     protocol is 0.5 0.75 1 1.25 1.5 1.75 2 with --flip."""

@@ -130,7 +130,7 @@ class Measure:
     """Runs whose name contains this."""
 
 
-def run(options: Measure) -> None:
+def run(options: Measure) -> int:
     """Makes what is not there yet."""
     plan = list(
         scenes(options.seeds) if options.what == "scenes" else photos(options.seeds, options.source)
@@ -146,6 +146,7 @@ def run(options: Measure) -> None:
         started = (folder / CONFIG).exists()
         settings = config.moved(config.load(folder / CONFIG), folder) if started else wanted
         train(settings, resume=started, experiment=planned.experiment, method=planned.method)
+    return 0
 
 
 if __name__ == "__main__":

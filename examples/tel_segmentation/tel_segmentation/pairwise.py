@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tel_segmentation.config import Kernel
-from tel_segmentation.data import PADDING, UNLABELLED
+from tel_segmentation.data import PADDING
 from tel_segmentation.inputs import LossInputs, LossOutput
 
 CHUNK = 2**22

@@ -34,7 +34,8 @@ class Predict:
     output: Path = Path("predictions")
     """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
     which: Which = "last"
-    """The last iterate, the best on the validation set, or the average of the weights (EMA)."""
+    """The last iterate or the best on the validation set (the average of the weights where the run
+    keeps one), or the last without averaging (raw)."""
     size: tuple[int, int] | None = None
     """Height and width of the network's input; by default as in training, else the image's own.
     The result always has the image's size."""

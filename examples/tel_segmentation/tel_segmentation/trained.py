@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tel_segmentation import checkpoint, config
 from tel_segmentation.model import build_model
 
-Which = Literal["last", "best", "ema"]
+Which = Literal["last", "best", "raw"]
 
 
 class Trained(NamedTuple):
@@ -41,14 +41,12 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        ValueError: it is corrupt, does not fit its own configuration, or has no average of the
-            weights although ``which`` asks for it.
+        ValueError: it is corrupt or does not fit its own configuration.
     """
     file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
     saved = _read_checkpoint(file)
-    state = _averaged(saved["ema"]) if which == "ema" else saved["model"]
-    if state is None:
-        raise ValueError(f"{file} must have an average of the weights (ema), got none")
+    averaged = None if which == "raw" else _averaged(saved["ema"])
+    state = saved["model"] if averaged is None else averaged
     try:
         options = config.build(config.Train, json.loads(saved["config"]))
         model = _fitting_model(options.model, len(saved["classes"]), state)

@@ -9,8 +9,8 @@ from PIL import Image
 from tel_segmentation import cli
 
 SMALL = [
-    "train", "smoke", "--iterations", "2", "--data.train", "4", "--data.val", "2", "--data.test", "2",
-    "--no-tensorboard", "--threads", "1",
+    "train", "smoke", "--iterations", "2", "--no-tensorboard", "--threads", "1",
+    "--data.train", "4", "--data.val", "2", "--data.test", "2",
 ]  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def test_naive_self_training(threshold):
         if best > threshold:
             total -= torch.tensor(best).log().item()
             count += 1
-    assert 0 < count
+    assert count > 0
     assert out.loss.item() == pytest.approx(total / count)
     assert out.logs["confident"].item() == pytest.approx(count / (label == -1).sum().item())
     module = NaiveSelfTraining(threshold)(LossInputs(logits, None, logits, label))

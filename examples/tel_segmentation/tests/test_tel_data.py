@@ -74,7 +74,7 @@ def test_the_truth_is_not_among_the_losses_inputs(source):
 
 def test_guide_and_input(source):
     batch = run(source)[0]
-    assert 0 <= batch.guide.min()
+    assert batch.guide.min() >= 0
     assert batch.guide.max() <= 1
     assert batch.input.min() < -0.1
     assert np.array_equal(batch.input.shape, batch.guide.shape)

@@ -1,7 +1,6 @@
 """Training: what a run leaves, and that neither kills nor mistakes cost anything."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -36,7 +35,8 @@ def test_what_a_run_leaves(finished):
     folder, result = finished
     names = {p.name for p in folder.iterdir() if not p.name.startswith("events")}
     assert names == {
-        "config.json", "history.jsonl", "result.json", "last.pt", "previous.pt", "best.pt", "panels",
+        "config.json", "history.jsonl", "result.json", "last.pt", "previous.pt", "best.pt",
+        "panels",
     }  # fmt: skip
     assert len(list(folder.glob("events*"))) == 1
     assert len(list((folder / "panels").glob("*.png"))) == 1
@@ -95,7 +95,7 @@ def test_killed_five_times(tmp_path):
         )
         if kills < 5:
             # Until it has written a checkpoint of its own, and then some.
-            wait_for(process, lambda: started(folder) and progress(folder) > before)
+            wait_for(process, lambda last=before: started(folder) and progress(folder) > last)
             time.sleep(dice.random() * 0.15)
             process.kill()
             kills += process.wait() == -signal.SIGKILL
@@ -255,4 +255,9 @@ def test_no_gpu_asked_for_in_vain(tmp_path):
         pytest.skip("there is one")
     with pytest.raises(ValueError, match="no GPU"):
         engine.train(tel_runs.options(tmp_path / "run", device="cuda"))
-    assert "run" not in os.listdir(tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_full_supervision_needs_dense_labels(tmp_path):
+    with pytest.raises(ValueError, match="data.annotation must be dense"):
+        engine.train(tel_runs.options(tmp_path / "run", loss={"method": "full"}))

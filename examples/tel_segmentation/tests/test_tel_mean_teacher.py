@@ -4,8 +4,10 @@ import pytest
 import tel_cases
 import torch
 
+from tel_segmentation.config import TreeEnergy
 from tel_segmentation.inputs import LossInputs
-from tel_segmentation.mean_teacher import MeanTeacherLoss, mean_teacher_loss, sigmoid_ramp
+from tel_segmentation.mean_teacher import SeminarLite, mean_teacher_loss, sigmoid_ramp
+from tel_segmentation.tree_energy import tree_energy_loss
 
 
 def teacher(logits):
@@ -59,18 +61,21 @@ def test_ramp():
 
 def test_module_ramps_with_the_iteration():
     logits, image, label = tel_cases.batch()
-    module = MeanTeacherLoss(ramp=10)
+    low = TreeEnergy(level="low")
+    module = SeminarLite(low, ramp=10)
     inputs = LossInputs(logits, None, image, label, iteration=10, teacher=teacher(logits))
-    full = module(inputs).loss
-    assert full == loss(logits, image, label)
+    tree = 0.4 * tree_energy_loss(logits, image, label, options=low).loss
+    consistency = loss(logits, image, label)
+    torch.testing.assert_close(module(inputs).loss, tree + consistency)
     early = module(inputs._replace(iteration=3))
-    torch.testing.assert_close(early.loss, full * sigmoid_ramp(3, 10))
+    torch.testing.assert_close(early.loss, tree + consistency * sigmoid_ramp(3, 10))
+    assert set(early.pseudo) == {"low", "final", "teacher"}
 
 
 def test_wrong_arguments():
     logits, image, label = tel_cases.batch()
     with pytest.raises(ValueError, match="teacher's logits, got None"):
-        MeanTeacherLoss()(LossInputs(logits, None, image, label))
+        SeminarLite(TreeEnergy())(LossInputs(logits, None, image, label))
     with pytest.raises(ValueError, match="teacher must have the logits' shape"):
         mean_teacher_loss(logits, logits[:, 1:], label)
     with pytest.raises(ValueError, match="label must be integers"):
