@@ -259,5 +259,5 @@ def test_no_gpu_asked_for_in_vain(tmp_path):
 
 
 def test_full_supervision_needs_dense_labels(tmp_path):
-    with pytest.raises(ValueError, match="data.annotation must be dense"):
+    with pytest.raises(ValueError, match=r"data\.annotation must be dense"):
         engine.train(tel_runs.options(tmp_path / "run", loss={"method": "full"}))
