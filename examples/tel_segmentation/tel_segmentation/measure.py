@@ -65,14 +65,14 @@ def scenes(seeds: int) -> Iterator[Planned]:
             yield _plan(adverse, loss, "point", seed)
         yield _plan(adverse, FULL, "dense", seed)
     for seed in range(seeds):
-        yield _plan(base, SHUFFLED, "point", seed)
+        yield _plan(base, SHUFFLED, "point", seed, part="/control")
     for seed in range(seeds):
         for sigma in SIGMAS:
             loss = Loss(tel=TreeEnergy(level="low", sigma=sigma))
-            yield _plan(base, loss, "point", seed, f"TEL low σ={sigma:g}")
+            yield _plan(base, loss, "point", seed, f"TEL low σ={sigma:g}", "/sweeps")
         for weight in WEIGHTS:
             loss = replace(LOW, weight=weight)
-            yield _plan(base, loss, "point", seed, f"TEL low λ={weight:g}")
+            yield _plan(base, loss, "point", seed, f"TEL low λ={weight:g}", "/sweeps")
 
 
 def photos(seeds: int, source: Path) -> Iterator[Planned]:
@@ -97,7 +97,12 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
 
 
 def _plan(
-    base: config.Train, loss: Loss, annotation: str, seed: int, method: str | None = None
+    base: config.Train,
+    loss: Loss,
+    annotation: str,
+    seed: int,
+    method: str | None = None,
+    part: str = "",
 ) -> Planned:
     options = replace(
         base,
@@ -107,7 +112,7 @@ def _plan(
         tensorboard=False,
     )
     title = method or losses.title(loss)
-    experiment = default_experiment(options)
+    experiment = default_experiment(options) + part
     words = f"{experiment} {title} s{seed}".replace("/", " ").replace("+", " ").split()
     return Planned(replace(options, output=Path("-".join(words))), experiment, title)
 

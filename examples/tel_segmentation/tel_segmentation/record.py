@@ -6,6 +6,7 @@ import json
 import platform
 import statistics
 import subprocess
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,17 @@ def make(
         "weights": state.model.weights,
         "evaluation": evaluation,
         "diagnostics": {name: last[name] for name in DIAGNOSTICS if name in last},
-        "config": json.loads(config.to_json(options)),
+        "config": json.loads(config.to_json(portable(options))),
     }
+
+
+def portable(options: config.Train) -> config.Train:
+    """The configuration with the names of files and folders, but not where they lie."""
+    data, model = options.data, options.model
+    if not data.source.startswith("scenes:"):
+        data = replace(data, source=Path(data.source).name, annotation=Path(data.annotation).name)
+    model = replace(model, weights=Path(model.weights).name)
+    return replace(options, data=data, model=model, output=Path(options.output.name))
 
 
 def write(folder: Path, record: dict[str, Any]) -> None:

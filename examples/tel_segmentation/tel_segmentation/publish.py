@@ -1,0 +1,103 @@
+"""The records that are kept with the code, and the tables that are made of them.
+
+    python -m tel_segmentation.publish runs/scenes --records results/scenes --pictures
+    python -m tel_segmentation.publish --records results --readme README.md
+
+The first copies the records of finished runs (result, history, and for generated scenes pictures
+of the first seed). The second writes ``README.md`` of the records' folder from them, and puts the
+tables named there between the markers of another Markdown file.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from tel_segmentation.checkpoint import write_text
+from tel_segmentation.record import RESULT
+from tel_segmentation.report_format import markdown
+from tel_segmentation.report_records import find_records
+from tel_segmentation.tracking import HISTORY
+
+INTRODUCTION = """# Measured results
+
+Made from the records in this folder by `make tel-results`; nothing here is typed. `make
+tel-measure-scenes` and `make tel-measure-photos SOURCE=camvid.toml` make the runs. What is compared,
+and what to think of it, is in [the package's README](../README.md#results).
+
+"""
+MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Copy run records, make tables of them."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of runs to copy records from."""
+    records: Path = Path("results")
+    """The folder of the records."""
+    pictures: bool = False
+    """Copy the panels of the first seed's runs on points too."""
+    readme: Path | None = None
+    """A Markdown file with ``<!-- results: EXPERIMENT -->`` … ``<!-- end of results -->``."""
+
+
+def run(options: Publish) -> int:
+    """Copies, or makes the tables where there is nothing to copy."""
+    for folder in options.runs:
+        _copy(folder, options)
+    if not options.runs:
+        write_text(options.records / "README.md", tables(options.records))
+    if options.readme is not None:
+        text = options.readme.read_text(encoding="utf-8")
+        write_text(options.readme, with_excerpts(text, options.records))
+    return 0
+
+
+def _copy(folder: Path, options: Publish) -> None:
+    for record in find_records([folder]):
+        if not record.finished:
+            continue
+        target = options.records / record.folder.name
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (RESULT, HISTORY):
+            shutil.copyfile(record.folder / name, target / name)
+        shown = (
+            options.pictures and record.seed == 0 and record.experiment.endswith("default/point")
+        )
+        if shown or (options.pictures and record.method == "full supervision"):
+            shutil.copytree(record.folder / "panels", target / "panels", dirs_exist_ok=True)
+
+
+def tables(records: Path) -> str:
+    """The page of all records."""
+    return INTRODUCTION + markdown(find_records([records]))
+
+
+def with_excerpts(text: str, records: Path) -> str:
+    """A Markdown file with its marked tables made anew.
+
+    Raises:
+        ValueError: a marker names an experiment that there are no records of.
+    """
+    sections = re.split(r"(?=^### )", markdown(find_records([records])), flags=re.MULTILINE)
+    by_name = {s.split()[1]: s.split("\n", 2)[2].strip() for s in sections if s.startswith("### ")}
+
+    def table(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in by_name:
+            raise ValueError(f"no records of {name!r}; there are: {', '.join(sorted(by_name))}")
+        rows = [line for line in by_name[name].split("\n") if line.startswith("|")]
+        return match[1] + "\n".join(["", *rows, "", ""]) + match[3]
+
+    return MARKED.sub(table, text)
+
+
+if __name__ == "__main__":
+    sys.exit(run(tyro.cli(Publish, prog="python -m tel_segmentation.publish")))
