@@ -10,6 +10,7 @@ tables named there between the markers of another Markdown file.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -18,17 +19,18 @@ from pathlib import Path
 
 import tyro
 
+from tel_segmentation import config
 from tel_segmentation.checkpoint import write_text
-from tel_segmentation.record import RESULT
+from tel_segmentation.record import RESULT, portable
 from tel_segmentation.report_format import markdown
 from tel_segmentation.report_records import find_records
 from tel_segmentation.tracking import HISTORY
 
 INTRODUCTION = """# Measured results
 
-Made from the records in this folder by `make tel-results`; nothing here is typed. `make
-tel-measure-scenes` and `make tel-measure-photos SOURCE=camvid.toml` make the runs. What is compared,
-and what to think of it, is in [the package's README](../README.md#results).
+Made from the records in this folder by `make tel-results`; nothing here is typed. The runs are made
+by `make tel-measure-scenes` and `make tel-measure-photos SOURCE=camvid.toml`. What is compared, and
+what to think of it, is in [the package's README](../README.md#results).
 
 """
 MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
@@ -66,8 +68,11 @@ def _copy(folder: Path, options: Publish) -> None:
             continue
         target = options.records / record.folder.name
         target.mkdir(parents=True, exist_ok=True)
-        for name in (RESULT, HISTORY):
-            shutil.copyfile(record.folder / name, target / name)
+        shutil.copyfile(record.folder / HISTORY, target / HISTORY)
+        result = json.loads((record.folder / RESULT).read_text(encoding="utf-8"))
+        settings = config.build(config.Train, result["config"])
+        result |= {"name": target.name, "config": json.loads(config.to_json(portable(settings)))}
+        write_text(target / RESULT, json.dumps(result, indent=1) + "\n")
         shown = (
             options.pictures and record.seed == 0 and record.experiment.endswith("default/point")
         )
