@@ -49,7 +49,7 @@ def _overview() -> str:
 
 
 def _stops() -> tuple[type[BaseException], ...]:
-    from tel_segmentation.engine import Interrupted
+    from tel_segmentation.interrupts import Interrupted
 
     return (Interrupted, KeyboardInterrupt)
 

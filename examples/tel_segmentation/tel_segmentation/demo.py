@@ -18,7 +18,8 @@ import tyro
 
 from tel_segmentation import config, losses
 from tel_segmentation.config import Loss
-from tel_segmentation.engine import CONFIG, Interrupted, train
+from tel_segmentation.engine import CONFIG, train
+from tel_segmentation.interrupts import Interrupted
 from tel_segmentation.record import RESULT
 from tel_segmentation.report import Report
 from tel_segmentation.report import run as report

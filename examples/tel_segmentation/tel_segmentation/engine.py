@@ -11,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,16 +27,13 @@ from tel_segmentation.checkpoint import BEST, LAST
 from tel_segmentation.data import Batch, Source, final_split, open_source, training_batches
 from tel_segmentation.diagnosis import Window, panels
 from tel_segmentation.evaluate import evaluate_model
+from tel_segmentation.interrupts import Interrupted, collected_signals
 from tel_segmentation.objective import StepOutput
 from tel_segmentation.state import State
 from tel_segmentation.tracking import Board, History
 
 CONFIG = "config.json"
 AMP = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Interrupted(Exception):  # noqa: N818 (not an error: everything is saved)
-    """The run was asked to stop; its checkpoint is written."""
 
 
 class NonFiniteLossError(Exception):
@@ -133,7 +128,7 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
         if rank == 0:
             state.save(options.output / LAST)
 
-    with bar, _stop_on_signals() as stop:
+    with bar, collected_signals() as stop:
         while state.iteration < options.iterations:
             began = time.perf_counter()
             lr = state.set_learning_rate()
@@ -173,27 +168,6 @@ def _dense(options: config.Data) -> config.Data:
 
 def _due(iteration: int, every: int, options: config.Train) -> bool:
     return iteration % every == 0 or iteration == options.iterations
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM; a second SIGINT is Python's own."""
-    received: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: whoever started it stops it
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _iteration(

@@ -171,7 +171,7 @@ def test_a_checkpoint_of_another_network(tmp_path, finished):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("amp", ["off", "bf16"])
+@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
 def test_recipes(tmp_path, optimizer, amp):
     settings = tel_runs.options(
         tmp_path / "run",

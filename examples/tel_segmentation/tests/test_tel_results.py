@@ -8,6 +8,7 @@ import pytest
 import tel_runs
 
 from tel_segmentation import config, cost, demo, engine, measure
+from tel_segmentation.interrupts import Interrupted
 from tel_segmentation.record import RESULT
 
 
@@ -42,10 +43,10 @@ def test_measured_runs_go_on(tmp_path, monkeypatch, capsys):
     stop = engine.train
 
     def interrupted(settings, **others):
-        raise engine.Interrupted
+        raise Interrupted
 
     monkeypatch.setattr(measure, "train", interrupted)
-    with pytest.raises(engine.Interrupted):
+    with pytest.raises(Interrupted):
         measure.run(options)
     monkeypatch.setattr(measure, "train", stop)
     assert measure.run(options) == 0
