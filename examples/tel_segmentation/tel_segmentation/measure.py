@@ -79,21 +79,24 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
     """A data set of photographs with the annotations of ``tel annotate`` beside it."""
     base = config.PRESETS["photos"][1]
     base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
-    partial, both = COMPARED[0], Loss()
+    partial, both = COMPARED[0], base.loss
+    low = replace(both, tel=replace(both.tel, level="low"))
     crfs = [loss for loss in COMPARED if loss.method in ("dense_crf", "gated_crf")]
     for seed in range(seeds):
-        for loss in (partial, LOW, both):
+        for loss in (partial, low):
             yield _plan(base, loss, "point", seed)
         yield _plan(base, FULL, "dense", seed)
-        for loss in (partial, LOW, both):
+        yield _plan(base, both, "point", seed)
+        for loss in (partial, low, both):
             yield _plan(base, loss, "block20", seed)
-        for loss in (partial, LOW):
+        for loss in (partial, low):
             yield _plan(base, loss, "block20-image", seed)
         for annotation in ("point", "block20"):
             for loss in crfs:
                 yield _plan(base, loss, annotation, seed)
-        for loss in (partial, LOW, both):
+        for loss in (partial, low, both):
             yield _plan(base, loss, "scribble", seed)
+        yield _plan(base, LOW, "point", seed, f"TEL low σ={LOW.tel.sigma:g}", "/sweeps")
 
 
 def _plan(
