@@ -99,7 +99,8 @@ def panels(
         with torch.no_grad():
             prediction = objective.model(normalize(guide))
             pseudo = {}
-            if objective.term is not None:
+            # The control's trees are another image's, and here images come one by one.
+            if objective.term is not None and not objective.options.loss.tel.shuffle_guide:
                 label = sample.label[None].to(device)
                 teacher = prediction.logits
                 inputs = LossInputs(

@@ -186,6 +186,12 @@ def test_recipes(tmp_path, optimizer, amp):
     assert rates == [0.01, 0.1]
 
 
+def test_the_control_with_shuffled_guides(tmp_path):
+    loss = {"tel": config.TreeEnergy(level="low", shuffle_guide=True)}
+    result = engine.train(tel_runs.options(tmp_path / "run", loss=loss, iterations=2))
+    assert result["method"] == "TEL low shuffled guide"
+
+
 @pytest.mark.parametrize("method", ["seminar_lite", "non_local"])
 def test_methods_with_a_state_of_their_own(tmp_path, method):
     settings = tel_runs.options(tmp_path / "run", loss={"method": method}, iterations=2)
