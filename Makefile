@@ -22,27 +22,27 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
-	$(BIN)/python -m tel_segmentation.demo
+	$(BIN)/tel demo
 
 # The tree energy loss measured: minutes for each run, and hours in all. Stopped and started again it
 # goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
 RUNS ?= runs
 tel-measure-scenes: $(VENV)/.installed
-	$(BIN)/python -m tel_segmentation.measure scenes --output $(RUNS)/scenes
-	$(BIN)/python -m tel_segmentation.publish $(RUNS)/scenes --records $(TEL)/results/scenes --pictures
+	$(BIN)/tel measure scenes --output $(RUNS)/scenes
+	$(BIN)/tel publish $(RUNS)/scenes --records $(TEL)/results/scenes --pictures
 
 tel-measure-photos: $(VENV)/.installed
 	@test -n "$(SOURCE)" || { echo "usage: make tel-measure-photos SOURCE=camvid.toml"; exit 2; }
-	$(BIN)/python -m tel_segmentation.measure photos --source $(SOURCE) --output $(RUNS)/photos
-	$(BIN)/python -m tel_segmentation.publish $(RUNS)/photos --records $(TEL)/results/photos
+	$(BIN)/tel measure photos --source $(SOURCE) --output $(RUNS)/photos
+	$(BIN)/tel publish $(RUNS)/photos --records $(TEL)/results/photos
 
 tel-measure-cost: $(VENV)/.installed
-	$(BIN)/python -m tel_segmentation.cost photos --output $(TEL)/results/cost-photos.json
-	$(BIN)/python -m tel_segmentation.cost scenes --output $(TEL)/results/cost-scenes.json
+	$(BIN)/tel cost photos --output $(TEL)/results/cost-photos.json
+	$(BIN)/tel cost scenes --output $(TEL)/results/cost-scenes.json
 
 # The tables and the page again from the records that are there.
 tel-results: $(VENV)/.installed
-	$(BIN)/python -m tel_segmentation.publish --records $(TEL)/results --readme $(TEL)/README.md
+	$(BIN)/tel publish --records $(TEL)/results --readme $(TEL)/README.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
 # The picture in README.md.

@@ -15,6 +15,10 @@ COMMANDS = {
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "annotate": "make point, scribble or block annotations from dense labels",
     "check-data": "look through a data set before hours are spent on it",
+    "demo": "train three small networks on generated scenes and show what came out",
+    "measure": "make the runs of the published results",
+    "cost": "measure what the trees add to an iteration",
+    "publish": "copy run records, make the published tables of them",
 }
 
 
@@ -92,10 +96,35 @@ def _simple(command: str) -> tuple[type, Callable[[Any], Any]]:
         from tel_segmentation.annotate import run as annotate
 
         return Annotate, annotate
-    from tel_segmentation.check_data import CheckData
-    from tel_segmentation.check_data import run as check
+    if command == "check-data":
+        from tel_segmentation.check_data import CheckData
+        from tel_segmentation.check_data import run as check
 
-    return CheckData, check
+        return CheckData, check
+    return _results(command)
+
+
+def _results(command: str) -> tuple[type, Callable[[Any], Any]]:
+    """What makes the published results."""
+    if command == "demo":
+        from tel_segmentation.demo import Demo
+        from tel_segmentation.demo import run as demo
+
+        return Demo, demo
+    if command == "measure":
+        from tel_segmentation.measure import Measure
+        from tel_segmentation.measure import run as measure
+
+        return Measure, measure
+    if command == "cost":
+        from tel_segmentation.cost import Cost
+        from tel_segmentation.cost import run as cost
+
+        return Cost, cost
+    from tel_segmentation.publish import Publish
+    from tel_segmentation.publish import run as publish
+
+    return Publish, publish
 
 
 @dataclass(frozen=True)

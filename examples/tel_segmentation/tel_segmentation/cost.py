@@ -1,6 +1,6 @@
 """What the trees cost: time and memory of a training iteration (paper, Tab. 4 and 5).
 
-    python -m tel_segmentation.cost photos --output cost.json
+    tel cost photos --output cost.json
 
 Partial cross entropy, TEL low and TEL low+high take turns on the same batches of generated scenes,
 one iteration each, so that whatever else the machine does meets all of them. Reported are medians,
@@ -162,13 +162,10 @@ def _allocated(device: torch.device) -> float | None:
 def run(options: Cost) -> None:
     """Measures and writes."""
     if options.preset not in config.PRESETS:
-        raise SystemExit(f"cost: preset must be one of {', '.join(config.PRESETS)}")
+        known = ", ".join(config.PRESETS)
+        raise ValueError(f"preset must be one of {known}, got {options.preset!r}")
     text = json.dumps(measure(options), indent=1)
     if options.output is None:
         print(text)
     else:
         checkpoint.write_text(options.output, text + "\n")
-
-
-if __name__ == "__main__":
-    run(tyro.cli(Cost, prog="python -m tel_segmentation.cost"))

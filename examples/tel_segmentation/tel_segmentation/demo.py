@@ -1,6 +1,6 @@
 """The demo: three networks, one with a few dots per image and the trees, side by side in one page.
 
-    python -m tel_segmentation.demo
+    tel demo
 
 Trains the tiny network on generated scenes three times: on points alone, on the same points with
 the tree energy loss, and on the label of every pixel. Minutes on two cores; stopped and started
@@ -9,17 +9,13 @@ again, it goes on.
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tyro
-
 from tel_segmentation import config, losses
 from tel_segmentation.config import Loss
 from tel_segmentation.engine import CONFIG, train
-from tel_segmentation.interrupts import Interrupted
 from tel_segmentation.record import RESULT
 from tel_segmentation.report import Report
 from tel_segmentation.report import run as report
@@ -74,20 +70,3 @@ def _train(settings: config.Train) -> None:
         raise ValueError(f"{folder} has a run with other settings; choose another --output")
     if not (folder / RESULT).exists():
         train(settings, resume=started)
-
-
-def main() -> int:
-    """Runs the demo; mistakes and interrupts are one line."""
-    options = tyro.cli(Demo, prog="python -m tel_segmentation.demo")
-    try:
-        return run(options)
-    except Interrupted as stop:
-        print(f"demo: {stop}; or start the demo again", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """The measured results of this package: which runs there are, and the command that makes them.
 
-    python -m tel_segmentation.measure scenes --output runs/scenes
-    python -m tel_segmentation.measure photos --source camvid.toml --output runs/camvid
+    tel measure scenes --output runs/scenes
+    tel measure photos --source camvid.toml --output runs/camvid
 
 Finished runs are left alone and unfinished ones go on, so it can be stopped at any time; several
 of these commands, each with its ``--part``, can work on the same folder. All methods of an
@@ -12,7 +12,6 @@ order of samples: they are paired.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,7 +154,3 @@ def run(options: Measure) -> int:
         settings = config.moved(config.load(folder / CONFIG), folder) if started else wanted
         train(settings, resume=started, experiment=planned.experiment, method=planned.method)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run(tyro.cli(Measure, prog="python -m tel_segmentation.measure")))

@@ -1,7 +1,7 @@
 """The records that are kept with the code, and the tables that are made of them.
 
-    python -m tel_segmentation.publish runs/scenes --records results/scenes --pictures
-    python -m tel_segmentation.publish --records results --readme README.md
+    tel publish runs/scenes --records results/scenes --pictures
+    tel publish --records results --readme README.md
 
 The first copies the records of finished runs (result, history, and for generated scenes pictures
 of the first seed). The second writes ``README.md`` of the records' folder from them, and puts the
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +101,3 @@ def with_excerpts(text: str, records: Path) -> str:
         return match[1] + "\n".join(["", *rows, "", ""]) + match[3]
 
     return MARKED.sub(table, text)
-
-
-if __name__ == "__main__":
-    sys.exit(run(tyro.cli(Publish, prog="python -m tel_segmentation.publish")))

@@ -78,5 +78,5 @@ def test_cost(tmp_path, monkeypatch):
     assert [row["method"] for row in result["rows"]] == ["partial CE", "TEL low", "TEL low+high"]
     assert result["rows"][0]["time_ratio"] == 1
     assert all(row["seconds"] > 0 for row in result["rows"])
-    with pytest.raises(SystemExit, match="preset must be one of"):
+    with pytest.raises(ValueError, match="preset must be one of"):
         cost.run(cost.Cost("large"))
