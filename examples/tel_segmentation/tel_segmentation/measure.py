@@ -95,6 +95,7 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
                 yield _plan(base, loss, annotation, seed)
         for loss in (partial, low, both):
             yield _plan(base, loss, "scribble", seed)
+        yield _plan(base, replace(low, weight=1.0), "point", seed, "TEL low λ=1", "/sweeps")
         yield _plan(base, LOW, "point", seed, f"TEL low σ={LOW.tel.sigma:g}", "/sweeps")
 
 
