@@ -60,6 +60,9 @@ class Evaluate:
     """Compare at the labels' original size, not at the network's input size."""
     crf: bool = False
     """Sharpen with a dense CRF (needs pydensecrf2)."""
+    tree_sigma: float | None = None
+    """Filter the prediction along the image's tree with this σ, as the tree energy loss does. A σ
+    that makes the prediction of a network without the loss worse does not fit the images."""
     boundary: int | None = None
     """Half the width of the boundary band in pixels; by default as in training."""
     batch: int = 8
@@ -250,6 +253,10 @@ def run(options: Evaluate) -> dict[str, Any]:
         from tel_segmentation.postprocess import DenseCrf
 
         postprocess = DenseCrf()
+    elif options.tree_sigma is not None:
+        from tel_segmentation.postprocess import LowTree
+
+        postprocess = LowTree(options.tree_sigma)
     boundary = trained.config.boundary if options.boundary is None else options.boundary
     metrics = evaluate_model(
         trained.model,

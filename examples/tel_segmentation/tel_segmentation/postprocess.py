@@ -1,7 +1,13 @@
-"""Sharpening a prediction along the image's edges after the network: a fully connected CRF.
+"""What can be done to a prediction after the network, with the image's help.
+
+A fully connected CRF sharpens it along the image's edges:
 
 Krähenbühl, P., Koltun, V.: Efficient Inference in Fully Connected CRFs with Gaussian Edge
 Potentials. NIPS 2011; with the parameters of the usual DeepLab evaluation.
+
+The low-level tree filter is what the tree energy loss does to a prediction in training. If it makes
+the prediction of a network that was trained without the loss better, σ fits the images; this is the
+cheap way to choose σ.
 """
 
 from __future__ import annotations
@@ -12,7 +18,10 @@ from types import ModuleType
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+import treefilter as tf
 
 
 def _library() -> ModuleType:
@@ -80,3 +89,36 @@ class DenseCrf:
         )
         result = np.array(crf.inference(self.iterations), dtype=np.float32)
         return torch.from_numpy(result.reshape(classes, height, width))
+
+
+@dataclass(frozen=True)
+class LowTree:
+    """Probabilities filtered along the image's minimum spanning tree (the paper's Ỹ of "low").
+
+    ``LowTree(sigma)(image, probabilities)``: as ``DenseCrf``; at the resolution that the loss has.
+    """
+
+    sigma: float
+    """As ``config.TreeEnergy.sigma``."""
+    stride: int = 4
+    """Of the prediction that the loss sees."""
+
+    @property
+    def name(self) -> str:
+        """What an evaluation's protocol says."""
+        return f"low-level tree: sigma {self.sigma:g} at stride {self.stride}"
+
+    def __call__(self, image: Tensor, probabilities: Tensor) -> Tensor:
+        """See the class."""
+        height, width = probabilities.shape[-2:]
+        size = (-(-height // self.stride), -(-width // self.stride))
+        guide, coarse = (
+            F.interpolate(x[None].float(), size=size, mode="bilinear", align_corners=False)
+            for x in (image.cpu() / 255, probabilities.cpu())
+        )
+        graph = tf.grid(*size)
+        weight = tf.edge_weight(guide, graph)
+        tree = tf.mst(weight, graph)
+        filtered = tf.filter(coarse, tree, tf.affinity(weight, tree, self.sigma))
+        full = F.interpolate(filtered, size=(height, width), mode="bilinear", align_corners=False)
+        return full[0]
