@@ -7,6 +7,7 @@ stays as ``previous.pt``. Files are read with ``weights_only=True``.
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +41,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Makes a rename last."""
+    """Makes a rename last, where a folder can be opened."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -62,7 +65,10 @@ def save(path: Path, state: dict[str, Any]) -> None:
     if path.name == LAST and path.exists():
         spare = path.with_name(f".{PREVIOUS}.{os.getpid()}.tmp")
         spare.unlink(missing_ok=True)
-        os.link(path, spare)
+        try:
+            os.link(path, spare)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(path, spare)
         spare.replace(path.with_name(PREVIOUS))
     write_atomically(path, lambda file: torch.save(state, file))
 

@@ -59,9 +59,11 @@ def _stops() -> tuple[type[BaseException], ...]:
 
 
 def _mistakes() -> tuple[type[BaseException], ...]:
+    import torch
+
     from tel_segmentation.engine import NonFiniteLossError
 
-    return (ValueError, OSError, NonFiniteLossError, ImportError)
+    return (ValueError, OSError, NonFiniteLossError, ImportError, torch.OutOfMemoryError)
 
 
 def _run(command: str, arguments: list[str]) -> int:

@@ -175,6 +175,11 @@ class Train:
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    experiment: str = ""
+    """Heading of the report under which the run is shown; by default data set and annotation."""
+    method: str = ""
+    """Name in the report's tables; by default the loss's. Runs that differ in anything but the
+    seed need different names to be shown in one report."""
     output: Path = Path("runs/run")
     """The run's folder: configuration, checkpoints, history, result."""
     iterations: int = 300
@@ -198,7 +203,7 @@ class Train:
     boundary: int = 3
     """Half the width of the boundary band, in pixels."""
     pictures: int = 4
-    """Validation images that are kept as panels."""
+    """Training images that are kept as panels."""
     tensorboard: bool = True
 
 
@@ -255,6 +260,43 @@ PRESETS: dict[str, tuple[str, Train]] = {
         CAMVID,
     ),
 }
+
+
+AT_LEAST = {
+    "iterations": 1,
+    "batch": 1,
+    "accumulate": 1,
+    "threads": 0,
+    "log_every": 1,
+    "eval_every": 1,
+    "checkpoint_every": 1,
+    "boundary": 0,
+    "pictures": 0,
+}
+
+
+def check(options: Train) -> None:
+    """Raises a ValueError for what no run can have."""
+    for name, least in AT_LEAST.items():
+        value = getattr(options, name)
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if options.data.workers < 0:
+        raise ValueError(f"data.workers must not be negative, got {options.data.workers}")
+    if options.optimizer.lr <= 0 or not 0 <= options.optimizer.ema < 1:
+        raise ValueError(
+            "optimizer must have lr > 0 and ema in [0, 1), got"
+            f" {options.optimizer.lr} and {options.optimizer.ema}"
+        )
+    if options.loss.method == "full" and options.data.annotation != "dense":
+        raise ValueError(
+            f"data.annotation must be dense for loss.method full, got {options.data.annotation!r}"
+        )
+    if options.loss.tel.exclude_void:
+        raise ValueError(
+            "loss.tel.exclude_void must be off: data sets do not say which of the pixels without a"
+            " label are void (tree_energy_loss takes a mask)"
+        )
 
 
 def to_json(config: Any) -> str:

@@ -100,7 +100,10 @@ class TrainingSet(Dataset[tuple[str, Any]]):
         from tel_segmentation.augment import augment
 
         position, index = key
-        sample = self.source[index]
+        try:
+            sample = self.source[index]
+        except (ValueError, OSError) as error:
+            return "", error  # raised by who asks for the batch: a worker would add its own trace
         generator = np.random.default_rng([self.seed, position])
         return sample.name, augment(sample, self.options, generator)
 
@@ -139,16 +142,23 @@ class Order(Sampler[list[tuple[int, int]]]):
             ]
 
 
-def collate(samples: list[tuple[str, Any]]) -> Batch:
-    """Stacks samples."""
+def collate(samples: list[tuple[str, Any]]) -> Batch | Exception:
+    """Stacks samples; the error of one that could not be read stands for all."""
     names, items = zip(*samples, strict=True)
+    for item in items:
+        if isinstance(item, Exception):
+            return item
     return Batch(list(names), *(torch.stack(x) for x in zip(*items, strict=True)))
 
 
 def training_batches(
     source: Source, options: config.Train, *, start: int, rank: int = 0, world: int = 1
 ) -> Iterator[Batch]:
-    """The batches of a run from iteration ``start`` to its end, for one process."""
+    """The batches of a run from iteration ``start`` to its end, for one process.
+
+    Raises:
+        ValueError: a file cannot be read; it is named.
+    """
     workers = options.data.workers
     loader = DataLoader(
         TrainingSet(source, options.data, options.seed),
@@ -158,4 +168,7 @@ def training_batches(
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch

@@ -17,8 +17,11 @@ from tel_segmentation import distributed
 from tel_segmentation.data import Batch, Source
 from tel_segmentation.inputs import LossInputs, size_of, unlabelled_region
 from tel_segmentation.metrics import ConfusionMatrix
+from tel_segmentation.model import SMALLEST
 from tel_segmentation.objective import Objective, StepOutput
 from tel_segmentation.pictures import panel
+
+LARGEST = 640  # side of a picture that is drawn while training
 
 
 class Window:
@@ -95,21 +98,29 @@ def panels(
     result = []
     for index in chosen:
         sample = source[index]
-        guide = sample.image[None].to(device).float() / 255
+        guide = _presentable(sample.image[None].to(device).float() / 255)
         with torch.no_grad():
             prediction = objective.model(normalize(guide))
             pseudo = {}
             # The control's trees are another image's, and here images come one by one.
             if objective.term is not None and not objective.options.loss.tel.shuffle_guide:
-                label = sample.label[None].to(device)
+                label = torch.full(guide[:, 0].shape, -1, device=device)  # every pixel is shown
                 teacher = prediction.logits
-                inputs = LossInputs(
-                    prediction.logits, prediction.embed, guide, label, 0, teacher, label < -1
-                )
+                inputs = LossInputs(prediction.logits, prediction.embed, guide, label, 0, teacher)
                 pseudo = objective.term(inputs).pseudo
         result.append((sample.name, _panel(sample, prediction.full, pseudo, source)))
     objective.train(was_training)
     return result
+
+
+def _presentable(guide: Tensor) -> Tensor:
+    """An image at a size that the network takes and the losses can afford."""
+    height, width = size_of(guide)
+    factor = max(1.0, SMALLEST / min(height, width)) * min(1.0, LARGEST / max(height, width))
+    if factor == 1:
+        return guide
+    size = (max(SMALLEST, round(height * factor)), max(SMALLEST, round(width * factor)))
+    return F.interpolate(guide, size=size, mode="bilinear", align_corners=False)
 
 
 def _panel(sample: Any, logits: Tensor, pseudo: dict[str, Tensor], source: Source) -> Any:

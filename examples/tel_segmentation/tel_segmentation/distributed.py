@@ -19,6 +19,23 @@ def world() -> tuple[int, int]:
     return 0, 1
 
 
+def pick_device(name: str) -> torch.device:
+    """The device of a name: ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: a device that torch does not have here.
+    """
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if chosen.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device must be one that torch can use here, got {name!r}: no GPU")
+    if chosen == "cuda" and "LOCAL_RANK" in os.environ:
+        chosen = f"cuda:{os.environ['LOCAL_RANK']}"
+    try:
+        return torch.device(chosen)
+    except RuntimeError as error:
+        raise ValueError(f"device must be auto, cpu or cuda, got {name!r}") from error
+
+
 def start(device: str) -> torch.device:
     """The device of this process; under torchrun, the process group too.
 
@@ -28,15 +45,7 @@ def start(device: str) -> torch.device:
     Raises:
         ValueError: a device that torch does not have here.
     """
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    if chosen.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device must be one that torch can use here, got {device!r}: no GPU")
-    if chosen == "cuda" and "LOCAL_RANK" in os.environ:
-        chosen = f"cuda:{os.environ['LOCAL_RANK']}"
-    try:
-        result = torch.device(chosen)
-    except RuntimeError as error:
-        raise ValueError(f"device must be auto, cpu or cuda, got {device!r}") from error
+    result = pick_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if result.type == "cuda":
             torch.cuda.set_device(result)
@@ -111,14 +120,15 @@ class _SynchronizedBatchNorm(nn.BatchNorm2d):
         """Statistics of all processes' batches in training, the running ones in evaluation."""
         if not self.training:
             return super().forward(input)
-        count = torch.tensor(float(input.numel() // input.shape[1]), dtype=input.dtype)
-        n = _summed(count)
-        mean = _summed(input.sum((0, 2, 3))) / n
-        centred = input - mean[:, None, None]
+        x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        n = _summed(torch.tensor(float(x.numel() // x.shape[1]), dtype=x.dtype))
+        mean = _summed(x.sum((0, 2, 3))) / n
+        centred = x - mean[:, None, None]
         variance = _summed(centred.square().sum((0, 2, 3))) / n
         self._track(mean.detach(), variance.detach() * n / (n - 1).clamp_min(1))
         scale = (variance + self.eps).rsqrt() * self.weight
         result: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
+        result = result.to(input.dtype)
         for name in ("drop", "act"):  # timm's layers have the activation inside
             if hasattr(self, name):
                 result = getattr(self, name)(result)

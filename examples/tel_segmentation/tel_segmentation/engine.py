@@ -40,20 +40,12 @@ class NonFiniteLossError(Exception):
     """The loss is infinite or not a number."""
 
 
-def train(
-    options: config.Train,
-    *,
-    resume: bool = False,
-    experiment: str | None = None,
-    method: str | None = None,
-) -> dict[str, Any]:
+def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
     """Trains a network and writes everything into ``options.output``.
 
     Args:
         options: the run.
         resume: go on from ``last.pt`` in the run's folder, or start where there is none yet.
-        experiment: under which heading the report shows the run.
-        method: its name in the report's tables.
 
     Returns:
         The run's record, which is also ``result.json``.
@@ -64,48 +56,52 @@ def train(
         NonFiniteLossError: with the iteration, the batch's files and the loss's terms.
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
-    if options.loss.method == "full" and options.data.annotation != "dense":
-        raise ValueError(
-            f"data.annotation must be dense for loss.method full, got {options.data.annotation!r}"
-        )
+    config.check(options)
     device = distributed.start(options.device)
     try:
         if options.threads:
             torch.set_num_threads(options.threads)
-        saved = _prepare_folder(options, resume)
+        saved = _earlier(options, resume, device)
         source = open_source(options.data, "train", options.seed)
+        validation = open_source(_dense(options.data), "val")
         state = State(options, source, device)
         if saved is not None:
             state.restore(saved)
         if distributed.world()[0] == 0:
+            _start_folder(options.output, options)
             print(f"{options.output}: {state.model.weights}", file=sys.stderr)
-        seconds = _loop(options, state, source)
-        return _finish(options, state, source, seconds, experiment, method)
+        seconds = _loop(options, state, source, validation)
+        return _finish(options, state, source, seconds)
     finally:
         distributed.stop()
 
 
-def _prepare_folder(options: config.Train, resume: bool) -> dict[str, Any] | None:
-    """The run's folder with its configuration; the checkpoint to go on from, if any."""
-    last = options.output / LAST
-    if (options.output / CONFIG).exists() and not resume:
+def _earlier(options: config.Train, resume: bool, device: torch.device) -> dict[str, Any] | None:
+    """The checkpoint to go on from, if any; a run that is there and not resumed is an error."""
+    # Every process looks before one of them writes.
+    exists = distributed.anyone((options.output / CONFIG).exists(), device)
+    if exists and not resume:
         raise FileExistsError(
             f"{options.output} has a run already: go on with --resume {options.output},"
             " or choose another --output"
         )
-    if resume and last.exists():
-        return checkpoint.load(last)
-    options.output.mkdir(parents=True, exist_ok=True)
-    if distributed.world()[0] == 0:
-        checkpoint.write_text(options.output / CONFIG, config.to_json(options) + "\n")
-    return None
+    last = options.output / LAST
+    return checkpoint.load(last) if resume and last.exists() else None
 
 
-def _loop(options: config.Train, state: State, source: Source) -> list[float]:
+def _start_folder(folder: Path, options: config.Train) -> None:
+    """The run's folder with its configuration, without what a killed process left half written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for unfinished in folder.glob(".*.tmp"):
+        unfinished.unlink()
+    if not (folder / CONFIG).exists():
+        checkpoint.write_text(folder / CONFIG, config.to_json(options) + "\n")
+
+
+def _loop(options: config.Train, state: State, source: Source, validation: Source) -> list[float]:
     """All iterations; the seconds that each of this session's took."""
     rank, world = distributed.world()
     objective = state.distributed()
-    validation = open_source(_dense(options.data), "val")
     history = History(options.output, state.iteration) if rank == 0 else None
     board = Board(options.output, options.tensorboard and rank == 0, state.iteration)
     window = Window(len(source.classes), state.device)
@@ -140,7 +136,7 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
             if _due(state.iteration, options.log_every, options):
                 line = window.line()
                 add({**line, "lr": lr, "seconds": state.seconds})
-                bar.set_postfix(loss=f"{line['loss']:.3f}", refresh=False)
+                _show(bar, options, state.iteration, line)
                 window.reset()
             if _due(state.iteration, options.eval_every, options):
                 add({"evaluation": _evaluate(options, state, validation)})
@@ -159,6 +155,16 @@ def _loop(options: config.Train, state: State, source: Source) -> list[float]:
                 )
     board.close()
     return durations
+
+
+def _show(bar: Any, options: config.Train, iteration: int, line: dict[str, float]) -> None:
+    """The losses and the speed beside the bar; a line each time where there is no terminal."""
+    shown = {name: f"{value:.3f}" for name, value in line.items() if name.startswith("loss")}
+    shown["img/s"] = f"{line['images_per_second']:.1f}"
+    bar.set_postfix(shown, refresh=False)
+    if bar.disable and distributed.world()[0] == 0:
+        text = ", ".join(f"{name} {value}" for name, value in shown.items())
+        print(f"{options.output.name}: {iteration}/{options.iterations}: {text}", file=sys.stderr)
 
 
 def _dense(options: config.Data) -> config.Data:
@@ -190,6 +196,10 @@ def _iteration(
             _check_finite(output, batch, state.iteration)
             state.scaler.scale(output.loss / options.accumulate).backward()
         window.add(batch, output)
+    if options.amp != "fp16":  # where the scaler leaves such steps out
+        norm = nn.utils.clip_grad_norm_(objective.parameters(), math.inf)
+        if not math.isfinite(norm.item()):
+            raise NonFiniteLossError(_where(output, batch, state.iteration, "gradient", norm))
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.ema is not None:
@@ -209,21 +219,26 @@ def _forward(options: config.Train, state: State, objective: nn.Module, batch: B
         if options.loss.method == "seminar_lite" and state.ema is not None:
             with torch.no_grad():
                 teacher = state.ema.module.train()(batch.input).logits
-        void = batch.truth == -1 if options.loss.tel.exclude_void else None
-        output: StepOutput = objective(
-            batch.input, batch.guide, batch.label, state.iteration, teacher, void
-        )
+        try:
+            output: StepOutput = objective(
+                batch.input, batch.guide, batch.label, state.iteration, teacher
+            )
+        except ValueError as error:  # of a term: an embedding that is not finite, say
+            raise ValueError(
+                f"iteration {state.iteration}: {error}; files: {', '.join(batch.names)}"
+            ) from error
     return output
 
 
 def _check_finite(output: StepOutput, batch: Batch, iteration: int) -> None:
-    if math.isfinite(output.loss.item()):
-        return
-    terms = ", ".join(f"{name} {value.item():g}" for name, value in output.parts.items())
-    raise NonFiniteLossError(
-        f"iteration {iteration}: the loss is {output.loss.item()} ({terms});"
-        f" files: {', '.join(batch.names)}"
-    )
+    if not math.isfinite(output.loss.item()):
+        raise NonFiniteLossError(_where(output, batch, iteration, "loss", output.loss))
+
+
+def _where(output: StepOutput, batch: Batch, iteration: int, what: str, value: Tensor) -> str:
+    terms = ", ".join(f"{name} {part.item():g}" for name, part in output.parts.items())
+    files = ", ".join(batch.names)
+    return f"iteration {iteration}: the {what} is {value.item()} ({terms}); files: {files}"
 
 
 def _evaluate(options: config.Train, state: State, validation: Source) -> dict[str, Any]:
@@ -238,7 +253,8 @@ def _evaluate(options: config.Train, state: State, validation: Source) -> dict[s
 
 def _evaluated(state: State) -> nn.Module:
     """The network that is evaluated: the moving average where one was asked for."""
-    return state.ema.module if state.ema is not None else state.model
+    averaged = state.ema is not None and state.options.optimizer.ema > 0
+    return state.ema.module if averaged else state.model  # type: ignore[union-attr]
 
 
 def _metrics(
@@ -263,8 +279,6 @@ def _finish(
     state: State,
     source: Source,
     durations: list[float],
-    experiment: str | None,
-    method: str | None,
 ) -> dict[str, Any]:
     """Evaluates the last and the best network, draws the panels, writes the record."""
     split = final_split(options.data)
@@ -273,19 +287,12 @@ def _finish(
     pictures = panels(state.objective, source, options.pictures, state.device)
     if distributed.world()[0] == 0:
         _write_panels(options.output / "panels", pictures)
-    iteration = state.iteration
+    iteration, seconds = state.iteration, state.seconds
     state.restore(checkpoint.load(options.output / BEST))
     best = _metrics(options, state, _evaluated(state), reported)
-    state.iteration = iteration
-    result = record.make(
-        options,
-        state,
-        source,
-        durations,
-        experiment,
-        method,
-        evaluation={"split": split, "last": last, "best": best},
-    )
+    state.iteration, state.seconds = iteration, seconds
+    evaluation = {"split": split, "last": last, "best": best}
+    result = record.make(options, state, source, durations, evaluation)
     if distributed.world()[0] == 0:
         record.write(options.output, result)
     return result

@@ -18,13 +18,13 @@ from tyro.conf import Positional
 from tel_segmentation.augment import normalize
 from tel_segmentation.checkpoint import write_text
 from tel_segmentation.data import Sample, Source, open_source
+from tel_segmentation.distributed import pick_device
 from tel_segmentation.metrics import ConfusionMatrix, boundary_band
-from tel_segmentation.trained import Trained, Which, load_trained, pick_device
+from tel_segmentation.trained import Trained, Which, load_trained
 
 Postprocess = Callable[[Tensor, Tensor], Tensor]
 """Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
 
-MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 """The scales of the official code's multi-scale evaluation."""
 _SMALLEST = 32  # side that the networks accept
 

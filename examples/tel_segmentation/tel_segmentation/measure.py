@@ -120,6 +120,13 @@ def _plan(
     return Planned(replace(options, output=Path("-".join(words))), experiment, title)
 
 
+def _check_same(found: config.Train, wanted: config.Train, folder: Path) -> None:
+    """An unfinished run goes on only if it is the planned one."""
+    same = {"output": Path(), "threads": 0, "experiment": "", "method": ""}
+    if replace(found, **same) != replace(wanted, **same):  # type: ignore[arg-type]
+        raise ValueError(f"{folder} has a run with other settings than planned: move it away")
+
+
 @dataclass(frozen=True)
 class Measure:
     """Make the runs of the published results."""
@@ -149,9 +156,15 @@ def run(options: Measure) -> int:
         folder = options.output / planned.options.output
         if (folder / RESULT).exists():
             continue
-        wanted = dataclasses.replace(planned.options, output=folder, threads=options.threads)
-        # An unfinished run goes on, with the configuration that it has.
+        wanted = dataclasses.replace(
+            planned.options,
+            output=folder,
+            threads=options.threads,
+            experiment=planned.experiment,
+            method=planned.method,
+        )
         started = (folder / CONFIG).exists()
-        settings = config.moved(config.load(folder / CONFIG), folder) if started else wanted
-        train(settings, resume=started, experiment=planned.experiment, method=planned.method)
+        if started:
+            _check_same(config.load(folder / CONFIG), wanted, folder)
+        train(wanted, resume=started)
     return 0

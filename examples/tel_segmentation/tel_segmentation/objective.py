@@ -38,7 +38,6 @@ class Objective(nn.Module):
         label: Tensor,
         iteration: int,
         teacher: Tensor | None = None,
-        void: Tensor | None = None,
     ) -> StepOutput:
         """The loss of a batch; ``data.Batch`` has the shapes."""
         prediction: Prediction = self.model(input)
@@ -49,7 +48,7 @@ class Objective(nn.Module):
         if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):
             return StepOutput(seg, parts, prediction, None)
         output: LossOutput = self.term(
-            LossInputs(prediction.logits, prediction.embed, guide, label, iteration, teacher, void)
+            LossInputs(prediction.logits, prediction.embed, guide, label, iteration, teacher)
         )
         parts[f"loss_{self.options.loss.method}"] = output.loss.detach()
         factor = self.weight * schedule(self.options, iteration)

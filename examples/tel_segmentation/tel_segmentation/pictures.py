@@ -144,11 +144,6 @@ def panel(
     return whole
 
 
-def panel_array(*parts: Any) -> Rgb:
-    """``panel`` as (H, W, 3) uint8, for TensorBoard (``dataformats="HWC"``)."""
-    return np.asarray(panel(*parts), dtype=np.uint8)
-
-
 def tiles(whole: Image.Image) -> dict[str, Image.Image]:
     """The columns of a panel by their names.
 

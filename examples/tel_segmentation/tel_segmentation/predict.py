@@ -10,17 +10,17 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 from tyro.conf import Positional
 
 from tel_segmentation.checkpoint import write_atomically
+from tel_segmentation.distributed import pick_device
 from tel_segmentation.evaluate import predict_logits
+from tel_segmentation.image_files import IMAGE_SUFFIXES, read_image
 from tel_segmentation.pictures import indexed, overlay
-from tel_segmentation.trained import Trained, Which, load_trained, pick_device
-
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from tel_segmentation.trained import Trained, Which, load_trained
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def run(options: Predict) -> int:
     failed = 0
     for path, stem in tqdm(jobs, unit="img", desc="predict", disable=None):
         try:
-            image = read_image(path)
+            image = read(path)
         except ValueError as error:
             failed += 1
             tqdm.write(f"skipped: {error}", file=sys.stderr)
@@ -89,21 +89,9 @@ def run(options: Predict) -> int:
     return 1 if failed else 0
 
 
-def read_image(path: Path) -> Tensor:
-    """An image file as (3, H, W) uint8 RGB, turned as its EXIF orientation says.
-
-    Raises:
-        ValueError: the file cannot be read as an image; it names the file.
-    """
-    try:
-        with Image.open(path) as file:
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith(("I", "F")):
-                raise ValueError(f"expected 8 bits a channel, got mode {picture.mode}")
-            rgb = np.array(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} must be an image, got: {error}") from error
-    return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
+def read(path: Path) -> Tensor:
+    """An image file as (3, H, W) uint8; see ``image_files.read_image``."""
+    return torch.from_numpy(np.array(read_image(path))).permute(2, 0, 1).contiguous()
 
 
 def _jobs(options: Predict) -> list[tuple[Path, str]]:
@@ -129,7 +117,7 @@ def _expand(path: Path) -> Iterator[Path]:
         yield path
         return
     for each in sorted(path.iterdir()):
-        if each.is_file() and each.suffix.lower() in SUFFIXES:
+        if each.is_file() and each.suffix.lower() in IMAGE_SUFFIXES:
             yield each
 
 

@@ -75,7 +75,8 @@ def _copy(folder: Path, options: Publish) -> None:
         shown = (
             options.pictures and record.seed == 0 and record.experiment.endswith("default/point")
         )
-        if shown or (options.pictures and record.method == "full supervision"):
+        full = options.pictures and record.seed == 0 and record.experiment.endswith("default/dense")
+        if (shown or full) and (record.folder / "panels").is_dir():
             shutil.copytree(record.folder / "panels", target / "panels", dirs_exist_ok=True)
 
 

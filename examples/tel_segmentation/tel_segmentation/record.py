@@ -36,8 +36,6 @@ def make(
     state: State,
     source: Source,
     durations: list[float],
-    experiment: str | None,
-    method: str | None,
     evaluation: dict[str, Any],
 ) -> dict[str, Any]:
     """The record of a finished run."""
@@ -45,8 +43,8 @@ def make(
     last = lines[-1] if lines else {}
     return {
         "name": options.output.name,
-        "experiment": experiment or default_experiment(options),
-        "method": method or losses.title(options.loss),
+        "experiment": options.experiment or default_experiment(options),
+        "method": options.method or losses.title(options.loss),
         "seed": options.seed,
         "finished": True,
         "iterations": options.iterations,

@@ -78,7 +78,7 @@ def _strip(name: str, runs: list[tuple[Row, Record]], headline: Row | None) -> S
 
 def _open(path: Path) -> dict[str, Image.Image]:
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=("PNG",)) as file:
             return tiles(file.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be a panel, got: {error}") from error

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from tel_segmentation import checkpoint, config
+from tel_segmentation.distributed import pick_device
 from tel_segmentation.model import build_model
 
 Which = Literal["last", "best", "raw"]
@@ -27,13 +27,6 @@ class Trained(NamedTuple):
     path: Path
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
 def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Trained:
     """The network of a run's folder or checkpoint, in eval mode.
 
@@ -45,10 +38,11 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
     """
     file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
     saved = _read_checkpoint(file)
-    averaged = None if which == "raw" else _averaged(saved["ema"])
-    state = saved["model"] if averaged is None else averaged
     try:
         options = config.build(config.Train, json.loads(saved["config"]))
+        # A mean teacher is an average too, but not what is evaluated.
+        averaged = which != "raw" and options.optimizer.ema > 0
+        state = _averaged(saved["ema"]) if averaged and saved["ema"] else saved["model"]
         model = _fitting_model(options.model, len(saved["classes"]), state)
     except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{file} must fit its own configuration, got: {error}") from error
@@ -65,9 +59,9 @@ def _read_checkpoint(file: Path) -> dict[str, Any]:
     return saved
 
 
-def _averaged(state: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+def _averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The network's state within that of torch's ``AveragedModel``."""
-    if state is None or "n_averaged" not in state:
+    if "n_averaged" not in state:
         return state
     return {
         name.removeprefix("module."): value for name, value in state.items() if name != "n_averaged"

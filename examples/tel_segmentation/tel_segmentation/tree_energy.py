@@ -15,6 +15,7 @@ half-precision embeddings and their squares would be flushed to 0.
 
 from __future__ import annotations
 
+import typing
 from typing import NamedTuple
 
 import torch
@@ -125,7 +126,11 @@ def _check(
     options: TreeEnergy,
     void: Tensor | None,
 ) -> None:
-    """Shapes, the guide's range, and what the options need."""
+    """Names, shapes, the guide's range, and what the options need."""
+    for name, hint in typing.get_type_hints(TreeEnergy).items():
+        known, value = typing.get_args(hint), getattr(options, name)
+        if typing.get_origin(hint) is typing.Literal and value not in known:
+            raise ValueError(f"tree_energy_loss: {name} must be one of {known}, got {value!r}")
     if logits.dim() != 4 or not logits.is_floating_point():
         raise ValueError(
             "tree_energy_loss: logits must be floating point (B, K, h, w),"

@@ -159,7 +159,9 @@ def save(path, model, **more):
     values = {
         "model": model.state_dict(),
         "ema": None,
-        "config": config.to_json(config.Train()),
+        "config": config.to_json(
+            config.Train(optimizer=config.Optimizer(ema=0.9 if more.get("ema") else 0.0))
+        ),
         "classes": list(CLASSES),
         "colors": [list(color) for color in COLORS],
         "iteration": 7,
