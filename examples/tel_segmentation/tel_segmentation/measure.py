@@ -116,8 +116,10 @@ def _plan(
     )
     title = method or losses.title(loss)
     experiment = default_experiment(options) + part
-    words = f"{experiment} {title} s{seed}".replace("/", " ").replace("+", " ").split()
-    return Planned(replace(options, output=Path("-".join(words))), experiment, title)
+    words = f"{experiment} {title} s{seed}"
+    for sign, name in (("/", " "), ("+", " "), ("σ=", "sigma"), ("λ=", "lambda")):
+        words = words.replace(sign, name)
+    return Planned(replace(options, output=Path("-".join(words.split()))), experiment, title)
 
 
 def _check_same(found: config.Train, wanted: config.Train, folder: Path) -> None:
