@@ -82,7 +82,33 @@ def _copy(folder: Path, options: Publish) -> None:
 
 def tables(records: Path) -> str:
     """The page of all records."""
-    return INTRODUCTION + markdown(find_records([records]))
+    return INTRODUCTION + markdown(find_records([records])) + cost_tables(records)
+
+
+def cost_tables(records: Path) -> str:
+    """What ``tel cost`` measured: the files ``cost-*.json``."""
+    parts = []
+    for file in sorted(records.glob("cost-*.json")):
+        cost = json.loads(file.read_text(encoding="utf-8"))
+        height, width = cost["crop"]
+        rows = [
+            f"| {row['method']} | {row['seconds']:.3f} | {row['time_ratio']:.2f} |"
+            f" {_or_dash(row['memory_mb'], '.0f')} | {_or_dash(row['memory_ratio'], '.2f')} |"
+            for row in cost["rows"]
+        ]
+        parts.append(
+            f"\n### {file.stem}\n\n"
+            f"{cost['model']}, {cost['batch']} images of {height} × {width}, {cost['device']}"
+            f" ({cost['threads']} threads), amp {cost['amp']},"
+            f" medians of {cost['rounds']} iterations\n\n"
+            "| method | s / iteration | ratio | peak memory above the network, MB | ratio |\n"
+            "|---|--:|--:|--:|--:|\n" + "\n".join(rows) + "\n"
+        )
+    return "".join(parts)
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 def with_excerpts(text: str, records: Path) -> str:
@@ -91,7 +117,7 @@ def with_excerpts(text: str, records: Path) -> str:
     Raises:
         ValueError: a marker names an experiment that there are no records of.
     """
-    sections = re.split(r"(?=^### )", markdown(find_records([records])), flags=re.MULTILINE)
+    sections = re.split(r"(?=^### )", tables(records), flags=re.MULTILINE)
     by_name = {s.split()[1]: s.split("\n", 2)[2].strip() for s in sections if s.startswith("### ")}
 
     def table(match: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ import importlib
 import json
 import pkgutil
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,25 @@ def test_records_are_whole_and_name_no_folder():
         assert record["iterations"] == record["evaluation"]["last"]["iteration"]
         text = file.read_text(encoding="utf-8")
         assert not re.search(r'"/|\\\\', text), file
+
+
+@pytest.mark.parametrize("method", ["TEL low", "TEL low+high"])
+@pytest.mark.parametrize("annotation", ["point", "scribble", "block20"])
+def test_the_claim_on_scenes_is_in_the_records(annotation, method):
+    """Partial CE < TEL < full supervision: in every seed, and by more than two standard errors."""
+
+    def miou(annotation, method):
+        records = (json.loads(f.read_text(encoding="utf-8")) for f in RECORDS.glob("*/*/" + RESULT))
+        return {
+            r["seed"]: r["evaluation"]["last"]["miou"]
+            for r in records
+            if (r["experiment"], r["method"]) == (f"scenes/default/{annotation}", method)
+        }
+
+    partial, tel = miou(annotation, "partial CE"), miou(annotation, method)
+    full = miou("dense", "full supervision")
+    assert set(partial) == set(tel) == set(full) >= {0, 1, 2}
+    for lower, higher in ((partial, tel), (tel, full)):
+        gains = [higher[seed] - lower[seed] for seed in full]
+        assert min(gains) > 0
+        assert statistics.mean(gains) > 2 * statistics.stdev(gains) / len(gains) ** 0.5
