@@ -23,13 +23,13 @@ import torch
 import tyro
 from tqdm import trange
 
-from tel_segmentation import checkpoint, config
+from tel_segmentation import checkpoint, config, memory
 from tel_segmentation.config import Loss, TreeEnergy
 from tel_segmentation.data import Batch, open_source, training_batches
 from tel_segmentation.distributed import start
 from tel_segmentation.engine import AMP
 from tel_segmentation.losses import title
-from tel_segmentation.record import device_name, peak_memory, revision
+from tel_segmentation.record import device_name, revision
 from tel_segmentation.state import State
 
 LOSSES = (Loss(method="partial"), Loss(tel=TreeEnergy(level="low")), Loss())
@@ -83,6 +83,7 @@ def measure(options: Cost) -> dict[str, Any]:
     device = start(options.device)
     torch.set_num_threads(options.threads)
     plans = [_plan(options, loss) for loss in LOSSES]
+    peaks = [_memory(plan, options) for plan in plans]
     batches = _batches(plans[0], device)
     methods = [Measured(plan, batches, device) for plan in plans]
     seconds: list[list[float]] = [[] for _ in methods]
@@ -90,9 +91,8 @@ def measure(options: Cost) -> dict[str, Any]:
         for method, times in zip(methods, seconds, strict=True):
             times.append(method.iteration(index))
     del methods
-    memory = [_memory(plan, options) for plan in plans]
     rows = []
-    for plan, times, peak in zip(plans, seconds, memory, strict=True):
+    for plan, times, peak in zip(plans, seconds, peaks, strict=True):
         counted = times[WARM:]
         ratios = [t / base for t, base in zip(counted, seconds[0][WARM:], strict=True)]
         rows.append(
@@ -101,7 +101,7 @@ def measure(options: Cost) -> dict[str, Any]:
                 "seconds": statistics.median(counted),
                 "time_ratio": statistics.median(ratios),
                 "memory_mb": peak,
-                "memory_ratio": peak / memory[0] if peak and memory[0] else None,
+                "memory_ratio": peak / peaks[0] if peak and peaks[0] else None,
             }
         )
     return {
@@ -146,17 +146,12 @@ def _peak(plan: config.Train, device_name: str, threads: int) -> float | None:
     device = start(device_name)
     torch.set_num_threads(threads)
     measured = Measured(plan, _batches(plan, device), device)
-    before = _allocated(device)
+    memory.reset_peak(device)
+    before = memory.held(device)
     for index in range(3):
         measured.iteration(index)
-    after = peak_memory(device)
+    after = memory.peak(device)
     return None if after is None or before is None else after - before
-
-
-def _allocated(device: torch.device) -> float | None:
-    if device.type == "cuda":
-        return float(torch.cuda.memory_allocated(device)) / 2**20
-    return peak_memory(device)
 
 
 def run(options: Cost) -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tel_segmentation import checkpoint, config, distributed, record
+from tel_segmentation import checkpoint, config, distributed, memory, record
 from tel_segmentation.checkpoint import BEST, LAST
 from tel_segmentation.data import Batch, Source, final_split, open_source, training_batches
 from tel_segmentation.diagnosis import Window, panels
@@ -61,6 +61,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
     try:
         if options.threads:
             torch.set_num_threads(options.threads)
+        memory.reset_peak(device)
         saved = _earlier(options, resume, device)
         source = open_source(options.data, "train", options.seed)
         validation = open_source(_dense(options.data), "val")

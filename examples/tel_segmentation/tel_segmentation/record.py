@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tel_segmentation import checkpoint, config, losses
+from tel_segmentation import checkpoint, config, losses, memory
 from tel_segmentation.data import Source
 from tel_segmentation.state import State
 from tel_segmentation.tracking import HISTORY, read_history
@@ -53,7 +53,7 @@ def make(
         "labelled_ratio": labelled_ratio(source),
         "wall_seconds": state.seconds,
         "seconds_per_iteration": statistics.median(durations) if durations else None,
-        "peak_memory_mb": peak_memory(state.device),
+        "peak_memory_mb": memory.peak(state.device),
         "device": device_name(state.device),
         "threads": torch.get_num_threads(),
         "git": revision(),
@@ -96,18 +96,6 @@ def labelled_ratio(source: Source) -> float:
         labelled += int((label >= 0).sum())
         total += label.numel()
     return labelled / max(total, 1)
-
-
-def peak_memory(device: torch.device) -> float | None:
-    """In megabytes (2²⁰): of torch's allocator on a GPU, of the process otherwise."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device)) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak) / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
 def device_name(device: torch.device) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import tel_runs
+import torch
 
-from tel_segmentation import config, cost, demo, engine, measure
+from tel_segmentation import config, cost, demo, engine, measure, memory
 from tel_segmentation.interrupts import Interrupted
 from tel_segmentation.record import RESULT
 
@@ -84,6 +85,17 @@ def test_demo(tmp_path, capsys, monkeypatch):
     assert demo.run(options) == 0  # nothing is trained twice
     with pytest.raises(ValueError, match="other settings"):
         demo.run(dataclasses.replace(options, iterations=3))
+
+
+def test_peak_memory_is_that_since_the_reset():
+    device = torch.device("cpu")
+    memory.reset_peak(device)
+    start = memory.peak(device)
+    block = torch.ones(2**24)  # 64 MB
+    assert memory.peak(device) - start > 50
+    del block
+    memory.reset_peak(device)
+    assert memory.peak(device) - start < 50
 
 
 def test_cost(tmp_path, monkeypatch):
