@@ -100,5 +100,6 @@ def test_workspaces_are_kept(tmp_path):
         [sys.executable, "-c", STEADY], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     mst, filtered = map(float, result.stdout.split())
-    assert mst < 500
+    outputs = 3 * 4 * 512 * 512 / 4096  # which torch's allocator may give back to the system
+    assert mst < outputs + 500
     assert filtered < 500

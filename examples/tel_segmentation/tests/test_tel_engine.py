@@ -92,7 +92,11 @@ def test_killed_five_times(tmp_path):
     for _ in range(40):
         before = checkpoint.load(folder / "last.pt")["iteration"] if started(folder) else 0
         process = subprocess.Popen(
-            command, env=tel_runs.environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+            command,
+            cwd=tmp_path,
+            env=tel_runs.environment(),
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         if kills < 5:
             # Until it has written a checkpoint of its own, and then some.
@@ -148,7 +152,7 @@ def test_interrupted_and_resumed(tmp_path, finished):
     (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
     command = [sys.executable, "-m", "tel_segmentation.cli", "train", "--resume", str(folder)]
     process = subprocess.Popen(
-        command, env=tel_runs.environment(), stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=tel_runs.environment(), stderr=subprocess.PIPE, text=True
     )
     wait_for(process, lambda: (folder / HISTORY).exists() and (folder / HISTORY).stat().st_size)
     process.send_signal(signal.SIGINT)
@@ -237,7 +241,12 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
         "-m", "tel_segmentation.cli", "train", "--resume", str(two.output),
     ]  # fmt: skip
     done = subprocess.run(
-        command, env=tel_runs.environment(), capture_output=True, text=True, timeout=300
+        command,
+        cwd=tmp_path,
+        env=tel_runs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     a, b = (
@@ -340,7 +349,12 @@ def test_two_fresh_processes_in_half_precision(tmp_path):
         "--output", str(tmp_path / "run"),
     ]  # fmt: skip
     done = subprocess.run(
-        command, env=tel_runs.environment(), capture_output=True, text=True, timeout=300
+        command,
+        cwd=tmp_path,
+        env=tel_runs.environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / RESULT).read_text())["finished"]

@@ -128,15 +128,16 @@ def test_same_seed_same_bytes(preset):
     assert fingerprint(preset, [0]) != fingerprint(preset, [1])
 
 
-def test_same_bytes_in_another_process():
+def test_same_bytes_in_another_process(tmp_path):
     program = (
         "from test_tel_scenes import fingerprint;"
         "print(fingerprint('default', range(4)), fingerprint('hard', [7], (48, 80)))"
     )
     paths = [os.path.dirname(__file__), *sys.path]  # noqa: PTH120
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", program]
     printed = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     ).stdout
     expected = [fingerprint("default", range(4)), fingerprint("hard", [7], (48, 80))]
     assert printed.split() == expected
