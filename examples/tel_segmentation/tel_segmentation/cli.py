@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# But for `train`, a command is the module of its name: its `run`, and its class of that name.
 COMMANDS = {
     "train": "train a network from a preset, or go on with a run (--resume FOLDER)",
     "evaluate": "mIoU, per-class and boundary IoU of a trained network on a data set",
@@ -69,64 +70,13 @@ def _mistakes() -> tuple[type[BaseException], ...]:
 def _run(command: str, arguments: list[str]) -> int:
     if command == "train":
         return _train(arguments)
-    kind, run = _simple(command)
     import tyro
 
+    module = importlib.import_module(f"tel_segmentation.{command.replace('-', '_')}")
+    kind = getattr(module, command.title().replace("-", ""))
     options: Any = tyro.cli(kind, prog=f"tel {command}", args=arguments)
-    status = run(options)
+    status = module.run(options)
     return status if isinstance(status, int) else 0
-
-
-def _simple(command: str) -> tuple[type, Callable[[Any], Any]]:
-    """The options and the function of every command but ``train``."""
-    if command == "evaluate":
-        from tel_segmentation.evaluate import Evaluate, run
-
-        return Evaluate, run
-    if command == "predict":
-        from tel_segmentation.predict import Predict
-        from tel_segmentation.predict import run as predict
-
-        return Predict, predict
-    if command == "report":
-        from tel_segmentation.report import Report
-        from tel_segmentation.report import run as report
-
-        return Report, report
-    if command == "annotate":
-        from tel_segmentation.annotate import Annotate
-        from tel_segmentation.annotate import run as annotate
-
-        return Annotate, annotate
-    if command == "check-data":
-        from tel_segmentation.check_data import CheckData
-        from tel_segmentation.check_data import run as check
-
-        return CheckData, check
-    return _results(command)
-
-
-def _results(command: str) -> tuple[type, Callable[[Any], Any]]:
-    """What makes the published results."""
-    if command == "demo":
-        from tel_segmentation.demo import Demo
-        from tel_segmentation.demo import run as demo
-
-        return Demo, demo
-    if command == "measure":
-        from tel_segmentation.measure import Measure
-        from tel_segmentation.measure import run as measure
-
-        return Measure, measure
-    if command == "cost":
-        from tel_segmentation.cost import Cost
-        from tel_segmentation.cost import run as cost
-
-        return Cost, cost
-    from tel_segmentation.publish import Publish
-    from tel_segmentation.publish import run as publish
-
-    return Publish, publish
 
 
 @dataclass(frozen=True)

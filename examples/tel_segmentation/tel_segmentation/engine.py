@@ -288,10 +288,13 @@ def _finish(
     pictures = panels(state.objective, source, options.pictures, state.device)
     if distributed.world()[0] == 0:
         _write_panels(options.output / "panels", pictures)
-    iteration, seconds = state.iteration, state.seconds
-    state.restore(checkpoint.load(options.output / BEST))
-    best = _metrics(options, state, _evaluated(state), reported)
-    state.iteration, state.seconds = iteration, seconds
+    if split == "val":  # where it was found
+        best = state.best
+    else:
+        iteration, seconds = state.iteration, state.seconds
+        state.restore(checkpoint.load(options.output / BEST))
+        best = _metrics(options, state, _evaluated(state), reported)
+        state.iteration, state.seconds = iteration, seconds
     evaluation = {"split": split, "last": last, "best": best}
     result = record.make(options, state, source, durations, evaluation)
     if distributed.world()[0] == 0:

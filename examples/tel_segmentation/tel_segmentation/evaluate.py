@@ -20,13 +20,13 @@ from tel_segmentation.checkpoint import write_text
 from tel_segmentation.data import Sample, Source, open_source
 from tel_segmentation.distributed import pick_device
 from tel_segmentation.metrics import ConfusionMatrix, boundary_band
+from tel_segmentation.model import SMALLEST
 from tel_segmentation.trained import Trained, Which, load_trained
 
 Postprocess = Callable[[Tensor, Tensor], Tensor]
 """Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
 
 """The scales of the official code's multi-scale evaluation."""
-_SMALLEST = 32  # side that the networks accept
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def predict_logits(
     height, width = _sides(images)
     guide, total = images.float() / 255, torch.zeros((), device=images.device)
     for scale in scales:
-        scaled = max(round(height * scale), _SMALLEST), max(round(width * scale), _SMALLEST)
+        scaled = max(round(height * scale), SMALLEST), max(round(width * scale), SMALLEST)
         inputs = normalize(_resize(guide, scaled))
         logits = model(inputs).float()
         if flip:

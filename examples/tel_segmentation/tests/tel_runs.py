@@ -43,6 +43,17 @@ def tel(*arguments, folder, **changes):
     )
 
 
+def two_processes(*arguments, folder):
+    """The command on two processes under torchrun, which have ended."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "tel_segmentation.cli", *map(str, arguments),
+    ]  # fmt: skip
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
+    )
+
+
 def environment():
     """One thread: other tests run beside this one."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE)}

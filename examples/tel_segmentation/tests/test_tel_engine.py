@@ -236,18 +236,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
     two = tel_runs.options(tmp_path / "two", batch=2, **common)
     two.output.mkdir()
     (two.output / "config.json").write_text(config.to_json(two), encoding="utf-8")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "tel_segmentation.cli", "train", "--resume", str(two.output),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=tel_runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = tel_runs.two_processes("train", "--resume", two.output, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     a, b = (
         [x for x in read_history(folder / HISTORY) if "loss" in x]
@@ -342,19 +331,10 @@ def test_small_images_are_trained_and_drawn(tmp_path):
 
 def test_two_fresh_processes_in_half_precision(tmp_path):
     """Both start before either has written anything."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "tel_segmentation.cli", "train", "smoke", "--iterations", "2", "--amp", "bf16",
-        "--data.train", "4", "--data.val", "2", "--data.test", "2", "--no-tensorboard",
-        "--output", str(tmp_path / "run"),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env=tel_runs.environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
+    done = tel_runs.two_processes(
+        *("train", "smoke", "--iterations", 2, "--amp", "bf16", "--no-tensorboard"),
+        *("--data.train", 4, "--data.val", 2, "--data.test", 2, "--output", tmp_path / "run"),
+        folder=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / RESULT).read_text())["finished"]
