@@ -47,6 +47,7 @@ FULL = Loss(method="full")
 SHUFFLED = Loss(tel=TreeEnergy(level="low", shuffle_guide=True))
 SIGMAS = (0.002, 0.005, 0.05, 0.1)
 WEIGHTS = (0.1, 0.2, 0.8)
+WARMUP = 0.2
 
 
 def scenes(seeds: int) -> Iterator[Planned]:
@@ -95,6 +96,8 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
                 yield _plan(base, loss, annotation, seed)
         for loss in (partial, low, both):
             yield _plan(base, loss, "scribble", seed)
+        later = replace(both, warmup=WARMUP)
+        yield _plan(base, later, "point", seed, f"TEL low+high from {WARMUP:.0%}", "/sweeps")
         yield _plan(base, replace(low, weight=1.0), "point", seed, "TEL low λ=1", "/sweeps")
         yield _plan(base, LOW, "point", seed, f"TEL low σ={LOW.tel.sigma:g}", "/sweeps")
 
@@ -117,7 +120,7 @@ def _plan(
     title = method or losses.title(loss)
     experiment = default_experiment(options) + part
     words = f"{experiment} {title} s{seed}"
-    for sign, name in (("/", " "), ("+", " "), ("σ=", "sigma"), ("λ=", "lambda")):
+    for sign, name in (("/", " "), ("+", " "), ("σ=", "sigma"), ("λ=", "lambda"), ("%", "")):
         words = words.replace(sign, name)
     return Planned(replace(options, output=Path("-".join(words.split()))), experiment, title)
 

@@ -43,6 +43,37 @@ def tel(*arguments, folder, **changes):
     )
 
 
+def signalled(signal, attribute, *arguments, folder, delay=0.0):
+    """The command, sent a signal once ``attribute`` (as ``module:name``) was called; has ended.
+
+    The process sends it to itself: seen from outside, a short run may be over too soon.
+    """
+    module, name = attribute.split(":")
+    script = f"""
+import functools, importlib, os, sys, threading
+from tel_segmentation import cli
+*path, name = {name!r}.split(".")
+owner = functools.reduce(getattr, path, importlib.import_module({module!r}))
+called = getattr(owner, name)
+send = lambda: os.kill(os.getpid(), {int(signal)})
+def then_signal(*arguments, **options):
+    result = called(*arguments, **options)
+    setattr(owner, name, called)
+    threading.Timer({delay}, send).start() if {delay} else send()
+    return result
+setattr(owner, name, then_signal)
+sys.exit(cli.main({[str(a) for a in arguments]!r}))
+"""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
 def two_processes(*arguments, folder):
     """The command on two processes under torchrun, which have ended."""
     command = [

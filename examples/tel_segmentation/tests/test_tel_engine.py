@@ -3,9 +3,6 @@
 import json
 import random
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import tel_folders
@@ -80,37 +77,22 @@ def test_a_folder_with_a_run_is_not_overwritten(finished):
 def test_killed_five_times(tmp_path):
     """SIGKILL at random moments; then the same bits as without."""
     # Dropout, an average of weights and accumulation are all part of the state.
-    changes = {"iterations": 20, "accumulate": 2, "optimizer": config.Optimizer(ema=0.9)}
+    changes = {"iterations": 60, "accumulate": 2, "optimizer": config.Optimizer(ema=0.9)}
     engine.train(tel_runs.options(tmp_path / "whole", **changes))
     folder = tmp_path / "killed"
     settings = tel_runs.options(folder, **changes)
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
-    command = [sys.executable, "-m", "tel_segmentation.cli", "train", "--resume", str(folder)]
     dice = random.Random(5)
-    kills = 0
-    for _ in range(40):
-        before = checkpoint.load(folder / "last.pt")["iteration"] if started(folder) else 0
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=tel_runs.environment(),
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        if kills < 5:
-            # Until it has written a checkpoint of its own, and then some.
-            wait_for(process, lambda last=before: started(folder) and progress(folder) > last)
-            time.sleep(dice.random() * 0.15)
-            process.kill()
-            kills += process.wait() == -signal.SIGKILL
-        else:
-            _, error = process.communicate(timeout=300)
-            assert process.returncode == 0, error.decode()
-        process.communicate()
-        if (folder / RESULT).exists():
-            break
-    assert kills == 5
+    for _ in range(5):
+        # Once it has written a checkpoint of its own, and then some.
+        killed = tel_runs.signalled(
+            signal.SIGKILL, "tel_segmentation.checkpoint:save", "train", "--resume", folder,
+            folder=tmp_path, delay=0.02 + dice.random() * 0.1,
+        )  # fmt: skip
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = tel_runs.tel("train", "--resume", folder, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert same(weights(tmp_path / "whole"), weights(folder))
     for name in ("ema", "optimizer"):
         a, b = (checkpoint.load(f / "last.pt")[name] for f in (tmp_path / "whole", folder))
@@ -130,34 +112,17 @@ def equal(a, b):
     return a == b
 
 
-def started(folder):
-    return (folder / "last.pt").exists()
-
-
-def progress(folder):
-    return checkpoint.load(folder / "last.pt")["iteration"]
-
-
-def wait_for(process, condition):
-    deadline = time.monotonic() + 120
-    while process.poll() is None and not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_interrupted_and_resumed(tmp_path, finished):
     folder = tmp_path / "run"
     settings = tel_runs.options(folder, checkpoint_every=1000)
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
-    command = [sys.executable, "-m", "tel_segmentation.cli", "train", "--resume", str(folder)]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=tel_runs.environment(), stderr=subprocess.PIPE, text=True
-    )
-    wait_for(process, lambda: (folder / HISTORY).exists() and (folder / HISTORY).stat().st_size)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 130, error
+    stopped = tel_runs.signalled(
+        signal.SIGINT, "tel_segmentation.tracking:History.add", "train", "--resume", folder,
+        folder=tmp_path,
+    )  # fmt: skip
+    error = stopped.stderr
+    assert stopped.returncode == 130, error
     assert "stopped after iteration" in error
     assert f"--resume {folder}" in error
     done = tel_runs.tel("train", "--resume", folder, folder=tmp_path)
