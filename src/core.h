@@ -11,6 +11,13 @@
 
 #include "workspace.h"
 
+// What device code calls as well (cuda/launch.cuh).
+#ifdef __CUDACC__
+#define TREEFILTER_HD __host__ __device__
+#else
+#define TREEFILTER_HD
+#endif
+
 namespace treefilter {
 
 // A phase of an algorithm, which a profile shall show by name (`make bench-profile`). It is called a few
@@ -23,8 +30,8 @@ struct Span {
   T* data = nullptr;
   int64_t size = 0;
 
-  T& operator[](int64_t i) const { return data[i]; }
-  Span sub(int64_t offset, int64_t count) const { return {data + offset, count}; }
+  TREEFILTER_HD T& operator[](int64_t i) const { return data[i]; }
+  TREEFILTER_HD Span sub(int64_t offset, int64_t count) const { return {data + offset, count}; }
 };
 
 // A borrowed (B, C, N) array with any strides, so that channels-last and expanded tensors need no copy.
@@ -34,7 +41,9 @@ struct Strided {
   int64_t batch = 0, channels = 0, nodes = 0;
   int64_t batch_stride = 0, channel_stride = 0, node_stride = 0;
 
-  T* at(int64_t b, int64_t c) const { return data + b * batch_stride + c * channel_stride; }
+  TREEFILTER_HD T* at(int64_t b, int64_t c) const {
+    return data + b * batch_stride + c * channel_stride;
+  }
 };
 
 // An owned array of trivial values, not initialised: most workspaces are written before they are read.
@@ -86,32 +95,32 @@ struct Half {
   uint16_t bits;
 };
 
-inline float bits_to_float(uint32_t bits) {
+TREEFILTER_HD inline float bits_to_float(uint32_t bits) {
   float value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-inline uint32_t float_to_bits(float value) {
+TREEFILTER_HD inline uint32_t float_to_bits(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return bits;
 }
 
 template <class T>
-T load(float value) {
+TREEFILTER_HD T load(float value) {
   return static_cast<T>(value);
 }
 template <class T>
-T load(double value) {
+TREEFILTER_HD T load(double value) {
   return static_cast<T>(value);
 }
 template <class T>
-T load(BFloat16 value) {
+TREEFILTER_HD T load(BFloat16 value) {
   return static_cast<T>(bits_to_float(static_cast<uint32_t>(value.bits) << 16));
 }
 template <class T>
-T load(Half value) {
+TREEFILTER_HD T load(Half value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t rest = value.bits & 0x7fffu;
   // A subnormal half is an integer multiple of 2^-24; the others only change their exponent's bias.
@@ -121,19 +130,19 @@ T load(Half value) {
   return static_cast<T>(bits_to_float(float_to_bits(magnitude) | sign));
 }
 
-inline void store(float& to, double value) {
+TREEFILTER_HD inline void store(float& to, double value) {
   to = static_cast<float>(value);
 }
-inline void store(double& to, double value) {
+TREEFILTER_HD inline void store(double& to, double value) {
   to = value;
 }
-inline void store(BFloat16& to, double value) {
+TREEFILTER_HD inline void store(BFloat16& to, double value) {
   const uint32_t bits = float_to_bits(static_cast<float>(value));
   const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
   // Round to nearest, ties to even.
   to.bits = nan ? 0x7fc0 : static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
-inline void store(Half& to, double value) {
+TREEFILTER_HD inline void store(Half& to, double value) {
   const uint32_t bits = float_to_bits(static_cast<float>(value));
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t rest = bits & 0x7fffffffu;

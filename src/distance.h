@@ -19,16 +19,25 @@ namespace treefilter {
 enum class Path { kSum, kMax };
 
 // weight [B, N]: of the edge from each vertex to its parent (B = 1 serves any; so does a tree's batch).
-// source [B, S]; distance, via, bottleneck [B, S, N]. bottleneck[v], for kMax only: the vertex whose
-// parent edge is the heaviest on the path, the nearest to the source among equals; -1: empty path.
+// source [B, S], of which one outside of [0, N) on CUDA reaches nothing; distance, via, bottleneck [B,
+// S, N]. bottleneck[v], for kMax only: the vertex whose parent edge is the heaviest on the path, the
+// nearest to the source among equals; -1: empty path.
 template <class T>
 void distance(Cpu, Path, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
               Span<const int64_t> source, Span<T> distance, Span<int32_t> via, Span<int32_t> bottleneck);
+template <class T>
+void distance(const Cuda&, Path, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
+              Span<const int64_t> source, Span<T> distance, Span<int32_t> via, Span<int32_t> bottleneck);
 
 // seeds [B, N]; distance, nearest, via, bottleneck [B, N].
-// Throws std::invalid_argument for a negative weight.
+// Throws std::invalid_argument for a negative weight. (On CUDA, which may not wait to find one, its sign
+// is dropped.)
 template <class T>
 void distance_transform(Cpu, Path, const TreeView&, int64_t batch, Span<const T> weight,
+                        Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest,
+                        Span<int32_t> via, Span<int32_t> bottleneck);
+template <class T>
+void distance_transform(const Cuda&, Path, const TreeView&, int64_t batch, Span<const T> weight,
                         Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest,
                         Span<int32_t> via, Span<int32_t> bottleneck);
 
@@ -36,10 +45,16 @@ void distance_transform(Cpu, Path, const TreeView&, int64_t batch, Span<const T>
 template <class T>
 void path_sums(Cpu, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
                Span<const int32_t> via, Span<T> out);
+template <class T>
+void path_sums(const Cuda&, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
+               Span<const int32_t> via, Span<T> out);
 
 // The transpose: out[b, v] = the sum of grad[b, s, u] over all s and u whose path uses v's parent edge.
 template <class T>
 void accumulate_sums(Cpu, const TreeView&, int64_t batch, int64_t sources, Span<const T> grad,
+                     Span<const int32_t> via, Span<T> out);
+template <class T>
+void accumulate_sums(const Cuda&, const TreeView&, int64_t batch, int64_t sources, Span<const T> grad,
                      Span<const int32_t> via, Span<T> out);
 
 }  // namespace treefilter

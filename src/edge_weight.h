@@ -27,15 +27,24 @@ enum class Psi { kIdentity, kSign };
 template <class AnyGraph, class X, class T>
 void edge_inner(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
                 Span<const X> t, Span<T> weight);
+template <class AnyGraph, class X, class T>
+void edge_inner(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
+                Span<const X> t, Span<T> weight);
 
 // weight [B, E]; f, out [B, C, N].
 template <class AnyGraph, class X, class T>
 void edge_scatter(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const T> weight,
                   Span<const X> f, Span<X> out);
+template <class AnyGraph, class X, class T>
+void edge_scatter(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels,
+                  Span<const T> weight, Span<const X> f, Span<X> out);
 
 // argmax[b, e] = the first channel with the largest |f_cu - f_cv|. f [B, C, N]; argmax [B, E].
 template <class AnyGraph, class X, class T>
 void edge_argmax(Cpu, const AnyGraph&, int64_t batch, int64_t channels, Span<const X> f,
+                 Span<int64_t> argmax);
+template <class AnyGraph, class X, class T>
+void edge_argmax(const Cuda&, const AnyGraph&, int64_t batch, int64_t channels, Span<const X> f,
                  Span<int64_t> argmax);
 
 }  // namespace treefilter

@@ -31,15 +31,20 @@
 #pragma once
 
 #include "mst.h"
+#include "plan.h"
 
 namespace treefilter {
 
 enum class Pass { kLeafToRoot, kRootToLeaf, kSum, kMean };
 
-// parent, order [batch, nodes]; a batch of 1 serves any.
+// parent, order [batch, nodes]; a batch of 1 serves any. plan [batch, PlanView::size(nodes)], CUDA only.
 struct TreeView {
   int64_t batch, nodes;
-  Span<const int32_t> parent, order;
+  Span<const int32_t> parent, order, plan;
+
+  TREEFILTER_HD PlanView plan_of(int64_t b) const {
+    return {plan.data + (batch == 1 ? 0 : b) * PlanView::size(nodes), nodes};
+  }
 };
 
 // affinity [batch, groups, nodes]; a batch of 1 serves any. Group g weighs channels g C/G … (g+1) C/G
@@ -52,6 +57,9 @@ struct Affinity {
 
 template <class X, class T>
 void propagate(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x, Strided<X> out);
+template <class X, class T>
+void propagate(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x,
+               Strided<X> out);
 
 // The derivative of kSum or kMean: y is the filter's result, grad that of the loss in y.
 // grad_affinity [B, groups, nodes] may be empty; then only grad_x is computed.
@@ -59,11 +67,18 @@ template <class X, class T>
 void filter_backward(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x,
                      Strided<const X> y, Strided<const X> grad, Strided<X> grad_x,
                      Span<T> grad_affinity);
+template <class X, class T>
+void filter_backward(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x,
+                     Strided<const X> y, Strided<const X> grad, Strided<X> grad_x,
+                     Span<T> grad_affinity);
 
 // out[b, g, v] = sum over the group's channels of p[b, c, parent(v)] q[b, c, v]; 0 at roots:
 // the derivative of a pass in the affinity. out [B, groups, nodes].
 template <class X, class T>
 void parent_dot(Cpu, const TreeView&, int64_t groups, Strided<const X> p, Strided<const X> q,
+                Span<T> out);
+template <class X, class T>
+void parent_dot(const Cuda&, const TreeView&, int64_t groups, Strided<const X> p, Strided<const X> q,
                 Span<T> out);
 
 }  // namespace treefilter

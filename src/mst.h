@@ -12,6 +12,7 @@
 #pragma once
 
 #include "core.h"
+#include "cuda.h"
 
 namespace treefilter {
 
@@ -32,7 +33,7 @@ struct Grid {
   Direction directions[kMaxDirections];
 
   Grid(int64_t depth, int64_t height, int64_t width, int num_directions, const int64_t* steps);
-  int64_t num_nodes() const { return depth * height * width; }
+  TREEFILTER_HD int64_t num_nodes() const { return depth * height * width; }
   int64_t num_edges() const;
 };
 
@@ -71,8 +72,17 @@ void mst(Cpu, const Grid&, Span<const float> weight, Span<const int64_t> root, S
 void mst(Cpu, const EdgeList&, Span<const float> weight, Span<const int64_t> root, Span<int32_t> parent,
          Span<int32_t> edge, Span<int32_t> order);
 
+// On CUDA nothing is thrown for values: an edge whose weight is NaN or whose ends are outside of [0, N)
+// does not exist, and a root outside of [0, N) is 0. plan [B, PlanView::size(N)] (plan.h).
+void mst(const Cuda&, const Grid&, Span<const float> weight, Span<const int64_t> root,
+         Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order, Span<int32_t> plan);
+void mst(const Cuda&, const EdgeList&, Span<const float> weight, Span<const int64_t> root,
+         Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order, Span<int32_t> plan);
+
 // The edge set alone: mask [B, E].
 void mst_edges(Cpu, const Grid&, int64_t batch, Span<const float> weight, Span<bool> mask);
 void mst_edges(Cpu, const EdgeList&, int64_t batch, Span<const float> weight, Span<bool> mask);
+void mst_edges(const Cuda&, const Grid&, int64_t batch, Span<const float> weight, Span<bool> mask);
+void mst_edges(const Cuda&, const EdgeList&, int64_t batch, Span<const float> weight, Span<bool> mask);
 
 }  // namespace treefilter

@@ -26,4 +26,31 @@ template <class Degree>
 void root_and_order(const Unrooted<Degree>& forest, bool connected, int64_t root,
                     const RootedTree& tree);
 
+// What the passes on CUDA read besides, int32 values of one tree. A "slot" is a place in the order.
+struct PlanView {
+  // Rounds, the roots' own included, and one more bound.
+  static constexpr int64_t kRounds = 34;
+
+  const int32_t* values;
+  int64_t nodes;
+
+  static TREEFILTER_HD int64_t size(int64_t nodes) { return 4 * nodes + 1 + kRounds; }
+
+  // order[slot]: the vertex, as in Tree.order.
+  TREEFILTER_HD const int32_t* order() const { return values; }
+  // up[slot]: slot + 1 where the parent follows in the same chain; at a chain's top ~(parent's slot),
+  // at a root ~slot. So up[slot - 1] < 0, or slot 0, is the lower end of a chain.
+  TREEFILTER_HD const int32_t* up() const { return values + nodes; }
+  // light[light_begin[slot] … light_begin[slot + 1] - 1]: the tops whose parent is in this slot, by
+  // ascending slot. (A child that precedes its parent in a chain is none of these.)
+  TREEFILTER_HD const int32_t* light_begin() const { return values + 2 * nodes; }
+  TREEFILTER_HD const int32_t* light() const { return values + 3 * nodes + 1; }
+  // rounds[k]: the first slot of round k; from the number of rounds on: the number of slots.
+  TREEFILTER_HD const int32_t* rounds() const { return values + 4 * nodes + 1; }
+};
+
+// The plans of trees that were not made on CUDA: parent [B, N], plan [B, PlanView::size(N)]. A parent
+// outside of [0, N) makes a root. Vertices of a cycle, which is no tree, get no slot.
+void plan(const Cuda&, int64_t batch, int64_t nodes, Span<const int32_t> parent, Span<int32_t> plan);
+
 }  // namespace treefilter

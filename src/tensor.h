@@ -180,8 +180,11 @@ inline void check_tree(Span<const int32_t> values, const char* name, int64_t low
 inline TreeView tree_of(py::handle parent, py::handle order, int64_t batch) {
   const Shape shape = shape_of(parent);
   if (shape.at(0) != 1 && shape[0] != batch) throw std::invalid_argument("tree must fit the batch");
-  const TreeView tree{shape.at(0), shape.at(1), span<const int32_t>(parent, "tree.parent", shape),
-                      span<const int32_t>(order, "tree.order", shape)};
+  const TreeView tree{shape.at(0),
+                      shape.at(1),
+                      span<const int32_t>(parent, "tree.parent", shape),
+                      span<const int32_t>(order, "tree.order", shape),
+                      {}};
   const py::gil_scoped_release release;
   check_tree(tree.parent, "parent", 0, tree.nodes);
   check_tree(tree.order, "order", 0, tree.nodes);

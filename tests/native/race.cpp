@@ -77,7 +77,7 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   tree_weight(cpu, kBatch, 1, view(r.weight), view(r.edge), kNodes, span(r.tree_weight));
   tree_weight_backward(cpu, kBatch, 1, view(r.tree_weight), view(r.edge), kNodes, span(r.graph_weight));
 
-  const TreeView tree{kBatch, kNodes, view(r.parent), view(r.order)};
+  const TreeView tree{kBatch, kNodes, view(r.parent), view(r.order), {}};
   r.a = noise(kBatch * groups * kNodes, 3, 1000);
   const Affinity<float> affinity{kBatch, groups, view(r.a)};
   r.y.resize(f.size());
