@@ -5,10 +5,13 @@ BIN := $(VENV)/bin
 # The pinned cmake and ninja are in the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/*.h src/cpu/*.cpp)
+SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/* src/cuda/*)
+# Here CUDA is built where it is asked for (test-gpu, test-cuda-build): for all architectures it takes
+# minutes. A plain `pip install .` builds it wherever it finds nvcc.
+export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
-FORMATTED := $(SOURCES) tests/native/race.cpp
+FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
 # The benchmark's peers have an environment of their own.

@@ -15,8 +15,9 @@ namespace {
 using Tensor = py::object;
 void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
   const Shape shape{2, shape_of(edge_index).at(1)};
-  const auto from = span<const int64_t>(edge_index, "edge_index", shape);
-  const auto to = output<int32_t>(out, "out", shape);
+  const Call on(edge_index, 1);
+  const auto from = on.span<const int64_t>(edge_index, "edge_index", shape);
+  const auto to = on.output<int32_t>(out, "out", shape);
   for (int64_t i = 0; i < from.size; ++i) {
     if (from[i] < 0 || from[i] >= num_nodes) {
       throw std::invalid_argument("graph: edge_index must be in [0, " + std::to_string(num_nodes) +
@@ -28,228 +29,269 @@ void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
 
 void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edges, const Shape& layout,
                      Psi psi, const Tensor& weight, int threads) {
+  const Call on(f, threads);
   with_type(f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
-    const auto fs = span<const X>(f, "f", shape), ts = span<const X>(t, "t", shape);
-    const auto to = output<T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
-    with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
-      edge_inner(Cpu{threads}, graph, psi, shape[0], shape[1], fs, ts, to);
+    const auto fs = on.span<const X>(f, "f", shape), ts = on.span<const X>(t, "t", shape);
+    const auto to = on.output<T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
+      edge_inner(device, graph, psi, shape[0], shape[1], fs, ts, to);
     });
   });
 }
 
 void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTensor& edges,
                        const Shape& layout, Psi psi, const Tensor& out, int threads) {
+  const Call on(f, threads);
   with_type(f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
-    const auto from = span<const T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
-    const auto fs = span<const X>(f, "f", shape);
-    const auto to = output<X>(out, "out", shape);
-    with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
-      edge_scatter(Cpu{threads}, graph, psi, shape[0], shape[1], from, fs, to);
+    const auto from = on.span<const T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    const auto fs = on.span<const X>(f, "f", shape);
+    const auto to = on.output<X>(out, "out", shape);
+    with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
+      edge_scatter(device, graph, psi, shape[0], shape[1], from, fs, to);
     });
   });
 }
 
 void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape& layout,
                       const Tensor& out, int threads) {
+  const Call on(f, threads);
   with_type(f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
-    const auto fs = span<const X>(f, "f", shape);
-    const auto to = output<int64_t>(out, "out", {shape.at(0), num_edges_of(edges, layout)});
-    with_graph(edges, layout, shape.at(2), [&](const auto& graph) {
+    const auto fs = on.span<const X>(f, "f", shape);
+    const auto to = on.output<int64_t>(out, "out", {shape.at(0), num_edges_of(edges, layout)});
+    with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
       using AnyGraph = std::decay_t<decltype(graph)>;
-      edge_argmax<AnyGraph, X, T>(Cpu{threads}, graph, shape[0], shape[1], fs, to);
+      edge_argmax<AnyGraph, X, T>(device, graph, shape[0], shape[1], fs, to);
     });
   });
 }
 
 void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
               const Tensor& root, const Tensor& parent, const Tensor& edge, const Tensor& order,
-              int threads) {
+              const Tensor& plan, int threads) {
+  const Call on(weight, threads);
   const int64_t batch = shape_of(weight).at(0);
-  const auto weights = span<const float>(weight, "weight", {batch, num_edges_of(edges, layout)});
-  const auto roots = span<const int64_t>(root, "root", {batch});
-  const auto parents = output<int32_t>(parent, "parent", {batch, num_nodes});
-  const auto tree_edges = output<int32_t>(edge, "edge", {batch, num_nodes});
-  const auto orders = output<int32_t>(order, "order", {batch, num_nodes});
-  with_graph(edges, layout, num_nodes, [&](const auto& graph) {
-    mst(Cpu{threads}, graph, weights, roots, parents, tree_edges, orders);
+  const auto weights = on.span<const float>(weight, "weight", {batch, num_edges_of(edges, layout)});
+  const auto roots = on.span<const int64_t>(root, "root", {batch});
+  const auto parents = on.output<int32_t>(parent, "parent", {batch, num_nodes});
+  const auto tree_edges = on.output<int32_t>(edge, "edge", {batch, num_nodes});
+  const auto orders = on.output<int32_t>(order, "order", {batch, num_nodes});
+  Span<int32_t> plans;
+  if (!on.is_host()) plans = on.output<int32_t>(plan, "plan", {batch, PlanView::size(num_nodes)});
+  with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
+      mst(device, graph, weights, roots, parents, tree_edges, orders, plans);
+    } else {
+      mst(device, graph, weights, roots, parents, tree_edges, orders);
+    }
   });
 }
 
 void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Shape& layout,
                     int64_t num_nodes, const Tensor& mask, int threads) {
+  const Call on(weight, threads);
   const Shape shape{shape_of(weight).at(0), num_edges_of(edges, layout)};
-  const auto weights = span<const float>(weight, "weight", shape);
-  const auto to = output<bool>(mask, "mask", shape);
-  with_graph(edges, layout, num_nodes,
-             [&](const auto& graph) { mst_edges(Cpu{threads}, graph, shape[0], weights, to); });
+  const auto weights = on.span<const float>(weight, "weight", shape);
+  const auto to = on.output<bool>(mask, "mask", shape);
+  with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
+    mst_edges(device, graph, shape[0], weights, to);
+  });
 }
 
 void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
+  const Call on(weight, threads);
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(weight), tree = shape_of(edge);
-    const auto weights = span<const T>(weight, "weight", from);
-    const auto edges = span<const int32_t>(edge, "tree.edge", tree);
-    const auto to = output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
+    const auto weights = on.span<const T>(weight, "weight", from);
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto to = on.output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
     if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
-    const py::gil_scoped_release release;
-    tree_weight(Cpu{threads}, from[0], from[1], weights, edges, tree[1], to);
+    without_gil(on, [&](const auto& device) {
+      tree_weight(device, from[0], from[1], weights, edges, tree[1], to);
+    });
   });
 }
 
 void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out, int threads) {
+  const Call on(grad, threads);
   with_sum_type(grad, "grad", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(grad), tree = shape_of(edge), to = shape_of(out);
-    const auto grads = span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
-    const auto edges = span<const int32_t>(edge, "tree.edge", tree);
-    const auto outs = output<T>(out, "out", to);
+    const auto grads = on.span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto outs = on.output<T>(out, "out", to);
     if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
-    const py::gil_scoped_release release;
-    tree_weight_backward(Cpu{threads}, to[0], to[1], grads, edges, tree[1], outs);
+    without_gil(on, [&](const auto& device) {
+      tree_weight_backward(device, to[0], to[1], grads, edges, tree[1], outs);
+    });
   });
 }
 
 void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tensor& order,
-                    const Tensor& affinity, const Tensor& out, int threads) {
+                    const Tensor& plan, const Tensor& affinity, const Tensor& out, int threads) {
+  const Call on(x, threads);
   with_type(x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
     const Shape given = shape_of(x);
-    const TreeView tree = tree_of(parent, order, given.at(0));
+    const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
-    const auto from = strided<const X>(x, "x", shape);
-    const auto to = strided_output<X>(out, "out", shape);
-    const auto a = affinity_of<T>(affinity, tree, shape[0], shape[1]);
-    const py::gil_scoped_release release;
-    propagate(Cpu{threads}, pass, tree, a, from, to);
+    const auto from = on.strided<const X>(x, "x", shape);
+    const auto to = on.strided_output<X>(out, "out", shape);
+    const auto a = affinity_of<T>(on, affinity, tree, shape[0], shape[1]);
+    without_gil(on, [&](const auto& device) { propagate(device, pass, tree, a, from, to); });
   });
 }
 
 void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const Tensor& y,
-                          const Tensor& parent, const Tensor& order, const Tensor& affinity,
-                          const Tensor& grad_x, const OptionalTensor& grad_affinity, int threads) {
+                          const Tensor& parent, const Tensor& order, const Tensor& plan,
+                          const Tensor& affinity, const Tensor& grad_x,
+                          const OptionalTensor& grad_affinity, int threads) {
+  const Call on(x, threads);
   with_type(x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
     const Shape given = shape_of(x);
-    const TreeView tree = tree_of(parent, order, given.at(0));
+    const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
-    const auto xs = strided<const X>(x, "x", shape), ys = strided<const X>(y, "y", shape);
-    const auto gs = strided<const X>(grad, "grad", shape);
-    const auto to = strided_output<X>(grad_x, "grad_x", shape);
-    const auto a = affinity_of<T>(affinity, tree, shape[0], shape[1]);
+    const auto xs = on.strided<const X>(x, "x", shape), ys = on.strided<const X>(y, "y", shape);
+    const auto gs = on.strided<const X>(grad, "grad", shape);
+    const auto to = on.strided_output<X>(grad_x, "grad_x", shape);
+    const auto a = affinity_of<T>(on, affinity, tree, shape[0], shape[1]);
     Span<T> ga;
     if (grad_affinity) {
-      ga = output<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
+      ga = on.output<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
     }
-    const py::gil_scoped_release release;
-    filter_backward(Cpu{threads}, pass, tree, a, xs, ys, gs, to, ga);
+    without_gil(on,
+                [&](const auto& device) { filter_backward(device, pass, tree, a, xs, ys, gs, to, ga); });
   });
 }
 
 void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int64_t groups,
                      const Tensor& out, int threads) {
+  const Call on(p, threads);
   with_type(p, "p", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
     const Shape given = shape_of(p);
-    const TreeView tree = tree_of(parent, parent, given.at(0));
+    const TreeView tree = tree_of(on, parent, parent, py::none(), given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
-    const auto ps = strided<const X>(p, "p", shape), qs = strided<const X>(q, "q", shape);
+    const auto ps = on.strided<const X>(p, "p", shape), qs = on.strided<const X>(q, "q", shape);
     if (groups < 1 || shape[1] % groups) throw std::invalid_argument("groups must divide the channels");
-    const auto to = output<T>(out, "out", {shape[0], groups, tree.nodes});
-    const py::gil_scoped_release release;
-    parent_dot(Cpu{threads}, tree, groups, ps, qs, to);
+    const auto to = on.output<T>(out, "out", {shape[0], groups, tree.nodes});
+    without_gil(on, [&](const auto& device) { parent_dot(device, tree, groups, ps, qs, to); });
   });
 }
 
 template <class Index>
-Span<Index> optional_span(const OptionalTensor& tensor, const char* name, const Shape& shape) {
-  return tensor ? span<Index>(*tensor, name, shape) : Span<Index>{};
+Span<Index> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
+                          const Shape& shape) {
+  return tensor ? on.span<Index>(*tensor, name, shape) : Span<Index>{};
+}
+
+void bind_plan(const Tensor& parent, const Tensor& out) {
+  const Call on(parent, 1);
+  const Shape shape = shape_of(parent);
+  const auto parents = on.span<const int32_t>(parent, "tree.parent", shape);
+  const auto to = on.output<int32_t>(out, "plan", {shape.at(0), PlanView::size(shape.at(1))});
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
+      plan(device, shape[0], shape[1], parents, to);
+    }
+  });
 }
 
 Path path_of(const OptionalTensor& bottleneck) {
   return bottleneck ? Path::kMax : Path::kSum;
 }
 
-void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& source,
-                   const Tensor& out, const Tensor& via, const OptionalTensor& bottleneck, int threads) {
+void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
+                   const Tensor& source, const Tensor& out, const Tensor& via,
+                   const OptionalTensor& bottleneck, int threads) {
+  const Call on(weight, threads);
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const int64_t batch = shape_of(source).at(0), sources = shape_of(source).at(1);
-    const TreeView tree = tree_of(parent, order, batch);
+    const TreeView tree = tree_of(on, parent, order, plan, batch);
     const Shape given = shape_of(weight), shape{batch, sources, tree.nodes};
-    const auto weights = span<const T>(weight, "weight", {given.at(0) == 1 ? 1 : batch, tree.nodes});
-    const auto from = span<const int64_t>(source, "source", {batch, sources});
-    const auto to = output<T>(out, "distance", shape);
-    const auto vias = span<int32_t>(via, "via", shape);
-    const auto edges = optional_span<int32_t>(bottleneck, "bottleneck", shape);
-    const py::gil_scoped_release release;
-    distance(Cpu{threads}, path_of(bottleneck), tree, batch, sources, weights, from, to, vias, edges);
+    const auto weights = on.span<const T>(weight, "weight", {given.at(0) == 1 ? 1 : batch, tree.nodes});
+    const auto from = on.span<const int64_t>(source, "source", {batch, sources});
+    const auto to = on.output<T>(out, "distance", shape);
+    const auto vias = on.span<int32_t>(via, "via", shape);
+    const auto edges = optional_span<int32_t>(on, bottleneck, "bottleneck", shape);
+    without_gil(on, [&](const auto& device) {
+      distance(device, path_of(bottleneck), tree, batch, sources, weights, from, to, vias, edges);
+    });
   });
 }
 
 void bind_distance_transform(const Tensor& weight, const Tensor& parent, const Tensor& order,
-                             const Tensor& seeds, const Tensor& out, const Tensor& nearest,
-                             const Tensor& via, const OptionalTensor& bottleneck, int threads) {
+                             const Tensor& plan, const Tensor& seeds, const Tensor& out,
+                             const Tensor& nearest, const Tensor& via, const OptionalTensor& bottleneck,
+                             int threads) {
+  const Call on(weight, threads);
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
-    const TreeView tree = tree_of(parent, order, shape_of(seeds).at(0));
+    const TreeView tree = tree_of(on, parent, order, plan, shape_of(seeds).at(0));
     const Shape given = shape_of(weight), shape{shape_of(seeds)[0], tree.nodes};
-    const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
-    const auto from = span<const bool>(seeds, "seeds", shape);
-    const auto to = output<T>(out, "distance", shape);
-    const auto names = span<int64_t>(nearest, "nearest", shape);
-    const auto vias = span<int32_t>(via, "via", shape);
-    const auto edges = optional_span<int32_t>(bottleneck, "bottleneck", shape);
-    const py::gil_scoped_release release;
-    distance_transform(Cpu{threads}, path_of(bottleneck), tree, shape[0], weights, from, to, names, vias,
-                       edges);
+    const auto weights = on.span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
+    const auto from = on.span<const bool>(seeds, "seeds", shape);
+    const auto to = on.output<T>(out, "distance", shape);
+    const auto names = on.span<int64_t>(nearest, "nearest", shape);
+    const auto vias = on.span<int32_t>(via, "via", shape);
+    const auto edges = optional_span<int32_t>(on, bottleneck, "bottleneck", shape);
+    without_gil(on, [&](const auto& device) {
+      distance_transform(device, path_of(bottleneck), tree, shape[0], weights, from, to, names, vias,
+                         edges);
+    });
   });
 }
 
-Span<const int32_t> via_of(const Tensor& via, const Shape& shape) {
-  const auto values = span<const int32_t>(via, "via", shape);
-  check_tree(values, "via", -1, shape.back());
+Span<const int32_t> via_of(const Call& on, const Tensor& via, const Shape& shape) {
+  const auto values = on.span<const int32_t>(via, "via", shape);
+  if (on.is_host()) check_tree(values, "via", -1, shape.back());
   return values;
 }
 
-void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& via,
-                    const Tensor& out, int threads) {
+void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
+                    const Tensor& via, const Tensor& out, int threads) {
+  const Call on(weight, threads);
   with_sum_type(weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const Shape given = shape_of(weight), shape = shape_of(out);
-    const TreeView tree = tree_of(parent, order, shape.at(0));
-    const auto weights = span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape.at(0), tree.nodes});
-    const auto vias = via_of(via, {shape[0], shape.at(1), tree.nodes});
-    const auto to = output<T>(out, "out", {shape[0], shape[1], tree.nodes});
-    const py::gil_scoped_release release;
-    path_sums(Cpu{threads}, tree, shape[0], shape[1], weights, vias, to);
+    const TreeView tree = tree_of(on, parent, order, plan, shape.at(0));
+    const auto weights =
+        on.span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape.at(0), tree.nodes});
+    const auto vias = via_of(on, via, {shape[0], shape.at(1), tree.nodes});
+    const auto to = on.output<T>(out, "out", {shape[0], shape[1], tree.nodes});
+    without_gil(
+        on, [&](const auto& device) { path_sums(device, tree, shape[0], shape[1], weights, vias, to); });
   });
 }
 
 void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor& order,
-                          const Tensor& via, const Tensor& out, int threads) {
+                          const Tensor& plan, const Tensor& via, const Tensor& out, int threads) {
+  const Call on(grad, threads);
   with_sum_type(grad, "grad", [&](auto sum) {
     using T = decltype(sum);
     const Shape given = shape_of(grad);
-    const TreeView tree = tree_of(parent, order, given.at(0));
+    const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
-    const auto grads = span<const T>(grad, "grad", shape);
-    const auto vias = via_of(via, shape);
-    const auto to = output<T>(out, "out", {shape[0], tree.nodes});
-    const py::gil_scoped_release release;
-    accumulate_sums(Cpu{threads}, tree, shape[0], shape[1], grads, vias, to);
+    const auto grads = on.span<const T>(grad, "grad", shape);
+    const auto vias = via_of(on, via, shape);
+    const auto to = on.output<T>(out, "out", {shape[0], tree.nodes});
+    without_gil(on, [&](const auto& device) {
+      accumulate_sums(device, tree, shape[0], shape[1], grads, vias, to);
+    });
   });
 }
 
@@ -259,7 +301,17 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
 PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
   m.attr("instruction_set") = TREEFILTER_INSTRUCTION_SET;
+#ifdef TREEFILTER_CUDA
+  m.attr("with_cuda") = true;
+#else
   m.attr("with_cuda") = false;
+#endif
+#ifdef TREEFILTER_EMULATE
+  m.attr("emulated") = true;
+#else
+  m.attr("emulated") = false;
+#endif
+  m.def("plan_size", &PlanView::size);
   py::enum_<Psi>(m, "Psi").value("IDENTITY", Psi::kIdentity).value("SIGN", Psi::kSign);
   py::enum_<Pass>(m, "Pass")
       .value("LEAF_TO_ROOT", Pass::kLeafToRoot)
@@ -272,6 +324,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("edge_argmax", bind_edge_argmax);
   m.def("mst", bind_mst);
   m.def("mst_edges", bind_mst_edges);
+  m.def("plan", bind_plan);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
   m.def("propagate", bind_propagate);

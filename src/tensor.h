@@ -10,11 +10,14 @@
 #include <string>
 #include <vector>
 
+#include "device.h"
 #include "filter.h"
 
 namespace treefilter {
 
 namespace py = pybind11;
+
+using Shape = std::vector<int64_t>;
 
 template <class T>
 constexpr const char* kDtypeName = nullptr;
@@ -49,8 +52,6 @@ bool has_dtype(py::handle tensor) {
   return py::object(tensor.attr("dtype")).ptr() == dtype<T>().ptr();
 }
 
-using Shape = std::vector<int64_t>;
-
 [[noreturn]] inline void refuse(py::handle tensor, const char* name, const std::string& expected) {
   throw std::invalid_argument(std::string(name) + " must be a " + expected + ", got " +
                               py::str(tensor.attr("shape")).cast<std::string>() + " " +
@@ -58,50 +59,101 @@ using Shape = std::vector<int64_t>;
                               py::str(tensor.attr("device")).cast<std::string>());
 }
 
-// A pointer to a CPU tensor of this dtype and shape; any strides.
-template <class T>
-T* pointer(py::handle tensor, const char* name, const Shape& shape) {
-  const bool fits = has_dtype<T>(tensor) && tensor.attr("is_cpu").cast<bool>() &&
-                    tensor.attr("shape").cast<Shape>() == shape;
-  if (!fits) {
-    refuse(tensor, name,
-           std::string(kDtypeName<std::remove_const_t<T>>) + " CPU tensor of shape " +
-               py::str(py::cast(shape)).cast<std::string>());
+// One call of the native code: the device that all of its tensors must be on, and what works there.
+// With TREEFILTER_EMULATE (a build for tests) the CPU stands in for a GPU.
+class Call {
+ public:
+  Call(py::handle tensor, int threads) : is_cpu_(tensor.attr("is_cpu").cast<bool>()), threads_(threads) {
+    if (is_cpu_) return;
+    device_ = tensor.attr("device");
+#ifdef TREEFILTER_CUDA
+    if (tensor.attr("is_cuda").cast<bool>()) {
+      on_device_.emplace(device_);
+      return;
+    }
+#endif
+    throw std::runtime_error("treefilter was not built for tensors on " +
+                             py::str(device_).cast<std::string>());
   }
-  return reinterpret_cast<T*>(tensor.attr("data_ptr")().cast<uintptr_t>());
-}
 
-template <class T>
-Span<T> span(py::handle tensor, const char* name, const Shape& shape) {
-  T* data = pointer<T>(tensor, name, shape);
-  if (!tensor.attr("is_contiguous")().cast<bool>()) refuse(tensor, name, "contiguous tensor");
-  int64_t size = 1;
-  for (int64_t length : shape) size *= length;
-  return {data, size};
-}
+  // Whether values can be looked at before the work is done.
+  bool is_host() const { return !kEmulated && is_cpu_; }
 
-// A (B, C, N) tensor with any strides.
-template <class T>
-Strided<T> strided(py::handle tensor, const char* name, const Shape& shape) {
-  T* data = pointer<T>(tensor, name, shape);
-  const auto strides = tensor.attr("stride")().cast<Shape>();
-  return {data, shape.at(0), shape.at(1), shape.at(2), strides.at(0), strides.at(1), strides.at(2)};
-}
+  // Calls work(Cpu{…}) or work(Cuda{…}).
+  template <class Work>
+  void run(const Work& work) const {
+#if defined(TREEFILTER_EMULATE)
+    EmulatedMemory memory;
+    work(Cuda{nullptr, &memory});
+#else
+#ifdef TREEFILTER_CUDA
+    if (on_device_) return on_device_->run(work);
+#endif
+    work(Cpu{threads_});
+#endif
+  }
 
-// The same for a tensor that was made for this call and is written for the first time.
-template <class T>
-Span<T> output(py::handle tensor, const char* name, const Shape& shape) {
-  const Span<T> to = span<T>(tensor, name, shape);
-  prefer_huge_pages(to.data, static_cast<size_t>(to.size) * sizeof(T));
-  return to;
-}
+  // A pointer to a tensor of this dtype and shape on the call's device; any strides.
+  template <class T>
+  T* pointer(py::handle tensor, const char* name, const Shape& shape) const {
+    const bool here =
+        is_cpu_ ? tensor.attr("is_cpu").cast<bool>() : py::object(tensor.attr("device")).equal(device_);
+    if (!here || !has_dtype<T>(tensor) || tensor.attr("shape").cast<Shape>() != shape) {
+      refuse(tensor, name,
+             std::string(kDtypeName<std::remove_const_t<T>>) + " tensor of shape " +
+                 py::str(py::cast(shape)).cast<std::string>() + " on " +
+                 (is_cpu_ ? "cpu" : py::str(device_).cast<std::string>()));
+    }
+    return reinterpret_cast<T*>(tensor.attr("data_ptr")().cast<uintptr_t>());
+  }
 
-template <class T>
-Strided<T> strided_output(py::handle tensor, const char* name, const Shape& shape) {
-  const Strided<T> to = strided<T>(tensor, name, shape);
-  prefer_huge_pages(to.data, static_cast<size_t>(to.batch * to.channels * to.nodes) * sizeof(T));
-  return to;
-}
+  template <class T>
+  Span<T> span(py::handle tensor, const char* name, const Shape& shape) const {
+    T* data = pointer<T>(tensor, name, shape);
+    if (!tensor.attr("is_contiguous")().cast<bool>()) refuse(tensor, name, "contiguous tensor");
+    int64_t size = 1;
+    for (int64_t length : shape) size *= length;
+    return {data, size};
+  }
+
+  // A (B, C, N) tensor with any strides.
+  template <class T>
+  Strided<T> strided(py::handle tensor, const char* name, const Shape& shape) const {
+    T* data = pointer<T>(tensor, name, shape);
+    const auto strides = tensor.attr("stride")().cast<Shape>();
+    return {data, shape.at(0), shape.at(1), shape.at(2), strides.at(0), strides.at(1), strides.at(2)};
+  }
+
+  // The same for a tensor that was made for this call and is written for the first time.
+  template <class T>
+  Span<T> output(py::handle tensor, const char* name, const Shape& shape) const {
+    const Span<T> to = span<T>(tensor, name, shape);
+    if (is_host()) prefer_huge_pages(to.data, static_cast<size_t>(to.size) * sizeof(T));
+    return to;
+  }
+
+  template <class T>
+  Strided<T> strided_output(py::handle tensor, const char* name, const Shape& shape) const {
+    const Strided<T> to = strided<T>(tensor, name, shape);
+    const int64_t size = to.batch * to.channels * to.nodes;
+    if (is_host()) prefer_huge_pages(to.data, static_cast<size_t>(size) * sizeof(T));
+    return to;
+  }
+
+ private:
+#ifdef TREEFILTER_EMULATE
+  static constexpr bool kEmulated = true;
+#else
+  static constexpr bool kEmulated = false;
+#endif
+
+  bool is_cpu_;
+  int threads_;
+  py::object device_;  // if it is not the CPU
+#ifdef TREEFILTER_CUDA
+  std::optional<OnDevice> on_device_;
+#endif
+};
 
 inline Shape shape_of(py::handle tensor) {
   return tensor.attr("shape").cast<Shape>();
@@ -137,28 +189,34 @@ inline Grid grid_of(const Shape& layout) {
   return Grid(layout[0], layout[1], layout[2], static_cast<int>(steps / 3), layout.data() + 3);
 }
 
-inline EdgeList edge_list_of(py::handle edges, int64_t num_nodes) {
+inline EdgeList edge_list_of(const Call& on, py::handle edges, int64_t num_nodes) {
   const int64_t num_edges = shape_of(edges).at(1);
-  const auto ends = span<const int32_t>(edges, "edges", {2, num_edges});
+  const auto ends = on.span<const int32_t>(edges, "edges", {2, num_edges});
   bool inside = true;
-  for (int64_t i = 0; i < ends.size; ++i) inside &= ends[i] >= 0 && ends[i] < num_nodes;
+  for (int64_t i = 0; on.is_host() && i < ends.size; ++i) inside &= ends[i] >= 0 && ends[i] < num_nodes;
   if (!inside) throw std::invalid_argument("edges must be in [0, " + std::to_string(num_nodes) + ")");
   return {num_nodes, ends.sub(0, num_edges), ends.sub(num_edges, num_edges)};
 }
 
-// Calls run(graph) with the grid or the edge list, without the GIL.
+// Calls run(Cpu or Cuda, grid or edge list), without the GIL.
 template <class Run>
-void with_graph(const OptionalTensor& edges, const Shape& layout, int64_t num_nodes, const Run& run) {
-  if (edges) {
-    const EdgeList graph = edge_list_of(*edges, num_nodes);
+void with_graph(const Call& on, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
+                const Run& run) {
+  const auto work = [&](const auto& graph) {
     const py::gil_scoped_release release;
-    run(graph);
-  } else {
-    const Grid graph = grid_of(layout);
-    if (graph.num_nodes() != num_nodes) throw std::invalid_argument("layout does not fit");
-    const py::gil_scoped_release release;
-    run(graph);
-  }
+    on.run([&](const auto& device) { run(device, graph); });
+  };
+  if (edges) return work(edge_list_of(on, *edges, num_nodes));
+  const Grid graph = grid_of(layout);
+  if (graph.num_nodes() != num_nodes) throw std::invalid_argument("layout does not fit");
+  work(graph);
+}
+
+// Calls run(Cpu or Cuda), without the GIL.
+template <class Run>
+void without_gil(const Call& on, const Run& run) {
+  const py::gil_scoped_release release;
+  on.run(run);
 }
 
 inline int64_t num_edges_of(const OptionalTensor& edges, const Shape& layout) {
@@ -177,14 +235,20 @@ inline void check_tree(Span<const int32_t> values, const char* name, int64_t low
 }
 
 // One tree for all of the batch, or one for each.
-inline TreeView tree_of(py::handle parent, py::handle order, int64_t batch) {
+inline TreeView tree_of(const Call& on, py::handle parent, py::handle order, py::handle plan,
+                        int64_t batch) {
   const Shape shape = shape_of(parent);
   if (shape.at(0) != 1 && shape[0] != batch) throw std::invalid_argument("tree must fit the batch");
-  const TreeView tree{shape.at(0),
-                      shape.at(1),
-                      span<const int32_t>(parent, "tree.parent", shape),
-                      span<const int32_t>(order, "tree.order", shape),
-                      {}};
+  TreeView tree{shape.at(0),
+                shape.at(1),
+                on.span<const int32_t>(parent, "tree.parent", shape),
+                on.span<const int32_t>(order, "tree.order", shape),
+                {}};
+  if (!on.is_host()) {  // made of the parents, and by us
+    if (plan.is_none()) return tree;
+    tree.plan = on.span<const int32_t>(plan, "tree.plan", {shape[0], PlanView::size(shape[1])});
+    return tree;
+  }
   const py::gil_scoped_release release;
   check_tree(tree.parent, "parent", 0, tree.nodes);
   check_tree(tree.order, "order", 0, tree.nodes);
@@ -192,12 +256,13 @@ inline TreeView tree_of(py::handle parent, py::handle order, int64_t batch) {
 }
 
 template <class T>
-Affinity<T> affinity_of(py::handle affinity, const TreeView& tree, int64_t batch, int64_t channels) {
+Affinity<T> affinity_of(const Call& on, py::handle affinity, const TreeView& tree, int64_t batch,
+                        int64_t channels) {
   const Shape shape = shape_of(affinity);
   const int64_t groups = shape.at(1);
   const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0;
   if (!fits) throw std::invalid_argument("affinity and tree must fit the batch and the channels");
-  return {shape[0], groups, span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
+  return {shape[0], groups, on.span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
 }
 
 }  // namespace treefilter

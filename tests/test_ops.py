@@ -20,7 +20,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
     weight = torch.rand(2, graph.num_edges, dtype=wide)
     tree = tf.mst(weight, graph)
     affinity = torch.rand(2, 1, graph.num_nodes, dtype=wide)
-    topology = (tree.parent, tree.order)
+    topology = (tree.parent, tree.order, tree._plan)
     shape = (None, graph._layout, graph.num_edges)
     edges = torch.randint(0, 9, (2, 14))
     listed = tf.graph(edges, 9)
@@ -62,6 +62,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             OPS._filter_backward,
             (y.flip(0), x, y, *topology, affinity, _ops.SUM, False),
         ),
+        "plan": (OPS._plan, (tree.parent,)),
         "parent_dot": (OPS._parent_dot, (x, y, tree.parent, 3)),
         "distance": (OPS._distance, (tree_weight, *topology, source, False)),
         "distance_max": (OPS._distance, (tree_weight, *topology, source, True)),

@@ -8,6 +8,7 @@ import enum
 from torch import Tensor
 
 with_cuda: bool
+emulated: bool
 instruction_set: str
 
 class Psi(enum.Enum):
@@ -51,8 +52,11 @@ def mst(
     parent: Tensor,
     edge: Tensor,
     order: Tensor,
+    plan: Tensor,
     threads: int,
 ) -> None: ...
+def plan_size(num_nodes: int) -> int: ...
+def plan(parent: Tensor, out: Tensor) -> None: ...
 def mst_edges(
     weight: Tensor,
     edges: Tensor | None,
@@ -68,6 +72,7 @@ def propagate(
     x: Tensor,
     parent: Tensor,
     order: Tensor,
+    plan: Tensor,
     affinity: Tensor,
     out: Tensor,
     threads: int,
@@ -79,6 +84,7 @@ def filter_backward(
     y: Tensor,
     parent: Tensor,
     order: Tensor,
+    plan: Tensor,
     affinity: Tensor,
     grad_x: Tensor,
     grad_affinity: Tensor | None,
@@ -91,6 +97,7 @@ def distance(
     weight: Tensor,
     parent: Tensor,
     order: Tensor,
+    plan: Tensor,
     source: Tensor,
     distance: Tensor,
     via: Tensor,
@@ -101,6 +108,7 @@ def distance_transform(
     weight: Tensor,
     parent: Tensor,
     order: Tensor,
+    plan: Tensor,
     seeds: Tensor,
     distance: Tensor,
     nearest: Tensor,
@@ -109,8 +117,20 @@ def distance_transform(
     threads: int,
 ) -> None: ...
 def path_sums(
-    weight: Tensor, parent: Tensor, order: Tensor, via: Tensor, out: Tensor, threads: int
+    weight: Tensor,
+    parent: Tensor,
+    order: Tensor,
+    plan: Tensor,
+    via: Tensor,
+    out: Tensor,
+    threads: int,
 ) -> None: ...
 def accumulate_sums(
-    grad: Tensor, parent: Tensor, order: Tensor, via: Tensor, out: Tensor, threads: int
+    grad: Tensor,
+    parent: Tensor,
+    order: Tensor,
+    plan: Tensor,
+    via: Tensor,
+    out: Tensor,
+    threads: int,
 ) -> None: ...

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._native import _C
+
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _KINDS = {
@@ -17,7 +19,8 @@ _KINDS = {
     "int": (_INTEGERS, "an integer tensor"),
     "bool": ((torch.bool,), "a bool tensor"),
 }
-_DEVICES = ("cpu", "meta")  # meta: shapes without values, as torch.compile traces them
+# meta: shapes without values, as torch.compile traces them
+_DEVICES = ("cpu", "meta", *(["cuda"] if _C.with_cuda else []))
 
 
 def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
@@ -29,8 +32,8 @@ def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
         raise TypeError(f"{function}: {name} must be {expected}, got {value.dtype} {value.layout}")
     if value.device.type not in _DEVICES:
         raise RuntimeError(
-            f"{function}: {name} must be on the CPU, which this build of treefilter is for, "
-            f"got a tensor on {value.device}"
+            f"{function}: {name} must be on {' or '.join(_DEVICES[::2])}, which this build of"
+            f" treefilter is for, got a tensor on {value.device}"
         )
 
 

@@ -2,8 +2,7 @@
 
 Each op takes checked tensors, makes its outputs and calls one native function. Ops know nothing of
 derivatives: a ``torch.autograd.Function`` around them, in the module of their stage, does. That
-    split
-costs the least per call and lets ``torch.compile`` and ``torch.export`` see one opaque op.
+split costs the least per call and lets ``torch.compile`` and ``torch.export`` see one opaque op.
 """
 
 from __future__ import annotations
@@ -23,12 +22,16 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
 def _op(schema: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
-    """Registers the function as the op's CPU kernel and ``fake`` as its shape function."""
+    """Registers the function as the op's kernel and ``fake`` as its shape function.
+
+    One kernel serves all devices: the native code looks where its tensors are.
+    """
     name = schema.partition("(")[0]
 
     def register(kernel: Kernel) -> Kernel:
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
-        _library.impl(name, kernel, "CPU")
+        for key in ("CPU", "CUDA") if _C.with_cuda else ("CPU",):
+            _library.impl(name, kernel, key)
         torch.library.register_fake(f"treefilter::{name}", fake, lib=_library)
         return cast(Kernel, getattr(torch.ops.treefilter, name).default)
 
@@ -48,6 +51,9 @@ def _empty_edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 @_op("_edge_list(Tensor edge_index, SymInt num_nodes) -> Tensor", _empty_edge_list)
 def edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
+    if edge_index.is_cuda:  # where nothing can be raised for a value: such an edge joins nothing
+        outside = ((edge_index < 0) | (edge_index >= num_nodes)).any(0)
+        return edge_index.masked_fill(outside, 0).int()
     out = _empty_edge_list(edge_index, num_nodes)
     _C.edge_list(edge_index.contiguous(), num_nodes, out)
     return out
@@ -105,22 +111,29 @@ def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: i
 # ---- mst ----
 
 
+def _empty_plan(parent: Tensor) -> Tensor:
+    """What passes read besides parent and order: on the CPU nothing."""
+    nodes = parent.shape[1]
+    planned = parent.device.type == "cuda" or _C.emulated
+    return parent.new_empty((parent.shape[0], _C.plan_size(nodes) if planned else 0))
+
+
 def _empty_tree(
     weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int, root: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shape = (weight.shape[0], num_nodes)
     parent, edge, order = (weight.new_empty(shape, dtype=torch.int32) for _ in range(3))
-    return parent, edge, order
+    return parent, edge, order, _empty_plan(parent)
 
 
 @_op(
     "_mst(Tensor weight, Tensor? edges, SymInt[] layout, SymInt num_nodes, Tensor root)"
-    " -> (Tensor, Tensor, Tensor)",
+    " -> (Tensor, Tensor, Tensor, Tensor)",
     _empty_tree,
 )
 def mst(
     weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int, root: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     out = _empty_tree(weight, edges, layout, num_nodes, root)
     threads = torch.get_num_threads()
     _C.mst(weight.contiguous(), edges, layout, num_nodes, root.contiguous(), *out, threads)
@@ -129,8 +142,17 @@ def mst(
 
 def mst_edges(weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int) -> Tensor:
     """The edge set alone, (B, E) bool: what other libraries call a minimum spanning tree."""
-    out = torch.empty(weight.shape, dtype=torch.bool)
+    out = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
     _C.mst_edges(weight.contiguous(), edges, layout, num_nodes, out, torch.get_num_threads())
+    return out
+
+
+@_op("_plan(Tensor parent) -> Tensor", _empty_plan)
+def plan(parent: Tensor) -> Tensor:
+    """The plan of trees that were made elsewhere."""
+    out = _empty_plan(parent)
+    if out.shape[1]:
+        _C.plan(parent.contiguous(), out)
     return out
 
 
@@ -166,25 +188,30 @@ def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
 
 PASS = (_C.Pass.LEAF_TO_ROOT, _C.Pass.ROOT_TO_LEAF, _C.Pass.SUM, _C.Pass.MEAN)
 LEAF_TO_ROOT, ROOT_TO_LEAF, SUM, MEAN = range(4)
-_TREE = "Tensor parent, Tensor order"
+_TREE = "Tensor parent, Tensor order, Tensor plan"
 
 
-def _empty_like_x(x: Tensor, parent: Tensor, order: Tensor, affinity: Tensor, kind: int) -> Tensor:
+def _empty_like_x(
+    x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int
+) -> Tensor:
     return torch.empty_like(x)
 
 
 @_op(f"_propagate(Tensor x, {_TREE}, Tensor affinity, int kind) -> Tensor", _empty_like_x)
-def propagate(x: Tensor, parent: Tensor, order: Tensor, affinity: Tensor, kind: int) -> Tensor:
+def propagate(
+    x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int
+) -> Tensor:
     out = torch.empty_like(x)
     threads = torch.get_num_threads()
-    parent, order, affinity = parent.contiguous(), order.contiguous(), affinity.contiguous()
-    _C.propagate(PASS[kind], x, parent, order, affinity, out, threads)
+    parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
+    affinity = affinity.contiguous()
+    _C.propagate(PASS[kind], x, parent, order, plan, affinity, out, threads)
     return out
 
 
 def _empty_gradients(
-    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, affinity: Tensor,
-    kind: int, wanted: bool,
+    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
+    affinity: Tensor, kind: int, wanted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     shape = (x.shape[0], affinity.shape[1], parent.shape[1])
     return torch.empty_like(x), affinity.new_zeros(shape if wanted else (0,))
@@ -196,14 +223,19 @@ def _empty_gradients(
     _empty_gradients,
 )
 def filter_backward(
-    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, affinity: Tensor,
-    kind: int, wanted: bool,
+    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
+    affinity: Tensor, kind: int, wanted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    grad_x, grad_affinity = _empty_gradients(grad, x, y, parent, order, affinity, kind, wanted)
-    parent, order, affinity = parent.contiguous(), order.contiguous(), affinity.contiguous()
+    grad_x, grad_affinity = _empty_gradients(
+        grad, x, y, parent, order, plan, affinity, kind, wanted
+    )
+    parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
+    affinity = affinity.contiguous()
     optional = grad_affinity if wanted else None
     threads = torch.get_num_threads()
-    _C.filter_backward(PASS[kind], grad, x, y, parent, order, affinity, grad_x, optional, threads)
+    _C.filter_backward(
+        PASS[kind], grad, x, y, parent, order, plan, affinity, grad_x, optional, threads
+    )
     return grad_x, grad_affinity
 
 
@@ -222,7 +254,7 @@ def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
 
 
 def _empty_distance(
-    weight: Tensor, parent: Tensor, order: Tensor, source: Tensor, maximum: bool
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     shape = (*source.shape, parent.shape[1])
     via = weight.new_empty(shape, dtype=torch.int32)
@@ -234,18 +266,19 @@ def _empty_distance(
     _empty_distance,
 )
 def distance(
-    weight: Tensor, parent: Tensor, order: Tensor, source: Tensor, maximum: bool
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    out, via, bottleneck = _empty_distance(weight, parent, order, source, maximum)
-    weight, parent, order = weight.contiguous(), parent.contiguous(), order.contiguous()
+    out, via, bottleneck = _empty_distance(weight, parent, order, plan, source, maximum)
+    parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
+    weight = weight.contiguous()
     optional = bottleneck if maximum else None
     threads = torch.get_num_threads()
-    _C.distance(weight, parent, order, source.contiguous(), out, via, optional, threads)
+    _C.distance(weight, parent, order, plan, source.contiguous(), out, via, optional, threads)
     return out, via, bottleneck
 
 
 def _empty_transform(
-    weight: Tensor, parent: Tensor, order: Tensor, seeds: Tensor, maximum: bool
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, seeds: Tensor, maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     nearest = seeds.new_empty(seeds.shape, dtype=torch.int64)
     via = seeds.new_empty(seeds.shape, dtype=torch.int32)
@@ -259,37 +292,46 @@ def _empty_transform(
     _empty_transform,
 )
 def distance_transform(
-    weight: Tensor, parent: Tensor, order: Tensor, seeds: Tensor, maximum: bool
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, seeds: Tensor, maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    outs = _empty_transform(weight, parent, order, seeds, maximum)
-    weight, parent, order = weight.contiguous(), parent.contiguous(), order.contiguous()
+    outs = _empty_transform(weight, parent, order, plan, seeds, maximum)
+    parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
+    weight = weight.contiguous()
     distance, nearest, via, bottleneck = outs
     optional = bottleneck if maximum else None
     threads = torch.get_num_threads()
     seeds = seeds.contiguous()
-    _C.distance_transform(weight, parent, order, seeds, distance, nearest, via, optional, threads)
+    _C.distance_transform(
+        weight, parent, order, plan, seeds, distance, nearest, via, optional, threads
+    )
     return outs
 
 
-def _empty_sums(weight: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+def _empty_sums(weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor) -> Tensor:
     return weight.new_empty(via.shape)
 
 
 @_op(f"_path_sums(Tensor weight, {_TREE}, Tensor via) -> Tensor", _empty_sums)
-def path_sums(weight: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
-    out = _empty_sums(weight, parent, order, via)
-    weight, parent, order = weight.contiguous(), parent.contiguous(), order.contiguous()
-    _C.path_sums(weight, parent, order, via.contiguous(), out, torch.get_num_threads())
+def path_sums(weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor) -> Tensor:
+    out = _empty_sums(weight, parent, order, plan, via)
+    parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
+    weight = weight.contiguous()
+    _C.path_sums(weight, parent, order, plan, via.contiguous(), out, torch.get_num_threads())
     return out
 
 
-def _empty_accumulated(grad: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
+def _empty_accumulated(
+    grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
+) -> Tensor:
     return grad.new_empty((grad.shape[0], grad.shape[2]))
 
 
 @_op(f"_accumulate_sums(Tensor grad, {_TREE}, Tensor via) -> Tensor", _empty_accumulated)
-def accumulate_sums(grad: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
-    out = _empty_accumulated(grad, parent, order, via)
-    grad, parent, order = grad.contiguous(), parent.contiguous(), order.contiguous()
-    _C.accumulate_sums(grad, parent, order, via.contiguous(), out, torch.get_num_threads())
+def accumulate_sums(
+    grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
+) -> Tensor:
+    out = _empty_accumulated(grad, parent, order, plan, via)
+    parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
+    grad = grad.contiguous()
+    _C.accumulate_sums(grad, parent, order, plan, via.contiguous(), out, torch.get_num_threads())
     return out

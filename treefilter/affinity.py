@@ -69,8 +69,10 @@ def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float 
             raise ValueError(
                 f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}"
             )
-        # Looking at values would break a traced graph; there the caller vouches for them.
-        if not torch.compiler.is_compiling() and not (sigma.detach() > 0).all():
+        # To look at values would break a traced graph and make the host wait for a GPU; there the
+        # caller vouches for them.
+        seen = sigma.device.type == "cpu" and not torch.compiler.is_compiling()
+        if seen and not (sigma.detach() > 0).all():
             raise ValueError("affinity: sigma must be positive, got a value that is not")
         width = sigma if sigma.dtype == torch.float64 else sigma.float()
         return width.reshape(rows, columns, 1), grouped or columns > 1

@@ -57,7 +57,7 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
         )
     sources = source.to(torch.int64).expand(batch, source.shape[-1])
     out, via, bottleneck = _ops.distance(
-        weights.detach(), tree.parent, tree.order, sources, path == "max"
+        weights.detach(), tree.parent, tree.order, tree._plan, sources, path == "max"
     )
     if weights.requires_grad and torch.is_grad_enabled():
         out = _along(weights, tree, out, via, bottleneck, path)
@@ -103,7 +103,7 @@ def distance_transform(
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
         raise ValueError(f"{function}: seeds must have shape {expected}, got {tuple(seeds.shape)}")
     out, nearest, via, bottleneck = _ops.distance_transform(
-        weights.detach(), tree.parent, tree.order, seeds.flatten(1), path == "max"
+        weights.detach(), tree.parent, tree.order, tree._plan, seeds.flatten(1), path == "max"
     )
     if weights.requires_grad and torch.is_grad_enabled():
         bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
@@ -164,7 +164,7 @@ def _along(
 ) -> Tensor:
     """The distances ``value`` again, (B, S, N), as a differentiable function of the weights."""
     if path == "sum":
-        sums = _PathSums.apply(weights, tree.parent, tree.order, via)
+        sums = _PathSums.apply(weights, tree.parent, tree.order, tree._plan, via)
     else:
         flat = bottleneck.flatten(1).long()
         chosen = weights.gather(1, flat.clamp(min=0)).masked_fill(flat < 0, 0)
@@ -176,21 +176,25 @@ class _PathSums(torch.autograd.Function):
     """Linear in the weights; each class is the other's transpose."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
-        ctx.save_for_backward(parent, order, via)
-        return _ops.path_sums(weight, parent, order, via)
+    def forward(
+        ctx: Any, weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(parent, order, plan, via)
+        return _ops.path_sums(weight, parent, order, plan, via)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _AccumulatedSums.apply(grad, *ctx.saved_tensors), None, None, None
+        return _AccumulatedSums.apply(grad, *ctx.saved_tensors), None, None, None, None
 
 
 class _AccumulatedSums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, parent: Tensor, order: Tensor, via: Tensor) -> Tensor:
-        ctx.save_for_backward(parent, order, via)
-        return _ops.accumulate_sums(grad, parent, order, via)
+    def forward(
+        ctx: Any, grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(parent, order, plan, via)
+        return _ops.accumulate_sums(grad, parent, order, plan, via)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _PathSums.apply(grad, *ctx.saved_tensors), None, None, None
+        return _PathSums.apply(grad, *ctx.saved_tensors), None, None, None, None

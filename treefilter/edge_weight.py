@@ -50,6 +50,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     check_tensor("edge_weight", "guide", guide, "float")
     check_instance("edge_weight", "graph", graph, Graph)
     check_choice("edge_weight", "metric", metric, METRICS)
+    graph._edges_on("edge_weight", guide.device)
     f = flatten_nodes("edge_weight", "guide", widen(guide), graph.shape, graph.num_nodes)
     return _METRICS[metric](f, graph).to(f.dtype)
 
@@ -70,7 +71,7 @@ def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     if f.shape[1] == 0:
         return _sqeuclidean(f, graph)
     channel = _ops.edge_argmax(f.detach(), graph._edges, graph._layout, graph.num_edges)
-    first, second = graph.edge_index.to(f.device)
+    first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
     wide = torch.float64 if f.dtype == torch.float64 else torch.float32
     ends = flat.gather(1, offset + first).to(wide), flat.gather(1, offset + second).to(wide)

@@ -100,7 +100,7 @@ def _apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) ->
         flat = flat.to(wide)
     if a.dtype != wide:
         a = a.to(wide)
-    y = _run(flat, a, tree.parent, tree.order, kind)
+    y = _run(flat, a, tree.parent, tree.order, tree._plan, kind)
     if x.dtype.itemsize == 2 and y.dtype != x.dtype:
         y = y.to(x.dtype)
     return y.view(x.shape)
@@ -125,82 +125,94 @@ def _grouped(function: str, affinity: Tensor, x: Tensor, tree: Tree) -> Tensor:
     return a
 
 
-def _run(x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int) -> Tensor:
+def _run(x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int) -> Tensor:
     """One pass or filter on (B, C, N) with affinities (1 or B, G, N), differentiable if need be."""
     if torch.is_grad_enabled() and (x.requires_grad or a.requires_grad):
         function = _Pass if kind in (_ops.LEAF_TO_ROOT, _ops.ROOT_TO_LEAF) else _Filter
-        return function.apply(x, a, parent, order, kind)
-    return _ops.propagate(x, parent, order, a, kind)
+        return function.apply(x, a, parent, order, plan, kind)
+    return _ops.propagate(x, parent, order, plan, a, kind)
 
 
 class _Pass(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int) -> Tensor:
-        y: Tensor = _ops.propagate(x, parent, order, a, kind)
-        ctx.save_for_backward(a, parent, order, y)
+    def forward(
+        ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int
+    ) -> Tensor:
+        y: Tensor = _ops.propagate(x, parent, order, plan, a, kind)
+        ctx.save_for_backward(a, parent, order, plan, y)
         ctx.kind = kind
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, parent, order, y = ctx.saved_tensors
+        a, parent, order, plan, y = ctx.saved_tensors
         up = ctx.kind == _ops.LEAF_TO_ROOT
-        grad_x = _run(grad, a, parent, order, _ops.ROOT_TO_LEAF if up else _ops.LEAF_TO_ROOT)
+        grad_x = _run(grad, a, parent, order, plan, _ops.ROOT_TO_LEAF if up else _ops.LEAF_TO_ROOT)
         grad_a = None
         if ctx.needs_input_grad[1]:
             above, below = (grad_x, y) if up else (y, grad_x)
             grad_a = _sum_to(_parent_dot(above, below, parent, a.shape[1]), a)
-        return grad_x, grad_a, None, None, None
+        return grad_x, grad_a, None, None, None, None
 
 
 class _Filter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int) -> Tensor:
-        y: Tensor = _ops.propagate(x, parent, order, a, kind)
+    def forward(
+        ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int
+    ) -> Tensor:
+        y: Tensor = _ops.propagate(x, parent, order, plan, a, kind)
         ctx.kind = kind
         if ctx.needs_input_grad[1]:
-            ctx.save_for_backward(a, parent, order, x, y)
+            ctx.save_for_backward(a, parent, order, plan, x, y)
         else:
-            ctx.save_for_backward(a, parent, order)
+            ctx.save_for_backward(a, parent, order, plan)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, parent, order, *rest = ctx.saved_tensors
+        a, parent, order, plan, *rest = ctx.saved_tensors
         x, y = rest or (grad, grad)  # without a gradient in a, the values do not matter
         twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if twice and (grad.requires_grad or x.requires_grad or a.requires_grad):
-            grad_x, grad_a = _composed_gradients(ctx, grad, x, a, parent, order)
+            grad_x, grad_a = _composed_gradients(ctx, grad, x, a, parent, order, plan)
         else:
             wanted = ctx.needs_input_grad[1]
-            grad_x, grad_a = _ops.filter_backward(grad, x, y, parent, order, a, ctx.kind, wanted)
+            grad_x, grad_a = _ops.filter_backward(
+                grad, x, y, parent, order, plan, a, ctx.kind, wanted
+            )
             grad_a = _sum_to(grad_a, a) if wanted else None
-        return grad_x, grad_a, None, None, None
+        return grad_x, grad_a, None, None, None, None
 
 
 def _composed_gradients(
-    ctx: Any, grad: Tensor, x: Tensor, a: Tensor, parent: Tensor, order: Tensor
+    ctx: Any, grad: Tensor, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor
 ) -> tuple[Tensor | None, Tensor | None]:
     """The gradients with a graph of their own, through the two passes."""
     inputs = [t for t, need in zip((x, a), ctx.needs_input_grad, strict=False) if need]
     if not ctx.needs_input_grad[1]:
-        return _composed(grad, a, parent, order, ctx.kind, adjoint=True), None
+        return _composed(grad, a, parent, order, plan, ctx.kind, adjoint=True), None
     with torch.enable_grad():
-        y = _composed(x, a, parent, order, ctx.kind)
+        y = _composed(x, a, parent, order, plan, ctx.kind)
         grads = list(torch.autograd.grad(y, inputs, grad, create_graph=True))
     return (grads.pop(0) if ctx.needs_input_grad[0] else None), grads.pop(0)
 
 
 def _composed(
-    x: Tensor, a: Tensor, parent: Tensor, order: Tensor, kind: int, adjoint: bool = False
+    x: Tensor,
+    a: Tensor,
+    parent: Tensor,
+    order: Tensor,
+    plan: Tensor,
+    kind: int,
+    adjoint: bool = False,
 ) -> Tensor:
     """The filter, or its transpose, made of differentiable passes."""
     own = torch.arange(parent.shape[1], device=parent.device)
     share = ((1 - a) * (1 + a)).masked_fill((parent == own).unsqueeze(1), 1)
 
     def total(values: Tensor) -> Tensor:
-        below = _run(values, a, parent, order, _ops.LEAF_TO_ROOT)
-        return _run(_scale(below, share), a, parent, order, _ops.ROOT_TO_LEAF)
+        below = _run(values, a, parent, order, plan, _ops.LEAF_TO_ROOT)
+        return _run(_scale(below, share), a, parent, order, plan, _ops.ROOT_TO_LEAF)
 
     if kind == _ops.SUM:
         return total(x)

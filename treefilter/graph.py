@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,10 +51,27 @@ class Graph:
 
         For a grid the first row holds the lower index.
         """
+        return self._ends(None)
+
+    def to(self, device: torch.device | str | int) -> Graph:
+        """The same graph for tensors on another device. A grid has no tensors and serves all."""
+        return self if self._edges is None else replace(self, _edges=self._edges.to(device))
+
+    def _edges_on(self, function: str, device: torch.device) -> Tensor | None:
+        """The edge list, if it is one, for a call whose tensors are on ``device``."""
+        if self._edges is not None and self._edges.device != device:
+            raise ValueError(
+                f"{function}: graph must be on {device} like the other arguments, got an edge list"
+                f" on {self._edges.device} (graph.to moves it)"
+            )
+        return self._edges
+
+    def _ends(self, device: torch.device | None) -> Tensor:
+        """``edge_index``, of a grid on any device."""
         if self._edges is not None:
             return self._edges.long()
         depth, height, width = self._box
-        vertex = torch.arange(self.num_nodes).view(depth, height, width)
+        vertex = torch.arange(self.num_nodes, device=device).view(depth, height, width)
         ends = []
         for dz, dy, dx in self._directions:
             first = vertex[: depth - dz, max(0, -dy) : height - max(0, dy)]

@@ -49,8 +49,10 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         )
     roots = _roots(root, weight, graph.num_nodes)
     values = weight.detach().to(torch.float32)
-    parent, edge, order = _ops.mst(values, graph._edges, graph._layout, graph.num_nodes, roots)
-    return Tree(parent, edge, order, graph.shape)
+    edges = graph._edges_on("mst", weight.device)
+    tensors = _ops.mst(values, edges, graph._layout, graph.num_nodes, roots)
+    parent, edge, order, plan = tensors
+    return Tree(parent, edge, order, graph.shape, plan)
 
 
 def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> Tensor:

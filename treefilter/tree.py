@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree
+
+from . import _ops
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,13 @@ class Tree:
     edge: Tensor
     order: Tensor
     shape: tuple[int, ...] | None = None
+    # What passes on CUDA read besides; on the CPU nothing.
+    _plan: Tensor = field(default=None, repr=False)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        plan: Tensor | None = self._plan
+        if plan is None:
+            object.__setattr__(self, "_plan", _ops.plan(self.parent))
 
     @property
     def num_nodes(self) -> int:
@@ -47,7 +56,10 @@ class Tree:
 
     def to(self, device: torch.device | str | int) -> Tree:
         """The same trees on another device."""
-        return Tree(self.parent.to(device), self.edge.to(device), self.order.to(device), self.shape)
+        moved = Tree(
+            self.parent.to(device), self.edge.to(device), self.order.to(device), self.shape
+        )
+        return self if moved.parent.device == self.parent.device else moved
 
     def __len__(self) -> int:
         return self.parent.shape[0]
@@ -58,13 +70,14 @@ class Tree:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"Tree: index must be in [-{len(self)}, {len(self)}), got {index}")
             index = slice(index, index + 1 or None)
-        return Tree(self.parent[index], self.edge[index], self.order[index], self.shape)
+        tensors = (self.parent[index], self.edge[index], self.order[index])
+        return Tree(*tensors, self.shape, self._plan[index])
 
     def __repr__(self) -> str:
         return f"Tree(batch={len(self)}, num_nodes={self.num_nodes}, shape={self.shape})"
 
 
-_TENSORS = ("parent", "edge", "order")
+_TENSORS = ("parent", "edge", "order", "_plan")
 
 
 def _flatten(tree: Tree) -> tuple[list[Any], Any]:
@@ -76,8 +89,8 @@ def _flatten_with_keys(tree: Tree) -> tuple[list[tuple[Any, Any]], Any]:
 
 
 def _unflatten(children: Any, shape: Any) -> Tree:
-    parent, edge, order = children
-    return Tree(parent, edge, order, None if shape is None else tuple(shape))
+    parent, edge, order, plan = children
+    return Tree(parent, edge, order, None if shape is None else tuple(shape), plan)
 
 
 _pytree.register_pytree_node(
