@@ -99,10 +99,10 @@ class Call {
     const bool here =
         is_cpu_ ? tensor.attr("is_cpu").cast<bool>() : py::object(tensor.attr("device")).equal(device_);
     if (!here || !has_dtype<T>(tensor) || tensor.attr("shape").cast<Shape>() != shape) {
+      const std::string device = is_cpu_ ? "CPU" : py::str(device_).cast<std::string>();
       refuse(tensor, name,
-             std::string(kDtypeName<std::remove_const_t<T>>) + " tensor of shape " +
-                 py::str(py::cast(shape)).cast<std::string>() + " on " +
-                 (is_cpu_ ? "cpu" : py::str(device_).cast<std::string>()));
+             std::string(kDtypeName<std::remove_const_t<T>>) + " " + device + " tensor of shape " +
+                 py::str(py::cast(shape)).cast<std::string>());
     }
     return reinterpret_cast<T*>(tensor.attr("data_ptr")().cast<uintptr_t>());
   }

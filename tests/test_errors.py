@@ -170,7 +170,7 @@ def test_foreign_devices_are_refused_as_such(monkeypatch):
     from treefilter import _checks
 
     monkeypatch.setattr(_checks, "_DEVICES", ())
-    with pytest.raises(RuntimeError, match=r"filter: x must be on cpu.* got a tensor on cpu"):
+    with pytest.raises(RuntimeError, match=r"filter: x must be on the CPU.* got a tensor on cpu"):
         tf.filter(X, TREE, A)
 
 
@@ -182,7 +182,7 @@ def test_the_native_layer_checks_for_itself():
     x, a = X.flatten(2), A[:, None]
 
     def propagate(x=x, parent=TREE.parent, order=TREE.order, a=a, out=out):
-        _C.propagate(_C.Pass.SUM, x, parent, order, a, out, 1)
+        _C.propagate(_C.Pass.SUM, x, parent, order, TREE._plan, a, out, 1)
 
     propagate()
     with pytest.raises(ValueError, match=r"out must be a float32 CPU tensor of shape \[2, 4, 12\]"):

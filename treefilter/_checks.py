@@ -32,8 +32,8 @@ def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
         raise TypeError(f"{function}: {name} must be {expected}, got {value.dtype} {value.layout}")
     if value.device.type not in _DEVICES:
         raise RuntimeError(
-            f"{function}: {name} must be on {' or '.join(_DEVICES[::2])}, which this build of"
-            f" treefilter is for, got a tensor on {value.device}"
+            f"{function}: {name} must be on the CPU{' or CUDA' if _C.with_cuda else ''}, which this"
+            f" build of treefilter is for, got a tensor on {value.device}"
         )
 
 
