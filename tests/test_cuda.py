@@ -1,4 +1,4 @@
-"""What only a GPU can show: nothing waits for it, graphs, streams, devices. (Results: everywhere.)"""
+"""What only a GPU can show: nothing waits for it, graphs, streams, devices."""
 
 import threading
 
@@ -139,7 +139,7 @@ def test_a_tree_that_was_moved():
 
 
 def test_values_that_cannot_raise():
-    """Where the CPU raises for a value, the GPU, which may not wait to see it, has a meaning for it."""
+    """What the CPU raises an error for has a meaning: to see the value the host would wait."""
     graph = tf.grid(1, 4)
     weight = torch.tensor([[1.0, float("nan"), 2.0]]).cuda()
     cut = torch.tensor([[1.0, float("inf"), 2.0]])
@@ -156,7 +156,7 @@ def test_tensors_on_different_devices_are_refused():
     graph = tf.grid(3, 4)
     weight = torch.rand(1, graph.num_edges)
     tree = tf.mst(weight, graph)
-    with pytest.raises(ValueError, match="CPU tensor|cuda:0 tensor"):
+    with pytest.raises(ValueError, match=r"CPU tensor|cuda:0 tensor"):
         tf.filter(torch.rand(1, 1, 3, 4).cuda(), tree, tf.affinity(weight, tree))
     listed = tf.graph(torch.tensor([[0], [1]]), 2)
     with pytest.raises(ValueError, match=r"mst: graph must be on cuda:0"):
