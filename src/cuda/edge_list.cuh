@@ -107,22 +107,21 @@ struct Adjacency {
   int32_t* key;
   Grouping lists;
 
-  Adjacency(const Cuda& cuda, const Ends& graph) : graph(graph) {
-    const int64_t nodes = graph.nodes, edges = graph.edges;
-    const auto [keys, begin, items, next, sums, sums_of_sums] =
-        cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
-            2 * edges, 2 * (nodes + 1), 2 * edges, 2 * nodes, PrefixSum::sums_size(2, nodes + 1),
-            PrefixSum::sums_of_sums_size(2, nodes + 1));
-    key = keys;
-    lists = Grouping{2, nodes, edges, keys, begin, items, next, sums, sums_of_sums};
-  }
-
   TREEFILTER_PROGRAM template <class Team>
   TREEFILTER_HD void operator()(Team& team) const {
     team.each(graph.edges, Keys{graph, key});
     lists(team);
   }
 };
+
+inline Adjacency make_adjacency(const Cuda& cuda, const Ends& graph) {
+  const int64_t nodes = graph.nodes, edges = graph.edges;
+  const auto [key, begin, items, next, sums, sums_of_sums] =
+      cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
+          2 * edges, 2 * (nodes + 1), 2 * edges, 2 * nodes, PrefixSum::sums_size(2, nodes + 1),
+          PrefixSum::sums_of_sums_size(2, nodes + 1));
+  return {graph, key, {2, nodes, edges, key, begin, items, next, sums, sums_of_sums}};
+}
 
 // A vertex's edges, one after the other, by ascending number.
 class EdgesOf {

@@ -65,7 +65,7 @@ template <class X, class T>
 void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64_t channels,
              const T* weight, const X* f, X* out) {
   const Ends graph = ends_of(list);
-  const Adjacency adjacency(cuda, graph);
+  const Adjacency adjacency = make_adjacency(cuda, graph);
   using Phase = ListScatter<X, T>;
   run_program(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
   launch_flat(cuda, "edge_scatter", batch * Phase::slices(channels) * graph.nodes,
