@@ -111,6 +111,29 @@ struct Vertex {
   }
 };
 
+// launch_flat for threads that hold the features of many channels and directions in registers. They may
+// have as many as they need: what hides the time that a read takes is that a thread has many on the way.
+template <class Phase>
+struct Wide {
+  static constexpr int kThreads = 256;
+
+  int64_t count;
+  Phase phase;
+
+  TREEFILTER_HD void operator()(const Block& block) const {
+    block.each([&](int t) {
+      const int64_t i = block.index * kThreads + t;
+      if (i < count) phase(i);
+    });
+  }
+};
+
+template <class Phase>
+void launch_wide(const Cuda& cuda, const char* name, int64_t count, const Phase& phase) {
+  constexpr int kThreads = Wide<Phase>::kThreads;
+  launch_blocks<kThreads>(cuda, name, (count + kThreads - 1) / kThreads, 0, Wide<Phase>{count, phase});
+}
+
 // Channels that a thread reads at a time, so that 20 to 40 of its reads are on the way at once.
 template <int Count>
 constexpr int kChannelsAtOnce = Count <= 2   ? 8

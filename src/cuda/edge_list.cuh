@@ -12,7 +12,7 @@
 namespace treefilter {
 
 // The edges of a list with both ends in [0, N).
-struct Ends {
+struct ListedEdges {
   int64_t nodes, edges;
   const int32_t *first, *second;
 
@@ -24,7 +24,7 @@ struct Ends {
 // A thread per edge.
 template <bool Same, class X, class T>
 struct ListInner {
-  Ends graph;
+  ListedEdges graph;
   Psi psi;
   int64_t channels;
   const X *f, *t;
@@ -58,7 +58,7 @@ struct ListInner {
 
 template <class X, class T>
 struct ListArgmax {
-  Ends graph;
+  ListedEdges graph;
   int64_t channels;
   const X* f;
   int64_t* argmax;
@@ -94,7 +94,7 @@ struct ListArgmax {
 // second of. (One of both would number twice as many ends as int32 may have edges.)
 struct Adjacency {
   struct Keys {
-    Ends graph;
+    ListedEdges graph;
     int32_t* key;
     TREEFILTER_HD void operator()(int64_t e) const {
       const bool exists = graph.exists(e);
@@ -103,7 +103,7 @@ struct Adjacency {
     }
   };
 
-  Ends graph;
+  ListedEdges graph;
   int32_t* key;
   Grouping lists;
 
@@ -114,7 +114,7 @@ struct Adjacency {
   }
 };
 
-inline Adjacency make_adjacency(const Cuda& cuda, const Ends& graph) {
+inline Adjacency make_adjacency(const Cuda& cuda, const ListedEdges& graph) {
   const int64_t nodes = graph.nodes, edges = graph.edges;
   const auto [key, begin, items, next, sums, sums_of_sums] =
       cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
@@ -152,7 +152,7 @@ template <class X, class T>
 struct ListScatter {
   static constexpr int kAtOnce = 8;
 
-  Ends graph;
+  ListedEdges graph;
   Grouping lists;
   Psi psi;
   int64_t channels;

@@ -29,7 +29,7 @@ void with_directions(const Grid& grid, const Launch& launch) {
   launch(Directions<kMaxDirections>(grid));
 }
 
-Ends ends_of(const EdgeList& graph) {
+ListedEdges edges_of(const EdgeList& graph) {
   return {graph.num_nodes, graph.first.size, graph.first.data, graph.second.data};
 }
 
@@ -38,7 +38,7 @@ void inner(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t c
            const X* t, T* weight) {
   with_directions(grid, [&](const auto& directions) {
     constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
-    launch_flat(cuda, "edge_inner", batch * directions.nodes(),
+    launch_wide(cuda, "edge_inner", batch * directions.nodes(),
                 GridInner<kCount, Same, X, T>{directions, psi, channels, f, t, weight});
   });
 }
@@ -46,7 +46,7 @@ void inner(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t c
 template <bool Same, class X, class T>
 void inner(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64_t channels, const X* f,
            const X* t, T* weight) {
-  const Ends graph = ends_of(list);
+  const ListedEdges graph = edges_of(list);
   launch_flat(cuda, "edge_inner", batch * graph.edges,
               ListInner<Same, X, T>{graph, psi, channels, f, t, weight});
 }
@@ -56,7 +56,7 @@ void scatter(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t
              const T* weight, const X* f, X* out) {
   with_directions(grid, [&](const auto& directions) {
     using Phase = GridScatter<std::decay_t<decltype(directions)>::kCount, X, T>;
-    launch_flat(cuda, "edge_scatter", batch * Phase::slices(channels) * directions.nodes(),
+    launch_wide(cuda, "edge_scatter", batch * Phase::slices(channels) * directions.nodes(),
                 Phase{directions, psi, channels, weight, f, out});
   });
 }
@@ -64,7 +64,7 @@ void scatter(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t
 template <class X, class T>
 void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64_t channels,
              const T* weight, const X* f, X* out) {
-  const Ends graph = ends_of(list);
+  const ListedEdges graph = edges_of(list);
   const Adjacency adjacency = make_adjacency(cuda, graph);
   using Phase = ListScatter<X, T>;
   run_program(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
@@ -77,7 +77,7 @@ void argmax(const Cuda& cuda, const Grid& grid, int64_t batch, int64_t channels,
             int64_t* out) {
   with_directions(grid, [&](const auto& directions) {
     constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
-    launch_flat(cuda, "edge_argmax", batch * directions.nodes(),
+    launch_wide(cuda, "edge_argmax", batch * directions.nodes(),
                 GridArgmax<kCount, X, T>{directions, channels, f, out});
   });
 }
@@ -85,7 +85,7 @@ void argmax(const Cuda& cuda, const Grid& grid, int64_t batch, int64_t channels,
 template <class X, class T>
 void argmax(const Cuda& cuda, const EdgeList& list, int64_t batch, int64_t channels, const X* f,
             int64_t* out) {
-  const Ends graph = ends_of(list);
+  const ListedEdges graph = edges_of(list);
   launch_flat(cuda, "edge_argmax", batch * graph.edges, ListArgmax<X, T>{graph, channels, f, out});
 }
 
