@@ -3,9 +3,10 @@
     make test-cuda-build                  # compiles for one architecture and compares
     python tests/ptxas_budget.py LOG --write
 
-Reads the compiler's report (-Xptxas -v) from a build's log and compares registers, shared memory, stack
-and spills of each kernel with tests/ptxas_budget.json. More of anything, or a kernel that is not in the
-file, is a failure: it shows where a change made a kernel slower. --write accepts what is there.
+Reads the compiler's report (-Xptxas -v) from a build's log and compares registers, shared memory,
+stack and spills of each kernel with tests/ptxas_budget.json. More of anything, or a kernel that is
+not in the file, is a failure: it shows where a change made a kernel slower. --write accepts what is
+there.
 """
 
 import argparse
