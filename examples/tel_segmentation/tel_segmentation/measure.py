@@ -47,7 +47,7 @@ FULL = Loss(method="full")
 SHUFFLED = Loss(tel=TreeEnergy(level="low", shuffle_guide=True))
 SIGMAS = (0.002, 0.005, 0.05, 0.1)
 WEIGHTS = (0.1, 0.2, 0.8)
-WARMUP = 0.2
+WARMUP = 0.2  # the head starts from scratch: what it first predicts is no label to learn from
 
 
 def scenes(seeds: int) -> Iterator[Planned]:
@@ -89,6 +89,10 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
         yield _plan(base, both, "point", seed)
         for loss in (partial, low, both):
             yield _plan(base, loss, "block20", seed)
+        for annotation in ("point", "block20"):
+            for loss in (low, both):
+                later, title = replace(loss, warmup=WARMUP), losses.title(loss)
+                yield _plan(base, later, annotation, seed, f"{title} from {WARMUP:.0%}")
         for loss in (partial, low):
             yield _plan(base, loss, "block20-image", seed)
         for annotation in ("point", "block20"):
@@ -96,8 +100,6 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
                 yield _plan(base, loss, annotation, seed)
         for loss in (partial, low, both):
             yield _plan(base, loss, "scribble", seed)
-        later = replace(both, warmup=WARMUP)
-        yield _plan(base, later, "point", seed, f"TEL low+high from {WARMUP:.0%}", "/sweeps")
         yield _plan(base, replace(low, weight=1.0), "point", seed, "TEL low λ=1", "/sweeps")
         yield _plan(base, LOW, "point", seed, f"TEL low σ={LOW.tel.sigma:g}", "/sweeps")
 
