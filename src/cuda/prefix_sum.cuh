@@ -14,6 +14,7 @@ struct PrefixSum {
   int32_t* values;
   int64_t rows, length;
   int32_t *sums, *sums_of_sums;
+  int64_t stride = length;  // from a row of values to the next
 
   static TREEFILTER_HD int64_t pieces(int64_t length) { return (length + kPiece - 1) / kPiece; }
   // Lengths of the two workspaces.
@@ -26,11 +27,11 @@ struct PrefixSum {
   struct Reduce {
     const int32_t* from;
     int32_t* to;
-    int64_t length;
+    int64_t length, stride;
     TREEFILTER_HD void operator()(int64_t i) const {
       const int64_t count = pieces(length), begin = i % count * kPiece;
       const int64_t end = begin + kPiece < length ? begin + kPiece : length;
-      const int32_t* row = from + i / count * length;
+      const int32_t* row = from + i / count * stride;
       int32_t sum = 0;
       for (int64_t k = begin; k < end; ++k) sum += row[k];
       to[i] = sum;
@@ -49,11 +50,11 @@ struct PrefixSum {
   struct Spread {
     int32_t* values;
     const int32_t* before;
-    int64_t length;
+    int64_t length, stride;
     TREEFILTER_HD void operator()(int64_t i) const {
       const int64_t count = pieces(length), begin = i % count * kPiece;
       const int64_t end = begin + kPiece < length ? begin + kPiece : length;
-      int32_t* row = values + i / count * length;
+      int32_t* row = values + i / count * stride;
       int32_t sum = begin == 0 ? 0 : before[i - 1];
       for (int64_t k = begin; k < end; ++k) sum = row[k] += sum;
     }
@@ -62,11 +63,11 @@ struct PrefixSum {
   TREEFILTER_PROGRAM template <class Team>
   TREEFILTER_HD void operator()(Team& team) const {
     const int64_t count = pieces(length), upper = pieces(count);
-    team.each(rows * count, Reduce{values, sums, length});
-    team.each(rows * upper, Reduce{sums, sums_of_sums, count});
+    team.each(rows * count, Reduce{values, sums, length, stride});
+    team.each(rows * upper, Reduce{sums, sums_of_sums, count, count});
     team.each(rows, Serial{sums_of_sums, upper});
-    team.each(rows * upper, Spread{sums, sums_of_sums, count});
-    team.each(rows * count, Spread{values, sums, length});
+    team.each(rows * upper, Spread{sums, sums_of_sums, count, count});
+    team.each(rows * count, Spread{values, sums, length, stride});
   }
 };
 
@@ -77,29 +78,32 @@ struct Grouping {
   int64_t rows, keys, length;
   const int32_t* key;
   int32_t *begin, *items;
-  int32_t* next;                 // workspace, rows x keys
-  int32_t *sums, *sums_of_sums;  // of PrefixSum for rows of keys + 1
+  int32_t* next;                                           // workspace, rows x keys
+  int32_t *sums, *sums_of_sums;                            // of PrefixSum for rows of keys + 1
+  int64_t begin_stride = keys + 1, items_stride = length;  // from a row to the next
 
   TREEFILTER_PROGRAM template <class Team>
   TREEFILTER_HD void operator()(Team& team) const;
 };
 
 struct ClearCounts {
-  int32_t* begin;
-  TREEFILTER_HD void operator()(int64_t i) const { begin[i] = 0; }
+  Grouping g;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    g.begin[i / (g.keys + 1) * g.begin_stride + i % (g.keys + 1)] = 0;
+  }
 };
 
 struct CountItems {
   Grouping g;
   TREEFILTER_HD void operator()(int64_t i) const {
-    if (g.key[i] >= 0) atomic_add(g.begin + i / g.length * (g.keys + 1) + g.key[i] + 1, 1);
+    if (g.key[i] >= 0) atomic_add(g.begin + i / g.length * g.begin_stride + g.key[i] + 1, 1);
   }
 };
 
 struct StartLists {
   Grouping g;
   TREEFILTER_HD void operator()(int64_t i) const {
-    g.next[i] = g.begin[i / g.keys * (g.keys + 1) + i % g.keys];
+    g.next[i] = g.begin[i / g.keys * g.begin_stride + i % g.keys];
   }
 };
 
@@ -109,7 +113,7 @@ struct FillLists {
     if (g.key[i] < 0) return;
     const int64_t row = i / g.length;
     const int32_t place = atomic_add(g.next + row * g.keys + g.key[i], 1);
-    g.items[row * g.length + place] = static_cast<int32_t>(i % g.length);
+    g.items[row * g.items_stride + place] = static_cast<int32_t>(i % g.length);
   }
 };
 
@@ -118,8 +122,8 @@ struct SortLists {
   Grouping g;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int32_t* bounds = g.begin + i / g.keys * (g.keys + 1) + i % g.keys;
-    sort(g.items + i / g.keys * g.length + bounds[0], bounds[1] - bounds[0]);
+    const int32_t* bounds = g.begin + i / g.keys * g.begin_stride + i % g.keys;
+    sort(g.items + i / g.keys * g.items_stride + bounds[0], bounds[1] - bounds[0]);
   }
 
   static constexpr int32_t kShort = 24;
@@ -157,9 +161,9 @@ struct SortLists {
 
 TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void Grouping::operator()(Team& team) const {
-  team.each(rows * (keys + 1), ClearCounts{begin});
+  team.each(rows * (keys + 1), ClearCounts{*this});
   team.each(rows * length, CountItems{*this});
-  PrefixSum{begin, rows, keys + 1, sums, sums_of_sums}(team);
+  PrefixSum{begin, rows, keys + 1, sums, sums_of_sums, begin_stride}(team);
   team.each(rows * keys, StartLists{*this});
   team.each(rows * length, FillLists{*this});
   team.each(rows * keys, SortLists{*this});
