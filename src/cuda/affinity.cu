@@ -1,0 +1,90 @@
+// A thread per value of the result, in its order: neighbouring threads write neighbouring values. The
+// way there gathers from the weights; a tree's edges are a third to half of a grid's, and neighbours
+// have neighbouring edges, so of a photograph about every sector of `weight` is read once. The way back
+// first clears, then stores at most one value an edge. Cost: O(N) and O(N + E), two launches.
+//
+// A tree in which two vertices have the same edge is no tree; there it is open which of the two values
+// the way back keeps.
+#include "../affinity.h"
+#include "launch.cuh"
+
+namespace treefilter {
+namespace {
+
+// What the edges of B x G trees are read from: tree.edge [B, N], or [1, N] for all.
+struct TreeEdges {
+  const int32_t* edge;
+  int64_t nodes, edges, groups;
+  bool shared;
+
+  // The edge of place i of [B, G, N] in [B, G, E], -1 if there is none.
+  TREEFILTER_HD int64_t place(int64_t i) const {
+    const int64_t row = i / nodes, tree = shared ? 0 : groups == 1 ? row : row / groups;
+    const int32_t e = edge[i - (row - tree) * nodes];
+    return e < 0 || e >= edges ? -1 : row * edges + e;
+  }
+};
+
+TreeEdges tree_edges(int64_t batch, int64_t groups, Span<const int32_t> edge, int64_t num_nodes,
+                     int64_t weights) {
+  return {edge.data, num_nodes, weights / (batch * groups), groups, edge.size == num_nodes};
+}
+
+template <class T>
+struct Gather {
+  TreeEdges tree;
+  const T* weight;
+  T* out;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t place = tree.place(i);
+    out[i] = place < 0 ? T(0) : weight[place];
+  }
+};
+
+template <class T>
+struct Clear {
+  T* out;
+  TREEFILTER_HD void operator()(int64_t i) const { out[i] = 0; }
+};
+
+template <class T>
+struct Scatter {
+  TreeEdges tree;
+  const T* grad;
+  T* out;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t place = tree.place(i);
+    if (place >= 0) out[place] = grad[i];
+  }
+};
+
+}  // namespace
+
+template <class T>
+void tree_weight(const Cuda& cuda, int64_t batch, int64_t groups, Span<const T> weight,
+                 Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
+  if (batch * groups == 0) return;
+  launch_flat(cuda, "tree_weight", out.size,
+              Gather<T>{tree_edges(batch, groups, edge, num_nodes, weight.size), weight.data, out.data});
+}
+
+template <class T>
+void tree_weight_backward(const Cuda& cuda, int64_t batch, int64_t groups, Span<const T> grad,
+                          Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
+  if (batch * groups == 0) return;
+  launch_flat(cuda, "tree_weight_backward", out.size, Clear<T>{out.data});
+  launch_flat(cuda, "tree_weight_backward", grad.size,
+              Scatter<T>{tree_edges(batch, groups, edge, num_nodes, out.size), grad.data, out.data});
+}
+
+#define TREEFILTER_INSTANTIATE(T)                                                                       \
+  template void tree_weight(const Cuda&, int64_t, int64_t, Span<const T>, Span<const int32_t>, int64_t, \
+                            Span<T>);                                                                   \
+  template void tree_weight_backward(const Cuda&, int64_t, int64_t, Span<const T>, Span<const int32_t>, \
+                                     int64_t, Span<T>);
+TREEFILTER_INSTANTIATE(float)
+TREEFILTER_INSTANTIATE(double)
+
+}  // namespace treefilter

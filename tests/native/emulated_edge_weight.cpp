@@ -1,0 +1,444 @@
+// src/cuda/edge_weight.cu and affinity.cu as emulated on the CPU, in every order of threads: the bits of
+// the CPU back end, and those of a brute force over edges that are listed here once more.
+// Compiled together with these two and src/cpu/*.cpp, by `g++ -x c++`.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "../../src/affinity.h"
+#include "../../src/cuda/emulation.h"
+#include "../../src/edge_weight.h"
+
+namespace {
+
+using namespace treefilter;
+
+int64_t failures = 0, checks = 0;
+
+class Memory final : public DeviceMemory {
+ public:
+  void* take(size_t bytes) override {
+    blocks_.emplace_back(bytes);
+    return blocks_.back().data();
+  }
+
+ private:
+  std::vector<emulation::Garbage> blocks_;
+};
+
+// Calls run(name, Cuda) in every order of threads.
+template <class Run>
+void for_schedules(const Run& run) {
+  using emulation::Schedule;
+  const struct {
+    const char* name;
+    Schedule schedule;
+    bool blind;
+  } all[] = {{"forward", Schedule::kForward, false},
+             {"reverse", Schedule::kReverse, false},
+             {"shuffled", Schedule::kShuffled, false},
+             {"threads", Schedule::kThreads, false},
+             {"blind", Schedule::kForward, true}};
+  for (const auto& one : all) {
+    emulation::schedule = one.schedule;
+    emulation::blind = one.blind;
+    Memory memory;
+    run(one.name, Cuda{nullptr, &memory});
+  }
+}
+
+// Exactly as long as it says, so that a sanitizer sees what is beyond.
+template <class T>
+Span<T> span(std::vector<T>& v) {
+  return {v.data(), static_cast<int64_t>(v.size())};
+}
+template <class T>
+Span<const T> view(const std::vector<T>& v) {
+  return {v.data(), static_cast<int64_t>(v.size())};
+}
+
+template <class X>
+constexpr const char* kName = "";
+template <>
+constexpr const char* kName<float> = "float";
+template <>
+constexpr const char* kName<double> = "double";
+template <>
+constexpr const char* kName<BFloat16> = "bfloat16";
+template <>
+constexpr const char* kName<Half> = "half";
+
+template <class X>
+bool same_value(X a, X b) {
+  if constexpr (std::is_integral_v<X>) return a == b;
+  if constexpr (!std::is_integral_v<X>) {
+    const double p = load<double>(a), q = load<double>(b);
+    return (std::isnan(p) && std::isnan(q)) || std::memcmp(&a, &b, sizeof a) == 0;
+  }
+}
+
+template <class X>
+void expect_same(const std::vector<X>& got, const std::vector<X>& wanted, const std::string& what) {
+  ++checks;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (got.size() == wanted.size() && same_value(got[i], wanted[i])) continue;
+    std::printf("FAILED %s: value %zu of %zu\n", what.c_str(), i, wanted.size());
+    ++failures;
+    return;
+  }
+}
+
+// As memory is that nobody has written: NaN.
+template <class X>
+std::vector<X> unwritten(int64_t size) {
+  std::vector<X> v(size);
+  if (size > 0) std::memset(static_cast<void*>(v.data()), 0xff, size * sizeof(X));
+  return v;
+}
+
+// ---- graphs, with their edges as told by graph.py ----
+
+struct Edge {
+  int64_t u, v;
+};
+
+struct Listed {
+  int64_t nodes = 0;
+  std::vector<Edge> edges;
+  // Of each vertex in the order of summation; `out` if the vertex is the edge's first end.
+  struct Half {
+    int64_t edge, other;
+  };
+  std::vector<std::vector<Half>> of;
+
+  bool exists(int64_t e) const {
+    return edges[e].u >= 0 && edges[e].u < nodes && edges[e].v >= 0 && edges[e].v < nodes;
+  }
+};
+
+struct GridCase {
+  std::string name;
+  Grid graph;
+  Listed listed;
+
+  GridCase(const std::string& name, int64_t depth, int64_t height, int64_t width,
+           const std::vector<int64_t>& steps)
+      : name(name), graph(depth, height, width, static_cast<int>(steps.size() / 3), steps.data()) {
+    listed.nodes = depth * height * width;
+    listed.of.resize(listed.nodes);
+    for (size_t s = 0; s < steps.size(); s += 3) {
+      const size_t before = listed.edges.size();
+      for (int64_t z = 0; z < depth; ++z) {
+        for (int64_t y = 0; y < height; ++y) {
+          for (int64_t x = 0; x < width; ++x) {
+            const int64_t z2 = z + steps[s], y2 = y + steps[s + 1], x2 = x + steps[s + 2];
+            if (z2 >= depth || y2 < 0 || y2 >= height || x2 < 0 || x2 >= width) continue;
+            listed.edges.push_back({(z * height + y) * width + x, (z2 * height + y2) * width + x2});
+          }
+        }
+      }
+      for (const bool starting : {true, false}) {
+        for (size_t e = before; e < listed.edges.size(); ++e) {
+          const Edge edge = listed.edges[e];
+          listed.of[starting ? edge.u : edge.v].push_back(
+              {static_cast<int64_t>(e), starting ? edge.v : edge.u});
+        }
+      }
+    }
+  }
+};
+
+struct ListCase {
+  std::string name;
+  std::vector<int32_t> ends;  // (2, E)
+  EdgeList graph;
+  Listed listed;
+
+  ListCase(const std::string& name, int64_t nodes, const std::vector<Edge>& edges) : name(name) {
+    for (const Edge& e : edges) ends.push_back(static_cast<int32_t>(e.u));
+    for (const Edge& e : edges) ends.push_back(static_cast<int32_t>(e.v));
+    listed.nodes = nodes;
+    listed.edges = edges;
+    listed.of.resize(nodes);
+    for (size_t e = 0; e < edges.size(); ++e) {
+      if (!listed.exists(e)) continue;
+      listed.of[edges[e].u].push_back({static_cast<int64_t>(e), edges[e].v});
+      listed.of[edges[e].v].push_back({static_cast<int64_t>(e), edges[e].u});
+    }
+    const int64_t count = static_cast<int64_t>(edges.size());
+    graph = {nodes, view(ends).sub(0, count), view(ends).sub(count, count)};
+  }
+  ListCase(const ListCase&) = delete;
+};
+
+// ---- brute force, in the type and the order that are promised ----
+
+template <class T>
+T psi_of(Psi psi, T d) {
+  return psi == Psi::kIdentity ? d : static_cast<T>((d > 0) - (d < 0));
+}
+
+template <class X, class T>
+std::vector<T> brute_inner(const Listed& g, Psi psi, int64_t batch, int64_t channels,
+                           const std::vector<X>& f, const std::vector<X>& t) {
+  std::vector<T> weight;
+  for (int64_t b = 0; b < batch; ++b) {
+    for (size_t e = 0; e < g.edges.size(); ++e) {
+      T sum = 0;
+      for (int64_t c = 0; g.exists(e) && c < channels; ++c) {
+        const int64_t u = (b * channels + c) * g.nodes + g.edges[e].u,
+                      v = u - g.edges[e].u + g.edges[e].v;
+        sum += psi_of(psi, load<T>(f[u]) - load<T>(f[v])) * (load<T>(t[u]) - load<T>(t[v]));
+      }
+      weight.push_back(sum);
+    }
+  }
+  return weight;
+}
+
+template <class X, class T>
+std::vector<int64_t> brute_argmax(const Listed& g, int64_t batch, int64_t channels,
+                                  const std::vector<X>& f) {
+  std::vector<int64_t> result;
+  for (int64_t b = 0; b < batch; ++b) {
+    for (size_t e = 0; e < g.edges.size(); ++e) {
+      int64_t best = 0;
+      T largest = -1;
+      for (int64_t c = 0; g.exists(e) && c < channels; ++c) {
+        const int64_t u = (b * channels + c) * g.nodes + g.edges[e].u,
+                      v = u - g.edges[e].u + g.edges[e].v;
+        const T size = std::abs(load<T>(f[u]) - load<T>(f[v]));
+        if (std::isnan(largest)) break;
+        if (std::isnan(size) || size > largest) largest = size, best = c;
+      }
+      result.push_back(best);
+    }
+  }
+  return result;
+}
+
+template <class X, class T>
+std::vector<X> brute_scatter(const Listed& g, Psi psi, int64_t batch, int64_t channels,
+                             const std::vector<T>& weight, const std::vector<X>& f) {
+  std::vector<X> out(f.size());
+  const int64_t edges = static_cast<int64_t>(g.edges.size());
+  for (int64_t row = 0; row < batch * channels; ++row) {
+    for (int64_t v = 0; v < g.nodes; ++v) {
+      T sum = 0;
+      for (const Listed::Half& h : g.of[v]) {
+        const T w = weight[row / channels * edges + h.edge];
+        const T d = load<T>(f[row * g.nodes + v]) - load<T>(f[row * g.nodes + h.other]);
+        if (w != 0) sum += w * psi_of(psi, d);
+      }
+      store(out[row * g.nodes + v], (psi == Psi::kIdentity ? T(2) : T(1)) * sum);
+    }
+  }
+  return out;
+}
+
+// ---- values ----
+
+std::mt19937 engine(1);
+
+int64_t below(unsigned bound) {
+  return static_cast<int64_t>(engine() % bound);
+}
+
+double uniform() {
+  return static_cast<double>(engine() % 100003) / 100003 * 2 - 1;
+}
+
+enum class Values { kRandom, kTies, kConstant, kNotFinite };
+
+template <class X>
+std::vector<X> values(int64_t size, Values kind) {
+  std::vector<X> v(size);
+  for (X& x : v) {
+    double value = uniform();
+    if (kind == Values::kTies) value = static_cast<double>(engine() % 3) - 1;
+    if (kind == Values::kConstant) value = 0.3;
+    if (kind == Values::kNotFinite && engine() % 8 == 0) {
+      const double infinity = std::numeric_limits<double>::infinity();
+      value = engine() % 2 ? std::nan("") : engine() % 2 ? infinity : -infinity;
+    }
+    store(x, value);
+  }
+  return v;
+}
+
+// ---- the checks ----
+
+template <class X, class T, class Case>
+void check(const Case& one, int64_t batch, int64_t channels, Values kind, bool on_cpu) {
+  const Listed& g = one.listed;
+  const int64_t edges = static_cast<int64_t>(g.edges.size());
+  const auto f = values<X>(batch * channels * g.nodes, kind);
+  const auto t = values<X>(batch * channels * g.nodes, kind);
+  const std::string about = one.name + " " + kName<X> + " B " + std::to_string(batch) + " C " +
+                            std::to_string(channels) + " values " +
+                            std::to_string(static_cast<int>(kind)) + " ";
+  using AnyGraph = std::decay_t<decltype(one.graph)>;
+  const Cpu cpu{1};
+
+  for (const Psi psi : {Psi::kIdentity, Psi::kSign}) {
+    for (const bool same : {true, false}) {
+      const auto& other = same ? f : t;
+      const auto wanted = brute_inner<X, T>(g, psi, batch, channels, f, other);
+      if (on_cpu) {
+        auto weight = unwritten<T>(batch * edges);
+        edge_inner(cpu, one.graph, psi, batch, channels, view(f), view(other), span(weight));
+        expect_same(weight, wanted, about + "edge_inner on the CPU");
+      }
+      for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+        auto weight = unwritten<T>(batch * edges);
+        edge_inner(cuda, one.graph, psi, batch, channels, view(f), view(other), span(weight));
+        expect_same(weight, wanted, about + "edge_inner " + schedule);
+      });
+    }
+    // Weights of all edges, of few as from a tree, of none.
+    for (const unsigned keep : {1u, 3u, 0u}) {
+      auto weight = values<T>(batch * edges, Values::kRandom);
+      for (T& w : weight) w = keep == 0 || engine() % keep != 0 ? (engine() % 2 ? T(0) : -T(0)) : w;
+      const auto wanted = brute_scatter<X, T>(g, psi, batch, channels, weight, f);
+      if (on_cpu && kind != Values::kNotFinite) {
+        auto out = unwritten<X>(static_cast<int64_t>(f.size()));
+        edge_scatter(cpu, one.graph, psi, batch, channels, view(weight), view(f), span(out));
+        expect_same(out, wanted, about + "edge_scatter on the CPU");
+      }
+      for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+        auto out = unwritten<X>(static_cast<int64_t>(f.size()));
+        edge_scatter(cuda, one.graph, psi, batch, channels, view(weight), view(f), span(out));
+        expect_same(out, wanted, about + "edge_scatter " + schedule);
+      });
+    }
+  }
+  const auto wanted = brute_argmax<X, T>(g, batch, channels, f);
+  if (on_cpu) {
+    std::vector<int64_t> argmax(batch * edges, -7);
+    edge_argmax<AnyGraph, X, T>(cpu, one.graph, batch, channels, view(f), span(argmax));
+    expect_same(argmax, wanted, about + "edge_argmax on the CPU");
+  }
+  for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+    std::vector<int64_t> argmax(batch * edges, -7);
+    edge_argmax<AnyGraph, X, T>(cuda, one.graph, batch, channels, view(f), span(argmax));
+    expect_same(argmax, wanted, about + "edge_argmax " + schedule);
+  });
+}
+
+template <class X, class T, class Case>
+void check_type(const Case& one, bool on_cpu) {
+  for (const Values kind : {Values::kRandom, Values::kTies, Values::kNotFinite}) {
+    check<X, T>(one, 2, 5, kind, on_cpu);
+  }
+  check<X, T>(one, 1, 1, Values::kConstant, on_cpu);
+}
+
+template <class Case>
+void check_case(const Case& one, bool on_cpu = true) {
+  check_type<float, float>(one, on_cpu);
+  check_type<double, double>(one, on_cpu);
+  check_type<BFloat16, float>(one, on_cpu);
+  check_type<Half, float>(one, on_cpu);
+  // Blocks of channels and what is left of them; a slice of edge_scatter and more.
+  for (const int64_t channels : {0, 7, 8, 13, 36}) {
+    check<float, float>(one, 2, channels, Values::kRandom, on_cpu);
+  }
+  check<BFloat16, float>(one, 0, 3, Values::kRandom, on_cpu);
+  check<float, float>(one, 3, 33, Values::kTies, on_cpu);
+}
+
+template <class T>
+void check_trees(int64_t batch, int64_t groups, int64_t nodes, int64_t edges, bool shared) {
+  // Some edge or none for every vertex, each at most once; now and then a number that is none.
+  const int64_t trees = shared ? 1 : batch;
+  std::vector<int32_t> edge(trees * nodes, -1), beyond;
+  for (int64_t b = 0; b < trees; ++b) {
+    for (int64_t e = 0; e < edges; ++e) {
+      const int64_t v = b * nodes + static_cast<int64_t>(engine() % static_cast<unsigned>(nodes));
+      if (edge[v] < 0) edge[v] = static_cast<int32_t>(e);
+    }
+  }
+  beyond = edge;
+  for (int32_t& e : beyond) {
+    const int32_t bad[] = {static_cast<int32_t>(edges), INT32_MAX, -2, INT32_MIN};
+    if (e < 0 && engine() % 2) e = bad[engine() % 4];
+  }
+  const auto weight = values<T>(batch * groups * edges, Values::kNotFinite);
+  const auto grad = values<T>(batch * groups * nodes, Values::kNotFinite);
+  auto gathered = unwritten<T>(batch * groups * nodes), scattered = unwritten<T>(batch * groups * edges);
+  tree_weight(Cpu{1}, batch, groups, view(weight), view(edge), nodes, span(gathered));
+  tree_weight_backward(Cpu{1}, batch, groups, view(grad), view(edge), nodes, span(scattered));
+  const std::string about = "B " + std::to_string(batch) + " G " + std::to_string(groups) + " N " +
+                            std::to_string(nodes) + " E " + std::to_string(edges) +
+                            (shared ? " shared " : " ");
+  for (const auto* one : {&edge, &beyond}) {
+    for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+      auto out = unwritten<T>(batch * groups * nodes), back = unwritten<T>(batch * groups * edges);
+      tree_weight(cuda, batch, groups, view(weight), view(*one), nodes, span(out));
+      tree_weight_backward(cuda, batch, groups, view(grad), view(*one), nodes, span(back));
+      expect_same(out, gathered, about + "tree_weight " + schedule);
+      expect_same(back, scattered, about + "tree_weight_backward " + schedule);
+    });
+  }
+}
+
+void check_grids() {
+  const std::vector<int64_t> four{0, 1, 0, 0, 0, 1}, eight{0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 1, -1};
+  const std::vector<int64_t> six{1, 0, 0, 0, 1, 0, 0, 0, 1};
+  const std::vector<int64_t> twenty_six{1,  0, 0, 0, 1, 0, 0,  0, 1, 1, 1, 0, 1,  -1, 0,  1, 0, 1,  1, 0,
+                                        -1, 0, 1, 1, 0, 1, -1, 1, 1, 1, 1, 1, -1, 1,  -1, 1, 1, -1, -1};
+  const int64_t sizes[][2] = {{1, 1}, {1, 9}, {9, 1}, {2, 2}, {1, 2}, {5, 7}, {11, 4}, {3, 40}};
+  for (const auto& [height, width] : sizes) {
+    const std::string size = std::to_string(height) + "x" + std::to_string(width);
+    check_case(GridCase(size + " 4", 1, height, width, four));
+    check_case(GridCase(size + " 8", 1, height, width, eight));
+  }
+  const int64_t boxes[][3] = {{1, 1, 1}, {2, 1, 3}, {4, 1, 1}, {1, 3, 4}, {3, 4, 2}, {3, 3, 3}};
+  for (const auto& [depth, height, width] : boxes) {
+    const std::string size =
+        std::to_string(depth) + "x" + std::to_string(height) + "x" + std::to_string(width);
+    check_case(GridCase(size + " 6", depth, height, width, six));
+    check_case(GridCase(size + " 26", depth, height, width, twenty_six));
+  }
+}
+
+void check_lists() {
+  std::vector<Edge> path, star, random, parallel, bad;
+  for (int64_t i = 0; i < 20; ++i) path.push_back({i + 1, i});
+  for (int64_t i = 0; i < 700; ++i) star.push_back(i % 2 ? Edge{i % 90, 5} : Edge{5, i % 90});
+  for (int64_t i = 0; i < 150; ++i) random.push_back({below(40), below(40)});
+  for (int64_t i = 0; i < 60; ++i) parallel.push_back({below(3), below(3)});
+  bad = random;
+  const int64_t ends[] = {-1, 40, INT32_MAX, INT32_MIN};
+  for (size_t i = 0; i < bad.size(); i += 3) (i % 2 ? bad[i].u : bad[i].v) = ends[engine() % 4];
+  check_case(ListCase("path", 21, path));
+  check_case(ListCase("star", 90, star));
+  check_case(ListCase("random", 40, random));
+  check_case(ListCase("parallel edges", 3, parallel));
+  check_case(ListCase("isolated vertices", 300, random));
+  check_case(ListCase("no edges", 4, {}));
+  check_case(ListCase("one vertex", 1, {}));
+  check_case(ListCase("loops", 2, {{1, 1}, {0, 1}, {0, 0}, {1, 0}, {1, 1}}));
+  check_case(ListCase("ends outside", 40, bad), false);
+}
+
+}  // namespace
+
+int main() {
+  check_grids();
+  check_lists();
+  for (const bool shared : {false, true}) {
+    const int64_t shapes[][4] = {{1, 1, 1, 1},   {1, 1, 1, 0}, {2, 3, 20, 37},
+                                 {3, 1, 40, 17}, {0, 2, 5, 6}, {2, 0, 5, 6}};
+    for (const auto& [batch, groups, nodes, edges] : shapes) {
+      check_trees<float>(batch, groups, nodes, edges, shared);
+      check_trees<double>(batch, groups, nodes, edges, shared);
+    }
+  }
+  std::printf("%ld comparisons, %ld failed\n", static_cast<long>(checks), static_cast<long>(failures));
+  return failures == 0 ? 0 : 1;
+}
