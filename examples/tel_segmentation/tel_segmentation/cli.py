@@ -90,7 +90,7 @@ class Resume:
 def _train(arguments: list[str]) -> int:
     import tyro
 
-    from tel_segmentation import config
+    from tel_segmentation import config, presets
     from tel_segmentation.engine import CONFIG, train
 
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
@@ -100,7 +100,7 @@ def _train(arguments: list[str]) -> int:
         result = train(config.moved(options, folder), resume=True)
     else:
         options = tyro.extras.overridable_config_cli(
-            config.PRESETS, prog="tel train", args=arguments, description=TRAIN
+            presets.PRESETS, prog="tel train", args=arguments, description=TRAIN
         )
         result = train(options)
     if result["finished"]:

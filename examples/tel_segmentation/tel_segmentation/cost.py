@@ -23,7 +23,7 @@ import torch
 import tyro
 from tqdm import trange
 
-from tel_segmentation import checkpoint, config, memory
+from tel_segmentation import checkpoint, config, memory, presets
 from tel_segmentation.config import Loss, TreeEnergy
 from tel_segmentation.data import Batch, open_source, training_batches
 from tel_segmentation.distributed import start
@@ -120,7 +120,7 @@ def measure(options: Cost) -> dict[str, Any]:
 
 
 def _plan(options: Cost, loss: Loss) -> config.Train:
-    base = config.PRESETS[options.preset][1]
+    base = presets.PRESETS[options.preset][1]
     data = dataclasses.replace(
         base.data, source="scenes:default", annotation="point", size=None, train=base.batch * 2
     )
@@ -156,8 +156,8 @@ def _peak(plan: config.Train, device_name: str, threads: int) -> float | None:
 
 def run(options: Cost) -> None:
     """Measures and writes."""
-    if options.preset not in config.PRESETS:
-        known = ", ".join(config.PRESETS)
+    if options.preset not in presets.PRESETS:
+        known = ", ".join(presets.PRESETS)
         raise ValueError(f"preset must be one of {known}, got {options.preset!r}")
     text = json.dumps(measure(options), indent=1)
     if options.output is None:

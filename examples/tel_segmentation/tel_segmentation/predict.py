@@ -17,14 +17,14 @@ from tyro.conf import Positional
 
 from tel_segmentation.checkpoint import write_atomically
 from tel_segmentation.distributed import pick_device
-from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.image_files import IMAGE_SUFFIXES, read_image
 from tel_segmentation.pictures import indexed, overlay
+from tel_segmentation.protocols import ProtocolOptions, predict_logits
 from tel_segmentation.trained import Trained, Which, load_trained
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(ProtocolOptions):
     """Segment images: indexed PNGs (pixel value = class) and overlays."""
 
     run: Positional[Path]
@@ -39,10 +39,6 @@ class Predict:
     size: tuple[int, int] | None = None
     """Height and width of the network's input; by default as in training, else the image's own.
     The result always has the image's size."""
-    scales: tuple[float, ...] = (1.0,)
-    """Sizes of the input relative to the image; the logits are averaged."""
-    flip: bool = False
-    """Average with the prediction of the mirrored image."""
     crf: bool = False
     """Sharpen with a dense CRF (needs pydensecrf2)."""
     overlay: Literal["jpg", "png", "none"] = "jpg"
@@ -137,7 +133,8 @@ def _logits(trained: Trained, image: Tensor, options: Predict) -> Tensor:
     resized = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     device = pick_device(options.device)
     own = (image.shape[1], image.shape[2])
-    return predict_logits(trained.model, resized.to(device), own, options.scales, options.flip)[0]
+    evaluation = options.evaluation(trained.config)
+    return predict_logits(trained.model, resized.to(device), evaluation, own)[0]
 
 
 def _write(

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from tel_segmentation import checkpoint, config, losses, memory
+from tel_segmentation import checkpoint, config, distributed, losses, memory
 from tel_segmentation.data import Source
 from tel_segmentation.datasets import public_dataset
 from tel_segmentation.state import State
@@ -49,6 +49,8 @@ def make(
         "seed": options.seed,
         "finished": True,
         "iterations": options.iterations,
+        "paper": {"id": options.paper_id, "recipe": options.recipe} if options.paper_id else None,
+        "batch": _batch(options),
         "classes": state.classes,
         "colors": state.colors,
         "labelled_ratio": labelled_ratio(source),
@@ -64,6 +66,18 @@ def make(
         "evaluation": evaluation,
         "diagnostics": {name: last[name] for name in DIAGNOSTICS if name in last},
         "config": json.loads(config.to_json(portable(options))),
+    }
+
+
+def _batch(options: config.Train) -> dict[str, int]:
+    """How an iteration's images are divided."""
+    processes = distributed.world()[1]
+    return {
+        "total": options.batch * options.accumulate * processes,
+        "processes": processes,
+        "per_process": options.batch,
+        "accumulate": options.accumulate,
+        "normalised_together": options.batch * processes,  # by batch norm
     }
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tel_segmentation import config, record
+from tel_segmentation import config, presets, record
 from tel_segmentation.datasets import make_sample, open_dataset_source, public_dataset
 
 
@@ -69,7 +69,7 @@ def test_not_both_sizes():
 
 def test_records_tell_the_kind_but_no_path(tmp_path):
     data = config.Data(source=f"voc:{tmp_path / 'mine' / 'VOC2012'}", annotation="/a/b/scribble")
-    options = dataclasses.replace(config.PRESETS["smoke"][1], data=data)
+    options = dataclasses.replace(presets.PRESETS["smoke"][1], data=data)
     assert record.default_experiment(options) == "voc/scribble"
     portable = record.portable(options).data
     assert (portable.source, portable.annotation) == ("voc:VOC2012", "scribble")
