@@ -5,8 +5,9 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from tel_segmentation.config import Model
-from tel_segmentation.deeplab import ASPP, DeepLab, Renormalization
 from tel_segmentation.model import Prediction, build_model
+from tel_segmentation.networks.backbones import Renormalization
+from tel_segmentation.networks.deeplab import ASPP, DeepLab
 
 TINY = Model()
 RESNET = Model(name="resnet18", output_stride=8)

@@ -8,8 +8,8 @@ import torch
 
 from tel_segmentation import pretrained
 from tel_segmentation.config import Model
-from tel_segmentation.deeplab import dilated_backbone
 from tel_segmentation.model import build_model
+from tel_segmentation.networks.backbones import dilated_backbone
 from tel_segmentation.pretrained import load_backbone, package_state, rename_in_order
 
 LITE = pretrained.PACKAGE_BACKBONE
