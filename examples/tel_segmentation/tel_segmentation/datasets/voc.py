@@ -1,0 +1,130 @@
+"""Pascal VOC 2012 with the masks of the Semantic Boundaries Dataset, the training set ``trainaug``.
+
+See ``voc_layout`` for the layouts, ``voc_strokes`` for points and scribbles. Dense labels have the
+values 0 to 20, and 255 where there is no class.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from tel_segmentation.config import Data
+from tel_segmentation.data import UNLABELLED, Sample
+from tel_segmentation.datasets import make_sample
+from tel_segmentation.datasets.sbd import read_mask
+from tel_segmentation.datasets.voc_annotations import Annotation, find_annotation
+from tel_segmentation.datasets.voc_classes import CLASSES, COLORS
+from tel_segmentation.datasets.voc_layout import find_layout
+from tel_segmentation.datasets.voc_strokes import Points
+from tel_segmentation.folder import DatasetInfo, label_table, to_classes
+from tel_segmentation.image_files import check_size, read_image, read_label, some
+from tel_segmentation.regions import VOID
+
+EXPECTED = {"train": 10_582, "val": 1_449, "test": 1_456}
+"""Images of each split."""
+
+
+class Voc:
+    """A split of Pascal VOC 2012. Files are listed when it is made and read when asked for.
+
+    Args:
+        folder: see ``voc_layout``.
+        split: ``train`` (VOC's and SBD's images without those of ``val``), ``val``, or ``test``,
+            which has no labels.
+        options: annotation (``dense``, ``point``, ``scribble`` or a folder; only ``train`` has
+            any but dense ones), ignore, stroke, size, short_side.
+
+    Raises:
+        ValueError: something is missing; it is named by its path.
+    """
+
+    classes = CLASSES
+    colors = COLORS
+
+    def __init__(self, folder: Path, split: str, options: Data) -> None:
+        self.split, self.options = split, options
+        self.layout = find_layout(folder)
+        self.names = self.layout.names(split)
+        self.images = self.layout.images(self.names)
+        self.masks = {} if split == "test" else self.layout.masks(self.names)
+        self.annotation: Annotation | None = None
+        if split == "train" and options.annotation != "dense":
+            self.annotation = find_annotation(
+                self.layout.places(), options.annotation, options.stroke, _table(*options.ignore)
+            )
+        self._check_labels()
+        self._dense = _table()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One image with what training may see of it, and its dense label if there is one.
+
+        Raises:
+            ValueError: a file cannot be read, or is not as it must be. The message names it.
+        """
+        name = self.names[index]
+        # Labels lie on the pixels as they are stored, so the image is not turned.
+        image = read_image(self.images[name], upright=False)
+        truth = self._truth(name, image)
+        label = truth if self.annotation is None else self.annotation.label(name, image)
+        return make_sample(name, image, label.copy(), truth, self.options, self.split)
+
+    def points_outside(self, progress: bool = False) -> dict[str, int]:
+        """The images with points that lie outside of them, and how many; these are not drawn.
+
+        Reads the size of every image. Empty where the annotation is not points.
+        """
+        if not isinstance(self.annotation, Points):
+            return {}
+        found = {}
+        for name in tqdm(self.names, "points", leave=False, disable=not progress or None):
+            with Image.open(self.images[name]) as image:
+                if count := self.annotation.outside(name, image.size):
+                    found[name] = count
+        return found
+
+    def _truth(self, name: str, image: Image.Image) -> NDArray[np.int64]:
+        if name not in self.masks:
+            return np.full((image.height, image.width), UNLABELLED, np.int64)
+        file = self.masks[name]
+        values = read_mask(file) if file.suffix == ".mat" else read_label(file)
+        check_size(file, values, image)
+        return to_classes(file, values, self._dense)
+
+    def _check_labels(self) -> None:
+        """Every image needs what the split is for."""
+        if self.annotation is not None:
+            annotation = self.annotation
+            missing = [annotation.where(name) for name in self.names if name not in annotation]
+            what = f"a {self.options.annotation} annotation"
+        elif self.split == "test":
+            return
+        else:
+            missing = [self._expected(name) for name in self.names if name not in self.masks]
+            what = "a dense label"
+        if missing:
+            raise ValueError(
+                f"every image of {self.split} must have {what}, got none for {len(missing)} of"
+                f" {len(self)}: {some(missing)}"
+            )
+
+    def _expected(self, name: str) -> str:
+        voc = self.layout.voc
+        augmented = (voc / "SegmentationClassAug").is_dir()
+        if self.split == "train" and self.layout.sbd is not None and not augmented:
+            return str(self.layout.sbd / "cls" / f"{name}.mat")
+        folder = "SegmentationClassAug" if self.split == "train" else "SegmentationClass"
+        return str(voc / folder / f"{name}.png")
+
+
+def _table(*ignore: int) -> NDArray[np.int64]:
+    """What each value of a label file means: a class, -1 none, less: not allowed."""
+    info = DatasetInfo(Path(), CLASSES, COLORS, (VOID, *ignore), Path(), {})
+    return label_table(info)
