@@ -17,6 +17,7 @@ import json
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -128,7 +129,7 @@ class Scribbles:
             if self.source.is_dir():
                 return (self.source / member).read_bytes()
             return _zip(self.source, os.getpid()).read(member)
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise ValueError(f"{self.source}: {member} must be readable, got: {error}") from error
 
 
