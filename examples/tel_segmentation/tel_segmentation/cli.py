@@ -16,6 +16,8 @@ COMMANDS = {
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "annotate": "make point, scribble or block annotations from dense labels",
     "check-data": "look through a data set before hours are spent on it",
+    "experiments": "the paper's tables as experiments: numbers, needs, hours",
+    "run": "run one of the paper's experiments: train, evaluate, record",
     "demo": "train three small networks on generated scenes and show what came out",
     "measure": "make the runs of the published results",
     "cost": "measure what the trees add to an iteration",

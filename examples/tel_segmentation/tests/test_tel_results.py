@@ -113,7 +113,7 @@ def test_peak_memory_is_that_since_the_reset(tmp_path):
 
 def test_cost(tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "small", ("", tel_runs.options(tmp_path)))
-    monkeypatch.setattr(cost, "_memory", lambda plan, options: 100.0)
+    monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
     result = cost.measure(cost.Cost("small", rounds=2))
     assert [row["method"] for row in result["rows"]] == ["partial CE", "TEL low", "TEL low+high"]
     assert result["rows"][0]["time_ratio"] == 1

@@ -113,16 +113,18 @@ def matching(patterns: tuple[str, ...]) -> list[Experiment]:
 
 
 def resolve(experiment: Experiment, recipe: Recipe = "official") -> config.Train:
-    """The configuration of an experiment's run; whose batch is the total one."""
-    own = find(experiment.run) if experiment.shares in experiments() else experiment
+    """The configuration of an experiment's run, whose batch is the total one.
+
+    Raises:
+        ValueError: there is no such recipe.
+    """
+    own = shared(experiment)
     base = recipes.resolve(own.dataset, own.network, recipe)
-    method = own.loss.get("method", "tel")
-    if method == "seminar_lite" or not own.loss.get("method"):
-        weight = None if method == "seminar_lite" else base.loss.weight  # has TEL's own inside
-    else:
-        weight = None  # λ is TEL's; the others have their own
+    is_tel = own.loss.get("method", "tel") == "tel"
     tree = replace(base.loss.tel, **own.tel)
-    loss = replace(base.loss, **{"weight": weight, **own.loss, "tel": tree})
+    # The recipe's λ is TEL's; other methods have their own.
+    fields = {"weight": base.loss.weight if is_tel else None, **own.loss, "tel": tree}
+    loss = replace(base.loss, **fields)
     annotation = "dense" if own.annotation == "full" else own.annotation
     place = f"{recipes.SOURCES[own.dataset]}/{annotation}/{NETWORK_TITLES[own.network]}"
     return replace(
@@ -136,6 +138,11 @@ def resolve(experiment: Experiment, recipe: Recipe = "official") -> config.Train
     )
 
 
+def shared(experiment: Experiment) -> Experiment:
+    """The experiment whose run this one's is, mostly itself."""
+    return experiments().get(experiment.shares, experiment)
+
+
 def method_title(loss: config.Loss, base: config.Loss) -> str:
     """The method's name in reports; runs of one experiment that differ need different names."""
     title = losses.title(loss)
@@ -147,40 +154,6 @@ def method_title(loss: config.Loss, base: config.Loss) -> str:
         if loss.tel.sigma != base.tel.sigma:
             title += f" σ={loss.tel.sigma:g}"
     return title
-
-
-def gpu_hours(experiment: Experiment, recipe: Recipe = "official") -> float:
-    """Hours of one V100 that the training takes, estimated; evaluation is not in them.
-
-    Pascal VOC: four times the hours of the paper's Tab. 5, times the batch over its 16. Others:
-    the same for DeepLabV3+ times the ratio of multiply–add operations, T · batch · ``GMACS``. What
-    DenseCRF and the other terms take is not known; they count as partial cross entropy.
-    """
-    if experiment.kind == "cost":
-        return 0.2
-    own = find(experiment.run)
-    chosen = recipes.setting(own.dataset, own.network, recipe)
-    levels = {"low+high": "both", "low": "low", "none": "none", "high": "both"}
-    trees = own.loss.get("method", "tel") in ("tel", "seminar_lite")
-    level = levels[str(own.tel.get("level", "low+high"))] if trees else "none"
-    hours = {n: numbers.PAPER[f"t5.{n}.{level}"] * recipes.GPUS for n in ("dlv3p", "ltf")}
-    work = chosen.batch * chosen.iterations / (16 * 80_000)
-    if own.dataset == "voc" and own.network in hours:
-        return hours[own.network] * work
-    ratio = GMACS[own.dataset, own.network] / GMACS["voc", "dlv3p"]
-    return hours["dlv3p"] * work * ratio
-
-
-GMACS = {
-    ("voc", "dlv3p"): 98.4,
-    ("voc", "ltf"): 344.7,
-    ("voc", "dlv2"): 189.3,
-    ("cs", "dlv3p"): 555.9,
-    ("cs", "hrnet"): 322.8,
-    ("ade", "dlv3p"): 278.5,
-    ("ade", "hrnet"): 162.9,
-}
-"""Multiply–add operations of a forward pass on one crop, in 10⁹ (torch's counter, these networks)."""
 
 
 def _table1() -> Iterator[Experiment]:
@@ -311,7 +284,10 @@ def _table7() -> Iterator[Experiment]:
 
 
 def _figures() -> Iterator[Experiment]:
-    both = (("baseline", "partial CE", PARTIAL), ("tel", "TEL", {}))
+    both: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+        ("baseline", "partial CE", PARTIAL),
+        ("tel", "TEL", {}),
+    )
     yield replace(_scribble("f5", "pseudo labels of TEL", shares=TEL), kind="panels")
     for name, title, loss in both:
         shares = BASELINE if name == "baseline" else TEL

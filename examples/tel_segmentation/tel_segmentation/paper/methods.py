@@ -91,7 +91,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method("What's the Point", "quoted only", "", "VGG-16; needs an objectness prior"),
     Method("ScribbleSup", "quoted only", "", "VGG-16; alternates with graph cuts on superpixels"),
-    Method("A2GNN", "quoted only", "", "seed labels, a graph network per image, training again, CRF"),
+    Method("A2GNN", "quoted only", "", "seed labels, one graph network an image, retraining, CRF"),
     Method(
         "SPML",
         "quoted only",

@@ -20,7 +20,7 @@ PAPER: dict[str, float] = {
     "t1.scribble.ltf.tel": 77.3,
     "t1.full.dlv3p": 80.2,
     "t1.full.ltf": 80.9,
-    # Tab. 3a, δ; 3b, levels; 3c, what replaces a tree; 3d, aggregation; 3e, λ; 3f, σ: VOC, scribbles
+    # Tab. 3: VOC, scribbles; a δ, b levels, c what replaces a tree, d aggregation, e λ, f σ
     "t3a.ce": 76.0,
     "t3a.dot": 76.6,
     "t3a.l2": 75.1,

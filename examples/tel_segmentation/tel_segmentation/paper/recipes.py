@@ -1,13 +1,14 @@
 """How the official code trains, and where the paper says otherwise.
 
-``official``: the scripts and JSON files of megvii-research/TreeEnergyLoss (a4bf602), from whose runs
-the README's numbers are. ``paper``: the text; what it leaves open is as in the official code, but
-for the code's own departures from common practice (dilations of the ASPP at output stride 16, BGR
-input, +1 on the trees' weights, the squashed evaluation).
+``official``: the scripts and JSON files of megvii-research/TreeEnergyLoss (a4bf602), from whose
+runs the README's numbers are. ``paper``: the text; what it leaves open is as in the official code,
+but for the code's own departures from common practice (dilations of the ASPP at output stride 16,
+BGR input, +1 on the trees' weights, the squashed evaluation).
 
-Both: SGD with momentum 0.9, lr · (1 − t / T)^0.9 stepped every iteration, no warm-up of the learning
-rate or of the loss, fp16 with a scaler around the network (the losses are float32 here), batch
-statistics over all processes, seed 304.
+Both: SGD with momentum 0.9, lr · (1 − t / T)^0.9 stepped every iteration, no warm-up of the
+learning rate or of the loss, fp16 with a scaler around the network (the losses are float32 here),
+batch statistics over all processes, seed 304. The order of augmentations differs between the
+official scripts (scale, crop, flip, or flip first), which changes nothing but rounding.
 """
 
 from __future__ import annotations
