@@ -173,7 +173,9 @@ def divided(options: config.Train, processes: int, per_process: int | None = Non
         raise ValueError(f"processes must divide the total batch of {total}, got {processes}")
     share = total // processes
     if per_process is None:
-        per_process = max(n for n in range(1, max(1, total // GPUS) + 1) if share % n == 0)
+        least = 2 if processes == 1 else 1  # a single image has no statistics
+        most = max(least, total // GPUS)
+        per_process = max(n for n in range(1, most + 1) if share % n == 0)
     if per_process < 1 or share % per_process:
         raise ValueError(
             f"per-process-batch must divide {share}, the total batch of {total} over {processes}"
