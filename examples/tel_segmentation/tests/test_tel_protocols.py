@@ -91,7 +91,7 @@ def test_the_longer_side_may_be_either():
 
 @pytest.mark.parametrize(
     ("length", "window", "overlap"),
-    itertools.product([32, 33, 64, 100, 101], [32], [0.0, 1 / 3, 0.5, 0.9]),
+    list(itertools.product([32, 33, 64, 100, 101], [32], [0.0, 1 / 3, 0.5, 0.9])),
 )
 def test_windows_cover_and_overlap(length, window, overlap):
     starts = protocols._starts(length, window, overlap)
