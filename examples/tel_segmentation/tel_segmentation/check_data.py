@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from tel_segmentation.annotate import SHEET
 from tel_segmentation.folder import DatasetInfo, label_table, open_dataset, where, wrong_values
 from tel_segmentation.image_files import check_size, read_image, read_label, some
+from tel_segmentation.manifest import SHEET
 
 TRAIN = "train"
 LIMIT = 10  # files named for one kind of problem

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
+SHEET = "contact_sheet"  # .png, beside it: a picture of some of the annotations
 Manifest = dict[str, Any]
 
 
