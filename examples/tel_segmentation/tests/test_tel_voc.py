@@ -1,5 +1,6 @@
 """Pascal VOC in every layout: which images, which masks, what training sees, what is missing."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from tel_voc import TRAIN, VOC_VAL
 
 from tel_segmentation import config
-from tel_segmentation.data import open_source
+from tel_segmentation.data import open_source, training_batches
 from tel_segmentation.datasets.voc import COUNTS, Voc
 from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, palette
 
@@ -187,6 +188,15 @@ def test_worker_processes_can_have_it(voc):
     before = source[1]
     after = pickle.loads(pickle.dumps(source))[1]
     assert torch.equal(before.label, after.label)
+    data = options(annotation="scribble", crop=(16, 16))
+    train = config.Train(data=data, iterations=3, batch=2)
+    alone = list(training_batches(source, train, start=0))
+    train = dataclasses.replace(train, data=dataclasses.replace(data, workers=2))
+    helped = list(training_batches(source, train, start=0))
+    assert any((batch.label >= 0).any() for batch in alone)
+    for one, other in zip(alone, helped, strict=True):
+        assert one.names == other.names
+        assert torch.equal(one.label, other.label)
 
 
 def test_missing_voc_names_the_places(tmp_path):

@@ -18,12 +18,10 @@ from tel_segmentation.data import UNLABELLED, Sample
 from tel_segmentation.datasets import make_sample
 from tel_segmentation.datasets.sbd import read_mask
 from tel_segmentation.datasets.voc_annotations import Annotation, find_annotation
-from tel_segmentation.datasets.voc_classes import CLASSES, COLORS
+from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, ENCODING
 from tel_segmentation.datasets.voc_layout import find_layout
 from tel_segmentation.datasets.voc_strokes import Points
-from tel_segmentation.folder import DatasetInfo, label_table, to_classes
 from tel_segmentation.image_files import check_size, read_image, read_label, some
-from tel_segmentation.regions import VOID
 
 COUNTS = {"train": 10_582, "val": 1_449, "test": 1_456}
 """Images of each split."""
@@ -63,9 +61,8 @@ class Voc:
         self.annotation: Annotation | None = None
         if split == "train" and options.annotation != "dense":
             self.annotation = find_annotation(
-                self.layout.places(), options.annotation, options.stroke, _table(*options.ignore)
+                self.layout.places(), options.annotation, options.stroke, options.ignore
             )
-        self._dense = _table()
         gone = {name: where for name in self.names if (where := self._missing(name))}
         self.missing = list(gone.values())
         if gone and not skip_missing:
@@ -111,7 +108,7 @@ class Voc:
         file = self.masks[name]
         values = read_mask(file) if file.suffix == ".mat" else read_label(file)
         check_size(file, values, image)
-        return to_classes(file, values, self._dense)
+        return ENCODING.classes(file, values)
 
     def _missing(self, name: str) -> str:
         """Where something is expected that is not there; empty if nothing is missing."""
@@ -121,9 +118,3 @@ class Voc:
             return "" if name in self.annotation else self.annotation.where(name)
         labelled = self.split == "test" or name in self.masks
         return "" if labelled else str(self.layout.mask(name, self.split))
-
-
-def _table(*ignore: int) -> NDArray[np.int64]:
-    """What each value of a label file means: a class, -1 none, less: not allowed."""
-    info = DatasetInfo(Path(), CLASSES, COLORS, (VOID, *ignore), Path(), {})
-    return label_table(info)
