@@ -16,6 +16,7 @@ COMMANDS = {
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "annotate": "make point, scribble or block annotations from dense labels",
     "compare-annotations": "how far two folders of annotations agree",
+    "prepare": "unpack the archives of Pascal VOC, Cityscapes or ADE20K for training",
     "check-data": "look through a data set before hours are spent on it",
     "demo": "train three small networks on generated scenes and show what came out",
     "measure": "make the runs of the published results",
