@@ -15,6 +15,8 @@ COMMANDS = {
     "predict": "segment images with a trained network",
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "annotate": "make point, scribble or block annotations from dense labels",
+    "compare-annotations": "how far two folders of annotations agree",
+    "prepare": "unpack the archives of Pascal VOC, Cityscapes or ADE20K for training",
     "check-data": "look through a data set before hours are spent on it",
     "experiments": "the paper's tables as experiments: numbers, needs, hours",
     "run": "run one of the paper's experiments: train, evaluate, record",

@@ -1,5 +1,6 @@
 """Pascal VOC in every layout: which images, which masks, what training sees, what is missing."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -10,8 +11,8 @@ from PIL import Image
 from tel_voc import TRAIN, VOC_VAL
 
 from tel_segmentation import config
-from tel_segmentation.data import open_source
-from tel_segmentation.datasets.voc import EXPECTED, Voc
+from tel_segmentation.data import open_source, training_batches
+from tel_segmentation.datasets.voc import COUNTS, Voc
 from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, palette
 
 
@@ -134,7 +135,7 @@ def test_a_sample(voc):
 
 def test_the_test_set_has_no_labels(voc):
     source = Voc(voc, "test", options(annotation="point"))
-    assert source.names == list(tel_voc.VOC_TEST)
+    assert source.names == tel_voc.VOC_TEST
     assert source.images[source.names[0]].is_file()
     assert (source[0].truth == -1).all()
     assert (source[0].label == -1).all()
@@ -166,6 +167,12 @@ def test_points_need_no_masks(tmp_path):
     assert set(source[3].label.unique().tolist()) == {-1, 0, 15}
 
 
+def test_points_of_every_image_are_needed(voc):
+    tel_voc.write_points(voc, TRAIN[1:])
+    with pytest.raises(ValueError, match=f"for 1 of 4: {TRAIN[0]} in .*voc_whats_the_point.json"):
+        Voc(voc, "train", options(annotation="point"))
+
+
 def test_points_outside_are_counted(voc):
     tel_voc.write_points(voc)
     source = Voc(voc, "train", options(annotation="point"))
@@ -181,6 +188,15 @@ def test_worker_processes_can_have_it(voc):
     before = source[1]
     after = pickle.loads(pickle.dumps(source))[1]
     assert torch.equal(before.label, after.label)
+    data = options(annotation="scribble", crop=(16, 16))
+    train = config.Train(data=data, iterations=3, batch=2)
+    alone = list(training_batches(source, train, start=0))
+    train = dataclasses.replace(train, data=dataclasses.replace(data, workers=2))
+    helped = list(training_batches(source, train, start=0))
+    assert any((batch.label >= 0).any() for batch in alone)
+    for one, other in zip(alone, helped, strict=True):
+        assert one.names == other.names
+        assert torch.equal(one.label, other.label)
 
 
 def test_missing_voc_names_the_places(tmp_path):
@@ -198,13 +214,16 @@ def test_missing_sbd_names_the_places(tmp_path):
 def test_missing_files_are_named(voc):
     image = voc / "VOCdevkit" / "VOC2012" / "JPEGImages" / f"{TRAIN[3]}.jpg"
     image.rename(voc / "kept.jpg")
-    with pytest.raises(ValueError, match=f"images must be there, got none at {image}"):
+    with pytest.raises(ValueError, match=f"are missing for 1 of 4: {image}"):
         Voc(voc, "train", options())
     (voc / "kept.jpg").rename(image)
     mask = voc / "SBD" / "cls" / f"{TRAIN[3]}.mat"
     mask.unlink()
-    with pytest.raises(ValueError, match=f"a dense label, got none for 1 of 4: {mask}"):
+    with pytest.raises(ValueError, match=f"are missing for 1 of 4: {mask}"):
         Voc(voc, "train", options())
+    rest = Voc(voc, "train", options(), skip_missing=True)
+    assert (rest.names, rest.missing) == (TRAIN[:3], [str(mask)])
+    assert rest[2].name == TRAIN[2]
     names = voc / "SBD" / "val.txt"
     names.unlink()
     with pytest.raises(ValueError, match=f"{names} must be a list of image names"):
@@ -231,7 +250,7 @@ def test_an_unknown_split(voc):
 
 
 def test_colours_are_voc_s():
-    assert (len(CLASSES), len(COLORS), sum(EXPECTED.values())) == (21, 21, 13_487)
+    assert (len(CLASSES), len(COLORS), sum(COUNTS.values())) == (21, 21, 13_487)
     assert COLORS[CLASSES.index("person")] == (192, 128, 128)
     assert COLORS[20] == (0, 64, 128)
     assert palette()[:6] == [0, 0, 0, 128, 0, 0]

@@ -8,7 +8,6 @@ import pytest
 import tel_voc
 from PIL import Image
 
-from tel_segmentation.datasets.voc import _table
 from tel_segmentation.datasets.voc_annotations import find_annotation
 from tel_segmentation.datasets.voc_strokes import Points, Scribbles, draw
 
@@ -30,7 +29,7 @@ def points(folder, fg, bg=(), stroke=3):
 
 
 def find(folder, annotation, *ignore, stroke=3):
-    return find_annotation([folder], annotation, stroke, _table(*ignore))
+    return find_annotation([folder], annotation, stroke, ignore)
 
 
 def test_a_point_is_a_disc_around_its_pixel(tmp_path):
@@ -249,6 +248,23 @@ def test_a_label_map_of_another_size_is_named(tmp_path):
     write_map(tmp_path / "mine" / "a.png", np.zeros((4, 5)))
     with pytest.raises(ValueError, match=r"a.png must be 30 × 20 pixels like its image, got 5 × 4"):
         find(tmp_path, "mine").label("a", IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ({"options": {}, "encoding": "class numbers"}, "tel annotate was interrupted"),
+        ({"options": {}, "encoding": "labelIds", "ratio": 1}, "annotations of this data set"),
+    ],
+)
+def test_folders_of_annotate_must_be_whole_and_of_voc(tmp_path, manifest, message):
+    write_map(tmp_path / "annotations" / "mine" / "train" / "a.png", np.zeros((20, 30)))
+    file = tmp_path / "annotations" / "mine" / "train" / "manifest.json"
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=message):
+        find(tmp_path, "mine")
+    file.write_text(json.dumps({"options": {}, "encoding": "class numbers", "ratio": 1}))
+    assert "a" in find(tmp_path, "mine")
 
 
 def test_what_is_missing_is_named(tmp_path):

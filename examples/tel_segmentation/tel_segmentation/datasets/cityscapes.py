@@ -16,6 +16,7 @@ images are then those that have one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tel_segmentation.config import Data
@@ -27,6 +28,7 @@ from tel_segmentation.datasets.pairs import (
     check_split,
     images_of,
 )
+from tel_segmentation.image_files import read_label
 from tel_segmentation.regions import VOID
 
 COUNTS = {"train": 2975, "val": 500, "test": 1525}
@@ -168,11 +170,33 @@ def short(stem: str) -> str:
     return _ENDINGS.sub("", stem)
 
 
+def like_train_ids(files: Sequence[Path], limit: int) -> bool:
+    """Whether some of the files, evenly chosen, have no number above 18 but 255.
+
+    In labelIds, vegetation, sky, cars and people are above that, and hardly any image has none of
+    them. Files that cannot be read say nothing.
+    """
+    highest = -1
+    for file in files[:: max(1, len(files) // limit)]:
+        try:
+            values = read_label(file)
+        except ValueError:
+            continue
+        numbers = values[values != VOID]
+        highest = max(highest, int(numbers.max()) if numbers.size else -1)
+    return 0 <= highest < len(CLASSES)
+
+
+def named_encoding(names: Iterable[str]) -> Encoding | None:
+    """What the names of label files say that their numbers are; None if they do not."""
+    names = list(names)
+    for encoding, ending in _FILES.items():
+        if any(name.endswith(ending) for name in names):
+            return ENCODINGS[encoding]
+    return None
+
+
 def _label_encoding(folder: Path, files: dict[str, Path], options: Data) -> Encoding:
     """Of sparse annotations: as noted, as the files' names say, as asked for, else labelIds."""
-    if noted := encoding_of_annotations(folder, ENCODINGS):
-        return noted
-    for encoding, ending in _FILES.items():
-        if any(name.endswith(ending) for name in files):
-            return ENCODINGS[encoding]
-    return ENCODINGS["labelIds" if options.encoding == "auto" else options.encoding]
+    asked = ENCODINGS["labelIds" if options.encoding == "auto" else options.encoding]
+    return encoding_of_annotations(folder, ENCODINGS) or named_encoding(files) or asked

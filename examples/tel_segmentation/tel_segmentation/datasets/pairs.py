@@ -60,6 +60,7 @@ class Pairs:
         entries: their files.
         missing: files that are missing; none unless ``skip_missing``.
         encoding: of the dense labels.
+        label_encoding: of the label files.
 
     Raises:
         MissingFilesError: files are missing; their paths are in the message.
@@ -90,7 +91,7 @@ class Pairs:
         self.names = tuple(entry.name for entry in self.entries)
         if odd := [ascii(name) for name in self.names if not is_text(name)]:
             raise ValueError(f"{root} must have file names that are text, has {some(odd)}")
-        self.encoding, self._label_encoding = truth, label
+        self.encoding, self.label_encoding = truth, label
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -103,11 +104,11 @@ class Pairs:
                 a class nor ignored. The message names the file.
         """
         entry = self.entries[index]
-        image = read_image(entry.image)
+        image = read_image(entry.image, upright=False)  # labels lie on the pixels as stored
         same = entry.label == entry.truth
         truth = self._read(entry.truth, image, self.encoding, ())
         ignore = self.options.ignore
-        label = truth if same else self._read(entry.label, image, self._label_encoding, ignore)
+        label = truth if same else self._read(entry.label, image, self.label_encoding, ignore)
         return make_sample(entry.name, image, label, truth.copy(), self.options, self.split)
 
     def _read(

@@ -18,14 +18,12 @@ from tel_segmentation.data import UNLABELLED, Sample
 from tel_segmentation.datasets import make_sample
 from tel_segmentation.datasets.sbd import read_mask
 from tel_segmentation.datasets.voc_annotations import Annotation, find_annotation
-from tel_segmentation.datasets.voc_classes import CLASSES, COLORS
+from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, ENCODING
 from tel_segmentation.datasets.voc_layout import find_layout
 from tel_segmentation.datasets.voc_strokes import Points
-from tel_segmentation.folder import DatasetInfo, label_table, to_classes
 from tel_segmentation.image_files import check_size, read_image, read_label, some
-from tel_segmentation.regions import VOID
 
-EXPECTED = {"train": 10_582, "val": 1_449, "test": 1_456}
+COUNTS = {"train": 10_582, "val": 1_449, "test": 1_456}
 """Images of each split."""
 
 
@@ -38,6 +36,14 @@ class Voc:
             which has no labels.
         options: annotation (``dense``, ``point``, ``scribble`` or a folder; only ``train`` has
             any but dense ones), ignore, stroke, size, short_side.
+        skip_missing: leave out images that are missing, or their labels, instead of refusing all.
+
+    Attributes:
+        names: of the images, sorted.
+        images: their files.
+        masks: the files of their dense labels, where there are some.
+        annotation: what training sees; None: the dense labels.
+        missing: what is missing and where it is expected; nothing unless ``skip_missing``.
 
     Raises:
         ValueError: something is missing; it is named by its path.
@@ -46,19 +52,25 @@ class Voc:
     classes = CLASSES
     colors = COLORS
 
-    def __init__(self, folder: Path, split: str, options: Data) -> None:
+    def __init__(self, folder: Path, split: str, options: Data, skip_missing: bool = False) -> None:
         self.split, self.options = split, options
         self.layout = find_layout(folder)
-        self.names = self.layout.names(split)
+        self.names = tuple(self.layout.names(split))
         self.images = self.layout.images(self.names)
         self.masks = {} if split == "test" else self.layout.masks(self.names)
         self.annotation: Annotation | None = None
         if split == "train" and options.annotation != "dense":
             self.annotation = find_annotation(
-                self.layout.places(), options.annotation, options.stroke, _table(*options.ignore)
+                self.layout.places(), options.annotation, options.stroke, options.ignore
             )
-        self._check_labels()
-        self._dense = _table()
+        gone = {name: where for name in self.names if (where := self._missing(name))}
+        self.missing = list(gone.values())
+        if gone and not skip_missing:
+            raise ValueError(
+                f"images of {split} and their labels must be there, are missing for {len(gone)} of"
+                f" {len(self)}: {some(self.missing)}"
+            )
+        self.names = tuple(name for name in self.names if name not in gone)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -96,35 +108,13 @@ class Voc:
         file = self.masks[name]
         values = read_mask(file) if file.suffix == ".mat" else read_label(file)
         check_size(file, values, image)
-        return to_classes(file, values, self._dense)
+        return ENCODING.classes(file, values)
 
-    def _check_labels(self) -> None:
-        """Every image needs what the split is for."""
+    def _missing(self, name: str) -> str:
+        """Where something is expected that is not there; empty if nothing is missing."""
+        if name not in self.images:
+            return str(self.layout.image(name))
         if self.annotation is not None:
-            annotation = self.annotation
-            missing = [annotation.where(name) for name in self.names if name not in annotation]
-            what = f"a {self.options.annotation} annotation"
-        elif self.split == "test":
-            return
-        else:
-            missing = [self._expected(name) for name in self.names if name not in self.masks]
-            what = "a dense label"
-        if missing:
-            raise ValueError(
-                f"every image of {self.split} must have {what}, got none for {len(missing)} of"
-                f" {len(self)}: {some(missing)}"
-            )
-
-    def _expected(self, name: str) -> str:
-        voc = self.layout.voc
-        augmented = (voc / "SegmentationClassAug").is_dir()
-        if self.split == "train" and self.layout.sbd is not None and not augmented:
-            return str(self.layout.sbd / "cls" / f"{name}.mat")
-        folder = "SegmentationClassAug" if self.split == "train" else "SegmentationClass"
-        return str(voc / folder / f"{name}.png")
-
-
-def _table(*ignore: int) -> NDArray[np.int64]:
-    """What each value of a label file means: a class, -1 none, less: not allowed."""
-    info = DatasetInfo(Path(), CLASSES, COLORS, (VOID, *ignore), Path(), {})
-    return label_table(info)
+            return "" if name in self.annotation else self.annotation.where(name)
+        labelled = self.split == "test" or name in self.masks
+        return "" if labelled else str(self.layout.mask(name, self.split))

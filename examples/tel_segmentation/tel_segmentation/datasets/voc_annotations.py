@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tel_segmentation.datasets.encoding import encoding_of_annotations
+from tel_segmentation.datasets.voc_classes import ENCODING
 from tel_segmentation.datasets.voc_strokes import Points, Scribbles
-from tel_segmentation.folder import to_classes
 from tel_segmentation.image_files import check_size, label_files, read_label
 
 FOREGROUND = "voc_whats_the_point.json"
@@ -34,16 +35,20 @@ class Annotation(Protocol):
 
 
 class Maps:
-    """A folder of label maps.
+    """A folder of label maps: 0 to 20, and 255 where nothing is labelled.
 
     Args:
         folder: with a NAME.png of every image.
-        values: what each value of a file means: a class, -1 unlabelled, less: not allowed.
+        ignore: other values that mean that nothing is labelled, whatever they mean else.
+
+    Raises:
+        ValueError: ``tel annotate`` made the folder of another data set, or not all of it.
     """
 
-    def __init__(self, folder: Path, values: NDArray[np.int64]) -> None:
+    def __init__(self, folder: Path, ignore: tuple[int, ...] = ()) -> None:
+        encoding_of_annotations(folder, {ENCODING.name: ENCODING})
         self.folder = folder
-        self._values = values
+        self._ignore = ignore
         self._files = label_files(folder)
 
     def __contains__(self, name: object) -> bool:
@@ -58,7 +63,7 @@ class Maps:
         file = self._files[name]
         values = read_label(file)
         check_size(file, values, image)
-        return to_classes(file, values, self._values)
+        return ENCODING.classes(file, values, self._ignore)
 
     def where(self, name: str) -> str:
         """For a message."""
@@ -66,7 +71,7 @@ class Maps:
 
 
 def find_annotation(
-    places: list[Path], annotation: str, stroke: int, values: NDArray[np.int64]
+    places: list[Path], annotation: str, stroke: int = 3, ignore: tuple[int, ...] = ()
 ) -> Annotation:
     """The annotation of Pascal VOC's training images that ``Data.annotation`` names.
 
@@ -74,7 +79,7 @@ def find_annotation(
         places: folders in which it may lie, the first the likeliest.
         annotation: ``point``, ``scribble``, a folder's name or a folder's path.
         stroke: width of drawn points and lines.
-        values: for label maps, see ``Maps``.
+        ignore: values of label maps that mean that nothing is labelled.
 
     Raises:
         ValueError: it is not there; the message names where it was expected.
@@ -88,7 +93,7 @@ def find_annotation(
                 if file.exists():
                     return Scribbles(file, stroke)
             if label_files(place / SCRIBBLE_MAPS):
-                return Maps(place / SCRIBBLE_MAPS, values)
+                return Maps(place / SCRIBBLE_MAPS, ignore)
         raise ValueError(
             f"scribbles must be in {places[0] / f'{SCRIBBLES}.zip'} (or in the folders {SCRIBBLES}"
             f" with XML files or {SCRIBBLE_MAPS} with PNG files beside it), there is none of them"
@@ -98,7 +103,7 @@ def find_annotation(
     folders = [folder for base in bases for folder in (base / "train", base)]
     for folder in folders:
         if label_files(folder):
-            return Maps(folder, values)
+            return Maps(folder, ignore)
     raise ValueError(
         f"annotation must be dense, point, scribble or a folder with a PNG of every image, got"
         f" {annotation!r}: there are none in {folders[0]} or {folders[-1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tel_segmentation.datasets.encoding import plain
 from tel_segmentation.folder import voc_colors
 
 CLASSES: tuple[str, ...] = (
@@ -30,6 +31,8 @@ CLASSES: tuple[str, ...] = (
 COLORS: tuple[tuple[int, int, int], ...] = tuple(
     (red, green, blue) for red, green, blue in voc_colors(len(CLASSES))
 )
+ENCODING = plain(len(CLASSES))
+"""Of label files, dense or sparse."""
 TAGS = {name: value for value, name in enumerate(CLASSES)} | {
     "plane": 1,
     "bike": 2,

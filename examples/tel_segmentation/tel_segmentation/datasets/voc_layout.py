@@ -20,7 +20,6 @@ from functools import cached_property
 from pathlib import Path
 
 from tel_segmentation.datasets.sbd import augmented_names, read_names
-from tel_segmentation.image_files import some
 
 SPLITS = ("train", "val", "test")
 VOC_PLACES = ("", "VOC2012", "VOCdevkit/VOC2012", "VOC/VOCdevkit/VOC2012")
@@ -81,15 +80,9 @@ class Layout:
         )
 
     def images(self, names: Iterable[str]) -> dict[str, Path]:
-        """The image of every name.
-
-        Raises:
-            ValueError: there is none; the message has the paths.
-        """
+        """The image of every name that has one."""
         images = self._images
-        if missing := [str(self.image(name)) for name in names if name not in images]:
-            raise ValueError(f"images must be there, got none at {some(missing)}")
-        return {name: images[name] for name in names}
+        return {name: images[name] for name in names if name in images}
 
     def image(self, name: str) -> Path:
         """Where an image is expected."""
@@ -99,6 +92,14 @@ class Layout:
         """The dense labels of those names that have some; VOC's own masks win over SBD's."""
         masks = self._masks
         return {name: masks[name] for name in names if name in masks}
+
+    def mask(self, name: str, split: str) -> Path:
+        """Where the dense label of an image that has none is expected."""
+        augmented = self.voc / "SegmentationClassAug"
+        if split == "train" and self.sbd is not None and not augmented.is_dir():
+            return self.sbd / "cls" / f"{name}.mat"
+        folder = augmented if split == "train" else self.voc / "SegmentationClass"
+        return folder / f"{name}.png"
 
     @cached_property
     def _images(self) -> dict[str, Path]:
