@@ -48,7 +48,7 @@ class TreeFCN(nn.Module):
         self.context = GlobalAverage(channels[-1], WIDTH)
         self.latent = nn.ModuleList(RefineResidual(count, WIDTH) for count in reversed(channels))
         self.refine = nn.ModuleList(RefineResidual(WIDTH, WIDTH) for _ in channels)
-        self.filter = nn.ModuleList(TreeFilter() for _ in channels[1:])
+        self.filter = nn.ModuleList(TreeFilter(WIDTH, EMBEDDING, GROUPS) for _ in channels[1:])
 
     def forward(self, image: Tensor) -> Tensor:
         """Features (B, 512, ⌈H/4⌉, ⌈W/4⌉) of normalised images (B, 3, H, W).
@@ -102,9 +102,7 @@ class TreeFilter(nn.Module):
         groups: that ``width`` and ``embedding`` are divided into.
     """
 
-    def __init__(
-        self, width: int = WIDTH, embedding: int = EMBEDDING, groups: int = GROUPS
-    ) -> None:
+    def __init__(self, width: int, embedding: int, groups: int) -> None:
         super().__init__()
         self.groups = groups
         self.embed = nn.Conv2d(width, embedding, 1, bias=False)
