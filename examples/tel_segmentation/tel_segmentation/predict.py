@@ -37,11 +37,11 @@ class Predict(ProtocolOptions):
     """A run's folder, or a checkpoint file."""
     images: Positional[tuple[Path, ...]] = ()
     """Images, or folders of images."""
+    output: Path = Path("predictions")
+    """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
     voc_test: Path | None = None
     """Pascal VOC's folder: its test images are segmented, into the tree of files that the VOC
     server takes (results/VOC2012/Segmentation/comp6_test_cls in the output)."""
-    output: Path = Path("predictions")
-    """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
     which: Which = "last"
     """The last iterate or the best on the validation set (the average of the weights where the run
     keeps one), or the last without averaging (raw)."""

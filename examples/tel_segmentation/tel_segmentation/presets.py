@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tel_segmentation import config
+from tel_segmentation.paper import recipes
 
 LOSS_PRESETS: dict[str, config.Loss] = {
     # the paper's and its official code's settings, by data set
@@ -25,6 +28,12 @@ CAMVID = config.Train(
     iterations=500,
     eval_every=250,
 )
+
+
+def _official(dataset: str, network: str) -> config.Train:
+    """The official code's recipe, its batch accumulated in one process."""
+    return replace(recipes.divided(recipes.resolve(dataset, network), 1), protocols=())
+
 
 PRESETS: dict[str, tuple[str, config.Train]] = {
     "smoke": (
@@ -58,5 +67,21 @@ PRESETS: dict[str, tuple[str, config.Train]] = {
         "A data set of photographs (--data.source FILE.toml): DeepLabV3+ on EfficientNet-Lite0"
         " with ImageNet weights, 240 × 180.",
         CAMVID,
+    ),
+    "voc-deeplab": (
+        "The official recipe for Pascal VOC: DeepLabV3+ on ResNet-101, 512 × 512.",
+        _official("voc", "dlv3p"),
+    ),
+    "voc-ltf": (
+        "The same with the learnable tree filter as the network.",
+        _official("voc", "ltf"),
+    ),
+    "cityscapes-hrnet": (
+        "The official recipe for Cityscapes: HRNet-W48, 1024 × 512.",
+        _official("cs", "hrnet"),
+    ),
+    "ade20k-hrnet": (
+        "The official recipe for ADE20K: HRNet-W48, 512 × 512.",
+        _official("ade", "hrnet"),
     ),
 }
