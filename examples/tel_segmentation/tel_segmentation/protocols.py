@@ -38,8 +38,8 @@ class ProtocolOptions:
     """As in training's evaluations; the image as it is; resized to ``protocol-size`` whatever its
     aspect; its shorter side resized to that; or in windows of that size."""
     protocol_size: tuple[int, int] | None = None
-    """Height and width for the protocol; of ``short-side`` the first counts. By default what the
-    run was trained with: its own protocol's, else its crop."""
+    """Height and width for the protocol; of ``short-side`` the first counts. By default the run's
+    own where this is its protocol, else its crop."""
     overlap: float | None = None
     """Part of a sliding window that its neighbour covers, too; by default a third."""
     scales: tuple[float, ...] | None = None
@@ -52,7 +52,8 @@ class ProtocolOptions:
         """The options with what the run has where nothing is said."""
         own = trained.evaluation
         kind = own.protocol if self.protocol == "as-trained" else self.protocol
-        size = self.protocol_size or own.size or trained.data.crop
+        usual = own.size if kind == own.protocol else None
+        size = self.protocol_size or usual or trained.data.crop
         return Evaluation(
             protocol=kind,
             size=None if kind == "native" else size,

@@ -4,15 +4,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tel_miniatures
 import torch
+from PIL import Image
 
 from tel_segmentation import config, engine, losses
 from tel_segmentation.augment import augment
 from tel_segmentation.config import Evaluation
-from tel_segmentation.data import Sample
+from tel_segmentation.data import Sample, open_source
 from tel_segmentation.inputs import unlabelled_region
 from tel_segmentation.paper import recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
+from tel_segmentation.run import Run, plan
 from tel_segmentation.state import State
 
 SQUASH = Evaluation("squash", (512, 512))
@@ -222,6 +225,49 @@ def test_padding_and_void_in_the_loss():
     label = torch.tensor([[[-2, -2, -2, -2, -1, -1, -1, -1, 0, 0, 0, 0]] * 4])
     region = unlabelled_region(label, (1, 3))
     assert region.flatten().tolist() == [False, True, False]
+
+
+TRAIN_IDS = {
+    7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12,
+    26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("id", "file", "values", "expected"),
+    [
+        (
+            "t2.cs.hrnet.b20.tel",
+            "cityscapes/train/sparse_label/block20/aachen_000000_000019_leftImg8bit.png",
+            [*range(34), 255],
+            [TRAIN_IDS.get(value, -1) for value in range(34)] + [-1],
+        ),
+        (
+            "t2.ade.dlv3p.b20.tel",
+            "ADEChallengeData2016/annotations/block20/train/ADE_train_00000001.png",
+            [0, 1, 2, 149, 150],
+            [-1, 0, 1, 148, 149],
+        ),
+        (
+            "t1.full.dlv3p",
+            "voc2012/VOCdevkit/VOC2012/SegmentationClass/2007_000032.png",
+            [0, 1, 20, 255],
+            [0, 1, 20, -1],
+        ),
+    ],
+)
+def test_label_values_by_the_preset(tmp_path, id, file, values, expected):
+    """Void is unlabelled like any other pixel: the tree energy loss acts on it."""
+    root = tel_miniatures.data_root(tmp_path)
+    with Image.open(root / file) as image:
+        label = np.array(image)
+    label[0, : len(values)] = values
+    Image.fromarray(label).save(root / file)
+    data = plan(Run(id, data_root=root, weights="none", output=tmp_path), find(id)).data
+    data = dataclasses.replace(data, short_side=None)
+    source = open_source(data, "train")
+    (sample,) = (s for s in source if s.name.split("/")[-1].split("_leftImg")[0] in file)
+    assert sample.label[0, : len(values)].tolist() == expected
 
 
 def test_unknown_recipes():

@@ -69,6 +69,24 @@ def test_the_papers_networks_on_small_backbones(id, backbone, recipe, root, tmp_
     assert result["paper"] == {"id": id, "recipe": recipe}
 
 
+@pytest.mark.parametrize(
+    ("id", "trained", "names"),
+    [
+        ("t1.scribble.dlv3p.tel", "squash", {"ss", "msf", "official"}),
+        ("t2.cs.dlv3p.b20.tel", "native", {"ss", "msf", "official"}),
+        ("t2.ade.dlv3p.b20.tel", "short-side", {"ss", "msf", "official"}),
+    ],
+)
+def test_every_protocol_of_every_data_set(id, trained, names, root, tmp_path):
+    assert run.run(tiny(id, root, tmp_path, protocols=None)) == 0
+    (file,) = tmp_path.glob("*/result.json")
+    evaluation = json.loads(file.read_text(encoding="utf-8"))["evaluation"]
+    assert evaluation["last"]["protocol"]["protocol"] == trained
+    assert set(evaluation["protocols"]) == names
+    official = evaluation["protocols"]["official"]["best"]["protocol"]
+    assert (official["protocol"], len(official["scales"]), official["flip"]) == (trained, 7, True)
+
+
 def test_a_run_that_is_there_goes_on_or_is_done(root, tmp_path, capsys, monkeypatch):
     options = tiny("t1.point.dlv3p.tel", root, tmp_path)
     monkeypatch.setattr(run, "train", lambda settings, resume: pytest.fail("trained twice"))
