@@ -17,6 +17,7 @@ from tel_segmentation.paper.tables import (
     Table,
     accuracy_table,
     cost_table,
+    notes,
     of_table,
     sorted_out,
 )
@@ -73,20 +74,22 @@ def paper_page(
     parts = [f"<header><h1>{text(title)}</h1><p class='soft'>{text(EXPLANATION)}</p></header>"]
     for name, heading in TITLES.items():
         if name in ("T4", "T5"):
-            content = _table(cost_table(name, costs))
+            content = _table(cost_table(name, costs), notes(name))
         elif name[0] == "T":
-            content = _table(accuracy_table(name, ours))
+            content = _table(accuracy_table(name, ours), notes(name))
         elif name == "F7":
             content = _curves(ours)
         else:
             content = _panels(name, ours, pictures)
         parts.append(f"<section><h2>{text(heading)}</h2>{content}</section>")
     if other:
-        table = [["run", "mIoU", "settings that are not the experiment's"]]
-        table += [[run.name, f"{100 * run.miou:.1f}", what] for run, what in other]
+        items = "".join(
+            f"<li><code>{text(run.name)}</code> mIoU {100 * run.miou:.1f}; {text(differences)}</li>"
+            for run, differences in other
+        )
         parts.append(
             "<section><h2>Runs with other settings</h2><p class='soft'>They are in no table.</p>"
-            f"{_table(table)}</section>"
+            f"<ul>{items}</ul></section>"
         )
     style = files("tel_segmentation").joinpath("report.css").read_text(encoding="utf-8")
     return (
@@ -99,20 +102,22 @@ def paper_page(
     )
 
 
-def _table(table: Table) -> str:
-    names, *rows = table
+def _table(table: Table, below: Sequence[str] = ()) -> str:
+    """The first column, ids, is small beneath the second."""
+    (_, *names), *rows = table
     body = "".join(
-        f'<tr><th scope="row">{text(row[0])}</th>'
+        f'<tr><th scope="row">{text(what)}<small>{text(id or "quoted")}</small></th>'
         + "".join(
             f'<td data-label="{text(name)}">{text(value)}</td>'
-            for name, value in zip(names[1:], row[1:], strict=True)
+            for name, value in zip(names[1:], values, strict=True)
         )
         + "</tr>"
-        for row in rows
+        for id, what, *values in rows
     )
+    said = "".join(f"<p class='soft'><small>{text(note)}.</small></p>" for note in below)
     return (
         f'<div class="card scroll"><table class="rows">{head(map(text, names))}'
-        f"<tbody>{body}</tbody></table></div>"
+        f"<tbody>{body}</tbody></table></div>{said}"
     )
 
 

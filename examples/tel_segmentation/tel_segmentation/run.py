@@ -215,6 +215,9 @@ def _predict_test(options: Run, experiment: Experiment, settings: config.Train) 
 
 def _cost(options: Run, experiment: Experiment) -> int:
     """Time and memory of all levels together, by turns."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise ValueError(f"{experiment.id} must be run by one process, got {processes}")
     settings = dataclasses.replace(
         resolve(experiment, options.recipe),
         amp=options.amp or ("fp16" if _on_gpu(options.device) else "off"),

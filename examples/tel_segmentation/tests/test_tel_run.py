@@ -151,6 +151,9 @@ def test_memory_and_time_are_measured_together(root, tmp_path, monkeypatch):
     written = file.stat().st_mtime_ns
     assert run.run(tiny("t5.dlv3p.both", root, tmp_path)) == 0
     assert file.stat().st_mtime_ns == written
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"t4\.dlv3p\.low must be run by one process, got 2"):
+        run.run(tiny("t4.dlv3p.low", root, tmp_path))
 
 
 def test_two_processes_divide_the_batch(root, tmp_path):

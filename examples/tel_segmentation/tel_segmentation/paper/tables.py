@@ -87,40 +87,48 @@ def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
         ours: of ``sorted_out``.
     """
     val = " (val)" * (name == "T7")  # the test images' labels are the server's alone
-    head = ["id", "annotation", "network", "what", "paper", "README", "recipe", "seeds",
-            f"ours{val}", *(f"ours, {each}{val}" for each in PROTOCOLS)]  # fmt: skip
-    rows = [head]
+    rows = [["id", "what", "paper", "README", f"ours{val}",
+             *(f"ours, {each}{val}" for each in PROTOCOLS), "recipe", "seeds"]]  # fmt: skip
     for experiment in of_table(name):
         for group in ours.get(experiment.run, [Ours(BLANK, [])]):
             # A CRF is not in the numbers of the run that it is shared with.
             known = group if not experiment.crf else Ours(BLANK, [])
             rows.append([
-                *_said(experiment),
-                known.recipe,
-                str(len(known.records) or BLANK),
+                experiment.id,
+                what(experiment),
+                *(_number(value, ".1f") for value in (experiment.paper, experiment.readme)),
                 known.miou(),
                 *(known.miou(each) for each in PROTOCOLS),
+                known.recipe,
+                str(len(known.records) or BLANK),
             ])  # fmt: skip
-    rows += [
-        ["", each.annotation, each.network, each.method, f"{each.miou:.1f}", *[BLANK] * 7]
-        for each in numbers.QUOTED
-        if each.table == name
-    ]
-    width = len(head)
-    return [row[:width] for row in rows]
+    for each in numbers.QUOTED:
+        if each.table == name:
+            said = ", ".join(x for x in (each.method, each.annotation, each.network) if x)
+            rows.append([BLANK, said, f"{each.miou:.1f}", *[BLANK] * 7])
+    return rows
 
 
-def _said(experiment: Experiment) -> list[str]:
-    """What the paper says of it."""
-    title = experiment.title
+def what(experiment: Experiment) -> str:
+    """A row in words."""
+    network = NETWORK_TITLES[experiment.network]
     if experiment.table == "T2":
-        title = f"{DATASET_TITLES[experiment.dataset]}: {title}"
+        where = f"{DATASET_TITLES[experiment.dataset]}, {experiment.annotation}, {network}"
+        return f"{experiment.title}: {where}"
+    if experiment.table in ("T1", "T7"):
+        return f"{experiment.title}, {experiment.annotation}, {network}"
+    return f"{experiment.title}, {network}" if experiment.kind == "cost" else experiment.title
+
+
+def notes(name: str) -> list[str]:
+    """What is to be said of rows of a table."""
+    said: dict[str, list[str]] = {}
+    for experiment in of_table(name):
+        if experiment.note:
+            said.setdefault(experiment.note, []).append(experiment.id)
+    every = len(of_table(name))
     return [
-        experiment.id,
-        experiment.annotation,
-        NETWORK_TITLES[experiment.network],
-        title + (f" ({experiment.note})" if experiment.note else ""),
-        *(_number(value, ".1f") for value in (experiment.paper, experiment.readme)),
+        note if len(ids) == every else f"{', '.join(ids)}: {note}" for note, ids in said.items()
     ]
 
 
@@ -135,13 +143,13 @@ def cost_table(name: str, costs: Sequence[dict[str, Any]]) -> Table:
         ("GB", "peak_mb", "peak_ratio") if name == "T4" else ("hours", "seconds", "time_ratio")
     )
     ours_unit = "MB" if name == "T4" else "s / iteration"
-    rows = [["id", "network", "what", f"paper, {unit}", "paper, ratio", f"ours, {ours_unit}",
+    rows = [["id", "what", f"paper, {unit}", "paper, ratio", f"ours, {ours_unit}",
              "ours, ratio", "device", "batch", "precision"]]  # fmt: skip
     places = {"none": 0, "low": 1, "both": 2}
     for experiment in of_table(name):
         start, _, level = experiment.id.rpartition(".")
         theirs, base = experiment.paper or 0.0, numbers.PAPER[f"{start}.none"]
-        said = [experiment.id, NETWORK_TITLES[experiment.network], experiment.title,
+        said = [experiment.id, what(experiment),
                 f"{theirs:g}", f"{theirs / base:.3f}"]  # fmt: skip
         found = [cost for cost in costs if cost["preset"] == experiment.run]
         for cost in found:
@@ -181,6 +189,7 @@ def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:
             cost = name in ("T4", "T5")
             table = cost_table(name, costs) if cost else accuracy_table(name, ours)
             parts += ["", f"## {title}", "", markdown_table(table)]
+            parts += ["", *(f"{note[0].upper()}{note[1:]}." for note in notes(name))]
     if other:
         parts += ["", "## Runs with other settings", "", "They are in no table.", ""]
         parts += [f"- {run.name}: mIoU {100 * run.miou:.1f}; {what}" for run, what in other]
