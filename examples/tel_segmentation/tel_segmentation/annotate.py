@@ -78,7 +78,8 @@ class Annotate:
     output: Path | None = None
     """Folder for the annotations; by default annotations/NAME/SPLIT beside the TOML file or in the
     data set's folder, where NAME is point, scribble, block20 (20 % of every object) or, with
-    another scope, block20-image. Training takes a NAME or any folder as --data.annotation."""
+    another scope, block20-image. Training takes a NAME or any folder as --data.annotation (of
+    Pascal VOC, point and scribble are the published ones: give the folder of others)."""
     jobs: int = 1
     """Processes."""
     overwrite: bool = False

@@ -22,7 +22,7 @@ from tel_segmentation.check_report import (
 )
 from tel_segmentation.config import Data
 from tel_segmentation.data import Source
-from tel_segmentation.datasets import ade20k, cityscapes, open_dataset_source, voc
+from tel_segmentation.datasets import ade20k, cityscapes, voc
 from tel_segmentation.datasets.pairs import Pairs
 from tel_segmentation.image_files import some
 from tel_segmentation.workers import each
@@ -30,6 +30,11 @@ from tel_segmentation.workers import each
 if TYPE_CHECKING:
     from tel_segmentation.check_data import CheckData
 
+SETS: dict[str, Any] = {
+    "voc": voc.Voc,
+    "cityscapes": cityscapes.Cityscapes,
+    "ade20k": ade20k.Ade20k,
+}
 PUBLISHED = {"voc": voc.COUNTS, "cityscapes": cityscapes.COUNTS, "ade20k": ade20k.COUNTS}
 SPLITS = (TRAIN, "val")
 LOOKED_AT = 30  # files by which an encoding is judged
@@ -76,7 +81,7 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
             stroke=options.stroke,
         )
         try:
-            source = _open(kind, folder, data, split)
+            source = SETS[kind](folder, split, data, skip_missing=True)
         except (ValueError, OSError) as error:
             report.problem(f"{split}: cannot be used", error)
             continue
@@ -91,19 +96,9 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
     return 1 if report.problems else 0
 
 
-def _open(kind: str, folder: Path, data: Data, split: str) -> Any:
-    """The source, without the samples of which files are missing if it can tell these."""
-    if kind == "cityscapes":
-        return cityscapes.Cityscapes(folder, split, data, skip_missing=True)
-    if kind == "ade20k":
-        return ade20k.Ade20k(folder, split, data, skip_missing=True)
-    return open_dataset_source(kind, folder, data, split)
-
-
 def _check_count(source: Any, split: str, published: int, report: Report) -> None:
-    missing = getattr(source, "missing", [])
-    if missing:
-        report.problem(f"{split}: files that are missing", *missing)
+    if source.missing:
+        report.problem(f"{split}: files that are missing", *source.missing)
     if len(source) < published:
         report.warnings.append(
             f"{split}: {len(source):,} of the {published:,} published images can be used; results"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -57,7 +59,16 @@ def each(
 def _start(function: Any, shared: Any) -> None:
     global _shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _shared = function, shared
+
+
+def _end_with_parent() -> None:
+    """Otherwise a process whose parent is killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _call(item: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tel_folders import write_image, write_label
 from tel_street import ade_label, ade_names, official_ade, published_ade
 
@@ -79,6 +80,15 @@ def test_255_is_refused_unless_it_is_said_to_mean_nothing(tmp_path: Path) -> Non
     sample = Ade20k(tmp_path, "train", Data(annotation="block20", ignore=(255,)))[0]
     assert (sample.label[0] == -1).all()
     assert np.array_equal(sample.label[1:], ade_label()[1:] - 1)
+
+
+def test_images_are_not_turned_since_labels_are_not(tmp_path: Path) -> None:
+    published_ade(tmp_path)
+    file = tmp_path / "images/training/ADE_train_00000001.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.open(file).save(file, exif=exif)
+    assert Ade20k(tmp_path, "train", DENSE)[0].image.shape == (3, 24, 40)
 
 
 def test_files_that_are_missing_are_named(tmp_path: Path) -> None:

@@ -188,6 +188,18 @@ def test_voc_points_outside_are_counted(tmp_path: Path, capsys) -> None:
     assert "train, images: 4 of 4 in" in out
 
 
+def test_voc_masks_that_are_missing_are_named(tmp_path: Path, capsys) -> None:
+    write_voc(tmp_path / "VOCdevkit/VOC2012")
+    write_sbd(tmp_path / "SBD")
+    gone = tmp_path / "SBD/cls" / f"{TRAIN[3]}.mat"
+    gone.unlink()
+    code, out, _ = check(capsys, f"voc:{tmp_path}")
+    assert code == 1
+    assert lines(out, "PROBLEM") == ["PROBLEM: train: files that are missing: 1"]
+    assert str(gone) in out
+    assert "train: 3 of the 4 published images can be used" in out
+
+
 def test_voc_that_is_not_there(tmp_path: Path, capsys) -> None:
     code, out, _ = check(capsys, f"voc:{tmp_path}")
     assert code == 1

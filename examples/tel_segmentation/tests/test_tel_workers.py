@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,17 +28,38 @@ def work(jobs: int, *exponents: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_results_are_in_order(jobs: int) -> None:
-    assert list(work(jobs, *range(12))) == [2**k for k in range(12)]
+def test_results_are_in_order_until_an_error(jobs: int) -> None:
+    results = work(jobs, *range(12), 13)
+    assert [next(results) for _ in range(12)] == [2**k for k in range(12)]
+    with pytest.raises(ValueError, match="13 must not be asked for"):
+        next(results)
 
 
-@pytest.mark.parametrize(
-    ("exponent", "error", "words"),
-    [
-        (13, ValueError, "13 must not be asked for"),
-        (99, OSError, r"powers: a process was killed, .*; try fewer \(--jobs\)"),
-    ],
-)
-def test_what_goes_wrong_in_a_process(exponent: int, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        list(work(2, 1, exponent, 2))
+def test_a_process_that_is_killed_is_said_to_be() -> None:
+    with pytest.raises(OSError, match=r"powers: a process was killed, .*; try fewer \(--jobs\)"):
+        list(work(2, 1, 99))
+
+
+def kill_the_parent(folder: Path, number: int) -> None:
+    (folder / str(os.getpid())).touch()
+    if number:
+        os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(300)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from tel_segmentation.workers import each\n"
+        "from test_tel_workers import kill_the_parent\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        "if __name__ == '__main__': list(each(kill_the_parent, folder, [1], 2, ''))"
+    )
+    paths = [str(Path(__file__).parent), *sys.path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    (child,) = (int(file.name) for file in tmp_path.iterdir())
+    until = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{child}").exists()
