@@ -46,6 +46,7 @@ tel-measure-cost: $(VENV)/.installed
 # The tables and the page again from the records that are there.
 tel-results: $(VENV)/.installed
 	$(BIN)/tel publish --records $(TEL)/results --readme $(TEL)/README.md
+	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
 # The picture in README.md.

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import tyro
 from tqdm import tqdm
 
-from tel_segmentation import config, losses
+from tel_segmentation import config, losses, presets
 from tel_segmentation.config import Loss, TreeEnergy
 from tel_segmentation.engine import CONFIG, train
 from tel_segmentation.record import RESULT, default_experiment
@@ -53,7 +53,7 @@ WARMUP = 0.2  # the head starts from scratch: what it first predicts is no label
 
 def scenes(seeds: int) -> Iterator[Planned]:
     """Generated scenes: the table, the adverse preset, the control, the sweeps."""
-    base = config.PRESETS["scenes"][1]
+    base = presets.PRESETS["scenes"][1]
     for annotation in ("point", "scribble", "block20"):
         for seed in range(seeds):
             for loss in COMPARED:
@@ -78,7 +78,7 @@ def scenes(seeds: int) -> Iterator[Planned]:
 
 def photos(seeds: int, source: Path) -> Iterator[Planned]:
     """A data set of photographs with the annotations of ``tel annotate`` beside it."""
-    base = config.PRESETS["photos"][1]
+    base = presets.PRESETS["photos"][1]
     base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
     partial, both = COMPARED[0], base.loss
     low = replace(both, tel=replace(both.tel, level="low"))
