@@ -110,7 +110,7 @@ def street(seeds: int, source: Path) -> Iterator[Planned]:
 
     Shapes and augmentation as there, at a quarter of the size; fewer iterations, so with AdamW.
     """
-    base = config.PRESETS["photos"][1]
+    base = presets.PRESETS["photos"][1]
     data = replace(
         base.data, source=str(source), crop=(120, 240), scale=(0.5, 2.0), aspect=(0.9, 1.1)
     )
