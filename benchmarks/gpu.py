@@ -46,7 +46,7 @@ from report import RESULTS
 import treefilter as tf
 from treefilter._native import _C
 
-MOST_ROTATIONS = 16
+MOST_ROTATIONS = 64
 VECTORISED = (weight_of(IMAGE), weight_of(FEATURES), AFFINITY)
 """Stages whose reference does not visit vertices one by one."""
 REFERENCE_NODES, REFERENCE_PAIRS = 128 * 128, 128 * 128
@@ -73,7 +73,10 @@ class Bench:
 
     def case(self, case: Case) -> dict:
         """Verifies and times all stages; what fails is named in ``failures`` and left out."""
-        first = self._on_stream(lambda: Work(case, self.device))
+        before = self._allocated()
+        first = self._on_stream(Work, case, self.device)
+        # A third of the memory is for inputs, with what is kept of them for backward.
+        most = self.memory // 3 // max(1, self._allocated() - before)
         cpu = first.to("cpu")
         cpu.record()
         same = all(
@@ -87,9 +90,10 @@ class Bench:
             self._references(first, records)
         works = [first]
         for stage, record in records.items():
-            self._time(works, stage, record)
+            self._time(works, stage, record, max(2, min(MOST_ROTATIONS, most)))
             self._show(stage, record)
-        content = {"name": case.name, "title": case.title, "weights as on the CPU": same}
+        content = {"name": case.name, "title": case.title, "batch": case.batch}
+        content["weights as on the CPU"] = same
         return {**content, "stages": list(records.values())}
 
     def _on_stream(self, call: Callable, *arguments: Any) -> Any:
@@ -141,11 +145,12 @@ class Bench:
             record["nanoseconds"]["reference"] = _whole([perf_counter() - start])
             record["reference images"] = case.batch if whole else 1
 
-    def _time(self, works: list[Work], stage: str, record: dict) -> None:
+    def _allocated(self) -> int:
+        return 0 if self.options.dry else torch.cuda.memory_allocated()
+
+    def _time(self, works: list[Work], stage: str, record: dict, most: int) -> None:
         case = works[0].case
-        # A set of inputs has all stages' results and keeps some for backward; a third is for them.
-        most = self.memory // 3 // (3 * sum(bytes_moved(case, s) for s in case.stages))
-        count = rotations(case, stage, self.cache, max(2, min(MOST_ROTATIONS, most)))
+        count = rotations(case, stage, self.cache, most)
         record["inputs"] = count
         try:
             while len(works) < count:
@@ -192,8 +197,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry", action="store_true", help="tiny, on the CPU, not to be published")
     options = parser.parse_args(arguments)
     if options.results is None:
-        if options.dry:
-            parser.error("--dry needs --results FOLDER")
+        if options.dry or options.cases:  # the one is no result, the other a part of one
+            parser.error("--dry and --cases need --results FOLDER")
         options.results = RESULTS
     if options.dry and options.results.resolve() == RESULTS:
         parser.error(f"--dry must not write to {RESULTS}")

@@ -145,12 +145,12 @@ def bytes_moved(case: Case, stage: str) -> int:
 # --- what was predicted ---------------------------------------------------------------------------
 
 PROVENANCE = """\
-Predictions are for an H200, ±40 %, and were derived before any GPU was at hand: from the shapes of
-image trees counted on a CPU, and the constants that are called assumed above. They count steps that
-depend on each other and bytes, and nothing of the code that is measured here. A range is from the
-better of two designs, pointer doubling or several blocks for an image, to the simpler one. The
-backward pass of the filters includes the element-wise work that was predicted for a step. "–": nothing
-was predicted."""
+Predictions are for an H200, ±40 %, and were derived before any GPU was at hand: from the shapes
+of image trees counted on a CPU, and the constants that are called assumed above. They count steps
+that depend on each other and bytes, and nothing of the code that is measured here. A range is
+from the better of two designs, pointer doubling or several blocks for an image, to the simpler
+one. The backward pass of the filters includes the element-wise work that was predicted for a
+step. "–": nothing was predicted."""
 PREDICTED_FOR = "H200"
 
 Range = tuple[float, float]
