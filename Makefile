@@ -11,7 +11,7 @@ SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/* src/cuda/*)
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
-FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp)
+FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/*.cu)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
 # The benchmark's peers have an environment of their own.

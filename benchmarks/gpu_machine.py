@@ -57,10 +57,9 @@ def dry_constants() -> dict:
 
 def state() -> str | None:
     """Clocks, temperature and power, as the driver tells."""
-    names = (
-        "driver_version,clocks.sm,clocks.max.sm,clocks.mem,temperature.gpu,power.draw,power.limit"
-    )
-    command = ["nvidia-smi", "--id=0", f"--query-gpu={names}", "--format=csv"]
+    uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)
+    device = f"GPU-{uuid}" if uuid else "0"
+    command = ["nvidia-smi", f"--id={device}", f"--query-gpu={','.join(STATE)}", "--format=csv"]
     try:
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
