@@ -88,7 +88,10 @@ class Bench:
         records = {stage: record for stage, record in records.items() if record is not None}
         del cpu
         if self.options.reference:
-            self._references(first, records)
+            try:
+                self._references(first, records)
+            except RuntimeError as error:  # it is no reason to lose our own times
+                self._failed(case, f"reference: {error}")
         works = [first]
         for stage, record in records.items():
             self._time(works, stage, record, max(2, min(MOST_ROTATIONS, most)))
