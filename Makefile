@@ -11,7 +11,7 @@ SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/* src/cuda/*)
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
-FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp)
+FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/*.cu)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
 # The benchmark's peers have an environment of their own.
@@ -20,7 +20,7 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
 .PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
-        bench-compare test-asan test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
+        bench-compare bench-gpu test-asan test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
@@ -83,6 +83,17 @@ bench-profile: $(BENCH_VENV)/.installed
 
 bench-report: $(VENV)/.ready
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/gpu_report.py
+
+# On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.
+# GPU_PYTHON: a Python that has torch with CUDA and all else already, instead of .venv's.
+GPU_PYTHON ?= $(BIN)/python
+bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
+	rm -rf build/bench-gpu
+	TREEFILTER_CUDA=ON CUDAARCHS=native $(GPU_PYTHON) -m pip install $(INSTALL_OPTIONS) \
+	    --target build/bench-gpu . -C build-dir=build/bench-gpu-objects
+	PYTHONPATH=build/bench-gpu $(GPU_PYTHON) benchmarks/gpu.py; failed=$$?; \
+	    $(GPU_PYTHON) benchmarks/gpu_report.py && exit $$failed
 
 # What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
 bench-compare: $(VENV)/.ready
