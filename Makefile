@@ -11,7 +11,7 @@ SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/* src/cuda/*)
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
-FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp)
+FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/*.cu)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
 # The benchmark's peers have an environment of their own.
@@ -20,7 +20,7 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
 .PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
-        bench-compare test-asan test-tsan test-dist clean \
+        bench-compare bench-gpu test-asan test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
@@ -46,6 +46,7 @@ tel-measure-cost: $(VENV)/.installed
 # The tables and the page again from the records that are there.
 tel-results: $(VENV)/.installed
 	$(BIN)/tel publish --records $(TEL)/results --readme $(TEL)/README.md
+	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
 # The picture in README.md.
@@ -82,6 +83,17 @@ bench-profile: $(BENCH_VENV)/.installed
 
 bench-report: $(VENV)/.ready
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/gpu_report.py
+
+# On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.
+# GPU_PYTHON: a Python that has torch with CUDA and all else already, instead of .venv's.
+GPU_PYTHON ?= $(BIN)/python
+bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
+	rm -rf build/bench-gpu
+	TREEFILTER_CUDA=ON CUDAARCHS=native $(GPU_PYTHON) -m pip install $(INSTALL_OPTIONS) \
+	    --target build/bench-gpu . -C build-dir=build/bench-gpu-objects
+	PYTHONPATH=build/bench-gpu $(GPU_PYTHON) benchmarks/gpu.py; failed=$$?; \
+	    $(GPU_PYTHON) benchmarks/gpu_report.py && exit $$failed
 
 # What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
 bench-compare: $(VENV)/.ready
@@ -105,6 +117,43 @@ test-tsan: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/tsan -DTREEFILTER_RACE_TEST=ON -DTREEFILTER_SANITIZE=thread
 	cmake --build build/tsan
 	build/tsan/race
+
+# The device code on the CPU (src/cuda/launch.cuh), in the place of the CPU's own, through the ordinary
+# tests: in several orders of its threads, as small phases, and as if no block had shared memory to keep
+# a row in.
+test-emulated: $(VENV)/.ready
+	rm -rf build/emulated
+	$(INSTALL) --target build/emulated . -C build-dir=build/emulated-objects \
+	    -C cmake.define.TREEFILTER_EMULATE=ON -C cmake.define.TREEFILTER_CUDA=OFF
+	for order in forward reverse shuffled blind; do \
+	    TREEFILTER_EMULATION=$$order TREEFILTER_EMULATION_SHARED=$$([ $$order = forward ] || echo 2048) \
+	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
+	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) || exit 1; \
+	done
+
+# The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a
+# budget, and imported where there need not be a GPU.
+test-cuda-build: $(VENV)/.ready
+	@command -v nvcc >/dev/null || { echo "no nvcc here: the CUDA build is not checked"; exit 0; }; \
+	set -e; rm -rf build/cuda; mkdir -p build/cuda; \
+	TREEFILTER_CUDA=ON TREEFILTER_WERROR=ON CUDAARCHS=90 $(BIN)/pip install -v --no-build-isolation \
+	    --no-deps --no-index --target build/cuda/site . -C build-dir=build/cuda/objects \
+	    -C cmake.define.TREEFILTER_VARIANTS= -C cmake.define.CMAKE_CUDA_FLAGS="-Xptxas -v" \
+	    > build/cuda/log 2>&1 || { cat build/cuda/log; exit 1; }; \
+	$(BIN)/python tests/ptxas_budget.py build/cuda/log; \
+	PYTHONPATH=build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
+	    $(BIN)/pytest -q tests/test_nn.py tests/test_errors.py
+
+# On a GPU: a build for it, all tests, and a reduced set of them under compute-sanitizer.
+SANITIZED := tests/test_mst.py tests/test_filter.py tests/test_distance.py tests/test_edge_weight.py
+test-gpu: $(VENV)/.ready
+	TREEFILTER_CUDA=ON CUDAARCHS=native $(INSTALL) .
+	$(BIN)/pytest -q tests
+	for tool in memcheck racecheck synccheck initcheck; do \
+	    HYPOTHESIS_PROFILE=few PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool \
+	        --target-processes all --error-exitcode 1 --kernel-name-exclude regex=at::native \
+	        $(BIN)/pytest -q -x -k "cuda and not large and not threads" $(SANITIZED) || exit 1; \
+	done
 
 # What a user gets: an sdist, the wheel that it builds without torch in sight, and a package that imports.
 test-dist: $(VENV)/.ready

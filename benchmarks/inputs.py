@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
-from torch.nn.functional import interpolate
+from torch.nn.functional import conv2d, interpolate, pad
 
 SEEDS = {
     "random weights": 1,
@@ -24,6 +24,7 @@ SEEDS = {
     "volume": 5,
     "seeds": 6,
     "random graph": 7,
+    "convolution": 8,
 }
 PHOTOGRAPHS = (
     "astronaut",
@@ -86,6 +87,18 @@ def photographs(batch: int, size: int) -> torch.Tensor:
 
 def features(batch: int, channels: int, height: int, width: int) -> torch.Tensor:
     return torch.rand(batch, channels, height, width, generator=generator("features"))
+
+
+def convolved(image: torch.Tensor, channels: int) -> torch.Tensor:
+    """(B, C, H, W) features of an image, as a first layer gives them: random 5 × 5 filters.
+
+    Scaled so that distances between neighbours are about those of the image.
+    """
+    size = 5
+    shape = (channels, image.shape[1], size, size)
+    weight = torch.randn(shape, generator=generator("convolution"), device="cpu")
+    padded = pad(image, [size // 2] * 4, mode="replicate")
+    return conv2d(padded, weight.to(image.device) / (channels * size * size) ** 0.5).relu()
 
 
 @cache

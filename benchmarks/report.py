@@ -100,8 +100,11 @@ class Run(NamedTuple):
 
 
 def load(folder: Path) -> list[Run]:
+    """All but gpu-*.json, which have a page of their own (gpu_report.py)."""
     runs = []
     for path in sorted(folder.glob("*.json")):
+        if path.stem.startswith("gpu-"):
+            continue
         content = json.loads(path.read_text(encoding="utf-8"))
         records = [Record.from_json(record) for record in content["records"]]
         runs.append(Run(path.stem, content["machine"], records))

@@ -20,6 +20,7 @@ torch.set_num_threads(1)  # pytest-xdist has the cores; tests of threads ask for
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.register_profile("few", deadline=None, derandomize=True, max_examples=4)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

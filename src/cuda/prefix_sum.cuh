@@ -78,8 +78,8 @@ struct Grouping {
   int64_t rows, keys, length;
   const int32_t* key;
   int32_t *begin, *items;
-  int32_t* next;                 // workspace, rows x keys
-  int32_t *sums, *sums_of_sums;  // of PrefixSum for rows of keys + 1
+  int32_t* next;                                           // workspace, rows x keys
+  int32_t *sums, *sums_of_sums;                            // of PrefixSum for rows of keys + 1
   int64_t begin_stride = keys + 1, items_stride = length;  // from a row to the next
 
   TREEFILTER_PROGRAM template <class Team>

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from tel_segmentation.annotations import (
     blocks,
@@ -32,10 +29,11 @@ from tel_segmentation.annotations import (
     scribbles,
 )
 from tel_segmentation.contact_sheet import VOID_COLOR, contact_sheet
-from tel_segmentation.folder import DatasetInfo, label_table, open_dataset, to_classes
-from tel_segmentation.image_files import read_label, some, visible
+from tel_segmentation.dense_labels import DenseLabels, open_dense
+from tel_segmentation.image_files import some, visible
 from tel_segmentation.manifest import (
     MANIFEST,
+    SHEET,
     Count,
     Manifest,
     difference,
@@ -44,20 +42,19 @@ from tel_segmentation.manifest import (
     summary,
 )
 from tel_segmentation.regions import VOID, Metric
+from tel_segmentation.workers import each
 
 Kind = Literal["point", "scribble", "block"]
 Scope = Literal["component", "class", "image", "dataset"]
 Label = NDArray[np.uint8]
-T = TypeVar("T")
-SHEET = "contact_sheet"
 
 
 @dataclass(frozen=True)
 class Annotate:
     """Make sparse annotations from the dense labels of a data set."""
 
-    data: tyro.conf.Positional[Path]
-    """The data set's TOML file."""
+    data: tyro.conf.Positional[str]
+    """The data set's TOML file, or voc:FOLDER, cityscapes:FOLDER, ade20k:FOLDER."""
     kind: Kind = "point"
     """One point or one scribble in every object (connected pixels of a class), or blocks: what is
     left when labels are taken away from the objects' edges inwards."""
@@ -75,10 +72,14 @@ class Annotate:
     width: int = 3
     """Of a scribble, in pixels."""
     seed: int = 0
+    encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
+    """Which of Cityscapes' label files are read. Annotations have the numbers of the labels that
+    they are made of."""
     output: Path | None = None
-    """Folder for the annotations; by default annotations/NAME/SPLIT beside the TOML file, where
-    NAME is point, scribble, block20 (20 % of every object) or, with another scope, block20-image.
-    Training takes a NAME or any folder as --data.annotation."""
+    """Folder for the annotations; by default annotations/NAME/SPLIT beside the TOML file or in the
+    data set's folder, where NAME is point, scribble, block20 (20 % of every object) or, with
+    another scope, block20-image. Training takes a NAME or any folder as --data.annotation (of
+    Pascal VOC, point and scribble are the published ones: give the folder of others)."""
     jobs: int = 1
     """Processes."""
     overwrite: bool = False
@@ -86,12 +87,11 @@ class Annotate:
 
 
 class _Work(NamedTuple):
-    """One file to make, with all that a process needs for it."""
+    """One file to make, with all that a process needs for it beside the labels."""
 
     name: str
-    label: Path
+    number: int
     output: Path
-    info: DatasetInfo
     options: Annotate
     threshold: float | None = None  # of the distance to the edge, for the whole data set
 
@@ -100,28 +100,28 @@ def run(options: Annotate) -> None:
     """Makes the annotations, their manifest and the contact sheet; says what was labelled.
 
     Raises:
-        ValueError: options, the TOML file or a label are not as they must be; or the output folder
+        ValueError: options, the data set or a label are not as they must be; or the output folder
             has other files in it, or annotations made with other options.
         OSError: a file cannot be written.
     """
     _check(options)
-    info = open_dataset(options.data)
-    work = _plan(info, options)
+    dense = open_dense(str(options.data), options.split, options.encoding)
+    work = _plan(dense, options)
     output = work[0].output.parent
-    recipe = _recipe(info, options)
+    recipe = {**_recipe(options), **dense.recipe}
     _prepare(output, recipe, work, options.overwrite)
     if options.kind == "block" and options.scope == "dataset":
-        threshold = _threshold(_each(_distances, work, options.jobs, "distances"), options.ratio)
+        distances = each(_distances, dense, work, options.jobs, "distances")
+        threshold = _threshold(distances, options.ratio)
         work = [item._replace(threshold=threshold) for item in work]
-    counts = list(_each(_make, work, options.jobs, "annotations"))
-    result = measured(info.classes, [item.name for item in work], counts)
+    counts = list(each(_make, dense, work, options.jobs, "annotations"))
+    result = measured(dense.source.classes, [item.name for item in work], counts)
     _write(output / MANIFEST, {**recipe, "threshold": work[0].threshold, **result})
-    images = info.images(options.split)
     shown = [work[i] for i in sorted({int(i) for i in np.linspace(0, len(work) - 1, 12)})]
     sheet = contact_sheet(
-        info,
+        dense.source,
         [
-            (images[item.name], _dense(item), read_label(item.output).astype(np.uint8))
+            (item.name, *dense.read(item.number), dense.read_annotation(item.output))
             for item in shown
         ],
         grow={"point": 4, "scribble": 1, "block": 0}[options.kind],
@@ -154,24 +154,17 @@ def _check(options: Annotate) -> None:
             )
 
 
-def _plan(info: DatasetInfo, options: Annotate) -> list[_Work]:
-    images, labels = info.images(options.split), info.labels(options.split)
-    if missing := [images[name].name for name in images if name not in labels]:
-        raise ValueError(
-            f"annotate: every image of {options.split} must have a dense label in"
-            f" {info.folder(options.split) / 'labels'}; {len(missing)} have none: {some(missing)}"
-        )
-    if SHEET in images:
-        raise ValueError(f"{images[SHEET]} must have another name: the contact sheet is called so")
-    folder = options.output or (info.path.parent / "annotations" / name_of(options) / options.split)
-    return [
-        _Work(name, labels[name], folder.expanduser() / f"{name}.png", info, options)
-        for name in images
-    ]
+def _plan(dense: DenseLabels, options: Annotate) -> list[_Work]:
+    names = dense.source.names
+    if SHEET in names:
+        raise ValueError(f"image {SHEET} must have another name: the contact sheet is called so")
+    folder = options.output or dense.base / "annotations" / name_of(options) / options.split
+    folder = folder.expanduser()
+    return [_Work(name, i, folder / f"{name}.png", options) for i, name in enumerate(names)]
 
 
-def _recipe(info: DatasetInfo, options: Annotate) -> Manifest:
-    """What the annotations depend on, beside the labels."""
+def _recipe(options: Annotate) -> Manifest:
+    """The options that the annotations depend on."""
     used = {
         "point": (),
         "scribble": ("width",),
@@ -179,11 +172,7 @@ def _recipe(info: DatasetInfo, options: Annotate) -> Manifest:
     }[options.kind]
     names = ("kind", "split", *used, "seed")
     values = dataclasses.asdict(options)
-    return {
-        "options": {name: values[name] for name in names},
-        "classes": list(info.classes),
-        "ignore": list(info.ignore),
-    }
+    return {"options": {name: values[name] for name in names}}
 
 
 def _prepare(output: Path, recipe: Manifest, work: list[_Work], overwrite: bool) -> None:
@@ -209,25 +198,19 @@ def _prepare(output: Path, recipe: Manifest, work: list[_Work], overwrite: bool)
         raise OSError(f"{output} cannot be written ({error}); choose another --output") from error
 
 
-def _dense(item: _Work) -> Label:
-    classes = to_classes(item.label, read_label(item.label), label_table(item.info))
-    return np.where(classes < 0, VOID, classes).astype(np.uint8)
-
-
-def _make(item: _Work) -> Count:
+def _make(dense: DenseLabels, item: _Work) -> Count:
     """Writes one annotation, unless it is there, and counts its labels."""
-    label = _dense(item)
+    label = dense.read(item.number)[1]
     if item.output.exists():
-        annotation = read_label(item.output).astype(np.uint8)
+        annotation = dense.read_annotation(item.output)
         if annotation.shape != label.shape:
-            raise ValueError(f"{item.output} must be as large as {item.label}, is of another size")
+            raise ValueError(f"{item.output} must be as large as its image, is of another size")
     else:
         annotation = _annotation(item, label)
-        image = Image.fromarray(annotation)
-        colors = [*item.info.colors, *[VOID_COLOR] * (256 - len(item.info.colors))]
-        image.putpalette([value for color in colors for value in color])
+        image = Image.fromarray(dense.encoding.encode(annotation))
+        image.putpalette(dense.encoding.palette(dense.source.colors, VOID_COLOR))
         _save(item.output, image)
-    count = len(item.info.classes)
+    count = len(dense.source.classes)
     return Count(
         *(
             np.bincount(values.ravel(), minlength=count)[:count].tolist()
@@ -251,9 +234,9 @@ def _annotation(item: _Work, label: Label) -> Label:
     return np.where(blocks_above(distance, item.threshold), label, VOID).astype(np.uint8)
 
 
-def _distances(item: _Work) -> Counter[float]:
+def _distances(dense: DenseLabels, item: _Work) -> Counter[float]:
     """How many pixels of an image are at each distance from the edge."""
-    label = _dense(item)
+    label = dense.read(item.number)[1]
     distance = interior_distance(label, item.options.metric, item.options.border)
     values, counts = np.unique(distance[label != VOID], return_counts=True)
     return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
@@ -269,15 +252,6 @@ def _threshold(histograms: Iterable[Counter[float]], ratio: float) -> float:
     distance = np.array(sorted(pixels, reverse=True))
     kept = np.cumsum([pixels[d] for d in distance])
     return float(distance[np.abs(kept / kept[-1] - ratio).argmin()])
-
-
-def _each(function: Callable[[_Work], T], work: list[_Work], jobs: int, title: str) -> Iterable[T]:
-    """The function's results in the order of the work, in processes if there are to be several."""
-    if jobs == 1:
-        yield from tqdm(map(function, work), title, len(work))
-        return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        yield from tqdm(pool.map(function, work, chunksize=4), title, len(work))
 
 
 def _save(file: Path, image: Image.Image) -> None:

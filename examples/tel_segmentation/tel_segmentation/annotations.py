@@ -142,9 +142,10 @@ def blocks(
     if scope == "component" and ratio > 0:
         keep = np.maximum(keep, size > 0)
 
-    order = np.lexsort((_hash(y, x, seed), -distance[y, x], unit))
-    rank = np.arange(len(y)) - np.repeat(np.cumsum(size) - size, size)
-    kept = order[rank < np.repeat(keep, size)]
+    kept, equal = _deepest(unit, distance[y, x], keep)
+    tied = equal[np.lexsort((_hash(y[equal], x[equal], seed), unit[equal]))]
+    missing = keep - np.bincount(unit[kept], minlength=len(size))
+    kept[tied[_rank(unit[tied], len(size)) < missing[unit[tied]]]] = True
     result = np.full(label.shape, VOID, np.uint8)
     result[y[kept], x[kept]] = label[y[kept], x[kept]]
     return result
@@ -244,6 +245,37 @@ def _mark(marked: NDArray[np.uint8], region: Region, path: list[Place], width: i
     within = (y >= 0) & (y <= bottom) & (x >= 0) & (x <= right)
     within &= region.inside[y.clip(0, bottom), x.clip(0, right)]
     marked[region.window][y[within], x[within]] = region.value
+
+
+def _deepest(
+    unit: NDArray[np.int64], distance: NDArray[np.float64], keep: NDArray[np.int64]
+) -> tuple[Mask, NDArray[np.int64]]:
+    """Which pixels are surely among the deepest of their unit, and which are at the limit.
+
+    Sorting by one number, and only those at the limit by more, is several times as fast as sorting
+    everything by everything.
+
+    Args:
+        unit: (N,) of each pixel, from 0.
+        distance: (N,) roots of integers, as all metrics have them.
+        keep: (U,) pixels of each unit.
+
+    Returns:
+        (N,) bool, and the places of those of which ``keep`` has room for some.
+    """
+    squared = np.rint(distance**2).astype(np.int64)
+    most = squared.max(initial=0)
+    key = unit * (most + 1) + (most - squared)
+    last = np.cumsum(np.bincount(unit)) - np.bincount(unit) + keep - 1
+    limit = np.full(len(keep), -1)
+    limit[keep > 0] = np.sort(key)[last[keep > 0]]
+    return key < limit[unit], np.flatnonzero(key == limit[unit])
+
+
+def _rank(unit: NDArray[np.int64], units: int) -> NDArray[np.int64]:
+    """The place of each among those of its unit, from 0; ``unit`` is sorted."""
+    size = np.bincount(unit, minlength=units)
+    return np.arange(len(unit)) - np.repeat(np.cumsum(size) - size, size)
 
 
 def _hash(y: NDArray[np.int64], x: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:

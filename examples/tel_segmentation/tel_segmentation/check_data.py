@@ -1,7 +1,7 @@
-"""``tel check-data``: what is wrong with a data set in folders, before hours are spent on it.
+"""``tel check-data``: what is wrong with a data set, before hours are spent on it.
 
 Every file is read. Problems make the exit code 1. Warnings are what training survives, but its
-result may not.
+result may not. Public data sets are checked by ``check_public``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import tyro
@@ -20,76 +20,45 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from tel_segmentation.annotate import SHEET
+from tel_segmentation.check_report import (
+    TRAIN,
+    Counts,
+    Report,
+    check_classes,
+    contradiction,
+    pixels_of,
+    table,
+)
+from tel_segmentation.datasets import public_dataset
 from tel_segmentation.folder import DatasetInfo, label_table, open_dataset, where, wrong_values
 from tel_segmentation.image_files import check_size, read_image, read_label, some
+from tel_segmentation.manifest import SHEET
 
-TRAIN = "train"
-LIMIT = 10  # files named for one kind of problem
-FEW_IMAGES = 3
-FEW_PART = 0.01  # of the images
-FEWER = 0.5  # of the images that have the class in their dense label
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class CheckData:
-    """Check a data set in folders: every file, the labels' values, how much is labelled.
+    """Check a data set: every file, the labels' values, how much is labelled.
 
     Exit code: 0 fine (there may be warnings), 1 problems, 2 it could not be checked.
     """
 
     data: tyro.conf.Positional[str]
-    """The data set's TOML file."""
+    """The data set's TOML file, or voc:FOLDER, cityscapes:FOLDER, ade20k:FOLDER."""
     annotation: str = "dense"
-    """What training is to see of the train split, as in --data.annotation: dense, the name of a
-    folder that tel annotate made, or a folder's path. The other splits need dense labels."""
+    """What training is to see of the train split, as in --data.annotation: dense, the name of an
+    annotation, or a folder's path. The other splits need dense labels."""
     splits: tuple[str, ...] = ()
-    """By default all of them."""
-
-
-@dataclass
-class Report:
-    """What was found. Problems of one kind are kept together, with the files they concern."""
-
-    problems: dict[str, list[str]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def problem(self, kind: str, *things: object) -> None:
-        """Adds things that have this problem."""
-        self.problems.setdefault(kind, []).extend(map(str, things))
-
-    def lines(self) -> Iterator[str]:
-        """The report, for people."""
-        yield from (f"note: {note}" for note in self.notes)
-        yield from (f"WARNING: {warning}" for warning in self.warnings)
-        for kind, things in self.problems.items():
-            yield f"PROBLEM: {kind}" + (f": {len(things)}" if things else "")
-            yield from (f"    {thing}" for thing in things[:LIMIT])
-            if len(things) > LIMIT:
-                yield f"    … and {len(things) - LIMIT} more"
-        yield f"Kinds of problems: {len(self.problems)}; warnings: {len(self.warnings)}"
-
-
-class Counts:
-    """What the labels of a split have in them."""
-
-    def __init__(self, classes: int) -> None:
-        self.pixels = np.zeros(classes, np.int64)
-        self.images = np.zeros(classes, np.int64)
-        self.all_pixels = 0
-        self.labelled = 0  # images with any label
-        self.empty = 0
-
-    def add(self, label: NDArray[np.int64]) -> None:
-        """Counts one label map; negative values are no class."""
-        pixels = np.bincount(label[label >= 0], minlength=len(self.pixels))
-        self.pixels += pixels
-        self.images += pixels > 0
-        self.all_pixels += label.size
-        self.labelled += bool(pixels.any())
-        self.empty += not pixels.any()
+    """By default all of them; of public data sets train and val."""
+    ignore: tuple[int, ...] = ()
+    """As --data.ignore (public data sets)."""
+    encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
+    """As --data.encoding (Cityscapes)."""
+    stroke: int = 3
+    """As --data.stroke (Pascal VOC)."""
+    jobs: int = 1
+    """Processes (public data sets)."""
 
 
 @dataclass
@@ -118,10 +87,14 @@ def run(options: CheckData) -> int:
     """
     if options.data.startswith("scenes:"):
         return _usage(
-            f"data must be the TOML file of a data set in folders, got {options.data}: scenes are"
-            " generated, they have no files to check"
+            f"data must be a data set's TOML file or a public data set, got {options.data}: scenes"
+            " are generated, they have no files to check"
         )
     try:
+        if public := public_dataset(options.data):
+            from tel_segmentation.check_public import check_public
+
+            return check_public(*public, options)
         info = open_dataset(options.data)
         names = options.splits or tuple(info.splits) or (TRAIN,)
         folders = {name: info.folder(name).resolve() for name in names}
@@ -138,8 +111,11 @@ def run(options: CheckData) -> int:
         images[name] = set(split.images)
         _check_pairs(split)
         sizes = _check_files(split)
-        print(_table(split, sizes))
-        _check_classes(split)
+        print(table(name, len(split.images), sizes, info.classes, split.counts))
+        if counts := split.counts.get(split.needed):
+            dense = split.counts.get("dense", counts)
+            title, count = split.title(split.needed), len(split.images)
+            check_classes(report, title, info.classes, counts, dense, count, name == TRAIN)
     _check_overlap(info, folders, images, report)
     print("\n".join(report.lines()))
     return 1 if report.problems else 0
@@ -186,7 +162,7 @@ def _check_files(split: Split) -> Counter[tuple[int, int]]:
             if name in files:
                 values = _try(split, _read_label, files[name], image)
                 maps += [] if values is None else [_count(split, kind, files[name], values)]
-        if len(maps) == 2 and (text := _contradiction(*maps)):
+        if len(maps) == 2 and (text := contradiction(*maps)):
             contradictions.append(f"{name} ({text})")
     if contradictions:
         split.report.warnings.append(
@@ -212,45 +188,14 @@ def _read_label(file: Path, image: Image.Image | None) -> NDArray[np.uint16]:
 
 def _count(split: Split, kind: str, file: Path, values: NDArray[np.uint16]) -> NDArray[np.int64]:
     """Counts a label map, and returns its classes, negative where there is none."""
-    table = label_table(split.info, sparse=kind != "dense")
-    for value in wrong_values(values, table):
+    classes = label_table(split.info, sparse=kind != "dense")
+    for value in wrong_values(values, classes):
         split.report.problem(
             f"{split.title(kind)}: value {value} is neither a class nor ignored", file
         )
-    split.counts[kind].add(table[values])
-    return table[values]
-
-
-def _contradiction(dense: NDArray[np.int64], sparse: NDArray[np.int64]) -> str:
-    """How much of what both label is labelled differently, in words; empty if nothing is."""
-    if dense.shape != sparse.shape:  # reported already
-        return ""
-    both = (dense >= 0) & (sparse >= 0)
-    wrong = np.count_nonzero(dense[both] != sparse[both])
-    return f"{100 * wrong / np.count_nonzero(both):.2g} % of the pixels" if wrong else ""
-
-
-def _check_classes(split: Split) -> None:
-    """Classes that have labels in hardly any image, and images without any."""
-    if split.needed not in split.counts:
-        return
-    counts, count = split.counts[split.needed], len(split.images)
-    dense = split.counts.get("dense", counts)
-    title = split.title(split.needed)
-    classes = list(zip(split.info.classes, counts.images, dense.images, strict=True))
-    few = max(min(FEW_IMAGES, count), FEW_PART * count) if split.name == TRAIN else 0
-    if counts.empty:
-        split.report.warnings.append(f"{title}: no pixel has a class in {counts.empty} images")
-    if absent := [name for name, have, exist in classes if have == exist == 0]:
-        split.report.warnings.append(f"{title}: no image has {some(absent)}")
-    if rare := [f"{name} ({have})" for name, have, _ in classes if 0 < have < few]:
-        split.report.warnings.append(f"{title}: hardly any of {count} images have {some(rare)}")
-    if lost := [f"{name} ({h} of {e})" for name, h, e in classes if h < FEWER * e]:
-        split.report.warnings.append(
-            f"{title}: labelled in few of the images that have them: {some(lost, LIMIT)}. Where a"
-            " class has no label, losses on unlabelled pixels fill in another one. Blocks of every"
-            " component (tel annotate --kind block --scope component) keep a part of everything"
-        )
+    label = classes[values]
+    split.counts[kind].add(pixels_of(label, len(split.info.classes)), label.size)
+    return label
 
 
 def _check_overlap(
@@ -264,22 +209,3 @@ def _check_overlap(
             report.notes.append(f"{one} and {other} are the same folder")
         elif both := sorted(images[one] & images[other]):
             report.warnings.append(f"{one} and {other} both have images called {some(both)}")
-
-
-def _table(split: Split, sizes: Counter[tuple[int, int]]) -> str:
-    """Images and their sizes, then pixels and images of every class for each kind of label."""
-    (size, most), *others = sizes.most_common() or [((0, 0), 0)]
-    described = f"{size[0]} × {size[1]}" if most else "none of which can be read"
-    if others:
-        described += f", and {sizes.total() - most} in {len(others)} other sizes"
-    rows = ["", "", *split.info.classes, "labelled"]
-    width = max(map(len, rows))
-    lines = [f"  {row:{width}}" for row in rows]
-    for kind, counts in split.counts.items():
-        total = int(counts.pixels.sum())
-        cells = [f"{Path(kind).name[:18]:>18}", f"{'share':>10}{'images':>8}"]
-        for pixels, images in zip(counts.pixels, counts.images, strict=True):
-            cells.append(f"{100 * pixels / max(1, total):8.2f} %{images:8}")
-        cells.append(f"{100 * total / max(1, counts.all_pixels):8.2f} %{counts.labelled:8}")
-        lines = [f"{line}  {cell}" for line, cell in zip(lines, cells, strict=True)]
-    return "\n".join([f"{split.name}: {len(split.images)} images, {described}", *lines])

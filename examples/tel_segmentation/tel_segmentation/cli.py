@@ -15,7 +15,11 @@ COMMANDS = {
     "predict": "segment images with a trained network",
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "annotate": "make point, scribble or block annotations from dense labels",
+    "compare-annotations": "how far two folders of annotations agree",
+    "prepare": "unpack the archives of Pascal VOC, Cityscapes or ADE20K for training",
     "check-data": "look through a data set before hours are spent on it",
+    "experiments": "the paper's tables as experiments: numbers, needs, hours",
+    "run": "run one of the paper's experiments: train, evaluate, record",
     "demo": "train three small networks on generated scenes and show what came out",
     "measure": "make the runs of the published results",
     "cost": "measure what the trees add to an iteration",
@@ -90,7 +94,7 @@ class Resume:
 def _train(arguments: list[str]) -> int:
     import tyro
 
-    from tel_segmentation import config
+    from tel_segmentation import config, presets
     from tel_segmentation.engine import CONFIG, train
 
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
@@ -100,7 +104,7 @@ def _train(arguments: list[str]) -> int:
         result = train(config.moved(options, folder), resume=True)
     else:
         options = tyro.extras.overridable_config_cli(
-            config.PRESETS, prog="tel train", args=arguments, description=TRAIN
+            presets.PRESETS, prog="tel train", args=arguments, description=TRAIN
         )
         result = train(options)
     if result["finished"]:

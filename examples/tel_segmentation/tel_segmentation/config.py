@@ -1,6 +1,7 @@
-"""What a run is: typed options, all of them overridable on the command line, and presets by name.
+"""What a run is: typed options, all of them overridable on the command line.
 
 A run's whole configuration is saved as ``config.json`` beside its results; ``load`` reads it back.
+``presets`` has configurations by name.
 """
 
 from __future__ import annotations
@@ -219,6 +220,14 @@ class Train:
     method: str = ""
     """Name in the report's tables; by default the loss's. Runs that differ in anything but the
     seed need different names to be shown in one report."""
+    paper_id: str = ""
+    """The paper's experiment that this is (``tel experiments``)."""
+    recipe: str = ""
+    """Whose recipe that follows: ``official`` (the code's) or ``paper``."""
+    protocols: tuple[str, ...] = ()
+    """Evaluation of the finished network besides that while training: ``ss`` (single scale, native
+    aspect), ``msf`` (multi-scale and flip, native aspect), ``official`` (multi-scale and flip of
+    the protocol while training)."""
     output: Path = Path("runs/run")
     """The run's folder: configuration, checkpoints, history, result."""
     iterations: int = 300
@@ -244,61 +253,6 @@ class Train:
     pictures: int = 4
     """Training images that are kept as panels."""
     tensorboard: bool = True
-
-
-LOSS_PRESETS: dict[str, Loss] = {
-    # the paper's and its official code's settings, by data set
-    "voc": Loss(tel=TreeEnergy(sigma=0.02)),
-    "cityscapes": Loss(tel=TreeEnergy(sigma=0.002)),
-    "ade20k": Loss(tel=TreeEnergy(sigma=0.002)),
-    "official": Loss(tel=TreeEnergy(sigma=0.02, mst_offset=1.0)),
-    "ltf_official": Loss(weight=0.6, tel=TreeEnergy(sigma=0.02, mst_offset=1.0)),
-}
-
-CAMVID = Train(
-    data=Data(
-        source="camvid.toml", size=(180, 240), crop=(180, 240), scale=(0.75, 1.5), brightness=10
-    ),
-    model=Model(name="tf_efficientnet_lite0", weights="package"),
-    # The paper's σ for street scenes. Photographs are smooth: at 0.02 the trees carry a class over
-    # most of an image, and filtering a prediction makes it worse instead of better.
-    loss=LOSS_PRESETS["cityscapes"],
-    optimizer=Optimizer(lr=1e-3, head_lr_factor=1.0, weight_decay=1e-2),
-    iterations=500,
-    eval_every=250,
-)
-
-PRESETS: dict[str, tuple[str, Train]] = {
-    "smoke": (
-        "Seconds: 32 scenes of 48 × 48, 40 iterations.",
-        Train(
-            data=Data(crop=(48, 48), train=32, val=16, test=16),
-            iterations=40,
-            batch=4,
-            eval_every=20,
-            checkpoint_every=20,
-        ),
-    ),
-    "scenes": ("A minute on a CPU: 160 generated scenes of 64 × 64, the tiny network.", Train()),
-    "scenes-gpu": (
-        "Minutes on a GPU: 2,000 scenes of 256 × 256, DeepLabV3+ on ResNet-18 from scratch.",
-        Train(
-            data=Data(crop=(256, 256), train=2000, val=200, test=500, workers=8),
-            model=Model(name="resnet18"),
-            optimizer=Optimizer(name="sgd", lr=0.05),
-            iterations=3000,
-            batch=16,
-            amp="bf16",
-            eval_every=500,
-            checkpoint_every=500,
-        ),
-    ),
-    "photos": (
-        "A data set of photographs (--data.source FILE.toml): DeepLabV3+ on EfficientNet-Lite0"
-        " with ImageNet weights, 240 × 180.",
-        CAMVID,
-    ),
-}
 
 
 AT_LEAST = {

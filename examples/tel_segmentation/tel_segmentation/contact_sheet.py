@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from tel_segmentation.folder import DatasetInfo
-from tel_segmentation.image_files import read_image
 from tel_segmentation.regions import VOID
 
 VOID_COLOR = (255, 255, 255)
@@ -20,23 +18,32 @@ GAP = 6
 TEXT = 18
 
 
+Picture = NDArray[np.uint8]
+
+
+class Coloured(Protocol):
+    """Classes and their colours."""
+
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+
+
 def contact_sheet(
-    info: DatasetInfo,
-    entries: Sequence[tuple[Path, NDArray[np.uint8], NDArray[np.uint8]]],
-    grow: int = 0,
+    data: Coloured, entries: Sequence[tuple[str, Picture, Picture, Picture]], grow: int = 0
 ) -> Image.Image:
     """Image, dense label and annotation of each entry, two entries in a row; names of the classes.
 
     Args:
-        info: the data set, for its classes and colours.
-        entries: image file, dense label (H, W) and annotation (H, W), both uint8 with 255 for none.
+        data: the data set, for its classes and colours.
+        entries: name, image (H, W, 3), dense label (H, W) and annotation (H, W), uint8 with 255 for
+            no class.
         grow: pixels by which labels of the annotation are drawn larger, so that points are seen.
     """
-    rows = [[_tile(picture) for picture in _pictures(info, *entry, grow)] for entry in entries]
+    rows = [[_tile(picture) for picture in _pictures(data, *entry[1:], grow)] for entry in entries]
     width, height = (max(tile.size[axis] for row in rows for tile in row) for axis in (0, 1))
     across = 2 if len(rows) > 1 else 1
     step = (width + GAP, height + GAP + TEXT)
-    legend, legend_height = _legend(info, across * (3 * step[0] + GAP) - GAP)
+    legend, legend_height = _legend(data, across * (3 * step[0] + GAP) - GAP)
     top = legend_height + GAP
     down = -(-len(rows) // across)
     sheet = Image.new("RGB", (legend.width, top + down * step[1]), "white")
@@ -44,22 +51,18 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
         x, y = number % across * (3 * step[0] + GAP), top + number // across * step[1]
-        draw.text((x + 2, y), entries[number][0].name, "black", _font())
+        draw.text((x + 2, y), entries[number][0], "black", _font())
         for column, tile in enumerate(row):
             sheet.paste(tile, (x + column * step[0], y + TEXT))
     return sheet
 
 
 def _pictures(
-    info: DatasetInfo,
-    file: Path,
-    dense: NDArray[np.uint8],
-    annotation: NDArray[np.uint8],
-    grow: int,
+    data: Coloured, pixels: Picture, dense: Picture, annotation: Picture, grow: int
 ) -> tuple[Image.Image, Image.Image, Image.Image]:
-    image = read_image(file).resize(dense.shape[::-1])
+    image = Image.fromarray(pixels)
     colors = np.full((VOID + 1, 3), VOID_COLOR, np.uint8)
-    colors[: len(info.colors)] = info.colors
+    colors[: len(data.colors)] = data.colors
     marks = ndimage.maximum_filter((annotation + 1).astype(np.uint8), 2 * grow + 1)  # 255 → 0
     dimmed = np.asarray(image.convert("L"))[..., None] // 3
     drawn = np.where(marks[..., None] > 0, colors[marks.astype(int) - 1], dimmed.astype(np.uint8))
@@ -72,11 +75,11 @@ def _tile(picture: Image.Image) -> Image.Image:
     return picture.resize(size, Image.Resampling.BOX)
 
 
-def _legend(info: DatasetInfo, width: int) -> tuple[Image.Image, int]:
+def _legend(data: Coloured, width: int) -> tuple[Image.Image, int]:
     legend = Image.new("RGB", (width, 4096), "white")
     draw = ImageDraw.Draw(legend)
     x, y = 2, 2
-    for name, color in zip((*info.classes, "no class"), (*info.colors, VOID_COLOR), strict=True):
+    for name, color in zip((*data.classes, "no class"), (*data.colors, VOID_COLOR), strict=True):
         length = TEXT + 4 + round(draw.textlength(name, _font())) + 14
         if x + length > width and x > 2:
             x, y = 2, y + TEXT + 2

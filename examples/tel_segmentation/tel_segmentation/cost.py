@@ -23,16 +23,18 @@ import torch
 import tyro
 from tqdm import trange
 
-from tel_segmentation import checkpoint, config, memory
-from tel_segmentation.config import Loss, TreeEnergy
-from tel_segmentation.data import Batch, open_source, training_batches
+from tel_segmentation import checkpoint, config, memory, presets
+from tel_segmentation.config import Loss
+from tel_segmentation.data import Batch, Sample, Source, open_source, training_batches
 from tel_segmentation.distributed import start
 from tel_segmentation.engine import AMP
 from tel_segmentation.losses import title
 from tel_segmentation.record import device_name, revision
 from tel_segmentation.state import State
 
-LOSSES = (Loss(method="partial"), Loss(tel=TreeEnergy(level="low")), Loss())
+VOC_CLASSES = 21
+Peaks = tuple[float | None, float | None]
+"""Memory above the network's own, and all of it."""
 WARM = 2  # iterations before the clock
 
 
@@ -54,9 +56,11 @@ class Cost:
 class Measured:
     """One method's network, and iterations of it."""
 
-    def __init__(self, options: config.Train, batches: list[Batch], device: torch.device) -> None:
+    def __init__(
+        self, options: config.Train, batches: list[Batch], source: Source, device: torch.device
+    ) -> None:
         self.options, self.batches, self.device = options, batches, device
-        self.state = State(options, open_source(options.data, "train"), device)
+        self.state = State(options, source, device)
         self.state.objective.train()
 
     def iteration(self, index: int) -> float:
@@ -78,21 +82,55 @@ class Measured:
             torch.cuda.synchronize(self.device)
 
 
+class Classes:
+    """A source of which only the number of classes counts: logits are as large as a data set's."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source = source
+        self.classes = tuple(str(number) for number in range(count))
+        self.colors = ((0, 0, 0),) * count
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._source[index]
+
+
 def measure(options: Cost) -> dict[str, Any]:
-    """Time by turns, memory one by one."""
+    """Time by turns, memory one by one, of a preset."""
+    amp: Any = options.amp
+    base = dataclasses.replace(presets.PRESETS[options.preset][1], amp=amp)
+    return {"preset": options.preset, **measured(base, options)}
+
+
+def measure_recipe(base: config.Train, name: str, output: Path, rounds: int) -> None:
+    """The same of any configuration, written as JSON; Pascal VOC's number of classes."""
+    options = Cost(name, rounds, device=base.device, threads=base.threads or 1)
+    result = {"preset": name, "recipe": base.recipe, **measured(base, options, VOC_CLASSES)}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_text(output, json.dumps(result, indent=1) + "\n")
+
+
+def measured(base: config.Train, options: Cost, classes: int | None = None) -> dict[str, Any]:
+    """Partial cross entropy, low, and low and high, of a configuration's network and batch."""
     device = start(options.device)
     torch.set_num_threads(options.threads)
-    plans = [_plan(options, loss) for loss in LOSSES]
-    peaks = [_memory(plan, options) for plan in plans]
-    batches = _batches(plans[0], device)
-    methods = [Measured(plan, batches, device) for plan in plans]
+    tel = dataclasses.replace(base.loss, method="tel")
+    levels: tuple[config.Level, ...] = ("low", "low+high")
+    trees = [dataclasses.replace(tel, tel=dataclasses.replace(tel.tel, level=x)) for x in levels]
+    plans = [_plan(base, loss) for loss in (Loss(method="partial"), *trees)]
+    peaks = [_memory(plan, options, classes) for plan in plans]
+    source = _source(plans[0], classes)
+    batches = _batches(plans[0], source, device)
+    methods = [Measured(plan, batches, source, device) for plan in plans]
     seconds: list[list[float]] = [[] for _ in methods]
     for index in trange(WARM + options.rounds, desc=f"cost of {options.preset}"):
         for method, times in zip(methods, seconds, strict=True):
             times.append(method.iteration(index))
     del methods
     rows = []
-    for plan, times, peak in zip(plans, seconds, peaks, strict=True):
+    for plan, times, (above, peak) in zip(plans, seconds, peaks, strict=True):
         counted = times[WARM:]
         ratios = [t / base for t, base in zip(counted, seconds[0][WARM:], strict=True)]
         rows.append(
@@ -100,16 +138,17 @@ def measure(options: Cost) -> dict[str, Any]:
                 "method": title(plan.loss),
                 "seconds": statistics.median(counted),
                 "time_ratio": statistics.median(ratios),
-                "memory_mb": peak,
-                "memory_ratio": peak / peaks[0] if peak and peaks[0] else None,
+                "memory_mb": above,
+                "memory_ratio": _ratio(above, peaks[0][0]),
+                "peak_mb": peak,
+                "peak_ratio": _ratio(peak, peaks[0][1]),
             }
         )
     return {
-        "preset": options.preset,
         "model": plans[0].model.name,
         "crop": plans[0].data.crop,
         "batch": plans[0].batch,
-        "amp": options.amp,
+        "amp": base.amp,
         "device": device_name(device),
         "threads": options.threads,
         "rounds": options.rounds,
@@ -119,45 +158,58 @@ def measure(options: Cost) -> dict[str, Any]:
     }
 
 
-def _plan(options: Cost, loss: Loss) -> config.Train:
-    base = config.PRESETS[options.preset][1]
+def _ratio(value: float | None, base: float | None) -> float | None:
+    return value / base if value and base else None
+
+
+def _plan(base: config.Train, loss: Loss) -> config.Train:
     data = dataclasses.replace(
-        base.data, source="scenes:default", annotation="point", size=None, train=base.batch * 2
+        base.data,
+        source="scenes:default",
+        annotation="point",
+        size=None,
+        short_side=None,
+        train=base.batch * 2,
+        workers=0,
     )
     model = dataclasses.replace(base.model, weights="none")
-    amp: Any = options.amp
-    return dataclasses.replace(base, data=data, model=model, loss=loss, amp=amp)
+    return dataclasses.replace(base, data=data, model=model, loss=loss)
 
 
-def _batches(plan: config.Train, device: torch.device) -> list[Batch]:
+def _source(plan: config.Train, classes: int | None) -> Source:
     source = open_source(plan.data, "train")
+    return source if classes is None else Classes(source, classes)
+
+
+def _batches(plan: config.Train, source: Source, device: torch.device) -> list[Batch]:
     taken = zip(range(2), training_batches(source, plan, start=0), strict=False)
     return [batch.to(device) for _, batch in taken]
 
 
-def _memory(plan: config.Train, options: Cost) -> float | None:
-    """The peak above the network's own in megabytes, measured in a new process."""
+def _memory(plan: config.Train, options: Cost, classes: int | None) -> Peaks:
+    """The peaks in megabytes, measured in a new process."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_peak, (plan, options.device, options.threads))
+        return pool.apply(_peak, (plan, options.device, options.threads, classes))
 
 
-def _peak(plan: config.Train, device_name: str, threads: int) -> float | None:
+def _peak(plan: config.Train, device_name: str, threads: int, classes: int | None) -> Peaks:
     device = start(device_name)
     torch.set_num_threads(threads)
-    measured = Measured(plan, _batches(plan, device), device)
+    source = _source(plan, classes)
+    method = Measured(plan, _batches(plan, source, device), source, device)
     memory.reset_peak(device)
     before = memory.held(device)
     for index in range(3):
-        measured.iteration(index)
+        method.iteration(index)
     after = memory.peak(device)
-    return None if after is None or before is None else after - before
+    return (None if after is None or before is None else after - before), after
 
 
 def run(options: Cost) -> None:
     """Measures and writes."""
-    if options.preset not in config.PRESETS:
-        known = ", ".join(config.PRESETS)
+    if options.preset not in presets.PRESETS:
+        known = ", ".join(presets.PRESETS)
         raise ValueError(f"preset must be one of {known}, got {options.preset!r}")
     text = json.dumps(measure(options), indent=1)
     if options.output is None:

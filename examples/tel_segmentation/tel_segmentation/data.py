@@ -47,7 +47,8 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
     """A split of the data set that ``options.source`` names.
 
     Args:
-        options: source, annotation, size and, for generated scenes, the counts.
+        options: source, annotation, size, for generated scenes the counts, and for public data
+            sets what their files are like.
         split: ``train``, ``val`` or ``test``.
         seed: of annotations that are generated.
 
@@ -65,6 +66,10 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
         return Scenes(
             options.source.removeprefix("scenes:"), split, count, size, options.annotation, seed
         )
+    from tel_segmentation.datasets import open_dataset_source, public_dataset
+
+    if public := public_dataset(options.source):
+        return open_dataset_source(*public, options, split)
     from tel_segmentation.folder import Folder
 
     return Folder(Path(options.source), split, options.annotation, options.size)

@@ -13,7 +13,7 @@ import webbrowser
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tel_segmentation import config, losses
+from tel_segmentation import config, losses, presets
 from tel_segmentation.config import Loss
 from tel_segmentation.engine import CONFIG, train
 from tel_segmentation.record import RESULT
@@ -42,7 +42,7 @@ class Demo:
 
 def run(options: Demo) -> int:
     """Trains what is missing, writes the page, opens it."""
-    base = config.PRESETS[options.preset][1]
+    base = presets.PRESETS[options.preset][1]
     for number, (loss, annotation, why) in enumerate(RUNS, 1):
         name = losses.title(loss)
         folder = options.output / f"{number}-{name.replace(' ', '-').replace('+', '-')}"

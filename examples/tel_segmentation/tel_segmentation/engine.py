@@ -9,7 +9,6 @@ was not.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import sys
 import time
@@ -22,11 +21,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tel_segmentation import checkpoint, config, distributed, memory, record
-from tel_segmentation.checkpoint import BEST, LAST
-from tel_segmentation.data import Batch, Source, final_split, open_source, training_batches
+from tel_segmentation import checkpoint, config, distributed, memory, outcome, protocols
+from tel_segmentation.checkpoint import LAST
+from tel_segmentation.data import Batch, Source, open_source, training_batches
 from tel_segmentation.diagnosis import Window, panels
-from tel_segmentation.evaluate import evaluate_model
 from tel_segmentation.interrupts import Interrupted, collected_signals
 from tel_segmentation.objective import StepOutput
 from tel_segmentation.state import State
@@ -56,7 +54,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
         NonFiniteLossError: with the iteration, the batch's files and the loss's terms.
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
-    config.check(options)
+    _check(options)
     device = distributed.start(options.device)
     try:
         if options.threads:
@@ -64,7 +62,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
         memory.reset_peak(device)
         saved = _earlier(options, resume, device)
         source = open_source(options.data, "train", options.seed)
-        validation = open_source(_dense(options.data), "val")
+        validation = open_source(outcome.dense(options.data), "val")
         state = State(options, source, device)
         if saved is not None:
             state.restore(saved)
@@ -72,9 +70,17 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
             _start_folder(options.output, options)
             print(f"{options.output}: {state.model.weights}", file=sys.stderr)
         seconds = _loop(options, state, source, validation)
-        return _finish(options, state, source, seconds)
+        return outcome.finish(options, state, source, seconds)
     finally:
         distributed.stop()
+
+
+def _check(options: config.Train) -> None:
+    """Before anything is opened; evaluation comes late in a run."""
+    config.check(options)
+    protocols.check(options.evaluation)
+    for name in options.protocols:
+        protocols.named(name, options)
 
 
 def _earlier(options: config.Train, resume: bool, device: torch.device) -> dict[str, Any] | None:
@@ -140,7 +146,7 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
                 _show(bar, options, state.iteration, line)
                 window.reset()
             if _due(state.iteration, options.eval_every, options):
-                add({"evaluation": _evaluate(options, state, validation)})
+                add({"evaluation": outcome.validate(options, state, validation)})
                 if options.tensorboard:  # every process: the term may ask all of them
                     for name, picture in panels(state.objective, source, 2, state.device):
                         board.picture(name, np.asarray(picture), state.iteration)
@@ -166,11 +172,6 @@ def _show(bar: Any, options: config.Train, iteration: int, line: dict[str, float
     if bar.disable and distributed.world()[0] == 0:
         text = ", ".join(f"{name} {value}" for name, value in shown.items())
         print(f"{options.output.name}: {iteration}/{options.iterations}: {text}", file=sys.stderr)
-
-
-def _dense(options: config.Data) -> config.Data:
-    """What evaluation compares with, whatever training sees."""
-    return dataclasses.replace(options, annotation="dense")
 
 
 def _due(iteration: int, every: int, options: config.Train) -> bool:
@@ -240,70 +241,3 @@ def _where(output: StepOutput, batch: Batch, iteration: int, what: str, value: T
     terms = ", ".join(f"{name} {part.item():g}" for name, part in output.parts.items())
     files = ", ".join(batch.names)
     return f"iteration {iteration}: the {what} is {value.item()} ({terms}); files: {files}"
-
-
-def _evaluate(options: config.Train, state: State, validation: Source) -> dict[str, Any]:
-    """Metrics on the validation set; the best network so far is kept."""
-    metrics = _metrics(options, state, _evaluated(state), validation)
-    if (metrics["miou"] or 0.0) > state.best.get("miou", -1.0):
-        state.best = metrics
-        if distributed.world()[0] == 0:
-            state.save(options.output / BEST)
-    return {k: v for k, v in metrics.items() if k not in ("protocol", "iteration")}
-
-
-def _evaluated(state: State) -> nn.Module:
-    """The network that is evaluated: the moving average where one was asked for."""
-    averaged = state.ema is not None and state.options.optimizer.ema > 0
-    return state.ema.module if averaged else state.model  # type: ignore[union-attr]
-
-
-def _metrics(
-    options: config.Train, state: State, model: nn.Module, source: Source
-) -> dict[str, Any]:
-    rank, world = distributed.world()
-    metrics = evaluate_model(
-        model,
-        source,
-        device=state.device,
-        batch=options.batch,
-        boundary=options.boundary,
-        progress=False,
-        rank=rank,
-        world=world,
-    )
-    return {**metrics, "iteration": state.iteration}
-
-
-def _finish(
-    options: config.Train,
-    state: State,
-    source: Source,
-    durations: list[float],
-) -> dict[str, Any]:
-    """Evaluates the last and the best network, draws the panels, writes the record."""
-    split = final_split(options.data)
-    reported = open_source(_dense(options.data), split)
-    last = _metrics(options, state, _evaluated(state), reported)
-    pictures = panels(state.objective, source, options.pictures, state.device)
-    if distributed.world()[0] == 0:
-        _write_panels(options.output / "panels", pictures)
-    if split == "val":  # where it was found
-        best = state.best
-    else:
-        iteration, seconds = state.iteration, state.seconds
-        state.restore(checkpoint.load(options.output / BEST))
-        best = _metrics(options, state, _evaluated(state), reported)
-        state.iteration, state.seconds = iteration, seconds
-    evaluation = {"split": split, "last": last, "best": best}
-    result = record.make(options, state, source, durations, evaluation)
-    if distributed.world()[0] == 0:
-        record.write(options.output, result)
-    return result
-
-
-def _write_panels(folder: Path, pictures: list[tuple[str, Any]]) -> None:
-    folder.mkdir(exist_ok=True)
-    for name, picture in pictures:
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-        picture.save(folder / f"{safe}.png")

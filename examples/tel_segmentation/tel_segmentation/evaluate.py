@@ -10,23 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from tel_segmentation.augment import normalize
 from tel_segmentation.checkpoint import write_text
+from tel_segmentation.config import Evaluation
 from tel_segmentation.data import Sample, Source, open_source
 from tel_segmentation.distributed import pick_device
 from tel_segmentation.metrics import ConfusionMatrix, boundary_band
-from tel_segmentation.model import SMALLEST
+from tel_segmentation.protocols import ProtocolOptions, predict_logits, resized, sides
 from tel_segmentation.trained import Trained, Which, load_trained
 
 Postprocess = Callable[[Tensor, Tensor], Tensor]
 """Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
-
-"""The scales of the official code's multi-scale evaluation."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class DataOverride:
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(ProtocolOptions):
     """Evaluate a trained network on every image of a split."""
 
     run: Positional[Path]
@@ -51,11 +48,6 @@ class Evaluate:
     which: Which = "last"
     """The last iterate or the best on the validation set (the average of the weights where the run
     keeps one), or the last without averaging (raw)."""
-    scales: tuple[float, ...] = (1.0,)
-    """Sizes of the input relative to the image; the logits are averaged. The official multi-scale
-    protocol is 0.5 0.75 1 1.25 1.5 1.75 2 with --flip."""
-    flip: bool = False
-    """Average with the prediction of the mirrored image."""
     native: bool = False
     """Compare at the labels' original size, not at the network's input size."""
     crf: bool = False
@@ -72,55 +64,6 @@ class Evaluate:
     """JSON file; by default evaluation-SPLIT-WHICH.json beside the checkpoint."""
 
 
-def predict_logits(
-    model: nn.Module,
-    images: Tensor,
-    size: tuple[int, int] | None = None,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-) -> Tensor:
-    """Logits at any size, averaged over scales and mirror images.
-
-    Args:
-        model: in eval mode; normalised input → full-resolution logits.
-        images: (B, 3, H, W) uint8 on the model's device.
-        size: of the result; the images' by default. Logits are resized bilinearly.
-        scales: of the input, relative to the image; a scaled side is at least 32 pixels.
-        flip: also run the mirrored images.
-
-    Returns:
-        (B, K, *size), float32.
-    """
-    if images.dtype != torch.uint8 or images.ndim != 4:
-        raise ValueError(
-            "predict_logits: images must be (B, 3, H, W) uint8,"
-            f" got {tuple(images.shape)} {images.dtype}"
-        )
-    if not scales or min(scales) <= 0:
-        raise ValueError(f"predict_logits: scales must be positive, got {tuple(scales)}")
-    height, width = _sides(images)
-    guide, total = images.float() / 255, torch.zeros((), device=images.device)
-    for scale in scales:
-        scaled = max(round(height * scale), SMALLEST), max(round(width * scale), SMALLEST)
-        inputs = normalize(_resize(guide, scaled))
-        logits = model(inputs).float()
-        if flip:
-            logits = (logits + model(inputs.flip(-1)).float().flip(-1)) / 2
-        logits = _resize(logits, size or (height, width))
-        total = total + logits
-    return total / len(scales)
-
-
-def _sides(values: Tensor) -> tuple[int, int]:
-    return values.shape[-2], values.shape[-1]
-
-
-def _resize(values: Tensor, size: tuple[int, int]) -> Tensor:
-    if _sides(values) == size:
-        return values
-    return F.interpolate(values, size, mode="bilinear", align_corners=False)
-
-
 @torch.no_grad()
 def evaluate_model(
     model: nn.Module,
@@ -129,8 +72,7 @@ def evaluate_model(
     device: torch.device | str,
     batch: int = 8,
     boundary: int = 3,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
+    evaluation: Evaluation | None = None,
     postprocess: Postprocess | None = None,
     progress: bool = True,
     rank: int = 0,
@@ -148,8 +90,7 @@ def evaluate_model(
         device: where the model runs and pixels are counted.
         batch: images at once; images of different sizes are never in one batch.
         boundary: half the width of the boundary band in pixels of the truth.
-        scales: see ``predict_logits``.
-        flip: see ``predict_logits``.
+        evaluation: the protocol; by default the images as they are.
         postprocess: applied to each image's probabilities (on the CPU).
         progress: show a bar (on rank 0).
         rank: of this process.
@@ -159,6 +100,7 @@ def evaluate_model(
         ``miou``, ``accuracy``, ``boundary_miou``, ``iou`` (per class; None where a class occurs
         nowhere), ``images`` and ``protocol``. The caller knows the iteration.
     """
+    evaluation = evaluation or Evaluation()
     whole, band = (ConfusionMatrix(len(source.classes), device) for _ in range(2))
     was_training = model.training
     model.eval()
@@ -169,7 +111,7 @@ def evaluate_model(
             for samples in _batches(source, mine, batch):
                 images = torch.stack([sample.image for sample in samples]).to(device)
                 truth = torch.stack([sample.truth for sample in samples]).to(device)
-                logits = predict_logits(model, images, _sides(truth), scales, flip)
+                logits = predict_logits(model, images, evaluation, sides(truth))
                 prediction = _decide(logits, images, postprocess)
                 whole.update(prediction, truth)
                 near = boundary_band(truth, boundary)
@@ -187,12 +129,21 @@ def evaluate_model(
         "iou": whole.iou(),
         "images": len(source),
         "protocol": {
-            "scales": list(scales),
-            "flip": flip,
+            **_described(evaluation),
             "postprocess": getattr(postprocess, "name", None) if postprocess else None,
             "boundary": boundary,
         },
     }
+
+
+def _described(evaluation: Evaluation) -> dict[str, Any]:
+    """A protocol as records have it: only what counts for it."""
+    described: dict[str, Any] = {"protocol": evaluation.protocol}
+    if evaluation.protocol != "native":
+        described["size"] = list(evaluation.size or ())
+    if evaluation.protocol == "sliding":
+        described["overlap"] = evaluation.overlap
+    return {**described, "scales": list(evaluation.scales), "flip": evaluation.flip}
 
 
 def _batches(source: Source, indices: range, batch: int) -> Iterator[list[Sample]]:
@@ -215,8 +166,8 @@ def _batches(source: Source, indices: range, batch: int) -> Iterator[list[Sample
 def _decide(logits: Tensor, images: Tensor, postprocess: Postprocess | None) -> Tensor:
     if postprocess is None:
         return logits.argmax(1)
-    size = _sides(logits)
-    guides = _resize(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
+    size = sides(logits)
+    guides = resized(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
     probabilities = logits.softmax(1).cpu()
     labels = [
         postprocess(guide, each).argmax(0)
@@ -264,12 +215,11 @@ def run(options: Evaluate) -> dict[str, Any]:
         device=pick_device(options.device),
         batch=options.batch,
         boundary=boundary,
-        scales=options.scales,
-        flip=options.flip,
+        evaluation=options.evaluation(trained.config),
         postprocess=postprocess,
     )
     size = options.data.size or trained.config.data.size
-    metrics["protocol"] |= {"size": list(size) if size else None, "native": options.native}
+    metrics["protocol"] |= {"input": list(size) if size else None, "native": options.native}
     result = {
         "checkpoint": trained.path.name,
         "which": options.which,

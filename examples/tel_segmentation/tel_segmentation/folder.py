@@ -176,6 +176,7 @@ class Folder:
         truths = labels if annotation == "dense" else self.info.labels(split)
         self._values = label_table(self.info, sparse=annotation != "dense")
         self._truth_values = label_table(self.info)
+        self.names = tuple(images)
         self._files = [(name, images[name], labels[name], truths.get(name)) for name in images]
 
     def __len__(self) -> int:

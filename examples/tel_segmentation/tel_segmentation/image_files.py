@@ -17,13 +17,18 @@ LABEL_MODES = ("L", "P", "I", "I;16", "I;16B")
 LARGEST = 2**16 - 1  # value of a label
 
 
-def read_image(path: Path) -> Image.Image:
-    """An image as 8-bit RGB, upright (Exif orientation applied), without transparency.
+def read_image(path: Path, upright: bool = True) -> Image.Image:
+    """An image as 8-bit RGB, without transparency.
+
+    Args:
+        path: of the file.
+        upright: turn it as its Exif orientation says. Labels of public data sets lie on the pixels
+            as they are stored.
 
     Raises:
         ValueError: the file is no image that can be read, or an implausibly large one.
     """
-    image = _open(path, FORMATS)
+    image = _open(path, FORMATS, upright)
     if image.mode == "F":
         raise ValueError(f"{path} must be an image of 8 or 16 bits, got floating point")
     if image.mode.startswith("I"):  # 16 bits of grey, which PIL would clip
@@ -96,11 +101,11 @@ def some(things: Iterable[Any], limit: int = 5) -> str:
     return ", ".join(words[:limit] + more)
 
 
-def _open(path: Path, formats: tuple[str, ...]) -> Image.Image:
+def _open(path: Path, formats: tuple[str, ...], upright: bool = True) -> Image.Image:
     try:
         with Image.open(path, formats=formats) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            return ImageOps.exif_transpose(image) if upright else image
     except Exception as error:  # what PIL raises for a broken file is anything
         kinds = "/".join(formats)
         raise ValueError(f"{path} must be a readable image ({kinds}), got: {error}") from error

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
+SHEET = "contact_sheet"  # .png, beside it: a picture of some of the annotations
 Manifest = dict[str, Any]
 
 
@@ -75,12 +76,13 @@ def measured(classes: Sequence[str], names: Sequence[str], counts: Sequence[Coun
 
 
 def summary(manifest: Manifest) -> str:
-    """The ratios in a few lines."""
-    width = max(map(len, manifest["per_class"]))
+    """The ratios in a few lines, of the classes that there are."""
+    there = {name: row for name, row in manifest["per_class"].items() if row["images"]}
+    width = max(map(len, there), default=0)
     lines = [
         f"  {name:{width}}  {100 * (row['ratio'] or 0):6.2f} % of its pixels, in"
         f" {row['labelled_images']} of {row['images']} images"
-        for name, row in manifest["per_class"].items()
+        for name, row in there.items()
     ]
     total = f"{100 * (manifest['ratio'] or 0):.2f} % of the pixels that have a class are labelled"
     return "\n".join([total, *lines])

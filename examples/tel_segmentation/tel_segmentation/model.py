@@ -10,12 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tel_segmentation import config
-from tel_segmentation.deeplab import DeepLab
+from tel_segmentation.networks.deeplab import DeepLab
+from tel_segmentation.networks.deeplab_v2 import RATES, DeepLabV2
+from tel_segmentation.networks.hrnet import HRNet
+from tel_segmentation.networks.tiny import Tiny
+from tel_segmentation.networks.tree_fcn import TreeFCN
 from tel_segmentation.pretrained import load_backbone
-from tel_segmentation.tiny import Tiny
 
 EMBEDDING = 256
 SMALLEST = 32
+NETWORKS = ("deeplabv3+", "deeplabv2", "hrnet", "ltf")
+
+Features = Tiny | DeepLab | DeepLabV2 | HRNet | TreeFCN
 
 
 class Prediction(NamedTuple):
@@ -39,7 +45,7 @@ class Segmenter(nn.Module):
 
     def __init__(
         self,
-        features: Tiny | DeepLab,
+        features: Features,
         num_classes: int,
         embedding: str | None = "relu",
         weights: str = "random initialisation",
@@ -62,7 +68,8 @@ class Segmenter(nn.Module):
             computing the embedding.
 
         Raises:
-            ValueError: the image has another shape, or in training DeepLabV3+ sees a single image.
+            ValueError: the image has another shape, or in training DeepLabV3+ or LTF sees a single
+                image.
         """
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < SMALLEST:
             raise ValueError(
@@ -104,7 +111,7 @@ def build_model(options: config.Model, num_classes: int, embed: bool = True) -> 
     Its random initialisation is drawn from torch's global generator.
 
     Args:
-        options: name, output stride, pretrained weights.
+        options: network, backbone, output stride, pretrained weights.
         num_classes: K, at least 2.
         embed: whether to have the embedding F; methods that do not use it save its cost, and
             ``DistributedDataParallel`` needs every parameter to be used.
@@ -113,7 +120,8 @@ def build_model(options: config.Model, num_classes: int, embed: bool = True) -> 
         The network; its ``weights`` say which weights were loaded.
 
     Raises:
-        ValueError: unknown name, fewer than 2 classes, or weights that do not fit the network.
+        ValueError: unknown name, a backbone or an option that the network cannot have, fewer than 2
+            classes, or weights that do not fit the network.
         FileNotFoundError: the file of weights does not exist.
         RuntimeError: weights were asked for and could not be had.
     """
@@ -123,10 +131,42 @@ def build_model(options: config.Model, num_classes: int, embed: bool = True) -> 
         raise ValueError(
             f"build_model: embedding must be 'relu' or 'linear', got {options.embedding!r}"
         )
-    features = (
-        Tiny()
-        if options.name == "tiny"
-        else DeepLab(options.name, options.output_stride, options.rates)
-    )
+    features = build_features(options)
     weights = load_backbone(features.backbone, options.name, options.weights)
     return Segmenter(features, num_classes, options.embedding if embed else None, weights)
+
+
+def build_features(options: config.Model) -> Features:
+    """The network without its classifier, randomly initialised.
+
+    Raises:
+        ValueError: unknown name, or a backbone or an option that the network cannot have.
+    """
+    name, network = options.name, options.network
+    if network not in NETWORKS:
+        raise ValueError(f"build_model: network must be one of {NETWORKS}, got {network!r}")
+    if options.rates is not None and network != "deeplabv3+":
+        has = f"{RATES}, summed" if network == "deeplabv2" else "no ASPP"
+        raise ValueError(
+            f"build_model: rates must not be given for {network}, which has {has}, got"
+            f" {options.rates}"
+        )
+    if name == "tiny":
+        if network != "deeplabv3+" or options.bgr:
+            raise ValueError(
+                f"build_model: name must be a timm model's for {network!r} and bgr={options.bgr},"
+                " got 'tiny', which is a small DeepLabV3+ from scratch"
+            )
+        return Tiny()
+    if network == "hrnet":
+        return HRNet(name, options.bgr)
+    if network == "ltf":
+        if options.output_stride != 32:
+            raise ValueError(
+                "build_model: output_stride must be 32 for 'ltf', whose stages are not dilated, got"
+                f" {options.output_stride}"
+            )
+        return TreeFCN(name, options.bgr)
+    if network == "deeplabv2":
+        return DeepLabV2(name, options.output_stride, options.bgr)
+    return DeepLab(name, options.output_stride, options.rates, options.bgr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,33 +17,37 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from tel_segmentation.checkpoint import write_atomically
+from tel_segmentation.config import Data
+from tel_segmentation.datasets.voc_classes import palette
 from tel_segmentation.distributed import pick_device
-from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.image_files import IMAGE_SUFFIXES, read_image
 from tel_segmentation.pictures import indexed, overlay
+from tel_segmentation.protocols import ProtocolOptions, predict_logits
 from tel_segmentation.trained import Trained, Which, load_trained
+
+VOC_TEST = Path("results/VOC2012/Segmentation/comp6_test_cls")
+"""Competition 6: segmentation with any training data."""
 
 
 @dataclass(frozen=True)
-class Predict:
+class Predict(ProtocolOptions):
     """Segment images: indexed PNGs (pixel value = class) and overlays."""
 
     run: Positional[Path]
     """A run's folder, or a checkpoint file."""
-    images: Positional[tuple[Path, ...]]
+    images: Positional[tuple[Path, ...]] = ()
     """Images, or folders of images."""
     output: Path = Path("predictions")
     """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
+    voc_test: Path | None = None
+    """Pascal VOC's folder: its test images are segmented, into the tree of files that the VOC
+    server takes (results/VOC2012/Segmentation/comp6_test_cls in the output)."""
     which: Which = "last"
     """The last iterate or the best on the validation set (the average of the weights where the run
     keeps one), or the last without averaging (raw)."""
     size: tuple[int, int] | None = None
     """Height and width of the network's input; by default as in training, else the image's own.
     The result always has the image's size."""
-    scales: tuple[float, ...] = (1.0,)
-    """Sizes of the input relative to the image; the logits are averaged."""
-    flip: bool = False
-    """Average with the prediction of the mirrored image."""
     crf: bool = False
     """Sharpen with a dense CRF (needs pydensecrf2)."""
     overlay: Literal["jpg", "png", "none"] = "jpg"
@@ -65,6 +70,8 @@ def run(options: Predict) -> int:
     """
     if not 0 <= options.opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {options.opacity}")
+    if options.voc_test is not None:
+        options = voc_server(options)
     jobs = _jobs(options)
     trained = load_trained(options.run, options.which, options.device)
     postprocess = None
@@ -75,7 +82,8 @@ def run(options: Predict) -> int:
     failed = 0
     for path, stem in tqdm(jobs, unit="img", desc="predict", disable=None):
         try:
-            image = read(path)
+            # Labels of Pascal VOC lie on the pixels as they are stored.
+            image = read(path, upright=options.voc_test is None)
         except ValueError as error:
             failed += 1
             tqdm.write(f"skipped: {error}", file=sys.stderr)
@@ -89,9 +97,25 @@ def run(options: Predict) -> int:
     return 1 if failed else 0
 
 
-def read(path: Path) -> Tensor:
+def voc_server(options: Predict) -> Predict:
+    """The same with the test images of Pascal VOC, and nothing but what its server takes.
+
+    Raises:
+        ValueError: there are images besides, or the test images are not there.
+    """
+    from tel_segmentation.datasets.voc import Voc
+
+    if options.images or options.voc_test is None:
+        raise ValueError("images must not be given beside --voc-test, which names them")
+    test = Voc(options.voc_test, "test", Data())
+    images = tuple(test.images[name] for name in test.names)
+    return dataclasses.replace(options, images=images, overlay="none")
+
+
+def read(path: Path, upright: bool = True) -> Tensor:
     """An image file as (3, H, W) uint8; see ``image_files.read_image``."""
-    return torch.from_numpy(np.array(read_image(path))).permute(2, 0, 1).contiguous()
+    pixels = np.array(read_image(path, upright=upright))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _jobs(options: Predict) -> list[tuple[Path, str]]:
@@ -122,7 +146,8 @@ def _expand(path: Path) -> Iterator[Path]:
 
 
 def _targets(options: Predict, stem: str) -> list[Path]:
-    targets = [options.output / "labels" / f"{stem}.png"]
+    folder = "labels" if options.voc_test is None else VOC_TEST
+    targets = [options.output / folder / f"{stem}.png"]
     if options.overlay != "none":
         targets.append(options.output / "overlays" / f"{stem}.{options.overlay}")
     return targets
@@ -137,7 +162,8 @@ def _logits(trained: Trained, image: Tensor, options: Predict) -> Tensor:
     resized = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     device = pick_device(options.device)
     own = (image.shape[1], image.shape[2])
-    return predict_logits(trained.model, resized.to(device), own, options.scales, options.flip)[0]
+    evaluation = options.evaluation(trained.config)
+    return predict_logits(trained.model, resized.to(device), evaluation, own)[0]
 
 
 def _write(
@@ -148,7 +174,10 @@ def _write(
     colors: Sequence[tuple[int, int, int]],
 ) -> None:
     label_file, *overlay_files = _targets(options, stem)
-    _save(indexed(label, colors), label_file)
+    picture = indexed(label, colors)
+    if options.voc_test is not None:
+        picture.putpalette(palette())
+    _save(picture, label_file)
     for file in overlay_files:
         _save(Image.fromarray(overlay(image, label, colors, options.opacity)), file)
 

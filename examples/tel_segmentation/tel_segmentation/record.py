@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from tel_segmentation import checkpoint, config, losses, memory
+from tel_segmentation import checkpoint, config, distributed, losses, memory
 from tel_segmentation.data import Source
+from tel_segmentation.datasets import public_dataset
 from tel_segmentation.state import State
 from tel_segmentation.tracking import HISTORY, read_history
 
@@ -48,6 +49,8 @@ def make(
         "seed": options.seed,
         "finished": True,
         "iterations": options.iterations,
+        "paper": {"id": options.paper_id, "recipe": options.recipe} if options.paper_id else None,
+        "batch": _batch(options),
         "classes": state.classes,
         "colors": state.colors,
         "labelled_ratio": labelled_ratio(source),
@@ -66,10 +69,27 @@ def make(
     }
 
 
+def _batch(options: config.Train) -> dict[str, int]:
+    """How an iteration's images are divided."""
+    processes = distributed.world()[1]
+    return {
+        "total": options.batch * options.accumulate * processes,
+        "processes": processes,
+        "per_process": options.batch,
+        "accumulate": options.accumulate,
+        "normalised_together": options.batch * processes,  # by batch norm
+    }
+
+
 def portable(options: config.Train) -> config.Train:
     """The configuration with the names of files and folders, but not where they lie."""
     data, model = options.data, options.model
-    if not data.source.startswith("scenes:"):
+    if public := public_dataset(data.source):
+        kind, folder = public
+        data = replace(
+            data, source=f"{kind}:{folder.resolve().name}", annotation=Path(data.annotation).name
+        )
+    elif not data.source.startswith("scenes:"):
         data = replace(data, source=Path(data.source).name, annotation=Path(data.annotation).name)
     model = replace(model, weights=Path(model.weights).name)
     return replace(options, data=data, model=model, output=Path(options.output.name))
@@ -83,8 +103,12 @@ def write(folder: Path, record: dict[str, Any]) -> None:
 def default_experiment(options: config.Train) -> str:
     """Data set and annotation, the heading of the report's table."""
     source = options.data.source
-    generated = source.startswith("scenes:")
-    name = source.replace(":", "/") if generated else Path(source).stem
+    if public := public_dataset(source):
+        name = public[0]
+    elif source.startswith("scenes:"):
+        name = source.replace(":", "/")
+    else:
+        name = Path(source).stem
     return f"{name}/{Path(options.data.annotation).name}"
 
 

@@ -10,7 +10,9 @@ from tyro.conf import Positional
 from tel_segmentation.checkpoint import write_text
 from tel_segmentation.report_format import markdown
 from tel_segmentation.report_page import page
-from tel_segmentation.report_records import find_records
+from tel_segmentation.report_records import Record, find_records
+
+TITLE = "What sparse labels are worth"
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,11 @@ class Report:
     """The page: one file with everything in it."""
     markdown: Path | None = None
     """Also write the tables as Markdown."""
-    title: str = "What sparse labels are worth"
+    title: str = TITLE
     pictures: int = 4
     """Images that each experiment shows."""
+    paper: bool = False
+    """The paper's tables and figures instead, ours (of ``tel run``) beside theirs."""
 
 
 def run(options: Report) -> Path:
@@ -36,13 +40,30 @@ def run(options: Report) -> Path:
     """
     if options.pictures < 0:
         raise ValueError(f"pictures must not be negative, got {options.pictures}")
-    records = find_records(options.runs)
-    html = page(records, options.title, options.pictures)
+    if options.paper:
+        records, html, tables = _beside_the_paper(options)
+    else:
+        records = find_records(options.runs)
+        html = page(records, options.title, options.pictures)
+        tables = markdown(records)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     write_text(options.output, html)
     if options.markdown is not None:
         options.markdown.parent.mkdir(parents=True, exist_ok=True)
-        write_text(options.markdown, markdown(records))
+        write_text(options.markdown, tables)
     finished = sum(record.finished for record in records)
     print(f"{finished} of {len(records)} runs finished: {options.output}")
     return options.output
+
+
+def _beside_the_paper(options: Report) -> tuple[list[Record], str, str]:
+    """The records, the page and the Markdown of ``--paper``."""
+    from tel_segmentation.paper.tables import beside
+    from tel_segmentation.report_paper import find_costs, paper_page
+
+    costs = find_costs(options.runs)
+    # Costs are no runs: a folder of them alone is enough.
+    runs = [path for path in options.runs if not (costs and not any(path.rglob("result.json")))]
+    records = find_records(runs)
+    title = "The paper’s tables" if options.title == TITLE else options.title
+    return records, paper_page(records, costs, title, options.pictures), beside(records, costs)

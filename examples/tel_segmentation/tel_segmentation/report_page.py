@@ -15,7 +15,7 @@ from tel_segmentation.report_records import Record
 from tel_segmentation.report_section import section
 from tel_segmentation.report_table import Experiment, Row, experiments
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _TERMS = (
     ("partial", "Partial cross entropy", "Learns from the labelled pixels and ignores all others."),
     (
@@ -58,7 +58,7 @@ def page(records: Sequence[Record], title: str, pictures: int = 4) -> str:
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in body if part)

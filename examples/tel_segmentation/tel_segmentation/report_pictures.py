@@ -63,12 +63,12 @@ def _strip(name: str, runs: list[tuple[Row, Record]], headline: Row | None) -> S
         if name not in run.panels:
             continue
         parts = _open(run.panels[name])
-        shared = shared or {key: Tile(key, _uri(parts[key])) for key in _SHARED}
-        prediction = Tile(row.method, _uri(parts["prediction"]), row)
+        shared = shared or {key: Tile(key, uri(parts[key])) for key in _SHARED}
+        prediction = Tile(row.method, uri(parts["prediction"]), row)
         compared.append(prediction)
         if row is headline:
             pseudo = [
-                Tile(key, _uri(part)) for key, part in parts.items() if key.startswith("pseudo")
+                Tile(key, uri(part)) for key, part in parts.items() if key.startswith("pseudo")
             ]
             steps = [prediction._replace(caption="prediction"), *pseudo]
     image, annotation, truth = (shared[key] for key in _SHARED)
@@ -84,9 +84,9 @@ def _open(path: Path) -> dict[str, Image.Image]:
         raise ValueError(f"{path} must be a panel, got: {error}") from error
 
 
-def _uri(picture: Image.Image) -> str:
-    """A PNG within the page."""
-    factor = max(picture.size) / _SIDE
+def uri(picture: Image.Image, side: int = _SIDE) -> str:
+    """A PNG within the page, of at most that many pixels a side."""
+    factor = max(picture.size) / side
     if factor > 1:
         size = (round(picture.width / factor), round(picture.height / factor))
         picture = picture.resize(size, Image.Resampling.BOX)

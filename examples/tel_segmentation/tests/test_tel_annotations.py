@@ -191,6 +191,26 @@ def test_blocks_keep_exactly_the_ratio_and_the_deepest(scope, label, ratio, metr
         assert left >= depth[inside & ~kept].max(initial=0)
 
 
+@pytest.mark.parametrize("seed", [0, 5])
+def test_among_pixels_equally_deep_a_hash_of_the_place_chooses(seed):
+    """splitmix64, in Python's integers: annotations stay the same for ever."""
+
+    def mixed(y, x):
+        z = (y * 2**32 + x + (seed + 1) * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return z ^ z >> 31
+
+    label = np.zeros((9, 14), np.int64)
+    label[:, 5:] = 1
+    distance = interior_distance(label)
+    for value in (0, 1):
+        places = [(y, x) for y in range(9) for x in range(14) if label[y, x] == value]
+        places.sort(key=lambda p: (-distance[p], mixed(*p)))
+        kept = {tuple(p) for p in np.argwhere(blocks(label, 0.3, seed=seed) == value).tolist()}
+        assert kept == set(places[: round(0.3 * len(places))])
+
+
 @given(label=labels(largest=4), metric=st.sampled_from(METRICS))
 @quick
 def test_interior_distance_is_the_nearest_other_label(label, metric):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tel_segmentation import config
+from tel_segmentation import config, presets
 
 
-@pytest.mark.parametrize("name", list(config.PRESETS))
+@pytest.mark.parametrize("name", list(presets.PRESETS))
 def test_saved_and_read_back(tmp_path, name):
-    options = config.PRESETS[name][1]
+    options = presets.PRESETS[name][1]
     path = tmp_path / "config.json"
     path.write_text(config.to_json(options), encoding="utf-8")
     assert config.load(path) == options

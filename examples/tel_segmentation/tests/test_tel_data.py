@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tel_segmentation import config
+from tel_segmentation import config, presets
 from tel_segmentation.data import Order, open_source, training_batches
 from tel_segmentation.inputs import LossInputs
 
 OPTIONS = dataclasses.replace(
-    config.PRESETS["smoke"][1],
-    data=dataclasses.replace(config.PRESETS["smoke"][1].data, train=7, crop=(32, 32)),
+    presets.PRESETS["smoke"][1],
+    data=dataclasses.replace(presets.PRESETS["smoke"][1].data, train=7, crop=(32, 32)),
     iterations=5,
     batch=2,
 )

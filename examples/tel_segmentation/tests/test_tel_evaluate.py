@@ -9,8 +9,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from tel_segmentation import config, evaluate, trained
 from tel_segmentation.data import Sample
-from tel_segmentation.evaluate import Evaluate, evaluate_model, predict_logits
+from tel_segmentation.evaluate import Evaluate, evaluate_model
 from tel_segmentation.metrics import ConfusionMatrix
+from tel_segmentation.protocols import predict_logits
 
 CLASSES = ("dark", "bright")
 COLORS = ((10, 20, 30), (200, 210, 220))
@@ -123,13 +124,15 @@ def test_scales_and_flip():
     model = Brightness().eval()
     images = Made([(40, 60)])[0].image[None]
     single = predict_logits(model, images)
-    assert torch.allclose(predict_logits(model, images, flip=True), single, atol=1e-6)
+    assert torch.allclose(
+        predict_logits(model, images, config.Evaluation(flip=True)), single, atol=1e-6
+    )
     model.sizes.clear()
-    multi = predict_logits(model, images, (80, 90), scales=(0.5, 1.0, 2.0))
+    multi = predict_logits(model, images, config.Evaluation(scales=(0.5, 1.0, 2.0)), (80, 90))
     assert multi.shape == (1, 2, 80, 90)
     assert model.sizes == [(32, 32), (40, 60), (80, 120)]  # never below 32
     with pytest.raises(ValueError, match="scales must be positive"):
-        predict_logits(model, images, scales=())
+        predict_logits(model, images, config.Evaluation(scales=()))
     with pytest.raises(ValueError, match="images must be"):
         predict_logits(model, images.float())
 
@@ -221,7 +224,7 @@ def test_native_compares_at_the_labels_size(tmp_path, opened):
     result = evaluate.run(Evaluate(tmp_path, data, native=True, output=tmp_path / "a" / "b.json"))
     assert [call[0].size for call in opened] == [(64, 64), None]
     assert result["protocol"]["native"] is True
-    assert result["protocol"]["size"] == [64, 64]
+    assert result["protocol"]["input"] == [64, 64]
     assert (tmp_path / "a" / "b.json").exists()
 
 

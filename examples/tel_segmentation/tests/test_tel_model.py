@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -5,13 +7,20 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from tel_segmentation.config import Model
-from tel_segmentation.deeplab import ASPP, DeepLab, Renormalization
 from tel_segmentation.model import Prediction, build_model
 
+IMAGENET = (timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
 TINY = Model()
 RESNET = Model(name="resnet18", output_stride=8)
 LITE = Model(name="tf_efficientnet_lite0")
-ALL = pytest.mark.parametrize("options", [TINY, RESNET, LITE], ids=lambda options: options.name)
+HRNET = Model(name="hrnet_w18_small", network="hrnet")
+LTF = Model(name="resnet18", network="ltf", output_stride=32)
+V2 = Model(name="resnet18", network="deeplabv2", output_stride=8)
+ALL = pytest.mark.parametrize(
+    "options",
+    [TINY, RESNET, LITE, HRNET, LTF, V2],
+    ids=lambda options: f"{options.network}-{options.name}",
+)
 
 
 def build(options, classes=5, embed=True, seed=0):
@@ -37,13 +46,11 @@ def check_shapes(model, batch, height, width, stride, classes=5):
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 47), (65, 40)])
-@pytest.mark.parametrize(("options", "stride"), [(TINY, 2), (RESNET, 4), (LITE, 4)])
+@pytest.mark.parametrize(
+    ("options", "stride"), [(TINY, 2), (RESNET, 4), (LITE, 4), (HRNET, 4), (LTF, 4)]
+)
 def test_shapes_at_any_size(options, stride, height, width):
     check_shapes(build(options), 2, height, width, stride)
-
-
-def test_resnet101():
-    check_shapes(build(Model(name="resnet101")), 2, 32, 33, 4)
 
 
 def test_tiny_is_small_and_trains_on_a_single_image():
@@ -115,29 +122,12 @@ def test_embeddings():
     assert sum(p.numel() for p in linear.embedding.parameters()) == 64 * 256  # no bias
 
 
-def test_embedding_is_of_the_feature_behind_the_first_decoder_convolution():
-    model = build(RESNET)
-    seen = {}
-    model.features.fuse.register_forward_hook(lambda _, __, out: seen.update(feature=out))
-    prediction = model(images(2, 3, 32, 32))
-    assert torch.equal(model.embedding(seen["feature"]), prediction.embed)
-    assert (prediction.embed >= 0).all()
-
-
 @ALL
 def test_seed_decides_everything(options):
     x = images(2, 3, 32, 32)
     first, again, other = (build(options, seed=seed)(x).full for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def test_dropout_only_in_training():
-    model = build(RESNET).eval()
-    x = images(1, 3, 32, 32)
-    assert torch.equal(model(x), model(x))
-    dropouts = [part for part in model.modules() if isinstance(part, nn.Dropout) and part.p > 0]
-    assert [dropout.p for dropout in dropouts] == [0.1]
 
 
 @ALL
@@ -169,50 +159,6 @@ def test_bfloat16(options):
     assert all(part.isfinite().all() for part in prediction)
 
 
-def dilations(module):
-    return [
-        part.dilation[0]
-        for part in module.modules()
-        if isinstance(part, nn.Conv2d) and part.kernel_size == (3, 3)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("stride", "rates", "expected"),
-    [(16, None, (6, 12, 18)), (8, None, (12, 24, 36)), (16, (12, 24, 36), (12, 24, 36))],
-)
-def test_rates_of_the_aspp(stride, rates, expected):
-    network = DeepLab("resnet18", stride, rates)
-    assert tuple(dilations(network.aspp.branches)) == expected
-
-
-@pytest.mark.parametrize(("stride", "expected"), [(8, {1, 2, 4}), (16, {1, 2})])
-def test_the_backbone_dilates_instead_of_striding(stride, expected):
-    backbone = DeepLab("resnet18", stride).backbone
-    assert set(dilations(backbone)) == expected
-    assert backbone(images(1, 3, 64, 64))[-1].shape[-1] == 64 // stride
-
-
-def test_aspp_sees_the_whole_image():
-    torch.manual_seed(0)
-    aspp = ASPP(8, (6, 12, 18)).eval()
-    x = images(1, 8, 50, 50).requires_grad_()
-    aspp(x)[0, :, 0, 0].sum().backward()
-    assert x.grad[0, :, -1, -1].any()
-
-
-def test_input_in_the_normalisation_of_the_backbone():
-    photo = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    mean, std = (
-        torch.tensor(values).view(3, 1, 1)
-        for values in (timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
-    )
-    lite = DeepLab("tf_efficientnet_lite0")
-    assert isinstance(lite.normalize, Renormalization)
-    torch.testing.assert_close(lite.normalize((photo - mean) / std), (photo - 0.5) / 0.5)
-    assert isinstance(DeepLab("resnet18").normalize, nn.Identity)
-
-
 @pytest.mark.parametrize(
     ("options", "classes", "message"),
     [
@@ -220,6 +166,27 @@ def test_input_in_the_normalisation_of_the_backbone():
         (Model(name="not like any other name"), 5, "name must be 'tiny' or a timm model's"),
         (Model(name="vit_tiny_patch16_224"), 5, "can be dilated, got 'vit_tiny_patch16_224'"),
         (Model(name="hrnet_w18_small"), 5, "can be dilated, got 'hrnet_w18_small'"),
+        (Model(name="resnet18", network="hrnet"), 5, r"HRNet: name must be .* got 'resnet18'"),
+        (Model(name="resnet18", network="ltf"), 5, "output_stride must be 32 for 'ltf'.* got 16"),
+        (
+            Model(name="densenet121", network="ltf", output_stride=32),
+            5,
+            "LTF: name must be .* got 'densenet121'",
+        ),
+        (
+            Model(name="resnet18", network="deeplabv2", output_stride=32),
+            5,
+            "output_stride must be 8 or 16, got 32",
+        ),
+        (
+            Model(name="resnet18", network="deeplabv2", rates=(6, 12, 18)),
+            5,
+            r"rates must not be given for deeplabv2, .*got \(6, 12, 18\)",
+        ),
+        (replace(HRNET, rates=(6, 12, 18)), 5, "rates must not be given for hrnet"),
+        (Model(network="ltf", output_stride=32), 5, "timm model's for 'ltf'.* got 'tiny'"),
+        (Model(bgr=True), 5, "bgr=True, got 'tiny'"),
+        (Model(network="fcn"), 5, r"network must be one of \('deeplabv3.*got 'fcn'"),
         (Model(name="resnet18", output_stride=32), 5, "output_stride must be 8 or 16, got 32"),
         (Model(embedding="cubic"), 5, "embedding must be 'relu' or 'linear', got 'cubic'"),
         (TINY, 1, "num_classes must be at least 2, got 1"),
@@ -234,13 +201,6 @@ def test_what_cannot_be_built(options, classes, message):
 def test_what_is_not_a_batch_of_images(shape):
     with pytest.raises(ValueError, match=r"image must be \(B, 3, H, W\) with H and W at least 32"):
         build(TINY)(torch.zeros(shape))
-
-
-def test_single_image_in_training_of_deeplab():
-    model = build(RESNET)
-    with pytest.raises(ValueError, match=r"batch must be at least 2 images in training.* got 1"):
-        model(images(1, 3, 64, 64))
-    assert model.eval()(images(1, 3, 64, 64)).shape == (1, 5, 64, 64)
 
 
 def test_tiny_learns_texture():

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from tel_segmentation import config, pictures, predict, trained
-from tel_segmentation.evaluate import predict_logits
 from tel_segmentation.postprocess import DenseCrf
 from tel_segmentation.predict import Predict, read
+from tel_segmentation.protocols import predict_logits
 
 COLORS = ((10, 20, 30), (200, 210, 220))
 

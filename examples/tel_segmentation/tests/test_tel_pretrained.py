@@ -8,8 +8,8 @@ import torch
 
 from tel_segmentation import pretrained
 from tel_segmentation.config import Model
-from tel_segmentation.deeplab import dilated_backbone
 from tel_segmentation.model import build_model
+from tel_segmentation.networks.backbones import dilated_backbone
 from tel_segmentation.pretrained import load_backbone, package_state, rename_in_order
 
 LITE = pretrained.PACKAGE_BACKBONE
@@ -165,7 +165,9 @@ def test_file_fills_the_backbone(tmp_path, wrap):
     path = save(tmp_path, wrap(state))
     module = backbone()
     assert not same(module, state)
-    assert load_backbone(module, "resnet18", path) == f"backbone weights of the file {path}"
+    assert load_backbone(module, "resnet18", path) == (
+        f"backbone weights of the file {path}, without its fc"
+    )
     assert same(module, state)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tel_runs
 
-from tel_segmentation import config, cost, demo, engine, measure
+from tel_segmentation import config, cost, demo, engine, measure, presets
 from tel_segmentation.interrupts import Interrupted
 from tel_segmentation.record import RESULT
 
@@ -77,7 +77,7 @@ def test_an_unfinished_run_that_is_not_the_planned_one(tmp_path):
 
 def test_demo(tmp_path, capsys, monkeypatch):
     small = tel_runs.options(tmp_path, iterations=2)
-    monkeypatch.setitem(config.PRESETS, "small", ("", small))
+    monkeypatch.setitem(presets.PRESETS, "small", ("", small))
     options = demo.Demo(output=tmp_path / "demo", preset="small", browser=False)
     assert demo.run(options) == 0
     page = (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
@@ -112,8 +112,8 @@ def test_peak_memory_is_that_since_the_reset(tmp_path):
 
 
 def test_cost(tmp_path, monkeypatch):
-    monkeypatch.setitem(config.PRESETS, "small", ("", tel_runs.options(tmp_path)))
-    monkeypatch.setattr(cost, "_memory", lambda plan, options: 100.0)
+    monkeypatch.setitem(presets.PRESETS, "small", ("", tel_runs.options(tmp_path)))
+    monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
     result = cost.measure(cost.Cost("small", rounds=2))
     assert [row["method"] for row in result["rows"]] == ["partial CE", "TEL low", "TEL low+high"]
     assert result["rows"][0]["time_ratio"] == 1

@@ -1,0 +1,67 @@
+"""Whether a run is the experiment that it is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any
+
+from tel_segmentation import config
+from tel_segmentation.paper.experiments import experiments, resolve
+from tel_segmentation.paper.recipes import Recipe
+from tel_segmentation.record import portable
+
+MAY_DIFFER = (
+    "output", "batch", "accumulate", "threads", "device", "data.workers", "log_every",
+    "checkpoint_every", "pictures", "tensorboard", "protocols",
+)  # fmt: skip
+"""When a run goes on: its iterations have the same images, however they are divided."""
+IS_NO_OTHER = (*MAY_DIFFER, "seed", "amp", "eval_every", "boundary")
+"""Of an experiment: what does not make it another one. The total batch is looked at apart."""
+
+
+def deviations(result: dict[str, Any]) -> list[str]:
+    """What a record has that its experiment has not; each as ``name: ours instead of theirs``.
+
+    Args:
+        result: of a run that ``tel run`` made.
+
+    Raises:
+        ValueError: the record is of no experiment, or its configuration cannot be read.
+    """
+    settings = config.build(config.Train, result["config"])
+    experiment = experiments().get(settings.paper_id)
+    if experiment is None:
+        raise ValueError(f"paper_id must be an experiment's, got {settings.paper_id!r}")
+    recipe: Recipe = "paper" if settings.recipe == "paper" else "official"
+    wanted = resolve(experiment, recipe)
+    found = differences(settings, wanted, IS_NO_OTHER)
+    total = result.get("batch", {}).get("total")
+    if total != wanted.batch:
+        found.append(f"total batch: {total} instead of {wanted.batch}")
+    return found
+
+
+def differences(found: config.Train, wanted: config.Train, ignored: Collection[str]) -> list[str]:
+    """Fields that differ; of files and folders the names count, not where they lie."""
+    ours, theirs = _flat(portable(found)), _flat(portable(wanted))
+    return [
+        f"{name}: {ours.get(name)} instead of {value}"
+        for name, value in theirs.items()
+        if ours.get(name) != value and name not in ignored
+    ]
+
+
+def _flat(settings: config.Train) -> dict[str, Any]:
+    """The fields by their names with dots, as JSON has them; of a public data set its kind."""
+
+    def walk(values: dict[str, Any], before: str) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for name, value in values.items():
+            inner = isinstance(value, dict)
+            result |= walk(value, f"{before}{name}.") if inner else {before + name: value}
+        return result
+
+    flat = walk(json.loads(config.to_json(settings)), "")
+    flat["data.source"] = flat["data.source"].partition(":")[0]
+    return flat

@@ -1,0 +1,206 @@
+"""The paper's tables with ours beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from tel_segmentation.paper import numbers
+from tel_segmentation.paper.experiments import (
+    DATASET_TITLES,
+    NETWORK_TITLES,
+    Experiment,
+    experiments,
+)
+from tel_segmentation.paper.sameness import deviations
+from tel_segmentation.report_records import Record
+
+TITLES = {
+    "T1": "Table 1: Pascal VOC, val, points and scribbles",
+    "T2": "Table 2: Cityscapes and ADE20K, val, blocks",
+    "T3": "Table 3: ablations on Pascal VOC with scribbles, val",
+    "T4": "Table 4: memory of training",
+    "T5": "Table 5: time of training",
+    "T6": "Table 6: naive online self-training on Pascal VOC with scribbles, val",
+    "T7": "Table 7: Pascal VOC, test, scribbles",
+    "F5": "Figure 5: pseudo labels",
+    "F6": "Figure 6: predictions",
+    "F7": "Figure 7: precision on the unlabelled pixels while training",
+}
+PROTOCOLS = ("ss", "msf", "official")
+BLANK = ""
+Table = list[list[str]]
+"""Rows of texts, the first of them the head."""
+
+
+class Ours(NamedTuple):
+    """The runs of one experiment and recipe that are what they are called."""
+
+    recipe: str
+    records: list[Record]
+
+    def miou(self, protocol: str = "") -> str:
+        """Last / best in percent, mean over seeds; blank where it was not evaluated so."""
+        evaluations = [record.result["evaluation"] for record in self.records]
+        if protocol:
+            evaluations = [each.get("protocols", {}).get(protocol) for each in evaluations]
+        found = [each for each in evaluations if each is not None]
+        texts = [_mean([each[name].get("miou") for each in found if name in each])
+                 for name in ("last", "best")]  # fmt: skip
+        return " / ".join(texts) if any(texts) else BLANK
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{100 * fmean(known):.1f}" if known else BLANK
+
+
+def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[tuple[Record, str]]]:
+    """Finished runs by the id of their run, and those that are something else, with what."""
+    own: dict[str, dict[str, list[Record]]] = {}
+    other: list[tuple[Record, str]] = []
+    for record in records:
+        paper = record.result.get("paper")
+        if not record.finished or not isinstance(paper, dict):
+            continue
+        try:
+            differences = deviations(record.result)
+        except ValueError as error:
+            raise ValueError(f"{record.folder}: {error}") from error
+        if differences:
+            other.append((record, "; ".join(differences)))
+        else:
+            own.setdefault(paper["id"], {}).setdefault(paper["recipe"], []).append(record)
+    grouped = {
+        id: [Ours(recipe, runs) for recipe, runs in sorted(each.items())]
+        for id, each in own.items()
+    }
+    return grouped, other
+
+
+def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
+    """A table of mIoU; nothing is in our columns where nothing was run.
+
+    Args:
+        name: ``T1``, ``T2``, ``T3``, ``T6`` or ``T7``.
+        ours: of ``sorted_out``.
+    """
+    val = " (val)" * (name == "T7")  # the test images' labels are the server's alone
+    rows = [["id", "what", "paper", "README", f"ours{val}",
+             *(f"ours, {each}{val}" for each in PROTOCOLS), "recipe", "seeds"]]  # fmt: skip
+    for experiment in of_table(name):
+        for group in ours.get(experiment.run, [Ours(BLANK, [])]):
+            # A CRF is not in the numbers of the run that it is shared with.
+            known = group if not experiment.crf else Ours(BLANK, [])
+            rows.append([
+                experiment.id,
+                what(experiment),
+                *(_number(value, ".1f") for value in (experiment.paper, experiment.readme)),
+                known.miou(),
+                *(known.miou(each) for each in PROTOCOLS),
+                known.recipe,
+                str(len(known.records) or BLANK),
+            ])  # fmt: skip
+    for each in numbers.QUOTED:
+        if each.table == name:
+            said = ", ".join(x for x in (each.method, each.annotation, each.network) if x)
+            rows.append([BLANK, said, f"{each.miou:.1f}", *[BLANK] * 7])
+    return rows
+
+
+def what(experiment: Experiment) -> str:
+    """A row in words."""
+    network = NETWORK_TITLES[experiment.network]
+    if experiment.table == "T2":
+        where = f"{DATASET_TITLES[experiment.dataset]}, {experiment.annotation}, {network}"
+        return f"{experiment.title}: {where}"
+    if experiment.table in ("T1", "T7"):
+        return f"{experiment.title}, {experiment.annotation}, {network}"
+    return f"{experiment.title}, {network}" if experiment.kind == "cost" else experiment.title
+
+
+def notes(name: str) -> list[str]:
+    """What is to be said of rows of a table."""
+    said: dict[str, list[str]] = {}
+    for experiment in of_table(name):
+        if experiment.note:
+            said.setdefault(experiment.note, []).append(experiment.id)
+    every = len(of_table(name))
+    return [
+        note if len(ids) == every else f"{', '.join(ids)}: {note}" for note, ids in said.items()
+    ]
+
+
+def cost_table(name: str, costs: Sequence[dict[str, Any]]) -> Table:
+    """Table 4 or 5; ours are what ``tel run`` measured of a network (``cost.json``).
+
+    Args:
+        name: ``T4`` or ``T5``.
+        costs: contents of those files.
+    """
+    unit, value, ratio = (
+        ("GB", "peak_mb", "peak_ratio") if name == "T4" else ("hours", "seconds", "time_ratio")
+    )
+    ours_unit = "MB" if name == "T4" else "s / iteration"
+    rows = [["id", "what", f"paper, {unit}", "paper, ratio", f"ours, {ours_unit}",
+             "ours, ratio", "device", "batch", "precision"]]  # fmt: skip
+    places = {"none": 0, "low": 1, "both": 2}
+    for experiment in of_table(name):
+        start, _, level = experiment.id.rpartition(".")
+        theirs, base = experiment.paper or 0.0, numbers.PAPER[f"{start}.none"]
+        said = [experiment.id, what(experiment),
+                f"{theirs:g}", f"{theirs / base:.3f}"]  # fmt: skip
+        found = [cost for cost in costs if cost["preset"] == experiment.run]
+        for cost in found:
+            row = cost["rows"][places[level]]
+            form = ".0f" if name == "T4" else ".3f"
+            rows.append([
+                *said, _number(row.get(value), form), _number(row.get(ratio), ".3f"),
+                str(cost["device"]), str(cost["batch"]), str(cost["amp"]),
+            ])  # fmt: skip
+        if not found:
+            rows.append([*said, *[BLANK] * 5])
+    return rows
+
+
+def _number(value: float | None, form: str) -> str:
+    return BLANK if value is None else format(value, form)
+
+
+def of_table(name: str) -> list[Experiment]:
+    """The experiments of a table or a figure."""
+    return [each for each in experiments().values() if each.table == name]
+
+
+def markdown_table(table: Table) -> str:
+    """As Markdown."""
+    head, *rows = table
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(x.replace("|", "\\|") for x in row) + " |" for row in lines)
+
+
+def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:
+    """All tables with ours beside the paper's, as Markdown; what was not run is blank."""
+    ours, other = sorted_out(records)
+    parts = ["# The paper's tables, ours beside them", "", EXPLANATION]
+    for name, title in TITLES.items():
+        if name[0] == "T":
+            cost = name in ("T4", "T5")
+            table = cost_table(name, costs) if cost else accuracy_table(name, ours)
+            parts += ["", f"## {title}", "", markdown_table(table)]
+            parts += ["", *(f"{note[0].upper()}{note[1:]}." for note in notes(name))]
+    if other:
+        parts += ["", "## Runs with other settings", "", "They are in no table.", ""]
+        parts += [f"- {run.name}: mIoU {100 * run.miou:.1f}; {what}" for run, what in other]
+    return "\n".join(parts) + "\n"
+
+
+EXPLANATION = (
+    "mIoU in percent. Ours: last / best iterate, mean over seeds, by the recipe's own evaluation"
+    " while training and by other protocols: ss (single scale, native aspect), msf (multi-scale and"
+    " flip, native aspect), official (multi-scale and flip of the recipe's own). The paper does not"
+    " say which of them its tables have. Rows without an id are quoted by the paper from others, of"
+    " which many have a CRF behind the network, several stages, or further data. What is blank was"
+    " not run."
+)

@@ -1,0 +1,56 @@
+"""The paper's three data sets in miniature, in one data root, as their publishers have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tel_street
+import tel_voc
+from tel_folders import write_label
+
+
+def data_root(root: Path) -> Path:
+    """voc2012 (VOCdevkit with SBD, points, scribbles), cityscapes, ADEChallengeData2016."""
+    voc(root / "voc2012")
+    cityscapes(root / "cityscapes")
+    ade20k(root / "ADEChallengeData2016")
+    return root
+
+
+def voc(folder: Path) -> None:
+    """The archives' layout, with SegmentationClassAug and both kinds of annotation."""
+    inner = folder / "VOCdevkit" / "VOC2012"
+    tel_voc.write_voc(inner)
+    tel_voc.write_augmented(inner)
+    tel_voc.write_points(folder)
+    tel_voc.write_scribbles(folder / "voc_scribbles.zip")
+    names = "".join(f"{name}\n" for name in tel_voc.TRAIN)
+    (inner / "ImageSets" / "Segmentation" / "trainaug.txt").write_text(names)
+
+
+def cityscapes(folder: Path) -> None:
+    """As published, with blocks in the official code's place."""
+    for split in ("train", "val"):
+        tel_street.published_cityscapes(folder, split)
+    for percent in (10, 20, 50):
+        for seed, name in enumerate(tel_street.CITY_NAMES):
+            file = f"train/sparse_label/block{percent}/{name}_leftImg8bit.png"
+            write_label(folder / file, kept(tel_street.street(seed), 255))
+
+
+def ade20k(folder: Path) -> None:
+    """As published, with blocks where ``tel annotate`` puts them."""
+    for split in ("train", "val"):
+        tel_street.published_ade(folder, split)
+    for percent in (10, 20, 50):
+        for seed, name in enumerate(tel_street.ade_names()):
+            file = folder / "annotations" / f"block{percent}" / "train" / f"{name}.png"
+            write_label(file, kept(tel_street.ade_label(seed), 0))
+
+
+def kept(label: np.ndarray, nothing: int) -> np.ndarray:
+    """Every third column of a label map."""
+    result = np.full_like(label, nothing)
+    result[:, ::3] = label[:, ::3]
+    return result

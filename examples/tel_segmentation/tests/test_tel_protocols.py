@@ -1,0 +1,159 @@
+"""Evaluation protocols: which pixels a network sees, and where its logits go."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from tel_segmentation import config, protocols
+from tel_segmentation.augment import MEAN, STD
+from tel_segmentation.config import Evaluation
+from tel_segmentation.protocols import ProtocolOptions, predict_logits
+
+
+class Colours(nn.Module):
+    """Logits are the input's colours in [0, 1]: what comes out is what went in."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(tuple(x.shape[-2:]))
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+        return x * std + mean
+
+
+class Row(nn.Module):
+    """Logits that say where in its input a pixel is."""
+
+    def forward(self, x):
+        row = torch.linspace(0, 1, x.shape[-2])[:, None].expand(x.shape[-2:])
+        return row.expand(len(x), 1, -1, -1)
+
+
+def smooth(height, width):
+    """An image without edges, which resizing keeps."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    image = torch.stack((y, x, (x + y) / 2)) * 200 + 20
+    return image.round().to(torch.uint8)[None]
+
+
+SIZES = [(48, 48), (40, 64), (70, 33)]
+PROTOCOLS = [
+    Evaluation(),
+    Evaluation("squash", (64, 48)),
+    Evaluation("short-side", (50, 50)),
+    Evaluation("sliding", (32, 40)),
+    Evaluation("sliding", (32, 32), overlap=0.0),
+    Evaluation("sliding", (100, 100)),
+]
+
+
+@pytest.mark.parametrize("evaluation", PROTOCOLS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("more", [{}, {"flip": True}, {"scales": (0.75, 1.0, 1.5)}])
+def test_every_protocol_puts_pixels_back_where_they_were(evaluation, size, more):
+    image = smooth(*size)
+    evaluation = dataclasses.replace(evaluation, **more)
+    logits = predict_logits(Colours(), image, evaluation)
+    assert logits.shape == (1, 3, *size)
+    # Resizing is not exact at the border and where the network's input is padded.
+    assert (logits - image / 255).abs().max() < 0.06
+    assert (logits - image / 255)[..., 6:-6, 6:-6].abs().max() < 0.015
+
+
+def test_what_the_network_sees():
+    image, model = smooth(40, 60), Colours()
+
+    def seen(**options):
+        model.seen.clear()
+        predict_logits(model, image, Evaluation(**options), (80, 120))
+        return model.seen
+
+    assert seen() == [(40, 60)]
+    assert seen(scales=(0.5, 2.0), flip=True) == [(32, 32)] * 2 + [(80, 120)] * 2
+    assert seen(protocol="squash", size=(64, 64)) == [(64, 64)]
+    assert seen(protocol="squash", size=(64, 64), scales=(1.5,)) == [(96, 96)]
+    # 50 rows and 75 columns, padded to multiples of 8
+    assert seen(protocol="short-side", size=(50, 50)) == [(56, 80)]
+    assert seen(protocol="sliding", size=(32, 32)) == [(32, 32)] * 2 * 3
+    assert seen(protocol="sliding", size=(64, 64)) == [(64, 64)]
+
+
+def test_the_longer_side_may_be_either():
+    model = Colours()
+    predict_logits(model, smooth(100, 50), Evaluation("short-side", (64, 64)))
+    assert model.seen == [(128, 64)]
+
+
+@pytest.mark.parametrize(
+    ("length", "window", "overlap"),
+    list(itertools.product([32, 33, 64, 100, 101], [32], [0.0, 1 / 3, 0.5, 0.9])),
+)
+def test_windows_cover_and_overlap(length, window, overlap):
+    starts = protocols._starts(length, window, overlap)
+    assert starts[0] == 0
+    assert starts[-1] == length - window
+    for a, b in itertools.pairwise(starts):
+        assert 0 < b - a <= max(1, int(window * (1 - overlap)))
+
+
+def test_overlapping_windows_are_averaged():
+    image = torch.zeros(1, 3, 48, 32, dtype=torch.uint8)
+    logits = predict_logits(Row(), image, Evaluation("sliding", (32, 32), overlap=0.5))[0, 0, :, 0]
+    window = torch.linspace(0, 1, 32)
+    expected = torch.cat((window[:16], (window[16:] + window[:16]) / 2, window[16:]))
+    torch.testing.assert_close(logits, expected)
+
+
+def test_flip_is_undone():
+    class Left(nn.Module):
+        def forward(self, x):
+            column = torch.arange(x.shape[-1]).float().expand(len(x), 1, *x.shape[-2:])
+            return column
+
+    logits = predict_logits(Left(), smooth(32, 40), Evaluation(flip=True))
+    assert (logits == 19.5).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scales": ()}, r"evaluation\.scales must be positive"),
+        ({"scales": (1.0, float("nan"))}, r"evaluation\.scales must be positive"),
+        ({"protocol": "squash"}, r"evaluation\.size must be at least 32 × 32 .* squash, got None"),
+        ({"protocol": "sliding", "size": (16, 64)}, r"evaluation\.size must be .*\(16, 64\)"),
+        ({"protocol": "sliding", "size": (64, 64), "overlap": 1.0}, r"overlap must be in \[0, 1\)"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        predict_logits(Colours(), smooth(32, 32), Evaluation(**options))
+
+
+def test_names_of_protocols():
+    squash = Evaluation("squash", (512, 512))
+    options = config.Train(evaluation=squash)
+    assert protocols.named("ss", options) == Evaluation()
+    msf = protocols.named("msf", options)
+    assert (msf.protocol, msf.flip) == ("native", True)
+    assert msf.scales == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    official = protocols.named("official", options)
+    assert official == dataclasses.replace(msf, protocol="squash", size=(512, 512))
+    with pytest.raises(ValueError, match="protocols must be of ss, msf, official, got 'mss'"):
+        protocols.named("mss", options)
+
+
+def test_options_of_commands_fall_back_on_the_run():
+    trained = config.Train(
+        data=config.Data(crop=(64, 96)), evaluation=Evaluation("squash", (512, 512))
+    )
+    assert ProtocolOptions().evaluation(trained) == trained.evaluation
+    assert ProtocolOptions(protocol="native").evaluation(trained) == Evaluation()
+    sliding = ProtocolOptions(protocol="sliding", protocol_size=(64, 64), flip=True)
+    assert sliding.evaluation(trained) == Evaluation("sliding", (64, 64), flip=True)
+    plain = dataclasses.replace(trained, evaluation=Evaluation())
+    assert ProtocolOptions(protocol="sliding").evaluation(plain).size == (64, 96)

@@ -1,0 +1,215 @@
+"""``tel report --paper``: ours beside theirs, blank where nothing was run."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from tel_segmentation import cli, config
+from tel_segmentation.paper.experiments import experiments, find, resolve
+from tel_segmentation.paper.sameness import deviations
+from tel_segmentation.paper.tables import accuracy_table, sorted_out
+from tel_segmentation.record import portable
+from tel_segmentation.report import Report
+from tel_segmentation.report import run as report
+from tel_segmentation.report_records import find_records
+
+CLASSES = ["a", "b"]
+
+
+def metrics(miou):
+    return {"miou": miou, "accuracy": 0.9, "boundary_miou": 0.3, "iou": [miou, miou], "images": 1}
+
+
+def write(
+    folder, id, miou, recipe="official", seed=304, change=lambda options: options, total=None
+):
+    """The record of a run that is the paper's but for ``change``."""
+    options = resolve(find(id), recipe)
+    settings = change(
+        dataclasses.replace(
+            options,
+            seed=seed,
+            batch=4,
+            accumulate=2,
+            data=dataclasses.replace(options.data, source="voc:VOCdevkit", workers=9),
+            output=folder,
+        )
+    )
+    protocols = {
+        name: {"last": metrics(miou + add), "best": metrics(miou + add + 0.001)}
+        for name, add in (("ss", 0.01), ("msf", 0.02), ("official", 0.03))
+    }
+    folder.mkdir(parents=True)
+    result = {
+        "name": folder.name,
+        "experiment": settings.experiment,
+        "method": settings.method,
+        "seed": seed,
+        "finished": True,
+        "iterations": settings.iterations,
+        "paper": {"id": settings.paper_id, "recipe": recipe},
+        "batch": {"total": total or options.batch, "processes": 2},
+        "classes": CLASSES,
+        "colors": [[0, 0, 0], [9, 9, 9]],
+        "evaluation": {
+            "split": "val",
+            "last": metrics(miou),
+            "best": metrics(miou + 0.001),
+            "protocols": protocols,
+        },
+        "config": json.loads(config.to_json(portable(settings))),
+    }
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    lines = [
+        {"iteration": i, "accuracy_prediction": 0.5, "accuracy_pseudo": 0.6, "miou_prediction": 0.4}
+        for i in (50, 100)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "history.jsonl").write_text(text, encoding="utf-8")
+    return result
+
+
+def rows(folder, name):
+    ours, _ = sorted_out(find_records([folder]))
+    head, *body = accuracy_table(name, ours)
+    return {row[0]: dict(zip(head, row, strict=True)) for row in body if row[0]}
+
+
+def test_ours_stand_in_their_rows_and_nowhere_else(tmp_path):
+    write(tmp_path / "a", "t1.scribble.dlv3p.tel", 0.75, seed=1)
+    write(tmp_path / "b", "t1.scribble.dlv3p.tel", 0.77, seed=2)
+    write(tmp_path / "c", "t6.tau.0.5", 0.10)
+    table = rows(tmp_path, "T1")
+    row = table.pop("t1.scribble.dlv3p.tel")
+    assert (row["paper"], row["README"], row["seeds"]) == ("77.1", "77.6", "2")
+    assert row["ours"] == "76.0 / 76.1"
+    assert row["ours, ss"] == "77.0 / 77.1"
+    assert row["ours, msf"] == "78.0 / 78.1"
+    assert row["ours, official"] == "79.0 / 79.1"
+    for other in table.values():
+        assert other["paper"]
+        assert not any(other[name] for name in other if name.startswith(("ours", "seeds", "rec")))
+    # The same run is in every table that it is in the paper.
+    shared = rows(tmp_path, "T3")
+    filled = {id for id, row in shared.items() if row["ours"]}
+    assert filled == {"t3a.l1", "t3b.both", "t3d.lhc", "t3e.lambda.0.4", "t3f.sigma.0.02"}
+    assert {id for id, row in rows(tmp_path, "T6").items() if row["ours"]} == {"t6.tau.0.5"}
+
+
+def test_recipes_have_rows_of_their_own(tmp_path):
+    write(tmp_path / "a", "t1.full.ltf", 0.80)
+    write(tmp_path / "b", "t1.full.ltf", 0.79, recipe="paper")
+    ours, _ = sorted_out(find_records([tmp_path]))
+    found = [row for row in accuracy_table("T1", ours) if row[0] == "t1.full.ltf"]
+    assert [(row[8], row[4]) for row in found] == [
+        ("official", "80.0 / 80.1"), ("paper", "79.0 / 79.1"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "total", "what"),
+    [
+        (lambda o: dataclasses.replace(o, iterations=9), None, "iterations: 9 instead of 80000"),
+        (lambda o: o, 8, "total batch: 8 instead of 16"),
+        (
+            lambda o: dataclasses.replace(o, model=config.Model("tiny")),
+            None,
+            "model.name: tiny instead of resnet101s",
+        ),
+        (
+            lambda o: dataclasses.replace(o, loss=dataclasses.replace(o.loss, weight=0.7)),
+            None,
+            "loss.weight: 0.7 instead of 0.4",
+        ),
+        (
+            lambda o: dataclasses.replace(o, data=dataclasses.replace(o.data, source="ade20k:x")),
+            None,
+            "data.source: ade20k instead of voc",
+        ),
+    ],
+)
+def test_a_run_with_other_settings_is_in_no_table(tmp_path, change, total, what):
+    result = write(tmp_path / "a", "t1.scribble.dlv3p.tel", 0.75, change=change, total=total)
+    assert what in deviations(result)
+    assert not any(row["ours"] for row in rows(tmp_path, "T1").values())
+    output = tmp_path / "page.html"
+    report(Report((tmp_path,), output, markdown=tmp_path / "page.md", paper=True))
+    for text in (output.read_text("utf-8"), (tmp_path / "page.md").read_text("utf-8")):
+        assert "Runs with other settings" in text
+        assert what in text
+
+
+def test_devices_and_folders_make_no_other_run(tmp_path):
+    def change(options):
+        return dataclasses.replace(options, device="cpu", amp="off", threads=3, tensorboard=False)
+
+    assert deviations(write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.6, change=lambda o: change(
+        dataclasses.replace(o, data=dataclasses.replace(o.data, source="cityscapes:elsewhere"))
+    ))) == []  # fmt: skip
+
+
+def test_the_page(tmp_path):
+    write(tmp_path / "a", "t1.scribble.dlv3p.tel", 0.75)
+    write(tmp_path / "b", "t2.cs.hrnet.b20.tel", 0.65, change=lambda o: dataclasses.replace(
+        o, data=dataclasses.replace(o.data, source="cityscapes:elsewhere")))  # fmt: skip
+    (tmp_path / "a" / "panels").mkdir()
+    Image.new("RGB", (60, 20)).save(tmp_path / "a" / "panels" / "2007_000032.png")
+    cost = {
+        "preset": "cost.dlv3p", "device": "some GPU", "batch": 4, "amp": "fp16",
+        "rows": [
+            {"seconds": s, "time_ratio": s, "peak_mb": 1000 * s, "peak_ratio": s}
+            for s in (1.0, 1.01, 1.02)
+        ],
+    }  # fmt: skip
+    (tmp_path / "cost").mkdir()
+    (tmp_path / "cost" / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+    output, md = tmp_path / "page.html", tmp_path / "page.md"
+    assert cli.main(
+        ["report", str(tmp_path), "--paper", "--output", str(output), "--markdown", str(md)]
+    ) == 0  # fmt: skip
+    page, tables = output.read_text(encoding="utf-8"), md.read_text(encoding="utf-8")
+    for text in (page, tables):
+        for id in experiments():
+            assert id in text or id[0] == "f"
+        for quoted in ("SPML", "A2GNN", "ScribbleSup"):
+            assert quoted in text
+        assert "75.0 / 75.1" in text
+    assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/\S+", "", page)
+    assert page.count("data:image/png;base64,") == 2  # in Fig. 5 and in Fig. 6
+    assert "Not run (<code>tel run t1.scribble.dlv3p.baseline</code>)" in page
+    assert "Not run: <code>tel run t2.cs.hrnet.b20.baseline</code>" in page
+    assert page.count("<svg") == 2
+    line = next(line for line in tables.splitlines() if line.startswith("| t4.dlv3p.both"))
+    assert [x.strip() for x in line.split("|")][3:8] == ["34.78", "1.059", "1020", "1.020",
+                                                         "some GPU"]  # fmt: skip
+    line = next(line for line in tables.splitlines() if line.startswith("| t5.ltf.both"))
+    assert [x.strip() for x in line.split("|")][3:7] == ["12.7", "1.085", "", ""]
+
+
+def test_test_numbers_are_the_servers(tmp_path):
+    """Ours of Tab. 7 are said to be of val; the CRF's row has nothing of the run without."""
+    write(tmp_path / "a", "t7.dlv2.tel", 0.70)
+    table = rows(tmp_path, "T7")
+    assert table["t7.dlv2.tel"]["ours (val)"] == "70.0 / 70.1"
+    assert table["t7.dlv2.tel_crf"]["ours (val)"] == ""
+
+
+def test_costs_alone_are_a_report(tmp_path):
+    (tmp_path / "cost.json").write_text('{"preset": "cost.ltf"}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"cost\.json must be what tel run writes"):
+        report(Report((tmp_path,), tmp_path / "page.html", paper=True))
+    row = {"seconds": 1.0, "time_ratio": 1.0, "peak_mb": None, "peak_ratio": None}
+    cost = {"preset": "cost.ltf", "rows": [row] * 3, "device": "d", "batch": 1, "amp": "off"}
+    (tmp_path / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+    report(Report((tmp_path,), tmp_path / "page.html", paper=True))
+    assert "1.000" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_record_of_no_experiment_is_named(tmp_path):
+    write(tmp_path / "a", "t1.full.ltf", 0.8,
+          change=lambda o: dataclasses.replace(o, paper_id="t0"))  # fmt: skip
+    with pytest.raises(ValueError, match=r"a: paper_id must be an experiment's, got 't0'"):
+        report(Report((tmp_path,), tmp_path / "page.html", paper=True))

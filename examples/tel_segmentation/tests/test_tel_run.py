@@ -1,0 +1,231 @@
+"""``tel run`` on miniatures of the data sets: every experiment trains, evaluates, records."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tel_miniatures
+import tel_runs
+import tel_voc
+from PIL import Image
+
+from tel_segmentation import cli, config, engine, run
+from tel_segmentation.paper import needs, recipes
+from tel_segmentation.paper.experiments import experiments, find, resolve
+from tel_segmentation.run import Run
+from tel_segmentation.tracking import read_history
+
+RUNS = sorted({each.run for each in experiments().values() if each.kind != "cost"})
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tel_miniatures.data_root(tmp_path_factory.mktemp("data"))
+
+
+def tiny(id, root, folder, **changes):
+    options = Run(id, data_root=root, output=folder, tiny=True, protocols=("ss",), threads=1)
+    return replace(options, **changes)
+
+
+@pytest.mark.parametrize("id", RUNS)
+def test_every_run(id, root, tmp_path):
+    assert run.run(tiny(id, root, tmp_path)) == 0
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == f"{id}-tiny-s304"
+    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert record["paper"] == {"id": id, "recipe": "official"}
+    lines = [x for x in read_history(folder / "history.jsonl") if "loss" in x]
+    assert lines[-1]["iteration"] == 2
+    assert all(math.isfinite(line["loss"]) for line in lines)
+    evaluation = record["evaluation"]
+    ss = evaluation["protocols"]["ss"]
+    for metrics in (evaluation["last"], evaluation["best"], ss["last"], ss["best"]):
+        assert 0 <= metrics["miou"] <= 1
+    classes = {"voc": 21, "cs": 19, "ade": 150}[find(id).dataset]
+    assert len(record["classes"]) == classes
+    sparse = config.load(folder / "config.json").data.annotation != "dense"
+    assert (0 < record["labelled_ratio"] < 0.7) == sparse
+
+
+@pytest.mark.parametrize(
+    ("id", "backbone", "recipe"),
+    [
+        ("t1.scribble.dlv3p.tel", "resnet18", "official"),
+        ("t1.scribble.ltf.tel", "resnet18", "paper"),
+        ("t2.cs.hrnet.b20.tel", "hrnet_w18_small", "official"),
+        ("t7.dlv2.tel", "resnet26", "paper"),
+    ],
+)
+def test_the_papers_networks_on_small_backbones(id, backbone, recipe, root, tmp_path):
+    options = tiny(id, root, tmp_path, backbone=backbone, recipe=recipe)
+    settings = run.plan(options, find(id))
+    assert settings.model.network == resolve(find(id)).model.network
+    assert settings.model.bgr == (recipe == "official")
+    result = engine.train(settings)
+    assert math.isfinite(read_history(settings.output / "history.jsonl")[-1]["evaluation"]["miou"])
+    assert result["paper"] == {"id": id, "recipe": recipe}
+
+
+@pytest.mark.parametrize(
+    ("id", "trained", "names"),
+    [
+        ("t1.scribble.dlv3p.tel", "squash", {"ss", "msf", "official"}),
+        ("t2.cs.dlv3p.b20.tel", "native", {"ss", "msf", "official"}),
+        ("t2.ade.dlv3p.b20.tel", "short-side", {"ss", "msf", "official"}),
+    ],
+)
+def test_every_protocol_of_every_data_set(id, trained, names, root, tmp_path):
+    assert run.run(tiny(id, root, tmp_path, protocols=None)) == 0
+    (file,) = tmp_path.glob("*/result.json")
+    evaluation = json.loads(file.read_text(encoding="utf-8"))["evaluation"]
+    assert evaluation["last"]["protocol"]["protocol"] == trained
+    assert set(evaluation["protocols"]) == names
+    official = evaluation["protocols"]["official"]["best"]["protocol"]
+    assert (official["protocol"], len(official["scales"]), official["flip"]) == (trained, 7, True)
+
+
+def test_a_run_that_is_there_goes_on_or_is_done(root, tmp_path, capsys, monkeypatch):
+    options = tiny("t1.point.dlv3p.tel", root, tmp_path)
+    monkeypatch.setattr(run, "train", lambda settings, resume: pytest.fail("trained twice"))
+    with pytest.raises(pytest.fail.Exception):
+        run.run(options)
+    monkeypatch.undo()
+    assert run.run(options) == 0
+    assert "t1.point.dlv3p.tel: mIoU on val" in capsys.readouterr().out
+    result = next(tmp_path.glob("*/result.json"))
+    written = result.stat().st_mtime_ns
+    assert run.run(options) == 0
+    assert result.stat().st_mtime_ns == written
+    assert "paper 64.9, README 65.4" in capsys.readouterr().out
+    result.unlink()  # as if it had been killed before its end
+    assert run.run(replace(options, per_process_batch=1)) == 0
+    assert json.loads(result.read_text())["batch"]["accumulate"] == 2
+
+
+def test_experiments_that_share_a_run_are_trained_once(root, tmp_path):
+    assert run.run(tiny("t3a.l1", root, tmp_path)) == 0
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == "t1.scribble.dlv3p.tel-tiny-s304"
+    assert run.run(tiny("t3e.lambda.0.4", root, tmp_path)) == 0
+    assert run.run(tiny("f5", root, tmp_path)) == 0
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_another_run_in_the_folder_is_named(root, tmp_path):
+    options = tiny("t1.point.dlv3p.tel", root, tmp_path)
+    settings = run.plan(options, find(options.id))
+    settings.output.mkdir(parents=True)
+    other = replace(settings, optimizer=replace(settings.optimizer, lr=0.5))
+    (settings.output / "config.json").write_text(config.to_json(other), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"optimizer\.lr: 0\.5 instead of 0\.001"):
+        run.run(options)
+
+
+def test_test_images_for_the_voc_server(root, tmp_path):
+    assert run.run(tiny("t7.dlv2.tel", root, tmp_path)) == 0
+    (tree,) = tmp_path.glob("*/voc-test")
+    files = [path.relative_to(tree) for path in tree.rglob("*") if path.is_file()]
+    (name,) = tel_voc.VOC_TEST
+    assert list(map(str, files)) == [f"results/VOC2012/Segmentation/comp6_test_cls/{name}.png"]
+    with Image.open(tree / files[0]) as picture:
+        assert picture.mode == "P"
+        assert picture.size == tel_voc.SIZE
+        assert np.asarray(picture).max() <= 20
+        assert picture.getpalette()[:9] == [0, 0, 0, 128, 0, 0, 0, 128, 0]
+        assert picture.getpalette()[-3:] == [224, 224, 192]
+
+
+def test_memory_and_time_are_measured_together(root, tmp_path, monkeypatch):
+    from tel_segmentation import cost
+
+    monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
+    assert run.run(tiny("t4.dlv3p.low", root, tmp_path)) == 0
+    (file,) = tmp_path.glob("*/cost.json")
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert file.parent.name == "cost.dlv3p-tiny-s304"
+    assert [row["method"] for row in result["rows"]] == ["partial CE", "TEL low", "TEL low+high"]
+    assert result["rows"][2]["peak_ratio"] == 1
+    written = file.stat().st_mtime_ns
+    assert run.run(tiny("t5.dlv3p.both", root, tmp_path)) == 0
+    assert file.stat().st_mtime_ns == written
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"t4\.dlv3p\.low must be run by one process, got 2"):
+        run.run(tiny("t4.dlv3p.low", root, tmp_path))
+
+
+def test_two_processes_divide_the_batch(root, tmp_path):
+    done = tel_runs.two_processes(
+        "run", "t1.scribble.dlv3p.tel", "--tiny", "--data-root", root,
+        "--output", tmp_path / "runs", "--protocols", "ss",
+        "--per-process-batch", "1", "--threads", "1", folder=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("runs/*/result.json")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert record["batch"] == {
+        "total": 4, "processes": 2, "per_process": 1, "accumulate": 2, "normalised_together": 2,
+    }  # fmt: skip
+    assert done.stdout.count("mIoU on val") == 1
+
+
+def test_what_is_missing_is_named(tmp_path, root):
+    options = Run("t2.cs.hrnet.b20.tel", data_root=tmp_path)
+    with pytest.raises(ValueError, match=r"Cityscapes must be in .*cityscapes, got no such folder"):
+        run.run(options)
+    options = replace(options, data_root=root)
+    file = root / "pretrained" / "hrnetv2_w48_imagenet_pretrained.pth"
+    with pytest.raises(ValueError, match=str(file)):
+        run.run(options)
+    with pytest.raises(ValueError, match=r"mine\.pth, got no such file"):
+        run.run(replace(options, weights="mine.pth"))
+    with pytest.raises(ValueError, match=r"id must be one of .*, got 't9'.* near are: "):
+        run.run(Run("t9"))
+    with pytest.raises(ValueError, match=r"near are: t3e\.lambda\.0\.1, t3e"):
+        run.run(Run("t3e.lambda.0.7"))
+
+
+def test_weights_of_the_data_root(root, tmp_path):
+    (tmp_path / "pretrained").mkdir()
+    file = tmp_path / "pretrained" / "resnet101-imagenet.pth"
+    file.touch()
+    assert needs.weights(file.name, None, tmp_path) == str(file)
+    assert needs.weights(file.name, str(file.parent), root) == str(file)
+    assert needs.weights(file.name, "none", root) == "none"
+    timm = Run("t1.full.dlv3p", data_root=root, weights="timm", output=tmp_path)
+    assert run.plan(timm, find(timm.id)).model.bgr is False
+
+
+def test_the_command(root, tmp_path, capsys):
+    arguments = ["run", "t3b.low", "--tiny", "--data-root", str(root), "--protocols", "ss"]
+    assert cli.main([*arguments, "--output", str(tmp_path), "--threads", "1"]) == 0
+    assert "paper 76.3" in capsys.readouterr().out
+    assert cli.main(["run", "t3b.middle"]) == 2
+    assert "t3b.low" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("processes", "per_process", "batch", "accumulate"),
+    [
+        (1, None, 4, 4),
+        (4, None, 4, 1),
+        (8, None, 2, 1),
+        (16, None, 1, 1),
+        (2, 8, 8, 1),
+        (1, 2, 2, 8),
+    ],
+)
+def test_the_total_batch_stays(processes, per_process, batch, accumulate):
+    options = recipes.divided(recipes.resolve("voc", "dlv3p"), processes, per_process)
+    assert (options.batch, options.accumulate) == (batch, accumulate)
+    assert options.batch * options.accumulate * processes == 16
+
+
+def test_batches_that_cannot_be_divided():
+    options = recipes.resolve("voc", "dlv3p")
+    with pytest.raises(ValueError, match="processes must divide the total batch of 16, got 3"):
+        recipes.divided(options, 3)
+    with pytest.raises(ValueError, match=r"per-process-batch must divide 8, .*, got 3"):
+        recipes.divided(options, 2, 3)

@@ -1,0 +1,56 @@
+"""SBD's MATLAB files and lists."""
+
+import numpy as np
+import pytest
+import tel_voc
+from scipy.io import savemat
+
+from tel_segmentation.datasets.sbd import augmented_names, read_mask, read_names
+
+
+def test_mask_of_the_nested_struct(tmp_path):
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    tel_voc.write_mat(tmp_path / "a.mat", values)
+    mask = read_mask(tmp_path / "a.mat")
+    assert mask.dtype == np.uint16
+    assert np.array_equal(mask, values)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"MATLAB 5.0 MAT-file" + bytes(200),
+        {"other": 1},
+        {"GTcls": {"Boundaries": 1}},
+        {"GTcls": {"Segmentation": np.zeros((2, 2, 2), np.uint8)}},
+        {"GTcls": {"Segmentation": np.zeros((2, 2))}},
+        {"GTcls": 3},
+    ],
+)
+def test_other_files_are_named(tmp_path, content):
+    path = tmp_path / "a.mat"
+    if isinstance(content, dict):
+        savemat(path, content)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}.* GTcls.Segmentation"):
+        read_mask(path)
+
+
+def test_the_rule_of_trainaug():
+    assert augmented_names(["d", "b"], ["c"], ["c", "a", "b"]) == ["a", "b", "d"]
+
+
+def test_names_with_blank_lines_and_paths(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("a \r\n\n/JPEGImages/b.jpg /SegmentationClassAug/b.png\n")
+    assert read_names(path) == ["a", "b"]
+
+
+def test_a_name_twice(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("a\nb\na\n")
+    with pytest.raises(ValueError, match=f"{path} must have every name once, has again a$"):
+        read_names(path)

@@ -1,0 +1,262 @@
+// The rows of large images, where one block a row would leave most of the device idle: the same walk as
+// filter_rows.cuh, as a program of the whole device.
+//
+// A stretch is kSlots slots here, cut where a round begins or ends; kSlots stretches in a row make a
+// group. Per round and direction: what each stretch does to the value that enters it, the same for
+// groups, then, from the groups before, what enters each stretch, and the walk with it: four phases.
+// Looking back over groups ends at the first that nothing passes through, which is mostly the next one;
+// on a chain as long as the image it is one step a group, 1/4096 of the slots.
+//
+// run_rows below chooses between the three ways by the size of a row's values alone.
+#pragma once
+
+#include "filter_rows.cuh"
+
+namespace treefilter {
+
+template <class Task>
+struct Large {
+  using T = typename Task::Value;
+  using Piece = typename Row<Task>::Piece;
+  static constexpr int kLanes = Task::kLanes;
+  static constexpr int64_t kSlots = 64;
+
+  Task task;
+  int64_t rows;
+  T* values;         // [row][lane][slot]
+  T* entering;       // [row][stretch][lane]
+  Piece* stretches;  // [row][stretch]
+  Piece* groups;     // [row][group]
+  int32_t* busy;     // [round] whether any tree has it
+
+  static TREEFILTER_HD int64_t stretches_of(int64_t nodes) { return (nodes + kSlots - 1) / kSlots; }
+  static TREEFILTER_HD int64_t groups_of(int64_t nodes) { return stretches_of(stretches_of(nodes)); }
+  // A chain of a round ends where two or more of the round before did.
+  static TREEFILTER_HD int most_rounds(int64_t nodes) {
+    int rounds = 2;
+    while (nodes > 1 && rounds + 1 < PlanView::kRounds) nodes /= 2, ++rounds;
+    return rounds;
+  }
+
+  TREEFILTER_HD Row<Task> row(int64_t index) const {
+    return task.row(index, values + index * kLanes * task.nodes());
+  }
+
+  TREEFILTER_PROGRAM template <class Team>
+  TREEFILTER_HD void operator()(Team& team) const;
+};
+
+// Of a row's round: its slots, stretches and groups that have any, all as first … last - 1.
+template <class Task>
+struct RoundOf {
+  int64_t first_slot, last_slot, first_stretch, last_stretch, first_group, last_group;
+
+  TREEFILTER_HD RoundOf(const PlanView& plan, int k) {
+    constexpr int64_t kSlots = Large<Task>::kSlots;
+    first_slot = plan.rounds()[k], last_slot = plan.rounds()[k + 1];
+    first_stretch = first_slot / kSlots, last_stretch = (last_slot + kSlots - 1) / kSlots;
+    first_group = first_stretch / kSlots, last_group = (last_stretch + kSlots - 1) / kSlots;
+    if (first_slot == last_slot) last_stretch = first_stretch, last_group = first_group;
+  }
+};
+
+template <class T, int kLanes>
+TREEFILTER_HD void enter(const Stretch<T, kLanes>& stretch, T (&value)[kLanes]) {
+  for (int l = 0; l < kLanes; ++l) {
+    const T passed = stretch.share() == 0 ? T(0) : static_cast<T>(stretch.share()) * value[l];
+    value[l] = stretch.value[l] + passed;
+  }
+}
+
+template <class Task>
+struct FindRounds {
+  Large<Task> x;
+  TREEFILTER_HD void operator()(int64_t k) const {
+    int32_t busy = 0;
+    for (int64_t tree = 0; tree < x.task.trees(); ++tree) {
+      const int32_t* rounds = x.task.plan(tree).rounds();
+      busy |= rounds[k] < rounds[k + 1];
+    }
+    x.busy[k] = busy;
+  }
+};
+
+template <class Task>
+struct LoadSlots {
+  Large<Task> x;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, x.task.nodes());
+    const Row<Task> row = x.row(at.quotient);
+    const int32_t s = static_cast<int32_t>(at.rest);
+    if (row.slots() < x.task.nodes()) x.task.fill(row, s);
+    if (s < row.slots()) x.task.load(row, s);
+  }
+};
+
+template <class Task>
+struct StoreSlots {
+  Large<Task> x;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, x.task.nodes());
+    const Row<Task> row = x.row(at.quotient);
+    const int32_t s = static_cast<int32_t>(at.rest);
+    if (s < row.slots()) x.task.store(row, s);
+  }
+};
+
+// Of stretches: what they do to the value that enters (kReduce), or the walk with that value.
+template <class Task, bool kUp, bool kReduce>
+struct WalkStretches {
+  Large<Task> x;
+  int k;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    constexpr int64_t kSlots = Large<Task>::kSlots;
+    const Split at(i, x.stretches_of(x.task.nodes()));
+    const int64_t stretch = at.rest;
+    const Row<Task> row = x.row(at.quotient);
+    const RoundOf<Task> round(row.plan, k);
+    if (stretch < round.first_stretch || stretch >= round.last_stretch) return;
+    const int64_t begin = stretch * kSlots, end = begin + kSlots;
+    const int32_t first = static_cast<int32_t>(begin > round.first_slot ? begin : round.first_slot);
+    const int32_t last = static_cast<int32_t>(end < round.last_slot ? end : round.last_slot);
+    auto in = Large<Task>::Piece::nothing();
+    if (kReduce && kUp) {
+      for (int32_t s = first; s < last; ++s) row.add_lights(s);
+    }
+    if (!kReduce) {
+      for (int l = 0; l < Task::kLanes; ++l) in.value[l] = x.entering[i * Task::kLanes + l];
+    }
+    if (kUp) {
+      row.template up<kReduce>(first, last, in);
+    } else {
+      row.template down<kReduce>(x.task, first, last, in);
+    }
+    if (kReduce) x.stretches[i] = in;
+  }
+};
+
+// The stretches of a group in the order of the walk, first to last and their step.
+template <class Task, bool kUp>
+struct GroupOf {
+  int64_t first, end, step;  // [row][stretch]
+  TREEFILTER_HD GroupOf(const RoundOf<Task>& round, int64_t row_begin, int64_t group) {
+    constexpr int64_t kSlots = Large<Task>::kSlots;
+    const int64_t begin = group * kSlots, after = begin + kSlots;
+    const int64_t low = row_begin + (begin > round.first_stretch ? begin : round.first_stretch);
+    const int64_t high = row_begin + (after < round.last_stretch ? after : round.last_stretch);
+    first = kUp ? low : high - 1, end = kUp ? high : low - 1, step = kUp ? 1 : -1;
+  }
+};
+
+template <class Task, bool kUp>
+struct ReduceGroups {
+  Large<Task> x;
+  int k;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, x.groups_of(x.task.nodes()));
+    const int64_t row = at.quotient, group = at.rest;
+    const RoundOf<Task> round(x.row(row).plan, k);
+    if (group < round.first_group || group >= round.last_group) return;
+    const GroupOf<Task, kUp> of(round, row * x.stretches_of(x.task.nodes()), group);
+    auto all = Large<Task>::Piece::nothing();
+    for (int64_t s = of.first; s != of.end; s += of.step) {
+      all = Large<Task>::Piece::join(all, x.stretches[s]);
+    }
+    x.groups[i] = all;
+  }
+};
+
+template <class Task, bool kUp>
+struct EnterStretches {
+  Large<Task> x;
+  int k;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, x.groups_of(x.task.nodes()));
+    const int64_t row = at.quotient, group = at.rest;
+    const RoundOf<Task> round(x.row(row).plan, k);
+    if (group < round.first_group || group >= round.last_group) return;
+    // The groups before, from the last one that is closed on.
+    const int64_t step = kUp ? 1 : -1;
+    const int64_t start = i - group + (kUp ? round.first_group : round.last_group - 1);
+    int64_t from = i;
+    while (from != start) {
+      from -= step;
+      if (x.groups[from].share() == 0) break;
+    }
+    typename Task::Value value[Task::kLanes] = {};
+    for (; from != i; from += step) enter(x.groups[from], value);
+    const GroupOf<Task, kUp> of(round, row * x.stretches_of(x.task.nodes()), group);
+    for (int64_t s = of.first; s != of.end; s += of.step) {
+      for (int l = 0; l < Task::kLanes; ++l) x.entering[s * Task::kLanes + l] = value[l];
+      enter(x.stretches[s], value);
+    }
+  }
+};
+
+TREEFILTER_PROGRAM template <class Task>
+template <class Team>
+TREEFILTER_HD void Large<Task>::operator()(Team& team) const {
+  const int64_t nodes = task.nodes();
+  const int64_t of_stretches = rows * stretches_of(nodes), of_groups = rows * groups_of(nodes);
+  const int most = most_rounds(nodes);
+  team.each(most, FindRounds<Task>{*this});
+  team.each(rows * nodes, LoadSlots<Task>{*this});
+  for (int k = 0; k < most && task.up() && team.more(busy + k); ++k) {
+    team.each(of_stretches, WalkStretches<Task, true, true>{*this, k});
+    team.each(of_groups, ReduceGroups<Task, true>{*this, k});
+    team.each(of_groups, EnterStretches<Task, true>{*this, k});
+    team.each(of_stretches, WalkStretches<Task, true, false>{*this, k});
+  }
+  for (int k = task.down() ? most : 0; k-- > 0;) {
+    if (!team.more(busy + k)) continue;
+    team.each(of_stretches, WalkStretches<Task, false, true>{*this, k});
+    team.each(of_groups, ReduceGroups<Task, false>{*this, k});
+    team.each(of_groups, EnterStretches<Task, false>{*this, k});
+    team.each(of_stretches, WalkStretches<Task, false, false>{*this, k});
+  }
+  team.each(rows * nodes, StoreSlots<Task>{*this});
+}
+
+// ---- the choice ----
+
+// Images of at most this many vertices get small blocks, of which several share a processor.
+constexpr int64_t kSmallImage = 4096;
+
+// A row up to so many times larger than the shared memory is still one block's.
+constexpr int64_t kBeyondShared = 4;
+
+template <class Task>
+int64_t shared_bytes(int64_t nodes) {
+  return RowBlock<Task, true>::kScratch +
+         nodes * Task::kLanes * static_cast<int64_t>(sizeof(typename Task::Value));
+}
+
+template <class Task>
+void run_rows(const Cuda& cuda, const char* name, int64_t rows, const Task& task) {
+  using T = typename Task::Value;
+  constexpr int kLanes = Task::kLanes;
+  const int64_t nodes = task.nodes(), bytes = shared_bytes<Task>(nodes), limit = shared_limit();
+  if (rows <= 0) return;
+  if (bytes <= limit && nodes <= kSmallImage) {
+    return launch_blocks<128>(cuda, name, rows, bytes, RowBlock<Task, true>{task, nullptr});
+  }
+  if (bytes <= limit) {
+    return launch_blocks<512>(cuda, name, rows, bytes, RowBlock<Task, true>{task, nullptr});
+  }
+  if constexpr (!Task::kSharedOnly) {
+    using Piece = typename Row<Task>::Piece;
+    if (bytes <= kBeyondShared * limit && shared_bytes<Task>(0) <= limit) {
+      const auto [values] = cuda.arrays<T>(rows * kLanes * nodes);
+      return launch_blocks<1024>(cuda, name, rows, shared_bytes<Task>(0),
+                                 RowBlock<Task, false>{task, values});
+    }
+    const int64_t stretches = Large<Task>::stretches_of(nodes), groups = Large<Task>::groups_of(nodes);
+    const auto [values, entering, pieces, group_pieces, busy] =
+        cuda.arrays<T, T, Piece, Piece, int32_t>(rows * kLanes * nodes, rows * kLanes * stretches,
+                                                 rows * stretches, rows * groups, PlanView::kRounds);
+    run_program(cuda, name, rows * stretches,
+                Large<Task>{task, rows, values, entering, pieces, group_pieces, busy});
+  }
+}
+
+}  // namespace treefilter

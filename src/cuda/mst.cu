@@ -1,0 +1,147 @@
+// Minimum spanning trees: Boruvka's rounds (boruvka.cuh), the direction-less forest, the peel (plan.cu).
+//
+// A vertex that hooked holds one edge of the forest. The forest is the degrees and exclusive-ors of
+// these edges, added by atomic operations on integers: the order does not matter. Roots are the given
+// one, and the lowest vertex of every other component. When the peel has found the parents, each edge's
+// number goes to the one of its ends that is the child.
+//
+// Workspace: 33 bytes a vertex, and that of the peel.
+#include "../mst.h"
+#include "boruvka.cuh"
+#include "plan.cuh"
+
+namespace treefilter {
+namespace {
+
+template <class Graph>
+struct OfImage {
+  Boruvka<Graph> all;
+  TREEFILTER_HD Boruvka<Graph> operator()(int64_t b) const { return all.image(b); }
+};
+
+template <class Graph>
+void run_boruvka(const Cuda& cuda, const Boruvka<Graph>& boruvka) {
+  const int64_t nodes = boruvka.graph.nodes();
+  if (nodes <= most_nodes_per_block) {
+    run_per_image(cuda, "mst", boruvka.batch, OfImage<Graph>{boruvka});
+  } else {
+    run_program(cuda, "mst", boruvka.batch * nodes, boruvka);
+  }
+}
+
+// The edge that a vertex holds, or -1.
+template <class Graph>
+TREEFILTER_HD int32_t held_edge(const Boruvka<Graph>& boruvka, int64_t i) {
+  const bool root = boruvka.component[i] == static_cast<int32_t>(i % boruvka.graph.nodes());
+  return root ? -1 : static_cast<int32_t>(boruvka.best[i] & 0xffffffffu);
+}
+
+template <class Graph>
+struct AddEdge {
+  Boruvka<Graph> boruvka;
+  Forest forest;  // `branch` may be the memory of `best`
+  const int64_t* root;
+  int32_t* number;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t b = i / forest.nodes, first = b * forest.nodes;
+    const int32_t v = static_cast<int32_t>(i - first), edge = held_edge(boruvka, i);
+    number[i] = edge;
+    if (edge >= 0) {
+      const Ends ends = boruvka.graph.ends(edge);
+      forest.add_branch(i, ends.a, ends.b);
+    } else {
+      forest.branch[i] = Forest::kNoBranch;
+    }
+    const int64_t given = root[b] >= 0 && root[b] < forest.nodes ? root[b] : 0;
+    const int32_t component = boruvka.component[i];
+    const bool lowest = boruvka.lowest[first + component] == v;
+    if (v == given || (lowest && component != boruvka.component[first + given])) forest.add_root(i);
+  }
+};
+
+struct NumberEdges {
+  Forest forest;
+  const int32_t *parent, *number;
+  int32_t* edge;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    if (forest.round[i] == Forest::kRoot) edge[i] = -1;
+    if (number[i] < 0) return;
+    const int64_t first = i / forest.nodes * forest.nodes;
+    const int32_t a = static_cast<int32_t>(forest.branch[i] >> 32);
+    const int32_t b = static_cast<int32_t>(forest.branch[i] & 0xffffffffu);
+    edge[first + (parent[first + a] == b ? a : b)] = number[i];
+  }
+};
+
+template <class Graph>
+struct MarkEdge {
+  Boruvka<Graph> boruvka;
+  bool* mask;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int32_t edge = held_edge(boruvka, i);
+    if (edge >= 0) mask[i / boruvka.graph.nodes() * boruvka.graph.edges() + edge] = true;
+  }
+};
+
+struct ClearMask {
+  bool* mask;
+  TREEFILTER_HD void operator()(int64_t i) const { mask[i] = false; }
+};
+
+template <class Graph>
+void solve(const Cuda& cuda, const Graph& graph, Span<const float> weight, Span<const int64_t> root,
+           Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order, Span<int32_t> plan) {
+  const int64_t batch = root.size, nodes = graph.nodes(), vertices = batch * nodes;
+  if (vertices == 0) return;
+  const auto [best, component, lowest, number, degree, neighbour, round, flags] =
+      cuda.arrays<uint64_t, int32_t, int32_t, int32_t, int32_t, int32_t, int8_t, int32_t>(
+          vertices, vertices, vertices, vertices, vertices, vertices, vertices,
+          batch * Boruvka<Graph>::num_flags(nodes));
+  const Boruvka<Graph> boruvka{graph, batch, weight.data, best, component, lowest, flags};
+  run_boruvka(cuda, boruvka);
+  const Forest forest{batch, nodes, degree, neighbour, round, best};
+  launch_flat(cuda, "mst", vertices, ClearForest{forest});
+  launch_flat(cuda, "mst", vertices, AddEdge<Graph>{boruvka, forest, root.data, number});
+  root_and_order(cuda, forest, parent.data, order.data, plan.data);
+  launch_flat(cuda, "mst", vertices, NumberEdges{forest, parent.data, number, edge.data});
+}
+
+template <class Graph>
+void solve_edges(const Cuda& cuda, const Graph& graph, int64_t batch, Span<const float> weight,
+                 Span<bool> mask) {
+  const int64_t nodes = graph.nodes(), vertices = batch * nodes;
+  launch_flat(cuda, "mst", batch * graph.edges(), ClearMask{mask.data});
+  if (vertices == 0) return;
+  const auto [best, component, flags] = cuda.arrays<uint64_t, int32_t, int32_t>(
+      vertices, vertices, batch * Boruvka<Graph>::num_flags(nodes));
+  const Boruvka<Graph> boruvka{graph, batch, weight.data, best, component, nullptr, flags};
+  run_boruvka(cuda, boruvka);
+  launch_flat(cuda, "mst", vertices, MarkEdge<Graph>{boruvka, mask.data});
+}
+
+}  // namespace
+
+void mst(const Cuda& cuda, const Grid& grid, Span<const float> weight, Span<const int64_t> root,
+         Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order, Span<int32_t> plan) {
+  solve(cuda, GridGraph(grid), weight, root, parent, edge, order, plan);
+}
+
+void mst(const Cuda& cuda, const EdgeList& graph, Span<const float> weight, Span<const int64_t> root,
+         Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order, Span<int32_t> plan) {
+  solve(cuda, ListGraph(graph), weight, root, parent, edge, order, plan);
+}
+
+void mst_edges(const Cuda& cuda, const Grid& grid, int64_t batch, Span<const float> weight,
+               Span<bool> mask) {
+  solve_edges(cuda, GridGraph(grid), batch, weight, mask);
+}
+
+void mst_edges(const Cuda& cuda, const EdgeList& graph, int64_t batch, Span<const float> weight,
+               Span<bool> mask) {
+  solve_edges(cuda, ListGraph(graph), batch, weight, mask);
+}
+
+}  // namespace treefilter
