@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../../src/cuda/emulation.h"
+#include "../../src/cuda/per_image.cuh"
 #include "../../src/cuda/plan.cuh"
 #include "../../src/mst.h"
 #include "../../src/plan.h"
