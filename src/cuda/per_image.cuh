@@ -1,3 +1,4 @@
+// Programs over a batch of graphs, small or large.
 #pragma once
 
 #include "launch.cuh"
@@ -34,24 +35,24 @@ struct ImageProgram {
   }
 };
 
-// Graphs of no more vertices are solved by a block each: a barrier of a block is shorter than one of
-// the device. Larger ones, all by the whole device. The result is the same. (An emulation's tests
-// change it.)
+// Images with phases of no more threads have a block each: its barriers are shorter than the device's.
+// Larger ones are all solved by the whole device. The result is the same. (An emulation's tests change
+// it.)
 #ifdef __CUDACC__
-constexpr int64_t most_nodes_per_block = 4096;
+constexpr int64_t largest_for_a_block = 4096;
 #else
-inline int64_t most_nodes_per_block = 4096;
+inline int64_t largest_for_a_block = 4096;
 #endif
 
 constexpr int kImageThreads = 512;  // more would have too few registers each
 
+// size: of an image's phases.
 template <class Program>
-void run_batch(const Cuda& cuda, const char* name, int64_t batch, int64_t nodes,
-               const Program& program) {
-  if (nodes <= most_nodes_per_block) {
+void run_batch(const Cuda& cuda, const char* name, int64_t batch, int64_t size, const Program& program) {
+  if (size <= largest_for_a_block) {
     launch_blocks<kImageThreads>(cuda, name, batch, 0, ImageProgram<Program>{program});
   } else {
-    run_program(cuda, name, batch * nodes, program);
+    run_program(cuda, name, batch * size, program);
   }
 }
 

@@ -125,7 +125,7 @@ void for_all_ways(const Run& run) {
         // Threads take long to start.
         if (s == 3 && (cases % 4 != 0 || walk == 256 || (walk == 0) == (most == 0))) continue;
         if (s == 4 && most != 0) continue;
-        most_nodes_per_block = most;
+        largest_for_a_block = most;
         longest_walk = walk;
         Memory memory;
         const std::string what = std::string(names[s]) + (most == 0 ? ", device" : ", blocks") +
