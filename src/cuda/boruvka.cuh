@@ -64,7 +64,8 @@ struct Boruvka {
   uint64_t* best;       // [batch, nodes], as the others; of a root its lightest edge
   int32_t* component;   // the root; or ~(the root to be) between hooking and arriving there
   int32_t* lowest;      // of a root, the lowest vertex of its component; may be null
-  int32_t* flags;       // [batch, num_flags]
+  int32_t* flags;       // [batch, num_flags], of which a batch as a whole needs the first
+  int64_t image = 0;
 
   // For every round whether any root hooked, and for every of its relabel phases whether more are
   // needed.
@@ -72,15 +73,10 @@ struct Boruvka {
     return floor_log2(nodes) * (1 + power_to_reach(kJump, nodes));
   }
 
-  TREEFILTER_HD Boruvka image(int64_t b) const {
+  TREEFILTER_HD Boruvka of_image(int64_t b) const {
     Boruvka one = *this;
-    const int64_t first = b * graph.nodes();
     one.batch = 1;
-    one.weight += b * graph.edges();
-    one.best += first;
-    one.component += first;
-    if (lowest != nullptr) one.lowest += first;
-    one.flags += b * num_flags(graph.nodes());
+    one.image = b;
     return one;
   }
 
@@ -88,10 +84,9 @@ struct Boruvka {
   TREEFILTER_HD void operator()(Team& team) const;
 };
 
-template <class Graph>
-struct ClearFlags {
-  Boruvka<Graph> p;
-  TREEFILTER_HD void operator()(int64_t i) const { p.flags[i] = 0; }
+struct ClearValues {
+  int32_t* values;
+  TREEFILTER_HD void operator()(int64_t i) const { values[i] = 0; }
 };
 
 template <class Graph>
@@ -99,7 +94,7 @@ struct StartVertices {
   Boruvka<Graph> p;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t b = i / p.graph.nodes();
+    const int64_t b = p.graph.by_nodes().quotient(i);
     const int32_t v = static_cast<int32_t>(i - b * p.graph.nodes());
     p.component[i] = v;
     if (p.lowest != nullptr) p.lowest[i] = v;
@@ -120,11 +115,11 @@ struct Offer {
   Boruvka<Graph> p;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t b = i / p.graph.items(), first = b * p.graph.nodes();
+    const int64_t b = p.graph.by_items().quotient(i), first = b * p.graph.nodes();
     const int32_t* component = p.component + first;
     const float* weight = p.weight + b * p.graph.edges();
     uint64_t* best = p.best + first;
-    p.graph.edges_of_item(i - b * p.graph.items(), [&](int32_t edge, Ends ends) {
+    p.graph.edges_of_item(i - b * p.graph.by_items().size, [&](int32_t edge, Ends ends) {
       const int32_t a = component[ends.a], c = component[ends.b];
       if (a == c) return;
       const uint64_t key = edge_key(weight[edge], edge);
@@ -140,7 +135,7 @@ struct Hook {
   int32_t* hooked;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t first = i / p.graph.nodes() * p.graph.nodes();
+    const int64_t first = p.graph.by_nodes().floor(i);
     const int32_t v = static_cast<int32_t>(i - first);
     int32_t* component = p.component + first;
     const uint64_t key = p.best[i];
@@ -166,7 +161,7 @@ struct Relabel {
   int32_t* unfinished;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t first = i / p.graph.nodes() * p.graph.nodes();
+    const int64_t first = p.graph.by_nodes().floor(i);
     const int32_t v = static_cast<int32_t>(i - first);
     int32_t* component = p.component + first;
     const int32_t own = load_relaxed(component + v);
@@ -195,11 +190,12 @@ TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void Boruvka<Graph>::operator()(Team& team) const {
   const int64_t nodes = graph.nodes(), vertices = batch * nodes;
   const int rounds = floor_log2(nodes), relabels = power_to_reach(kJump, nodes);
-  team.each(rounds * (1 + relabels), ClearFlags<Graph>{*this});
+  team.each(num_flags(nodes), ClearValues{flags});
   team.each(vertices, StartVertices<Graph>{*this});
   for (int round = 0; round < rounds; ++round) {
-    int32_t* flag = flags + round * (1 + relabels);
-    if (round > 0 || !Graph::kListsNeighbours) team.each(batch * graph.items(), Offer<Graph>{*this});
+    int32_t* flag = flags + image * num_flags(nodes) + round * (1 + relabels);
+    if (round > 0 || !Graph::kListsNeighbours)
+      team.each(batch * graph.by_items().size, Offer<Graph>{*this});
     team.each(vertices, Hook<Graph>{*this, flag});
     if (!team.more(flag)) break;
     for (int k = 1; k <= relabels; ++k) {

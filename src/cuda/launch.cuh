@@ -293,9 +293,12 @@ inline int64_t shared_limit() {
 }
 
 constexpr int kFlatThreads = 256, kProgramThreads = 256, kBlockProgramThreads = 1024;
+// On a multiprocessor, as far as registers go. Not told so, ptxas rather spills some than have fewer.
+constexpr int kBlocksAtOnce = 4;
 
 template <class Phase>
-__global__ void __launch_bounds__(kFlatThreads) flat_kernel(int64_t count, const Phase phase) {
+__global__ void __launch_bounds__(kFlatThreads, kBlocksAtOnce)
+    flat_kernel(int64_t count, const Phase phase) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * kFlatThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kFlatThreads + threadIdx.x; i < count; i += step) {
     phase(i);
@@ -312,7 +315,7 @@ void launch_flat(const Cuda& cuda, const char* name, int64_t count, const Phase&
 }
 
 template <int Threads, class Body>
-__global__ void __launch_bounds__(Threads) block_kernel(int64_t blocks, const Body body) {
+__global__ void __launch_bounds__(Threads, 1) block_kernel(int64_t blocks, const Body body) {
   extern __shared__ __align__(16) char shared[];
   for (int64_t index = blockIdx.x; index < blocks; index += gridDim.x) {
     body(Block{index, Threads, shared});
@@ -336,7 +339,7 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
 }
 
 template <class Program>
-__global__ void __launch_bounds__(kProgramThreads) program_kernel(const Program program) {
+__global__ void __launch_bounds__(kProgramThreads, kBlocksAtOnce) program_kernel(const Program program) {
   GridTeam team;
   program(team);
 }

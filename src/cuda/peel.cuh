@@ -38,7 +38,8 @@ struct Peel {
   int32_t* counts;    // [batch, rows, pieces]: the vertices in chains of a round with leaves in a piece
   int32_t* near;      // a neighbour in the same chain
   uint64_t* arcs;     // [batch, nodes, 2]: towards `near` and away from it
-  int32_t* flags;     // [batch, num_flags]
+  int32_t* flags;     // [batch, num_flags], of which a batch as a whole needs the first
+  int64_t image = 0;
 
   // A tree has at most log2(leaves) + 1 rounds, and fewer leaves than vertices. Two more "rounds" hold
   // the roots, and what is no part of a tree.
@@ -52,29 +53,8 @@ struct Peel {
 
   // The count that leaf i of a round belongs to.
   TREEFILTER_HD int32_t* count_of(int64_t i, int round) const {
-    const int64_t nodes = forest.nodes, b = i / nodes, v = i - b * nodes;
+    const int64_t nodes = forest.nodes.size, b = forest.nodes.quotient(i), v = i - b * nodes;
     return counts + b * num_counts(nodes) + round * pieces(nodes) + v / kPiece;
-  }
-
-  TREEFILTER_HD Peel image(int64_t b) const {
-    Peel one = *this;
-    const int64_t nodes = forest.nodes, first = b * nodes;
-    one.forest = {1,
-                  nodes,
-                  forest.degree + first,
-                  forest.neighbour + first,
-                  forest.round + first,
-                  forest.branch + first};
-    one.parent += first;
-    one.leaf += first;
-    one.position += first;
-    one.top += first;
-    one.length += first;
-    one.counts += b * num_counts(nodes);
-    one.near += first;
-    one.arcs += 2 * first;
-    one.flags += b * num_flags(nodes);
-    return one;
   }
 
   TREEFILTER_PROGRAM template <class Team>
@@ -83,12 +63,7 @@ struct Peel {
 
 struct StartPeel {
   Peel p;
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = p.forest.nodes;
-    if (i < p.forest.batch * nodes) p.leaf[i] = -1;
-    if (i < p.forest.batch * Peel::num_counts(nodes)) p.counts[i] = 0;
-    if (i < Peel::num_flags(nodes)) p.flags[i] = 0;
-  }
+  TREEFILTER_HD void operator()(int64_t i) const { p.leaf[i] = -1; }
 };
 
 struct Walk {
@@ -99,7 +74,7 @@ struct Walk {
   TREEFILTER_HD void operator()(int64_t i) const {
     if (p.forest.degree[i] != 1 || p.forest.round[i] != Forest::kNotYet) return;
     p.forest.round[i] = static_cast<int8_t>(round);
-    const int64_t first = i / p.forest.nodes * p.forest.nodes;
+    const int64_t first = p.forest.nodes.floor(i);
     const int32_t* degree = p.forest.degree + first;
     int32_t* neighbour = p.forest.neighbour + first;
     const int32_t start = static_cast<int32_t>(i - first);
@@ -129,7 +104,7 @@ struct Detach {
 
   TREEFILTER_HD void operator()(int64_t i) const {
     if (p.forest.round[i] != round) return;
-    const int64_t first = i / p.forest.nodes * p.forest.nodes;
+    const int64_t first = p.forest.nodes.floor(i);
     const int64_t top = first + p.top[i];
     p.length[i] = p.position[top] + 1;
     atomic_add(p.count_of(i, round), p.length[i]);
@@ -184,7 +159,7 @@ struct FindNear {
   TREEFILTER_HD void operator()(int64_t i) const {
     const Peel& p = chains.p;
     if (chains.none() || p.forest.branch[i] == Forest::kNoBranch) return;
-    const int64_t first = i / p.forest.nodes * p.forest.nodes;
+    const int64_t first = p.forest.nodes.floor(i);
     const int32_t a = static_cast<int32_t>(p.forest.branch[i] >> 32);
     const int32_t b = static_cast<int32_t>(p.forest.branch[i] & 0xffffffffu);
     if (p.leaf[first + a] >= 0 || p.leaf[first + b] >= 0) return;
@@ -199,7 +174,7 @@ struct StartArcs {
   TREEFILTER_HD void operator()(int64_t i) const {
     const Peel& p = chains.p;
     if (chains.none() || !chains.inside(i)) return;
-    const int64_t first = i / p.forest.nodes * p.forest.nodes;
+    const int64_t first = p.forest.nodes.floor(i);
     const int32_t v = static_cast<int32_t>(i - first);
     const int32_t near = p.near[i], far = p.forest.neighbour[i] ^ near;
     p.arcs[2 * i] = arc(first, v, near).bits;
@@ -216,7 +191,7 @@ struct JumpArcs {
 
   TREEFILTER_HD void operator()(int64_t i) const {
     if (chains.none() || !chains.inside(i / 2)) return;
-    uint64_t* arcs = chains.p.arcs + i / 2 / chains.p.forest.nodes * chains.p.forest.nodes * 2;
+    uint64_t* arcs = chains.p.arcs + 2 * chains.p.forest.nodes.floor(i / 2);
     Arc arc{chains.p.arcs[i]};
     for (int step = 0; !arc.end(); ++step) {
       if (step == Peel::kJump) {
@@ -235,7 +210,7 @@ struct JoinChains {
   TREEFILTER_HD void operator()(int64_t i) const {
     const Peel& p = chains.p;
     if (chains.none() || !chains.inside(i)) return;
-    const int64_t first = i / p.forest.nodes * p.forest.nodes;
+    const int64_t first = p.forest.nodes.floor(i);
     const int32_t v = static_cast<int32_t>(i - first);
     const int32_t near = p.near[i], far = p.forest.neighbour[i] ^ near;
     for (int side = 0; side < 2; ++side) {
@@ -257,11 +232,12 @@ struct JoinChains {
 
 TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void Peel::operator()(Team& team) const {
-  const int64_t nodes = forest.nodes, vertices = forest.batch * nodes;
-  const int64_t counts_and_flags = forest.batch * num_counts(nodes) + num_flags(nodes);
-  team.each(vertices > counts_and_flags ? vertices : counts_and_flags, StartPeel{*this});
+  const int64_t nodes = forest.nodes.size, vertices = forest.batch * nodes;
+  team.each(vertices, StartPeel{*this});
+  team.each(forest.batch * num_counts(nodes), ClearValues{counts});
+  team.each(num_flags(nodes), ClearValues{flags});
   for (int round = 0; round < rounds(nodes); ++round) {
-    int32_t* too_long = flags + round * (2 + jumps(nodes));
+    int32_t* too_long = flags + image * num_flags(nodes) + round * (2 + jumps(nodes));
     int32_t *more = too_long + 1, *unfinished = too_long + 2;
     team.each(vertices, Walk{*this, round, too_long});
     if (team.more(too_long)) {

@@ -6,10 +6,10 @@
 // The roots are chains of one in a round after all others; what is in no tree gets the places behind
 // the last slot, so that `order` is a permutation whatever the parents were.
 //
-// All in all about 8 reads or writes of int32 a vertex for each round of the peel, 30 for the layout; 49
-// bytes of workspace a vertex.
+// Workspace: 36 bytes a vertex, and 4 a piece and round.
 #include "../plan.h"
 #include "peel.cuh"
+#include "per_image.cuh"
 #include "prefix_sum.cuh"
 
 namespace treefilter {
@@ -27,11 +27,11 @@ struct RootAndOrder {
     return counts > nodes ? counts : nodes + 1;
   }
 
-  TREEFILTER_HD RootAndOrder image(int64_t b) const {
-    const int64_t nodes = peel.forest.nodes, pieces = PrefixSum::pieces(row(nodes));
-    return {peel.image(b), order == nullptr ? nullptr : order + b * nodes,
-            plan + b * PlanView::size(nodes), sums + b * pieces,
-            sums_of_sums + b * PrefixSum::pieces(pieces)};
+  TREEFILTER_HD RootAndOrder of_image(int64_t b) const {
+    RootAndOrder one = *this;
+    one.peel.forest.batch = 1;
+    one.peel.image = b;
+    return one;
   }
 
   TREEFILTER_PROGRAM template <class Team>
@@ -44,12 +44,12 @@ struct AddRoots {
 
   TREEFILTER_HD void operator()(int64_t i) const {
     if (p.leaf[i] >= 0) return;
-    const int32_t v = static_cast<int32_t>(i % p.forest.nodes);
+    const int32_t v = static_cast<int32_t>(i - p.forest.nodes.floor(i));
     p.leaf[i] = p.parent[i] = p.top[i] = v;
     p.position[i] = 0;
     p.length[i] = 1;
     const bool root = p.forest.round[i] == Forest::kRoot;
-    atomic_add(p.count_of(i, Peel::rounds(p.forest.nodes) + (root ? 0 : 1)), 1);
+    atomic_add(p.count_of(i, Peel::rounds(p.forest.nodes.size) + (root ? 0 : 1)), 1);
   }
 };
 
@@ -58,7 +58,7 @@ struct FirstSlots {
   Peel p;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = p.forest.nodes, pieces = Peel::pieces(nodes), b = i / pieces;
+    const int64_t nodes = p.forest.nodes.size, pieces = Peel::pieces(nodes), b = i / pieces;
     const int64_t begin = (i - b * pieces) * Peel::kPiece;
     const int64_t end = begin + Peel::kPiece < nodes ? begin + Peel::kPiece : nodes;
     for (int64_t v = end; v-- > begin;) {
@@ -78,7 +78,7 @@ struct Place {
 
   TREEFILTER_HD void operator()(int64_t i) const {
     const Peel& p = to.peel;
-    const int64_t nodes = p.forest.nodes, b = i / nodes, first = b * nodes;
+    const int64_t nodes = p.forest.nodes.size, b = p.forest.nodes.quotient(i), first = b * nodes;
     const int32_t v = static_cast<int32_t>(i - first), slot = slot_of(i);
     int32_t* plan = to.plan + b * PlanView::size(nodes);
     int32_t up = slot + 1, heavier = -1;
@@ -99,7 +99,7 @@ struct Place {
   // `length` holds the first slot by now.
   TREEFILTER_HD int32_t slot_of(int64_t i) const {
     const Peel& p = to.peel;
-    return p.length[i / p.forest.nodes * p.forest.nodes + p.leaf[i]] + p.position[i];
+    return p.length[p.forest.nodes.floor(i) + p.leaf[i]] + p.position[i];
   }
 };
 
@@ -107,7 +107,8 @@ struct WriteRounds {
   RootAndOrder to;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = to.peel.forest.nodes, b = i / PlanView::kRounds, k = i % PlanView::kRounds;
+    const int64_t nodes = to.peel.forest.nodes.size, b = i / PlanView::kRounds,
+                  k = i % PlanView::kRounds;
     const int32_t* counts = to.peel.counts + b * Peel::num_counts(nodes);
     const int64_t roots = Peel::rounds(nodes);
     const auto begin = [&](int64_t round) { return counts[round * Peel::pieces(nodes)]; };
@@ -119,7 +120,7 @@ struct WriteRounds {
 
 TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void RootAndOrder::operator()(Team& team) const {
-  const int64_t batch = peel.forest.batch, nodes = peel.forest.nodes;
+  const int64_t batch = peel.forest.batch, nodes = peel.forest.nodes.size;
   peel(team);
   team.each(batch * nodes, AddRoots{peel});
   PrefixSum{peel.counts, batch, Peel::num_counts(nodes), sums, sums_of_sums}(team);
@@ -139,18 +140,13 @@ TREEFILTER_HD void RootAndOrder::operator()(Team& team) const {
            PlanView::size(nodes)}(team);
 }
 
-struct OfImage {
-  RootAndOrder all;
-  TREEFILTER_HD RootAndOrder operator()(int64_t b) const { return all.image(b); }
-};
-
 struct AddParent {
   Forest forest;
   const int32_t* parent;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int32_t v = static_cast<int32_t>(i % forest.nodes), above = parent[i];
-    if (above < 0 || above >= forest.nodes || above == v) {
+    const int32_t v = static_cast<int32_t>(i - forest.nodes.floor(i)), above = parent[i];
+    if (above < 0 || above >= forest.nodes.size || above == v) {
       forest.add_root(i);
       forest.branch[i] = Forest::kNoBranch;
     } else {
@@ -163,7 +159,7 @@ struct AddParent {
 
 void root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
                     int32_t* plan) {
-  const int64_t batch = forest.batch, nodes = forest.nodes, vertices = batch * nodes;
+  const int64_t batch = forest.batch, nodes = forest.nodes.size, vertices = batch * nodes;
   const int64_t row = RootAndOrder::row(nodes);
   const auto [leaf, position, top, length, near, arcs, counts, flags, sums, sums_of_sums] =
       cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, uint64_t, int32_t, int32_t, int32_t,
@@ -172,11 +168,7 @@ void root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int
                            PrefixSum::sums_size(batch, row), PrefixSum::sums_of_sums_size(batch, row));
   const Peel peel{forest, longest_walk, parent, leaf, position, top, length, counts, near, arcs, flags};
   const RootAndOrder program{peel, order, plan, sums, sums_of_sums};
-  if (nodes <= most_nodes_per_block) {
-    run_per_image(cuda, "plan", batch, OfImage{program});
-  } else {
-    run_program(cuda, "plan", vertices, program);
-  }
+  run_batch(cuda, "plan", batch, nodes, program);
 }
 
 void plan(const Cuda& cuda, int64_t batch, int64_t nodes, Span<const int32_t> parent,
@@ -186,7 +178,7 @@ void plan(const Cuda& cuda, int64_t batch, int64_t nodes, Span<const int32_t> pa
   const auto [degree, neighbour, round, branch, up] =
       cuda.arrays<int32_t, int32_t, int8_t, uint64_t, int32_t>(vertices, vertices, vertices, vertices,
                                                                vertices);
-  const Forest forest{batch, nodes, degree, neighbour, round, branch};
+  const Forest forest{batch, Divisor(nodes), degree, neighbour, round, branch};
   launch_flat(cuda, "plan", vertices, ClearForest{forest});
   launch_flat(cuda, "plan", vertices, AddParent{forest, parent.data});
   root_and_order(cuda, forest, up, nullptr, plan.data);

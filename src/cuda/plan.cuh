@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../plan.h"
-#include "launch.cuh"
+#include "divisor.cuh"
 
 namespace treefilter {
 
@@ -11,7 +11,8 @@ namespace treefilter {
 struct Forest {
   static constexpr int8_t kRoot = 64, kNotYet = -1;
 
-  int64_t batch, nodes;
+  int64_t batch;
+  Divisor nodes;
   int32_t* degree;     // of a root kRootBoost more
   int32_t* neighbour;  // the exclusive-or
   int8_t* round;       // kRoot, or kNotYet
@@ -29,7 +30,7 @@ struct Forest {
   }
   // Both may be called for several vertices of a graph at once. i: the vertex that holds the edge.
   TREEFILTER_HD void add_branch(int64_t i, int32_t a, int32_t b) const {
-    const int64_t first = i / nodes * nodes;
+    const int64_t first = nodes.floor(i);
     branch[i] = static_cast<uint64_t>(static_cast<uint32_t>(a)) << 32 | static_cast<uint32_t>(b);
     atomic_add(degree + first + a, 1);
     atomic_add(degree + first + b, 1);
@@ -53,15 +54,11 @@ struct ClearForest {
 void root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
                     int32_t* plan);
 
-// Graphs of no more vertices are solved by a block each, the others by the whole device at once. The
-// result is the same.
-// A walk up a chain ends after so many steps; what is left of the chain is found by pointer jumping.
-// (An emulation's tests change both.)
+// A walk up a chain ends after so many steps; what is left of the chain is found by pointer jumping. The
+// result is the same. (An emulation's tests change it.)
 #ifdef __CUDACC__
-constexpr int64_t most_nodes_per_block = 4096;
 constexpr int32_t longest_walk = 256;
 #else
-inline int64_t most_nodes_per_block = 4096;
 inline int32_t longest_walk = 256;
 #endif
 
