@@ -61,11 +61,9 @@ struct RoundOf {
 };
 
 template <class T, int kLanes>
-TREEFILTER_HD void enter(const Stretch<T, kLanes>& stretch, T (&value)[kLanes]) {
-  for (int l = 0; l < kLanes; ++l) {
-    const T passed = stretch.share() == 0 ? T(0) : static_cast<T>(stretch.share()) * value[l];
-    value[l] = stretch.value[l] + passed;
-  }
+TREEFILTER_HD void enter(Stretch<T, kLanes> stretch, T (&value)[kLanes]) {
+  stretch.add(value);
+  for (int l = 0; l < kLanes; ++l) value[l] = stretch.value[l];
 }
 
 template <class Task>

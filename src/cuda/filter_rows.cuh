@@ -13,8 +13,8 @@
 //
 // Accuracy. A stretch is walked with the CPU's steps, from its true entering value; only that one comes
 // out of the scan. Its share is a product of factors that may all be close to 1: it is kept in double,
-// because a float would lose 1 - share, by which a constant stays the constant. All that is added is
-// added in an order that depends on the number of slots alone.
+// because a float would lose 1 - share, on which it depends that a constant stays the constant. All that
+// is added is added in an order that depends on the number of slots alone.
 //
 // Cost of a round of n slots: two visits of each value and coefficient and ~7 barriers, so that a pass
 // takes (slots / threads + rounds x some 500 cycles) steps, whatever the depth of the tree.
@@ -155,12 +155,21 @@ class Stretch {
   }
   static TREEFILTER_HD Stretch join(const Stretch& earlier, const Stretch& later) {
     Stretch result = later;
-    const double share = later.share();
-    if (share != 0) {
-      result.set_share(earlier.share() * share);
-      for (int l = 0; l < kLanes; ++l) result.value[l] += static_cast<T>(share) * earlier.value[l];
-    }
+    result.add(earlier.value);
+    if (later.share() != 0) result.set_share(earlier.share() * later.share());
     return result;
+  }
+  // The value that leaves, for the value that enters; in two forms, as the steps.
+  TREEFILTER_HD void add(const T (&entering)[kLanes]) {
+    const double share = this->share(), rest = 1 - share;
+    if (share == 0) return;
+    if (rest < 0.5 && rest > -0.5) {
+      for (int l = 0; l < kLanes; ++l) {
+        value[l] = entering[l] + (value[l] - static_cast<T>(rest) * entering[l]);
+      }
+    } else {
+      for (int l = 0; l < kLanes; ++l) value[l] += static_cast<T>(share) * entering[l];
+    }
   }
 
  private:
