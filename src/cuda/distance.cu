@@ -15,7 +15,6 @@
 // Cost of a row: four passes, for the accumulated sums two, each of slots / 1024 + 20 rounds' barriers
 // steps, and some 60 bytes of scattered reads and writes a vertex, mostly in the L2 cache.
 #include "../distance.h"
-
 #include "distance_scan.cuh"
 #include "distance_transform.cuh"
 
@@ -44,7 +43,8 @@ struct ReachUp {
     const int32_t v = slots.vertex(s);
     if (link.open) via[v] = slots.vertex(s - 1);
     // There is but one source: no other chain writes there.
-    if (slots.is_top(s) && !slots.is_root(s) && !weight.is_cut(v)) via[slots.vertex(slots.parent(s))] = v;
+    if (slots.is_top(s) && !slots.is_root(s) && !weight.is_cut(v))
+      via[slots.vertex(slots.parent(s))] = v;
   }
 };
 
@@ -254,19 +254,18 @@ void accumulate_sums(const Cuda& cuda, const TreeView& tree, int64_t batch, int6
     launch_blocks<kRowThreads>(cuda, "accumulate_sums", batch * sources, scan_bytes<Sum<T>>(),
                                FlowRow<T>{input, sources, grad.data, via.data, flow});
   }
-  launch_flat(cuda, "accumulate_sums", out.size,
-              AddFlows<T>{input, sources, via.data, flow, out.data});
+  launch_flat(cuda, "accumulate_sums", out.size, AddFlows<T>{input, sources, via.data, flow, out.data});
 }
 
-#define TREEFILTER_INSTANTIATE(T)                                                                     \
-  template void distance(const Cuda&, Path, const TreeView&, int64_t, int64_t, Span<const T>,         \
-                         Span<const int64_t>, Span<T>, Span<int32_t>, Span<int32_t>);                 \
-  template void distance_transform(const Cuda&, Path, const TreeView&, int64_t, Span<const T>,        \
-                                   Span<const bool>, Span<T>, Span<int64_t>, Span<int32_t>,           \
-                                   Span<int32_t>);                                                    \
-  template void path_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>,              \
-                          Span<const int32_t>, Span<T>);                                              \
-  template void accumulate_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>,        \
+#define TREEFILTER_INSTANTIATE(T)                                                              \
+  template void distance(const Cuda&, Path, const TreeView&, int64_t, int64_t, Span<const T>,  \
+                         Span<const int64_t>, Span<T>, Span<int32_t>, Span<int32_t>);          \
+  template void distance_transform(const Cuda&, Path, const TreeView&, int64_t, Span<const T>, \
+                                   Span<const bool>, Span<T>, Span<int64_t>, Span<int32_t>,    \
+                                   Span<int32_t>);                                             \
+  template void path_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>,       \
+                          Span<const int32_t>, Span<T>);                                       \
+  template void accumulate_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>, \
                                 Span<const int32_t>, Span<T>);
 TREEFILTER_INSTANTIATE(float)
 TREEFILTER_INSTANTIATE(double)

@@ -47,8 +47,8 @@ struct Sum {
   }
 };
 
-// The heaviest edge from the source on, among equals the nearest to it; of NaNs the last. It is exact, so
-// that any order of joining gives the same. edge = -1: no edge.
+// The heaviest edge from the source on, among equals the nearest to it; of NaNs the last. It is exact,
+// so that any order of joining gives the same. edge = -1: no edge.
 template <class T>
 struct Heaviest {
   T value;
@@ -269,7 +269,9 @@ struct RowInput {
   int64_t weight_step;  // from one image to the next; 0: one for all
 
   RowInput(const TreeView& tree, Span<const T> weight, int64_t batch)
-      : tree(tree), weight(weight.data), weight_step(weight.size == batch * tree.nodes ? tree.nodes : 0) {}
+      : tree(tree),
+        weight(weight.data),
+        weight_step(weight.size == batch * tree.nodes ? tree.nodes : 0) {}
 
   TREEFILTER_HD Slots slots(int64_t b) const { return {tree.plan_of(b)}; }
   TREEFILTER_HD const int32_t* parent(int64_t b) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "distance_scan.cuh"
+#include "lowest_seed.cuh"
 
 namespace treefilter {
 
@@ -66,7 +67,7 @@ struct TransformRow {
   TREEFILTER_HD void operator()(const Block& block) const {
     const int64_t n = input.tree.nodes, at = block.index * n;
     const Slots slots = input.slots(block.index);
-    const Search<path, T> search{slots,        input.weights(block.index, true),
+    const Search<path, T> search{slots,         input.weights(block.index, true),
                                  distance + at, nearest + at,
                                  via + at,      path == Path::kMax ? bottleneck + at : nullptr};
     each_vertex(block, n, [&](int32_t v) {
@@ -100,10 +101,11 @@ struct TransformRow {
 };
 
 template <Path path, class T>
-void transforms(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const bool* seeds, T* distance,
-                int64_t* nearest, int32_t* via, int32_t* bottleneck) {
+void transforms(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const bool* seeds,
+                T* distance, int64_t* nearest, int32_t* via, int32_t* bottleneck) {
   launch_blocks<kRowThreads>(cuda, "distance_transform", batch, 0,
                              TransformRow<path, T>{input, seeds, distance, nearest, via, bottleneck});
+  if (path == Path::kMax) name_lowest(cuda, input, batch, distance, seeds, nearest);
 }
 
 }  // namespace treefilter
