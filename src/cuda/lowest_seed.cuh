@@ -272,6 +272,7 @@ struct LowestSeedOf {
 
 // Up to this size an image has a block of its own.
 constexpr int64_t kBlockNodes = 1 << 16;
+constexpr int kBlockThreads = 512;
 
 template <class T>
 void name_lowest(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const T* distance,
@@ -285,7 +286,8 @@ void name_lowest(const Cuda& cuda, const RowInput<T>& input, int64_t batch, cons
                               nearest,   lower,     upper, question, label,    next_label,
                               all_label, component, best,  hook,     more};
   if (n <= kBlockNodes) {
-    run_per_image(cuda, "distance_transform", batch, LowestSeedOf<T>{program});
+    launch_blocks<kBlockThreads>(cuda, "distance_transform", batch, 0,
+                                 PerImage<LowestSeedOf<T>>{{program}});
   } else {
     run_program(cuda, "distance_transform", 2 * all, program);
   }
