@@ -170,8 +170,34 @@ struct SeedAlong {
   TREEFILTER_HD void put(int32_t v, const Value& seed) const { nearest[v] = seed.value; }
 };
 
+// Steps 1 to 3.
 template <Path path, class T>
-struct TransformRow {
+struct FindWays {
+  RowInput<T> input;
+  const bool* seeds;
+  T* distance;
+  int64_t* nearest;
+  int32_t* via;
+
+  TREEFILTER_HD void operator()(const Block& block) const {
+    const int64_t n = input.tree.nodes, at = block.index * n;
+    const Slots slots = input.slots(block.index);
+    const Offers<path, T> offers{slots, input.weights(block.index, true), distance + at, nearest + at,
+                                 via + at};
+    each_vertex(block, n, [&](int32_t v) {
+      const int32_t seed = seeds[at + v] ? v : -1;
+      offers.via[v] = seed;
+      offers.set(v, {0, seed, 0});
+    });
+    run_pass(block, OffersUp<path, T>{slots, offers});
+    run_pass(block, OffersDown<path, T>{slots, offers});
+    run_pass(block, TakeDown<path, T>{slots, offers.nearest, offers.via});
+  }
+};
+
+// Step 4.
+template <Path path, class T>
+struct FollowWays {
   RowInput<T> input;
   const bool* seeds;
   T* distance;
@@ -182,28 +208,16 @@ struct TransformRow {
     const int64_t n = input.tree.nodes, at = block.index * n;
     const Slots slots = input.slots(block.index);
     const int32_t* const parent = input.parent(block.index);
-    const Weights<T> weight = input.weights(block.index, true);
-    T* const to = distance + at;
-    int64_t* const names = nearest + at;
-    int32_t* const from = via + at;
-    const Offers<path, T> offers{slots, weight, to, names, from};
     each_vertex(block, n, [&](int32_t v) {
-      const int32_t seed = seeds[at + v] ? v : -1;
-      from[v] = seed;
-      offers.set(v, {0, seed, 0});
+      if (nearest[at + v] == Offers<path, T>::kFromAbove) via[at + v] = parent[v];
+      nearest[at + v] = seeds[at + v] ? v : -1;  // which it stays without a slot
     });
-    run_pass(block, OffersUp<path, T>{slots, offers});
-    run_pass(block, OffersDown<path, T>{slots, offers});
-    run_pass(block, TakeDown<path, T>{slots, names, from});
-    const bool all = slots.count() == n;
+    run_along(block, slots, via + at, parent, SeedAlong{nearest + at});
+    run_distances<path>(block, slots, via + at, parent, input.weights(block.index, true), distance + at,
+                        bottleneck, at);
     each_vertex(block, n, [&](int32_t v) {
-      if (names[v] == offers.kFromAbove) from[v] = parent[v];
-      if (!all) names[v] = seeds[at + v] ? v : -1;  // what has no slot has itself at most
-    });
-    run_along(block, slots, from, parent, SeedAlong{names});
-    run_distances<path>(block, slots, from, parent, weight, to, bottleneck, at);
-    each_vertex(block, n, [&](int32_t v) {
-      if (to[v] == static_cast<T>(INFINITY)) names[v] = -1;  // a sum may have overflowed
+      // A sum may have overflowed.
+      if (distance[at + v] == static_cast<T>(INFINITY)) nearest[at + v] = -1;
     });
   }
 };
@@ -211,10 +225,10 @@ struct TransformRow {
 template <Path path, class T>
 void transforms(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const bool* seeds,
                 T* distance, int64_t* nearest, int32_t* via, int32_t* bottleneck) {
-  constexpr int64_t kOffers = scan_bytes<Approach<path, T>>(), kAlong = distance_scan_bytes<path, T>();
-  launch_blocks<row_threads<T>()>(
-      cuda, "distance_transform", batch, kOffers > kAlong ? kOffers : kAlong,
-      TransformRow<path, T>{input, seeds, distance, nearest, via, bottleneck});
+  launch_blocks<row_threads<T>()>(cuda, "distance_transform", batch, scan_bytes<Approach<path, T>>(),
+                                  FindWays<path, T>{input, seeds, distance, nearest, via});
+  launch_blocks<row_threads<T>()>(cuda, "distance_transform", batch, distance_scan_bytes<path, T>(),
+                                  FollowWays<path, T>{input, seeds, distance, nearest, via, bottleneck});
   if (path == Path::kMax) name_lowest(cuda, input, batch, distance, seeds, nearest);
 }
 

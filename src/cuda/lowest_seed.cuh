@@ -40,17 +40,17 @@ struct LowestSeed {
   int64_t images, n;
   RowInput<T> input;
   int64_t first_image;
-  const T* distance;  // [images, n], as the next two
+  const T* distance;  // [B, n], as the next two
   const bool* seeds;
   int64_t* nearest;
 
-  // Workspaces; by ids [images, 2 n], of which id x has place n + x.
-  int32_t *lower, *upper, *question;  // [images, n]: ends of edge e, and where v asks
+  // Workspaces; by ids [B, 2 n], of which id x has place n + x.
+  int32_t *lower, *upper, *question;  // [B, n]: ends of edge e, and where v asks
   int32_t *label, *next_label,
       *all_label;  // the lowest seed in a vertex of the graph, or in a component
   int32_t* component;
   int32_t *best, *hook;  // of the contraction; then the vertices' new ids, on the side of 0 and of 1
-  int32_t* more;         // [kBits + 1, kMostRounds]
+  int32_t* more;         // [B, kBits + 1, kMostRounds]
 
   static constexpr int kMostRounds = 34;
   static TREEFILTER_HD int rounds(int64_t nodes) {
@@ -64,19 +64,19 @@ struct LowestSeed {
     LowestSeed one = *this;
     one.images = 1;
     one.first_image = b;
-    one.distance += b * n, one.seeds += b * n, one.nearest += b * n;
-    one.lower += b * n, one.upper += b * n, one.question += b * n;
-    one.label += 2 * b * n, one.next_label += 2 * b * n, one.all_label += 2 * b * n;
-    one.component += 2 * b * n, one.best += 2 * b * n, one.hook += 2 * b * n;
-    one.more += b * (kBits + 1) * kMostRounds;
     return one;
   }
+
+  // Of the programs' own counts: the places in the arrays.
+  TREEFILTER_HD int64_t edge(int64_t i) const { return first_image * n + i; }
+  TREEFILTER_HD int64_t id(int64_t i) const { return 2 * first_image * n + i; }
+  TREEFILTER_HD int32_t* flags() const { return more + first_image * (kBits + 1) * kMostRounds; }
 
   // i: of an edge or a question.
   TREEFILTER_HD int64_t base(int64_t i) const { return i / n * 2 * n + n; }
   TREEFILTER_HD bool is_edge(int64_t i) const { return lower[i] != kNone; }
   TREEFILTER_HD T weight(int64_t i) const {
-    return input.weights(first_image + i / n, true)[static_cast<int32_t>(i % n)];
+    return input.weights(i / n, true)[static_cast<int32_t>(i % n)];
   }
   // After the last bit all edges count as 0 and all questions as 1.
   TREEFILTER_HD bool edge_bit(int64_t i, int bit) const {
@@ -94,9 +94,10 @@ template <class T>
 struct StartLabels {
   LowestSeed<T> p;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.edge(index);
     const int64_t n = p.n, place = p.base(i) + i % n;
-    const int32_t v = static_cast<int32_t>(i % n), up = p.input.parent(p.first_image + i / n)[v];
+    const int32_t v = static_cast<int32_t>(i % n), up = p.input.parent(i / n)[v];
     const bool edge = up != v && up >= 0 && up < n;
     p.lower[i] = edge ? v : p.kNone;
     p.upper[i] = edge ? up : p.kNone;
@@ -109,7 +110,7 @@ struct StartLabels {
 template <class T>
 struct ClearMore {
   LowestSeed<T> p;
-  TREEFILTER_HD void operator()(int64_t i) const { p.more[i] = 0; }
+  TREEFILTER_HD void operator()(int64_t i) const { p.flags()[i] = 0; }
 };
 
 // ---- contraction of the edges with a 0, as in mst: every component takes its lowest edge ----
@@ -118,7 +119,8 @@ template <class T>
 struct StartComponents {
   LowestSeed<T> p;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.id(index);
     p.component[i] = static_cast<int32_t>(i % (2 * p.n) - p.n);
     p.best[i] = p.next_label[i] = p.all_label[i] = p.kNone;
   }
@@ -130,7 +132,8 @@ struct FindBest {
   int bit;
   int32_t* more;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.edge(index);
     if (!p.is_edge(i) || p.edge_bit(i, bit)) return;
     const int64_t base = p.base(i);
     const int32_t a = p.component[base + p.lower[i]], b = p.component[base + p.upper[i]];
@@ -146,7 +149,8 @@ template <class T>
 struct Hook {
   LowestSeed<T> p;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.id(index);
     const int64_t row = i / (2 * p.n), base = row * 2 * p.n + p.n;
     const int32_t self = static_cast<int32_t>(i - base);
     int32_t to = self;
@@ -165,7 +169,8 @@ template <class T>
 struct Relabel {
   LowestSeed<T> p;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.id(index);
     int32_t* const hook = p.hook + i / (2 * p.n) * 2 * p.n + p.n;
     int32_t x = p.component[i];
     // Paths are halved on the way: whoever is first, they end at the same root.
@@ -185,7 +190,8 @@ template <class T>
 struct ClearNames {
   LowestSeed<T> p;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.id(index);
     p.best[i] = p.hook[i] = p.kNone;
     if (p.label[i] == p.kNone) return;
     const int64_t base = i / (2 * p.n) * 2 * p.n + p.n;
@@ -198,7 +204,8 @@ struct FindNames {
   LowestSeed<T> p;
   int bit;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.edge(index);
     if (!p.is_edge(i)) return;
     const int64_t base = p.base(i);
     const int32_t e = static_cast<int32_t>(i % p.n), a = p.lower[i], b = p.upper[i];
@@ -213,7 +220,8 @@ struct Rename {
   LowestSeed<T> p;
   int bit;
 
-  TREEFILTER_HD void operator()(int64_t i) const {
+  TREEFILTER_HD void operator()(int64_t index) const {
+    const int64_t i = p.edge(index);
     const int64_t base = p.base(i);
     if (p.is_edge(i)) {
       const int32_t e = static_cast<int32_t>(i % p.n);
@@ -244,12 +252,12 @@ template <class T>
 TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void LowestSeed<T>::operator()(Team& team) const {
   LowestSeed p = *this;
-  team.each(int64_t{kBits + 1} * kMostRounds, ClearMore<T>{p});
+  team.each(images * (kBits + 1) * kMostRounds, ClearMore<T>{p});
   team.each(images * n, StartLabels<T>{p});
   for (int bit = kBits - 1; bit >= -1; --bit) {
     team.each(2 * images * n, StartComponents<T>{p});
     for (int round = 0; round < rounds(n); ++round) {
-      int32_t* const flag = more + (bit + 1) * kMostRounds + round;
+      int32_t* const flag = flags() + (bit + 1) * kMostRounds + round;
       team.each(images * n, FindBest<T>{p, bit, flag});
       if (!team.more(flag)) break;
       team.each(2 * images * n, Hook<T>{p});
@@ -272,7 +280,7 @@ struct LowestSeedOf {
 
 // Up to this size an image has a block of its own.
 constexpr int64_t kBlockNodes = 1 << 16;
-constexpr int kBlockThreads = 512;
+constexpr int kBlockThreads = 256;
 
 template <class T>
 void name_lowest(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const T* distance,

@@ -328,7 +328,7 @@ Input<T> input_of(const std::string& name, const Trees& trees, Kind kind, int64_
               {},
               {},
               Flags(batch * n),
-              kind != Kind::kNoise && kind != Kind::kNaN,
+              kind > Kind::kTenths && kind != Kind::kNaN,
               kind == Kind::kNaN,
               name + ", " + kKindNames[static_cast<int>(kind)]};
   in.weight.resize((one_weight ? 1 : batch) * n);
@@ -460,7 +460,7 @@ int main() {
   check_all_kinds("race", grid_trees(1, 6, 7, noise), 2, 1);
   race = false;
   check_large();
-  for (int trial = 0; trial < 30; ++trial) {
+  for (int trial = 0; trial < 10; ++trial) {
     const int64_t near = 1 + below(6);
     const Trees tree =
         shaped_tree(1 + below(40), [&](int64_t i) { return i - 1 - below(std::min(i, near)); }, true);
