@@ -15,7 +15,6 @@
 // Cost of a row: four passes, for the accumulated sums two, each of slots / 1024 + 20 rounds' barriers
 // steps, and some 60 bytes of scattered reads and writes a vertex, mostly in the L2 cache.
 #include "../distance.h"
-
 #include "distance_scan.cuh"
 #include "distance_transform.cuh"
 
@@ -28,43 +27,44 @@ namespace {
 template <class T>
 struct ReachUp {
   static constexpr bool kUp = true, kGathers = false;
-  using Value = Carried;
+  using Piece = Step<Carried>;
 
   Slots slots;
   Weights<T> weight;
   int32_t* via;
 
-  TREEFILTER_HD Step<Value> link(int32_t s) const {
+  TREEFILTER_HD Piece link(int32_t s) const {
     if (via[slots.vertex(s)] >= 0) return {{1}, 0};
     if (slots.is_bottom(s) || weight.is_cut(slots.vertex(s - 1))) return {{0}, 0};
     return {{0}, 1};
   }
-  TREEFILTER_HD void put(int32_t s, const Step<Value>& link, const Value& reached) const {
+  TREEFILTER_HD void put(int32_t s, const Piece& link, const Carried& reached) const {
     if (reached.value != 1) return;
     const int32_t v = slots.vertex(s);
     if (link.open) via[v] = slots.vertex(s - 1);
     // There is but one source: no other chain writes there.
-    if (slots.is_top(s) && !slots.is_root(s) && !weight.is_cut(v)) via[slots.vertex(slots.parent(s))] = v;
+    if (slots.is_top(s) && !slots.is_root(s) && !weight.is_cut(v))
+      via[slots.vertex(slots.parent(s))] = v;
   }
 };
 
 template <class T>
 struct ReachDown {
   static constexpr bool kUp = false, kGathers = false;
-  using Value = Carried;
+  using Piece = Step<Carried>;
 
   Slots slots;
   Weights<T> weight;
   int32_t* via;
 
-  TREEFILTER_HD Step<Value> link(int32_t s) const {
+  TREEFILTER_HD Piece link(int32_t s) const {
     const int32_t v = slots.vertex(s);
     if (via[v] >= 0) return {{1}, 0};
     if (slots.is_root(s) || weight.is_cut(v)) return {{0}, 0};
     if (slots.is_top(s)) return {{via[slots.vertex(slots.parent(s))] >= 0}, 0};
     return {{0}, 1};
   }
-  TREEFILTER_HD void put(int32_t s, const Step<Value>&, const Value& reached) const {
+  TREEFILTER_HD void put(int32_t s, const Piece&, const Carried& reached) const {
     const int32_t v = slots.vertex(s);
     if (reached.value == 1 && via[v] < 0) via[v] = slots.vertex(slots.parent(s));
   }
@@ -114,7 +114,7 @@ struct PathSumsRow {
 template <class T>
 struct FlowUp {
   static constexpr bool kUp = true, kGathers = true;
-  using Value = Sum<T>;
+  using Piece = Step<Sum<T>>;
 
   Slots slots;
   const int32_t* via;
@@ -130,11 +130,11 @@ struct FlowUp {
     }
     flow[v] = sum;
   }
-  TREEFILTER_HD Step<Value> link(int32_t s) const {
+  TREEFILTER_HD Piece link(int32_t s) const {
     const int32_t v = slots.vertex(s);
     return {{flow[v]}, !slots.is_bottom(s) && via[slots.vertex(s - 1)] == v};
   }
-  TREEFILTER_HD void put(int32_t s, const Step<Value>&, const Value& sum) const {
+  TREEFILTER_HD void put(int32_t s, const Piece&, const Sum<T>& sum) const {
     flow[slots.vertex(s)] = sum.value;
   }
 };
@@ -143,19 +143,19 @@ struct FlowUp {
 template <class T>
 struct FlowDown {
   static constexpr bool kUp = false, kGathers = false;
-  using Value = Sum<T>;
+  using Piece = Step<Sum<T>>;
 
   Slots slots;
   const int32_t* via;
   T* flow;
 
-  TREEFILTER_HD Step<Value> link(int32_t s) const {
+  TREEFILTER_HD Piece link(int32_t s) const {
     const int32_t v = slots.vertex(s), p = slots.parent(s), u = slots.vertex(p);
     if (p == s || via[u] != v) return {{flow[v]}, 0};
     if (!slots.is_top(s)) return {{flow[v]}, 1};
     return {{flow[v] + flow[u]}, 0};
   }
-  TREEFILTER_HD void put(int32_t s, const Step<Value>&, const Value& sum) const {
+  TREEFILTER_HD void put(int32_t s, const Piece&, const Sum<T>& sum) const {
     flow[slots.vertex(s)] = sum.value;
   }
 };
@@ -208,7 +208,7 @@ struct AddFlows {
 template <Path path, class T>
 void distances(const Cuda& cuda, const RowInput<T>& input, int64_t sources, Span<const int64_t> source,
                Span<T> out, Span<int32_t> via, Span<int32_t> bottleneck) {
-  launch_blocks<kRowThreads>(
+  launch_blocks<row_threads<T>()>(
       cuda, "distance", source.size, distance_scan_bytes<path, T>(),
       DistanceRow<path, T>{input, sources, source.data, out.data, via.data, bottleneck.data});
 }
@@ -239,8 +239,8 @@ template <class T>
 void path_sums(const Cuda& cuda, const TreeView& tree, int64_t batch, int64_t sources,
                Span<const T> weight, Span<const int32_t> via, Span<T> out) {
   if (out.size == 0) return;
-  launch_blocks<kRowThreads>(
-      cuda, "path_sums", batch * sources, scan_bytes<Sum<T>>(),
+  launch_blocks<row_threads<T>()>(
+      cuda, "path_sums", batch * sources, scan_bytes<Step<Sum<T>>>(),
       PathSumsRow<T>{RowInput<T>(tree, weight, batch), sources, via.data, out.data});
 }
 
@@ -251,22 +251,21 @@ void accumulate_sums(const Cuda& cuda, const TreeView& tree, int64_t batch, int6
   const RowInput<T> input(tree, {}, batch);
   const auto [flow] = cuda.arrays<T>(grad.size);
   if (grad.size > 0) {
-    launch_blocks<kRowThreads>(cuda, "accumulate_sums", batch * sources, scan_bytes<Sum<T>>(),
-                               FlowRow<T>{input, sources, grad.data, via.data, flow});
+    launch_blocks<row_threads<T>()>(cuda, "accumulate_sums", batch * sources, scan_bytes<Step<Sum<T>>>(),
+                                    FlowRow<T>{input, sources, grad.data, via.data, flow});
   }
-  launch_flat(cuda, "accumulate_sums", out.size,
-              AddFlows<T>{input, sources, via.data, flow, out.data});
+  launch_flat(cuda, "accumulate_sums", out.size, AddFlows<T>{input, sources, via.data, flow, out.data});
 }
 
-#define TREEFILTER_INSTANTIATE(T)                                                                     \
-  template void distance(const Cuda&, Path, const TreeView&, int64_t, int64_t, Span<const T>,         \
-                         Span<const int64_t>, Span<T>, Span<int32_t>, Span<int32_t>);                 \
-  template void distance_transform(const Cuda&, Path, const TreeView&, int64_t, Span<const T>,        \
-                                   Span<const bool>, Span<T>, Span<int64_t>, Span<int32_t>,           \
-                                   Span<int32_t>);                                                    \
-  template void path_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>,              \
-                          Span<const int32_t>, Span<T>);                                              \
-  template void accumulate_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>,        \
+#define TREEFILTER_INSTANTIATE(T)                                                              \
+  template void distance(const Cuda&, Path, const TreeView&, int64_t, int64_t, Span<const T>,  \
+                         Span<const int64_t>, Span<T>, Span<int32_t>, Span<int32_t>);          \
+  template void distance_transform(const Cuda&, Path, const TreeView&, int64_t, Span<const T>, \
+                                   Span<const bool>, Span<T>, Span<int64_t>, Span<int32_t>,    \
+                                   Span<int32_t>);                                             \
+  template void path_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>,       \
+                          Span<const int32_t>, Span<T>);                                       \
+  template void accumulate_sums(const Cuda&, const TreeView&, int64_t, int64_t, Span<const T>, \
                                 Span<const int32_t>, Span<T>);
 TREEFILTER_INSTANTIATE(float)
 TREEFILTER_INSTANTIATE(double)

@@ -20,7 +20,11 @@
 
 namespace treefilter {
 
-constexpr int kRowThreads = 1024;
+// Of a block: doubles take more registers.
+template <class T>
+constexpr int row_threads() {
+  return sizeof(T) == 4 ? 1024 : 512;
+}
 
 // What a slot adds to what the slot before it in its chain has, or has by itself (not open).
 template <class V>
@@ -47,8 +51,8 @@ struct Sum {
   }
 };
 
-// The heaviest edge from the source on, among equals the nearest to it; of NaNs the last. It is exact, so
-// that any order of joining gives the same. edge = -1: no edge.
+// The heaviest edge from the source on, among equals the nearest to it; of NaNs the last. It is exact,
+// so that any order of joining gives the same. edge = -1: no edge.
 template <class T>
 struct Heaviest {
   T value;
@@ -92,15 +96,15 @@ struct Slots {
 // ---- passes ----
 
 // A pass has
-//   Value, Slots slots
-//   gather(s)                 (if kGathers) first of all in a round: takes in what hangs from the slot
-//   Step<Value> link(s)       from the slot below it (Up) or above it (Down) in its chain
-//   put(s, link, value)       the result
-// which touch nothing of other slots of the round.
+//   Piece, slots          Step<…> or what is joined like it
+//   gather(s)             (if kGathers) first of all in a round: takes in what hangs from the slot
+//   link(s)               a Piece, from the slot below it (kUp) or above it in its chain
+//   put(s, link, value)   the result
+// which touch nothing that others of the round touch.
 
 template <class Pass>
 TREEFILTER_HD void scan_round(const Block& block, const Pass& pass, int32_t begin, int32_t end) {
-  using Piece = Step<typename Pass::Value>;
+  using Piece = typename Pass::Piece;
   constexpr bool kUp = Pass::kUp;
   const int32_t each = (end - begin + block.threads - 1) / block.threads;
   // The first thread has the first slots of the way up, the last of the way down.
@@ -156,9 +160,9 @@ TREEFILTER_HD void each_vertex(const Block& block, int64_t nodes, const Piece& p
 }
 
 // Bytes of shared memory for the scans of a pass.
-template <class V>
+template <class Piece>
 constexpr int64_t scan_bytes() {
-  return kWarp * static_cast<int64_t>(sizeof(Step<V>));
+  return kWarp * static_cast<int64_t>(sizeof(Piece));
 }
 
 // ---- values along `via` ----
@@ -170,6 +174,7 @@ template <class Along>
 struct AlongUp {
   static constexpr bool kUp = true, kGathers = false;
   using Value = typename Along::Value;
+  using Piece = Step<Value>;
 
   Slots slots;
   const int32_t *via, *parent;
@@ -192,6 +197,7 @@ template <class Along>
 struct AlongDown {
   static constexpr bool kUp = false, kGathers = false;
   using Value = typename Along::Value;
+  using Piece = Step<Value>;
 
   Slots slots;
   const int32_t* via;
@@ -269,7 +275,9 @@ struct RowInput {
   int64_t weight_step;  // from one image to the next; 0: one for all
 
   RowInput(const TreeView& tree, Span<const T> weight, int64_t batch)
-      : tree(tree), weight(weight.data), weight_step(weight.size == batch * tree.nodes ? tree.nodes : 0) {}
+      : tree(tree),
+        weight(weight.data),
+        weight_step(weight.size == batch * tree.nodes ? tree.nodes : 0) {}
 
   TREEFILTER_HD Slots slots(int64_t b) const { return {tree.plan_of(b)}; }
   TREEFILTER_HD const int32_t* parent(int64_t b) const {
@@ -291,16 +299,17 @@ TREEFILTER_HD void run_distances(const Block& block, const Slots& slots, const i
   } else {
     run_along(block, slots, via, parent, HeaviestAlong<T>{weight, distance, bottleneck + at});
   }
+  // Besides what was not reached, a source without a slot.
   each_vertex(block, slots.nodes(), [&](int32_t v) {
-    if (via[v] >= 0) return;
-    distance[v] = static_cast<T>(INFINITY);
+    if (via[v] >= 0 && via[v] != v) return;
+    distance[v] = via[v] < 0 ? static_cast<T>(INFINITY) : T(0);
     if constexpr (path == Path::kMax) bottleneck[at + v] = -1;
   });
 }
 
 template <Path path, class T>
 constexpr int64_t distance_scan_bytes() {
-  return path == Path::kSum ? scan_bytes<Sum<T>>() : scan_bytes<Heaviest<T>>();
+  return path == Path::kSum ? scan_bytes<Step<Sum<T>>>() : scan_bytes<Step<Heaviest<T>>>();
 }
 
 }  // namespace treefilter

@@ -1,62 +1,203 @@
-// The distance to the nearest of many seeds, on CUDA: a block for an image.
+// The distance to the nearest of many seeds, on CUDA: one block for an image.
+//
+// As on the CPU, every vertex learns of the nearest seed below it on the way up and of the nearest one
+// above it on the way down. An offer (distance, seed) that goes through a stretch of a chain comes out
+// as the lesser of what the stretch has itself and of the offer that entered, over the stretch's length:
+// the scans (distance_scan.cuh) join that. Offers compare by distance and then by seed.
+//
+// A scan adds in another order than a walk, so that two offers which are equal but for rounding may
+// compare one way at one vertex and the other way at the next. So offers decide nothing but the ways:
+//   1. on the way up, whether a vertex's offer comes from its chain's vertex below, from another child,
+//      or from itself;
+//   2. on the way down, whether an offer from above is better than that (`offered`).
+// What has a seed at all is a matter of the topology and of edges of weight +inf alone. Then
+//   3. v takes the offer from above if it is offered one and its parent, which may have its own from v,
+//      has not: taken(v) = offered(v) and (taken(parent) or via(parent) != v). Booleans: exact.
+// So no two vertices have their seed from each other, and every vertex's way ends at a seed, whatever
+// the rounding. Along these ways then
+//   4. the seeds and the distances are taken, as path_sums does.
+// Where nothing is rounded (integers, and maxima always) this is the CPU's result. Else a seed may be
+// another one that is as near but for rounding; it is the one at the end of the way all the same.
+//
+// Cost: seven passes of slots / 1024 + 20 rounds' barriers steps (half as many threads for double).
 #pragma once
 
 #include "distance_scan.cuh"
+#include "lowest_seed.cuh"
 
 namespace treefilter {
 
-// The CPU's Search: in a round every chain is walked by one thread.
+// Of a vertex: its distance from a seed. `passed`: by the slot before it in its chain.
 template <Path path, class T>
-struct Search {
+struct Offer {
+  T distance;
+  int32_t seed, passed;  // seed < 0: none
+
+  TREEFILTER_HD Offer over(T length) const { return {add(distance, length), seed, 1}; }
+  TREEFILTER_HD bool better_than(const Offer& other) const {
+    if (seed < 0 || other.seed < 0) return seed >= 0;
+    return distance < other.distance || (distance == other.distance && seed < other.seed);
+  }
+  static TREEFILTER_HD T add(T a, T b) { return path == Path::kSum ? a + b : b > a || b != b ? b : a; }
+};
+
+// What becomes of an offer that enters a stretch: the better of it, over `length`, and of the stretch's.
+template <Path path, class T>
+struct Approach {
+  Offer<path, T> value;
+  T length;
+  int32_t open;
+
+  static TREEFILTER_HD Approach nothing() { return {{0, -1, 0}, 0, 1}; }
+  static TREEFILTER_HD Approach join(const Approach& earlier, const Approach& later) {
+    if (!later.open) return later;
+    const Offer<path, T> through = earlier.value.over(later.length);
+    return {through.better_than(later.value) ? through : later.value,
+            Offer<path, T>::add(earlier.length, later.length), earlier.open};
+  }
+};
+
+// The offers of one image.
+template <Path path, class T>
+struct Offers {
+  // nearest[v], when v is offered a seed from above or takes it.
+  static constexpr int64_t kFromAbove = int64_t{1} << 40;
+
   Slots slots;
   Weights<T> weight;
   T* distance;
   int64_t* nearest;
-  int32_t *via, *bottleneck;
+  int32_t* via;
 
-  // Lets `to` reach a seed through its neighbour `from`, over the parent edge of `edge`.
-  TREEFILTER_HD void offer(int32_t from, int32_t to, int32_t edge) const {
-    const T w = weight[edge];
-    const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
-    const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
-    if (candidate == static_cast<T>(INFINITY)) return;
-    if (via[to] >= 0) {
-      const bool better =
-          candidate < distance[to] || (candidate == distance[to] && nearest[from] < nearest[to]);
-      if (!better) return;
-    }
-    distance[to] = candidate;
-    via[to] = from;
-    if (path == Path::kMax) bottleneck[to] = heavier ? edge : bottleneck[from];
-    nearest[to] = nearest[from];
+  TREEFILTER_HD Offer<path, T> of(int32_t v) const {
+    const int64_t seed = nearest[v] >= kFromAbove ? nearest[v] - kFromAbove : nearest[v];
+    return {distance[v], static_cast<int32_t>(seed), 0};
   }
-
-  TREEFILTER_HD void up(int32_t bottom) const {
-    for (int32_t s = bottom;; ++s) {
-      const int32_t v = slots.vertex(s), last = slots.plan.light_begin()[s + 1];
-      for (int32_t i = slots.plan.light_begin()[s]; i < last; ++i) {
-        const int32_t child = slots.vertex(slots.plan.light()[i]);
-        if (via[child] >= 0) offer(child, v, child);
-      }
-      if (s > bottom) {
-        const int32_t child = slots.vertex(s - 1);
-        if (via[child] >= 0) offer(child, v, child);
-      }
-      if (slots.is_top(s)) break;
-    }
-  }
-
-  TREEFILTER_HD void down(int32_t top) const {
-    for (int32_t s = top;; --s) {
-      const int32_t v = slots.vertex(s), p = slots.vertex(slots.parent(s));
-      if (p != v && via[p] >= 0 && via[p] != v) offer(p, v, v);
-      if (slots.is_bottom(s)) break;
-    }
+  TREEFILTER_HD void set(int32_t v, const Offer<path, T>& offer, int64_t mark = 0) const {
+    distance[v] = offer.distance;
+    nearest[v] = offer.seed + mark;
   }
 };
 
 template <Path path, class T>
-struct TransformRow {
+struct OffersUp {
+  static constexpr bool kUp = true, kGathers = true;
+  using Piece = Approach<path, T>;
+
+  Slots slots;
+  Offers<path, T> offers;
+
+  TREEFILTER_HD void gather(int32_t s) const {
+    const int32_t v = slots.vertex(s), last = slots.plan.light_begin()[s + 1];
+    Offer<path, T> best = offers.of(v);
+    for (int32_t i = slots.plan.light_begin()[s]; i < last; ++i) {
+      const int32_t child = slots.vertex(slots.plan.light()[i]);
+      const Offer<path, T> offer = offers.of(child).over(offers.weight[child]);
+      if (offers.weight.is_cut(child) || !offer.better_than(best)) continue;
+      best = offer;
+      offers.via[v] = child;
+    }
+    offers.set(v, best);
+  }
+  TREEFILTER_HD Piece link(int32_t s) const {
+    const Offer<path, T> own = offers.of(slots.vertex(s));
+    if (slots.is_bottom(s)) return {own, 0, 0};
+    const int32_t child = slots.vertex(s - 1);
+    return {own, offers.weight[child], !offers.weight.is_cut(child)};
+  }
+  TREEFILTER_HD void put(int32_t s, const Piece&, const Offer<path, T>& offer) const {
+    if (!offer.passed) return;
+    const int32_t v = slots.vertex(s);
+    offers.set(v, offer);
+    offers.via[v] = slots.vertex(s - 1);
+  }
+};
+
+template <Path path, class T>
+struct OffersDown {
+  static constexpr bool kUp = false, kGathers = false;
+  using Piece = Approach<path, T>;
+
+  Slots slots;
+  Offers<path, T> offers;
+
+  TREEFILTER_HD Piece link(int32_t s) const {
+    const int32_t v = slots.vertex(s);
+    const Offer<path, T> own = offers.of(v);
+    const T w = offers.weight[v];
+    if (slots.is_root(s) || offers.weight.is_cut(v)) return {own, 0, 0};
+    if (!slots.is_top(s)) return {own, w, 1};
+    const Offer<path, T> above = offers.of(slots.vertex(slots.parent(s))).over(w);
+    return {above.better_than(own) ? above : own, 0, 0};
+  }
+  TREEFILTER_HD void put(int32_t s, const Piece&, const Offer<path, T>& offer) const {
+    if (offer.passed) offers.set(slots.vertex(s), offer, offers.kFromAbove);
+  }
+};
+
+// Turns `offered` into `taken`.
+template <Path path, class T>
+struct TakeDown {
+  static constexpr bool kUp = false, kGathers = false;
+  using Piece = Step<Carried>;
+
+  Slots slots;
+  int64_t* nearest;
+  const int32_t* via;
+
+  TREEFILTER_HD bool marked(int32_t v) const { return nearest[v] >= Offers<path, T>::kFromAbove; }
+  TREEFILTER_HD Piece link(int32_t s) const {
+    const int32_t v = slots.vertex(s), p = slots.vertex(slots.parent(s));
+    if (!marked(v)) return {{0}, 0};
+    if (via[p] != v) return {{1}, 0};
+    if (slots.is_top(s)) return {{marked(p)}, 0};
+    return {{0}, 1};
+  }
+  TREEFILTER_HD void put(int32_t s, const Piece&, const Carried& taken) const {
+    nearest[slots.vertex(s)] = taken.value == 1 ? Offers<path, T>::kFromAbove : 0;
+  }
+};
+
+// The vertex where a way ends.
+struct SeedAlong {
+  using Value = Carried;
+
+  int64_t* nearest;
+
+  TREEFILTER_HD Value edge(int32_t) const { return Value::nothing(); }
+  TREEFILTER_HD Value start(int32_t v) const { return {v}; }
+  TREEFILTER_HD Value get(int32_t v) const { return {static_cast<int32_t>(nearest[v])}; }
+  TREEFILTER_HD void put(int32_t v, const Value& seed) const { nearest[v] = seed.value; }
+};
+
+// Steps 1 to 3.
+template <Path path, class T>
+struct FindWays {
+  RowInput<T> input;
+  const bool* seeds;
+  T* distance;
+  int64_t* nearest;
+  int32_t* via;
+
+  TREEFILTER_HD void operator()(const Block& block) const {
+    const int64_t n = input.tree.nodes, at = block.index * n;
+    const Slots slots = input.slots(block.index);
+    const Offers<path, T> offers{slots, input.weights(block.index, true), distance + at, nearest + at,
+                                 via + at};
+    each_vertex(block, n, [&](int32_t v) {
+      const int32_t seed = seeds[at + v] ? v : -1;
+      offers.via[v] = seed;
+      offers.set(v, {0, seed, 0});
+    });
+    run_pass(block, OffersUp<path, T>{slots, offers});
+    run_pass(block, OffersDown<path, T>{slots, offers});
+    run_pass(block, TakeDown<path, T>{slots, offers.nearest, offers.via});
+  }
+};
+
+// Step 4.
+template <Path path, class T>
+struct FollowWays {
   RowInput<T> input;
   const bool* seeds;
   T* distance;
@@ -66,44 +207,29 @@ struct TransformRow {
   TREEFILTER_HD void operator()(const Block& block) const {
     const int64_t n = input.tree.nodes, at = block.index * n;
     const Slots slots = input.slots(block.index);
-    const Search<path, T> search{slots,        input.weights(block.index, true),
-                                 distance + at, nearest + at,
-                                 via + at,      path == Path::kMax ? bottleneck + at : nullptr};
+    const int32_t* const parent = input.parent(block.index);
     each_vertex(block, n, [&](int32_t v) {
-      const bool seed = seeds[at + v];
-      search.distance[v] = path == Path::kSum ? T(0) : -static_cast<T>(INFINITY);
-      search.via[v] = seed ? v : -1;
-      search.nearest[v] = seed ? v : -1;
-      if (path == Path::kMax) search.bottleneck[v] = -1;
+      if (nearest[at + v] == Offers<path, T>::kFromAbove) via[at + v] = parent[v];
+      nearest[at + v] = seeds[at + v] ? v : -1;  // which it stays without a slot
     });
-    const int32_t* rounds = slots.plan.rounds();
-    for (int k = 0; k + 1 < PlanView::kRounds && rounds[k] < rounds[k + 1]; ++k) {
-      block.each([&](int t) {
-        for (int64_t s = rounds[k] + int64_t{t}; s < rounds[k + 1]; s += block.threads) {
-          if (slots.is_bottom(static_cast<int32_t>(s))) search.up(static_cast<int32_t>(s));
-        }
-      });
-    }
-    for (int k = PlanView::kRounds - 1; k-- > 0;) {
-      if (rounds[k] == rounds[k + 1]) continue;
-      block.each([&](int t) {
-        for (int64_t s = rounds[k] + int64_t{t}; s < rounds[k + 1]; s += block.threads) {
-          if (slots.is_top(static_cast<int32_t>(s))) search.down(static_cast<int32_t>(s));
-        }
-      });
-    }
+    run_along(block, slots, via + at, parent, SeedAlong{nearest + at});
+    run_distances<path>(block, slots, via + at, parent, input.weights(block.index, true), distance + at,
+                        bottleneck, at);
     each_vertex(block, n, [&](int32_t v) {
-      if (search.via[v] == v) search.distance[v] = 0;
-      if (search.via[v] < 0) search.distance[v] = static_cast<T>(INFINITY);
+      // A sum may have overflowed.
+      if (distance[at + v] == static_cast<T>(INFINITY)) nearest[at + v] = -1;
     });
   }
 };
 
 template <Path path, class T>
-void transforms(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const bool* seeds, T* distance,
-                int64_t* nearest, int32_t* via, int32_t* bottleneck) {
-  launch_blocks<kRowThreads>(cuda, "distance_transform", batch, 0,
-                             TransformRow<path, T>{input, seeds, distance, nearest, via, bottleneck});
+void transforms(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const bool* seeds,
+                T* distance, int64_t* nearest, int32_t* via, int32_t* bottleneck) {
+  launch_blocks<row_threads<T>()>(cuda, "distance_transform", batch, scan_bytes<Approach<path, T>>(),
+                                  FindWays<path, T>{input, seeds, distance, nearest, via});
+  launch_blocks<row_threads<T>()>(cuda, "distance_transform", batch, distance_scan_bytes<path, T>(),
+                                  FollowWays<path, T>{input, seeds, distance, nearest, via, bottleneck});
+  if (path == Path::kMax) name_lowest(cuda, input, batch, distance, seeds, nearest);
 }
 
 }  // namespace treefilter
