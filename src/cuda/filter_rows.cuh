@@ -78,6 +78,7 @@ struct Row {
   template <bool kReduce>
   TREEFILTER_HD void up(int32_t first, int32_t last, Piece& in) const {
     using Up = typename Task::Steps::Up;
+    if (first >= last) return;  // nor is there a link before it
     const int32_t* links = plan.up();
     Up step = first > 0 && links[first - 1] >= 0 ? steps.up(first - 1) : Up{};
     TREEFILTER_ONE_BY_ONE
