@@ -11,12 +11,6 @@
 namespace treefilter {
 namespace {
 
-// Where a row's channels are.
-struct Channels {
-  int64_t image, first;
-  int used;
-};
-
 // X -> Value -> X, by steps of sums or of means.
 template <class X, class T, bool kMean, int kMost>
 struct FilterRow {
@@ -25,7 +19,9 @@ struct FilterRow {
   static constexpr int kLanes = kMost;
   static constexpr bool kSharedOnly = kMost > 1;
   struct Place {
-    Channels channels;
+    const X* from;
+    X* to;
+    int used;  // lanes
     const T* scale;
   };
 
@@ -50,33 +46,32 @@ struct FilterRow {
     const Coefficients<T> own = k.of(families.index(image, group), nodes());
     Row<FilterRow> row{plan(image), {}, {}, values};
     own.steps(row.steps, pass == Pass::kSum);
-    row.place = {
-        {image, group * group_channels() + inside, rest < kLanes ? static_cast<int>(rest) : kLanes},
-        own.scale};
+    const int64_t channel = group * group_channels() + inside;
+    row.place = {x.at(image, channel), out.at(image, channel),
+                 rest < kLanes ? static_cast<int>(rest) : kLanes, own.scale};
     return row;
   }
 
   TREEFILTER_HD void fill(const Row<FilterRow>& row, int32_t v) const {
-    const Channels& c = row.place.channels;
-    for (int l = 0; l < c.used; ++l) {
-      treefilter::store(out.at(c.image, c.first + l)[v * out.node_stride], not_a_number());
+    X* const to = row.place.to + v * out.node_stride;
+    for (int l = 0; l < row.place.used; ++l) {
+      treefilter::store(to[l * out.channel_stride], not_a_number());
     }
   }
   TREEFILTER_HD void load(const Row<FilterRow>& row, int32_t s) const {
-    const Channels& c = row.place.channels;
-    const int64_t v = row.plan.order()[s];
+    const X* const from = row.place.from + row.plan.order()[s] * x.node_stride;
     const T scale = kMean ? row.place.scale[s] : T(1);
     for (int l = 0; l < kLanes; ++l) {
-      row.at(l, s) =
-          l < c.used ? treefilter::load<T>(x.at(c.image, c.first + l)[v * x.node_stride]) * scale : T(0);
+      const bool used = kLanes == 1 || l < row.place.used;
+      row.at(l, s) = used ? treefilter::load<T>(from[l * x.channel_stride]) * scale : T(0);
     }
   }
   TREEFILTER_HD void visit(const Row<FilterRow>&, int32_t, int32_t, const T*, const T*) const {}
   TREEFILTER_HD void store(const Row<FilterRow>& row, int32_t s) const {
-    const Channels& c = row.place.channels;
-    const int64_t v = row.plan.order()[s];
-    for (int l = 0; l < c.used; ++l) {
-      treefilter::store(out.at(c.image, c.first + l)[v * out.node_stride], row.at(l, s));
+    X* const to = row.place.to + row.plan.order()[s] * out.node_stride;
+    for (int l = 0; l < kLanes; ++l) {
+      if (kLanes > 1 && l >= row.place.used) break;
+      treefilter::store(to[l * out.channel_stride], row.at(l, s));
     }
   }
 };

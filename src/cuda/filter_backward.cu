@@ -20,7 +20,8 @@ struct BackwardRow {
   static constexpr bool kSharedOnly = false;
   struct Place {
     Coefficients<T> k;
-    int64_t image, channel;
+    const X *x, *grad;
+    X* grad_x;
     T* part;
   };
 
@@ -39,24 +40,24 @@ struct BackwardRow {
     const Split at(index, grad.channels);
     const int64_t image = at.quotient, group = at.rest / (grad.channels / families.groups());
     const Coefficients<T> own = k.of(families.index(image, group), nodes());
-    Row<BackwardRow> row{
-        plan(image), {}, {own, image, at.rest, kWanted ? parts + index * nodes() : nullptr}, values};
+    Row<BackwardRow> row{plan(image), {}, {}, values};
+    row.place = {own, kWanted ? x.at(image, at.rest) : nullptr, grad.at(image, at.rest),
+                 grad_x.at(image, at.rest), kWanted ? parts + index * nodes() : nullptr};
     own.steps(row.steps, true);
     return row;
   }
 
   TREEFILTER_HD void fill(const Row<BackwardRow>& row, int32_t v) const {
-    treefilter::store(grad_x.at(row.place.image, row.place.channel)[v * grad_x.node_stride],
-                      not_a_number());
+    treefilter::store(row.place.grad_x[v * grad_x.node_stride], not_a_number());
   }
   TREEFILTER_HD void load(const Row<BackwardRow>& row, int32_t s) const {
     const Place& at = row.place;
     const int64_t v = row.plan.order()[s];
     const T scale = kMean ? at.k.scale[s] : T(1);
     const T inverse = kMean ? scale / static_cast<T>(at.k.total[s]) : T(1);
-    row.at(0, s) = treefilter::load<T>(grad.at(at.image, at.channel)[v * grad.node_stride]) * inverse;
+    row.at(0, s) = treefilter::load<T>(at.grad[v * grad.node_stride]) * inverse;
     if constexpr (kWanted) {
-      row.at(1, s) = treefilter::load<T>(x.at(at.image, at.channel)[v * x.node_stride]) * scale;
+      row.at(1, s) = treefilter::load<T>(at.x[v * x.node_stride]) * scale;
     }
   }
   TREEFILTER_HD void visit(const Row<BackwardRow>& row, int32_t s, int32_t p, const T* own,
@@ -75,7 +76,7 @@ struct BackwardRow {
     const Place& at = row.place;
     const int64_t v = row.plan.order()[s];
     const T n = kMean ? static_cast<T>(at.k.total[s]) : T(1);
-    treefilter::store(grad_x.at(at.image, at.channel)[v * grad_x.node_stride], row.at(0, s) * n);
+    treefilter::store(at.grad_x[v * grad_x.node_stride], row.at(0, s) * n);
   }
 };
 

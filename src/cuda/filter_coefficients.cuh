@@ -113,7 +113,8 @@ struct Ones {
     to.scale[s] = static_cast<T>(1 / m);
     to.take[s] = static_cast<T>(share / n);
     to.keep[s] = static_cast<T>(root ? 0 : share < n / 2 ? 1 : from_above / n);
-    const double up = a * m / above, rest = (above - a * m) / above;
+    // Never negative but for rounding, where affinities beyond 1 make masses of 1e16.
+    const double up = a * m / above, rest = above > a * m ? (above - a * m) / above : 0;
     to.climb[s] = static_cast<T>(root ? 0 : top ? up : up >= 0.5 ? rest : -up);
   }
 };
