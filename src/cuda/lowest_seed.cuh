@@ -16,7 +16,7 @@
 // parent. One without edges has no more to learn: questions there are answered.
 //
 // Cost: 31 bits (63 for double) times 4 phases over the tree and 4 for each round of the contraction, of
-// which there are up to log2(N), mostly few. Workspace: 68 bytes a vertex.
+// which there are up to log2(N), mostly few. Workspace: 60 bytes a vertex.
 #pragma once
 
 #include "distance_scan.cuh"
