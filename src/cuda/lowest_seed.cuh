@@ -148,7 +148,7 @@ struct FindBest {
 };
 
 template <class T>
-struct Hook {
+struct HookSets {
   LowestSeed<T> p;
 
   TREEFILTER_HD void operator()(int64_t index) const {
@@ -168,7 +168,7 @@ struct Hook {
 };
 
 template <class T>
-struct Relabel {
+struct RelabelSets {
   LowestSeed<T> p;
 
   TREEFILTER_HD void operator()(int64_t index) const {
@@ -264,8 +264,8 @@ TREEFILTER_HD void LowestSeed<T>::operator()(Team& team) const {
       int32_t* const flag = flags() + (bit + 1) * kMostRounds + round;
       team.each(images * n, FindBest<T>{p, bit, flag});
       if (!team.more(flag)) break;
-      team.each(2 * images * n, Hook<T>{p});
-      team.each(2 * images * n, Relabel<T>{p});
+      team.each(2 * images * n, HookSets<T>{p});
+      team.each(2 * images * n, RelabelSets<T>{p});
     }
     team.each(2 * images * n, ClearNames<T>{p, bit});
     team.each(images * n, FindNames<T>{p, bit});
