@@ -20,6 +20,7 @@
 #pragma once
 
 #include "distance_scan.cuh"
+#include "per_image.cuh"
 
 namespace treefilter {
 
