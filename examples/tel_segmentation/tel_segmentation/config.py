@@ -226,8 +226,8 @@ class Train:
     """Whose recipe that follows: ``official`` (the code's) or ``paper``."""
     protocols: tuple[str, ...] = ()
     """Evaluation of the finished network besides that while training: ``ss`` (single scale, native
-    aspect), ``msf`` (multi-scale and flip, native aspect), ``official`` (multi-scale and flip of
-    the protocol while training)."""
+    aspect), ``msf`` (multi-scale and flip, native aspect), ``official`` (that while
+    training, of squashed images with multi-scale and flip: what the official scripts do last)."""
     output: Path = Path("runs/run")
     """The run's folder: configuration, checkpoints, history, result."""
     iterations: int = 300

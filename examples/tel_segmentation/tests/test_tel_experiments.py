@@ -9,7 +9,7 @@ from tel_segmentation import cli
 from tel_segmentation.losses import METHODS as TERMS
 from tel_segmentation.paper import needs, numbers
 from tel_segmentation.paper.experiments import experiments, find, matching, resolve
-from tel_segmentation.paper.listing import listing
+from tel_segmentation.paper.listing import listing, recipe_table
 from tel_segmentation.paper.methods import METHODS
 
 PAGE = Path(__file__).parents[1] / "results" / "experiments.md"
@@ -106,6 +106,24 @@ def test_the_page_is_current():
     text = PAGE.read_text(encoding="utf-8")
     assert text == listing()
     assert set(re.findall(r"^\| `([tf]\d[^`]*)`", text, re.MULTILINE)) == set(experiments())
+
+
+def test_what_the_list_says_can_be_run(capsys):
+    for id in experiments():
+        assert cli.main(["experiments", id]) == 0
+        text = capsys.readouterr().out
+        (command,) = re.findall(r"^run +tel run (\S+)$", text, re.MULTILINE)
+        assert find(command).run == find(id).run
+
+
+def test_rates_of_the_recipes_are_those_of_the_networks():
+    head, *rows = recipe_table()
+    rates = dict(zip(head, next(row for row in rows if row[0] == "ASPP rates"), strict=True))
+    assert rates["voc DeepLabV3+, official"] == "12, 24, 36"
+    assert rates["voc DeepLabV3+, paper"] == "6, 12, 18"
+    assert rates["cs DeepLabV3+, paper"] == "12, 24, 36"  # the standard ones at stride 8
+    assert rates["voc DeepLabV2, paper"] == "6, 12, 18, 24, summed"
+    assert rates["cs HRNet-W48, official"] == rates["voc LTF, official"] == "no ASPP"
 
 
 def test_the_command(tmp_path, capsys):

@@ -143,6 +143,9 @@ def test_names_of_protocols():
     assert msf.scales == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     official = protocols.named("official", options)
     assert official == dataclasses.replace(msf, protocol="squash", size=(512, 512))
+    # Only Pascal VOC's script has several scales: Cityscapes whole, ADE20K by its shorter side.
+    for own in (Evaluation(), Evaluation("short-side", (512, 512))):
+        assert protocols.named("official", config.Train(evaluation=own)) == own
     with pytest.raises(ValueError, match="protocols must be of ss, msf, official, got 'mss'"):
         protocols.named("mss", options)
 

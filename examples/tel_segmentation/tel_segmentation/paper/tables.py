@@ -199,8 +199,9 @@ def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:
 EXPLANATION = (
     "mIoU in percent. Ours: last / best iterate, mean over seeds, by the recipe's own evaluation"
     " while training and by other protocols: ss (single scale, native aspect), msf (multi-scale and"
-    " flip, native aspect), official (multi-scale and flip of the recipe's own). The paper does not"
-    " say which of them its tables have. Rows without an id are quoted by the paper from others, of"
+    " flip, native aspect), official (the official scripts' last one: of Pascal VOC multi-scale and flip"
+    " of squashed images, else the recipe's own). The paper does not say which of them its tables have."
+    " Rows without an id are quoted by the paper from others, of"
     " which many have a CRF behind the network, several stages, or further data. What is blank was"
     " not run."
 )
