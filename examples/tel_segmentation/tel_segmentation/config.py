@@ -53,7 +53,8 @@ class Data:
     """Values that mean no class in the annotation's files, beside those of the data set (public
     data sets only: files of annotations differ in this)."""
     encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
-    """What the numbers of Cityscapes labels are; ``auto``: what the files' names say."""
+    """What the numbers of Cityscapes labels are whose files' names do not say it; ``auto``:
+    labelIds, or what ``tel annotate`` noted. Of dense labels in both, those that are read."""
     stroke: int = 3
     """Width in pixels of drawn points and scribbles (Pascal VOC)."""
     short_side: int | None = None

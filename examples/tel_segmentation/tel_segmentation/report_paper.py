@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from tel_segmentation.paper.sameness import cost_deviations
 from tel_segmentation.paper.tables import (
     EXPLANATION,
     TITLES,
@@ -17,6 +18,7 @@ from tel_segmentation.paper.tables import (
     Table,
     accuracy_table,
     cost_table,
+    costs_sorted_out,
     notes,
     of_table,
     sorted_out,
@@ -50,6 +52,7 @@ def find_costs(paths: Sequence[Path]) -> list[dict[str, Any]]:
             cost = json.loads(file.read_text(encoding="utf-8"))
             if len(cost["rows"]) != 3 or not isinstance(cost["preset"], str):
                 raise ValueError("three rows and a preset are needed")
+            cost_deviations(cost)
         except (ValueError, TypeError, KeyError, OSError) as error:
             raise ValueError(f"{file} must be what tel run writes, got: {error!r}") from error
         costs.append(cost)
@@ -70,11 +73,11 @@ def paper_page(
     Raises:
         ValueError: a record is not what it says, or a panel cannot be read; it is named.
     """
-    ours, other = sorted_out(records)
+    (ours, other_runs), (own_costs, other_costs) = sorted_out(records), costs_sorted_out(costs)
     parts = [f"<header><h1>{text(title)}</h1><p class='soft'>{text(EXPLANATION)}</p></header>"]
     for name, heading in TITLES.items():
         if name in ("T4", "T5"):
-            content = _table(cost_table(name, costs), notes(name))
+            content = _table(cost_table(name, own_costs), notes(name))
         elif name[0] == "T":
             content = _table(accuracy_table(name, ours), notes(name))
         elif name == "F7":
@@ -82,10 +85,9 @@ def paper_page(
         else:
             content = _panels(name, ours, pictures)
         parts.append(f"<section><h2>{text(heading)}</h2>{content}</section>")
-    if other:
+    if other := [*other_runs, *other_costs]:
         items = "".join(
-            f"<li><code>{text(run.name)}</code> mIoU {100 * run.miou:.1f}; {text(differences)}</li>"
-            for run, differences in other
+            f"<li><code>{text(run)}</code> {text(differences)}</li>" for run, differences in other
         )
         parts.append(
             "<section><h2>Runs with other settings</h2><p class='soft'>They are in no table.</p>"

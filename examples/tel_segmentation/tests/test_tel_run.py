@@ -14,6 +14,7 @@ from PIL import Image
 from tel_segmentation import cli, config, engine, run
 from tel_segmentation.paper import needs, recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
+from tel_segmentation.paper.sameness import cost_deviations
 from tel_segmentation.run import Run
 from tel_segmentation.tracking import read_history
 
@@ -139,22 +140,24 @@ def test_test_images_for_the_voc_server(root, tmp_path):
         assert picture.getpalette()[-3:] == [224, 224, 192]
 
 
-def test_memory_and_time_are_measured_together(root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("network", ["dlv3p", "ltf"])
+def test_memory_and_time_are_measured_together(network, root, tmp_path, monkeypatch):
     from tel_segmentation import cost
 
     monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
-    assert run.run(tiny("t4.dlv3p.low", root, tmp_path)) == 0
+    assert run.run(tiny(f"t4.{network}.low", root, tmp_path)) == 0
     (file,) = tmp_path.glob("*/cost.json")
     result = json.loads(file.read_text(encoding="utf-8"))
-    assert file.parent.name == "cost.dlv3p-tiny-s304"
+    assert file.parent.name == f"cost.{network}-tiny-s304"
+    assert "model.name: tiny instead of resnet101s" in cost_deviations(result)
     assert [row["method"] for row in result["rows"]] == ["partial CE", "TEL low", "TEL low+high"]
     assert result["rows"][2]["peak_ratio"] == 1
     written = file.stat().st_mtime_ns
-    assert run.run(tiny("t5.dlv3p.both", root, tmp_path)) == 0
+    assert run.run(tiny(f"t5.{network}.both", root, tmp_path)) == 0
     assert file.stat().st_mtime_ns == written
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"t4\.dlv3p\.low must be run by one process, got 2"):
-        run.run(tiny("t4.dlv3p.low", root, tmp_path))
+    with pytest.raises(ValueError, match=r"t4\..*\.low must be run by one process, got 2"):
+        run.run(tiny(f"t4.{network}.low", root, tmp_path))
 
 
 def test_two_processes_divide_the_batch(root, tmp_path):

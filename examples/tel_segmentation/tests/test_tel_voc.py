@@ -117,6 +117,16 @@ def test_the_common_layout_has_no_other_masks(tmp_path):
     assert set(Voc(root, "val", options())[0].truth.unique().tolist()) == {-1, 0, 3}
 
 
+@pytest.mark.parametrize(("split", "name"), [("val", VOC_VAL[0]), ("train", TRAIN[0])])
+def test_sbd_does_not_stand_in_for_vocs_own_masks(voc, split, name):
+    """It has masks of both; they have no void, and other outlines."""
+    assert (voc / "SBD" / "cls" / f"{name}.mat").is_file()
+    mask = voc / "VOCdevkit" / "VOC2012" / "SegmentationClass" / f"{name}.png"
+    mask.unlink()
+    with pytest.raises(ValueError, match=f"are missing for 1 of .*: {mask}$"):
+        Voc(voc, split, options())
+
+
 def test_a_sample(voc):
     sample = open_source(options(source=f"voc:{voc}"), "train")[0]
     assert (sample.image.dtype, sample.label.dtype, sample.truth.dtype) == (
