@@ -277,6 +277,8 @@ def check(options: Train) -> None:
             raise ValueError(f"{name} must be at least {least}, got {value}")
     if options.data.workers < 0:
         raise ValueError(f"data.workers must not be negative, got {options.data.workers}")
+    if options.data.short_side is not None and options.data.short_side < 1:
+        raise ValueError(f"data.short_side must be at least 1, got {options.data.short_side}")
     if options.optimizer.lr <= 0 or not 0 <= options.optimizer.ema < 1:
         raise ValueError(
             "optimizer must have lr > 0 and ema in [0, 1), got"
