@@ -75,7 +75,9 @@ class Encoding:
 def check_ignore(ignore: Iterable[int]) -> None:
     """Raises a ValueError if a number to be ignored is one that no label file can have."""
     if wrong := [number for number in ignore if not 0 <= number <= LARGEST]:
-        raise ValueError(f"ignore must be numbers of label files, 0 to {LARGEST}, got {some(wrong)}")
+        raise ValueError(
+            f"ignore must be numbers of label files, 0 to {LARGEST}, got {some(wrong)}"
+        )
 
 
 def plain(count: int, ignored: tuple[int, ...] = ()) -> Encoding:
