@@ -10,11 +10,12 @@ import tel_miniatures
 import tel_runs
 import tel_voc
 from PIL import Image
+from tel_folders import write_label
 
 from tel_segmentation import cli, config, engine, run
 from tel_segmentation.paper import needs, recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
-from tel_segmentation.paper.sameness import cost_deviations
+from tel_segmentation.paper.sameness import cost_deviations, deviations
 from tel_segmentation.run import Run
 from tel_segmentation.tracking import read_history
 
@@ -68,6 +69,24 @@ def test_the_papers_networks_on_small_backbones(id, backbone, recipe, root, tmp_
     result = engine.train(settings)
     assert math.isfinite(read_history(settings.output / "history.jsonl")[-1]["evaluation"]["miou"])
     assert result["paper"] == {"id": id, "recipe": recipe}
+
+
+def test_annotations_with_other_numbers(tmp_path):
+    """As others publish them: trainIds, and 19 where nothing is labelled."""
+    root = tel_miniatures.data_root(tmp_path / "data")
+    for file in (root / "cityscapes/train/sparse_label/block20").iterdir():
+        write_label(file, np.where(np.arange(40) < 9, 13, 19)[None].repeat(24, 0))
+    options = tiny("t2.cs.hrnet.b20.tel", root, tmp_path / "runs")
+    with pytest.raises(ValueError, match="must have the values 0…18"):
+        run.run(replace(options, encoding="trainIds"))
+    options = replace(options, encoding="trainIds", ignore=(19,), output=tmp_path / "others")
+    assert run.run(options) == 0
+    (file,) = (tmp_path / "others").glob("*/result.json")
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert result["labelled_ratio"] == pytest.approx(9 / 40)
+    assert not [text for text in deviations(result) if "ignore" in text or "encoding" in text]
+    with pytest.raises(ValueError, match=r"data\.ignore: \[19\] instead of \[\]"):
+        run.run(replace(options, ignore=()))
 
 
 @pytest.mark.parametrize(

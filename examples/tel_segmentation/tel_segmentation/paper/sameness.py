@@ -16,8 +16,11 @@ MAY_DIFFER = (
     "checkpoint_every", "pictures", "tensorboard", "protocols",
 )  # fmt: skip
 """When a run goes on: its iterations have the same images, however they are divided."""
-IS_NO_OTHER = (*MAY_DIFFER, "seed", "amp", "eval_every", "boundary")
-"""Of an experiment: what does not make it another one. The total batch is looked at apart."""
+IS_NO_OTHER = (
+    *MAY_DIFFER, "seed", "amp", "eval_every", "boundary", "data.ignore", "data.encoding",
+)  # fmt: skip
+"""Of an experiment: what does not make it another one; files of the same annotations differ in
+their numbers. The total batch is looked at apart."""
 
 
 def deviations(result: dict[str, Any]) -> list[str]:
