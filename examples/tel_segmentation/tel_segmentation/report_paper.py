@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from tel_segmentation.paper.curves import CURVES_NOTES, curves_table, runs_of
 from tel_segmentation.paper.sameness import cost_deviations
 from tel_segmentation.paper.tables import (
     EXPLANATION,
@@ -123,17 +124,11 @@ def _table(table: Table, below: Sequence[str] = ()) -> str:
     )
 
 
-def _runs(id: str, ours: dict[str, list[Ours]]) -> list[Record]:
-    """The runs of an experiment, by the official recipe if there are any."""
-    groups = sorted(ours.get(id, []), key=lambda group: group.recipe != "official")
-    return groups[0].records if groups else []
-
-
 def _panels(name: str, ours: dict[str, list[Ours]], pictures: int) -> str:
     """Panels of the first seed: image, annotation, prediction, pseudo labels, truth."""
     parts = []
     for experiment in of_table(name):
-        runs = _runs(experiment.run, ours)
+        runs = runs_of(experiment.id, ours)
         parts.append(f"<h3><code>{experiment.id}</code> {text(experiment.title)}</h3>")
         if not runs:
             parts.append(f"<p class='soft'>Not run (<code>tel run {experiment.run}</code>).</p>")
@@ -154,7 +149,7 @@ def _picture(path: Path) -> str:
 
 def _curves(ours: dict[str, list[Ours]]) -> str:
     """On the unlabelled pixels of the training batches, means over seeds."""
-    runs = {experiment.id: _runs(experiment.run, ours) for experiment in of_table("F7")}
+    runs = {experiment.id: runs_of(experiment.id, ours) for experiment in of_table("F7")}
     parts = ["<p class='soft'>Of the training crops' unlabelled pixels, in percent.</p>"]
     for metric, heading in _METRICS:
         curves: list[Curve] = [
@@ -165,4 +160,5 @@ def _curves(ours: dict[str, list[Ours]]) -> str:
     missing = [f"<code>tel run {e.run}</code>" for e in of_table("F7") if not runs[e.id]]
     if missing:
         parts.append(f"<p class='soft'>Not run: {', '.join(missing)}.</p>")
-    return "".join([*parts, legend(((color, name) for _, _, name, color in CURVES), "line")])
+    parts.append(legend(((color, name) for _, _, name, color in CURVES), "line"))
+    return "".join([*parts, _table(curves_table(ours), CURVES_NOTES)])

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tel_segmentation import cli, config
+from tel_segmentation.paper.curves import curves_table
 from tel_segmentation.paper.experiments import experiments, find, resolve
 from tel_segmentation.paper.sameness import deviations
 from tel_segmentation.paper.tables import accuracy_table, sorted_out
@@ -64,9 +65,10 @@ def write(
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     lines = [
-        {"iteration": i, "accuracy_prediction": 0.5, "accuracy_pseudo": 0.6, "miou_prediction": 0.4}
-        for i in (50, 100)
-    ]
+        {"iteration": i, "accuracy_prediction": miou, "accuracy_pseudo": miou + 0.1,
+         "miou_prediction": miou - 0.1, "miou_pseudo": miou - 0.02 * (i == 50)}
+        for i in (50, settings.iterations - 1, settings.iterations)
+    ]  # fmt: skip
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "history.jsonl").write_text(text, encoding="utf-8")
     return result
@@ -197,6 +199,27 @@ def test_the_page(tmp_path):
                                                          "some GPU"]  # fmt: skip
     line = next(line for line in tables.splitlines() if line.startswith("| t5.ltf.both"))
     assert [x.strip() for x in line.split("|")][3:7] == ["12.7", "1.085", "", ""]
+
+
+def test_the_curves_in_numbers(tmp_path):
+    """Of Fig. 7: TEL's end above the baseline's, the paper's beside it; blank without the runs."""
+
+    def city(options):
+        data = dataclasses.replace(options.data, source="cityscapes:elsewhere")
+        return dataclasses.replace(options, data=data)
+
+    def table():
+        ours, _ = sorted_out(find_records([tmp_path]))
+        return [row[2:] for row in curves_table(ours)[1:]]
+
+    write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.65, change=city)
+    assert table() == [["+5.6", "", ""], ["+7.3", "", ""]]
+    write(tmp_path / "b", "t2.cs.hrnet.b20.baseline", 0.60, change=city)
+    assert table() == [["+5.6", "+5.0", "+5.0"], ["+7.3", "+15.0", "+15.0"]]
+    output, md = tmp_path / "page.html", tmp_path / "page.md"
+    report(Report((tmp_path,), output, markdown=md, paper=True))
+    assert "| f7.tel | TEL's soft label | +7.3 | +15.0 | +15.0 |" in md.read_text(encoding="utf-8")
+    assert "+15.0" in output.read_text(encoding="utf-8")
 
 
 def test_test_numbers_are_the_servers(tmp_path):

@@ -202,22 +202,6 @@ def markdown_table(table: Table) -> str:
     return "\n".join("| " + " | ".join(x.replace("|", "\\|") for x in row) + " |" for row in lines)
 
 
-def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:
-    """All tables with ours beside the paper's, as Markdown; what was not run is blank."""
-    (ours, other_runs), (own_costs, other_costs) = sorted_out(records), costs_sorted_out(costs)
-    parts = ["# The paper's tables, ours beside them", "", EXPLANATION]
-    for name, title in TITLES.items():
-        if name[0] == "T":
-            cost = name in ("T4", "T5")
-            table = cost_table(name, own_costs) if cost else accuracy_table(name, ours)
-            parts += ["", f"## {title}", "", markdown_table(table)]
-            parts += ["", *(f"{note[0].upper()}{note[1:]}." for note in notes(name))]
-    if other := [*other_runs, *other_costs]:
-        parts += ["", "## Runs with other settings", "", "They are in no table.", ""]
-        parts += [f"- {run}: {differences}" for run, differences in other]
-    return "\n".join(parts) + "\n"
-
-
 EXPLANATION = (
     "mIoU in percent. Ours: last / best iterate, mean over seeds, by the recipe's own evaluation"
     " while training and by other protocols: ss (single scale, native aspect), msf (multi-scale and"
