@@ -77,6 +77,26 @@ def test_the_validation_has_the_runs_protocol(tmp_path, monkeypatch):
     assert [x["iteration"] for x in logs] == [3, 6]
 
 
+def test_the_best_network_is_evaluated_with_its_own_weights(tmp_path, monkeypatch):
+    seen = []
+
+    def falling(model, *_, evaluation, **__):
+        weights = sum(p.abs().sum().item() for p in model.parameters())
+        seen.append((evaluation.protocol, weights))
+        metrics = {"miou": 1 / len(seen), "accuracy": 0.5, "boundary_miou": 0.5, "iou": [0.5]}
+        return metrics | {"images": 1, "protocol": {}}
+
+    monkeypatch.setattr(outcome, "evaluate_model", falling)
+    options = tel_runs.options(tmp_path / "a", evaluation=SQUASH, protocols=("ss",))
+    evaluation = engine.train(options)["evaluation"]
+    first, second, *final = seen  # after iterations 3 and 6
+    assert first[1] != second[1]
+    # last, then best; each by the run's own protocol and natively
+    assert [protocol for protocol, _ in final] == ["squash", "native"] * 2
+    assert [weights for _, weights in final] == [second[1]] * 2 + [first[1]] * 2
+    assert (evaluation["last"]["iteration"], evaluation["best"]["iteration"]) == (6, 3)
+
+
 def test_protocols_that_mean_the_same_are_run_once(tmp_path, monkeypatch):
     calls = []
     original = outcome.evaluate_model

@@ -110,6 +110,14 @@ def test_validation_set_of_every_layout(tmp_path, layout):
     assert all(set(source[i].truth.unique().tolist()) == {-1, 0, 1} for i in range(len(source)))
 
 
+def test_published_masks_of_trainaug_win_over_those_of_sbd(voc):
+    """Where somebody has both; neither is of VOC's own training set."""
+    tel_voc.write_augmented(voc / "VOCdevkit" / "VOC2012")
+    source = Voc(voc, "train", options())
+    assert set(source[3].truth.unique().tolist()) == {-1, 0, 3}
+    assert set(source[0].truth.unique().tolist()) == {-1, 0, 1}
+
+
 def test_the_common_layout_has_no_other_masks(tmp_path):
     root = augmented_with_names(tmp_path)
     for file in (root / "SegmentationClass").iterdir():
