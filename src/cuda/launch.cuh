@@ -153,8 +153,13 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
   check_cuda(cudaGetLastError(), name);
 }
 
+// For programs that need more registers a thread than so many blocks leave.
 template <class Program>
-__global__ void __launch_bounds__(kProgramThreads, kBlocksAtOnce) program_kernel(const Program program) {
+constexpr int kProgramsAtOnce = kBlocksAtOnce;
+
+template <class Program>
+__global__ void __launch_bounds__(kProgramThreads, kProgramsAtOnce<Program>)
+    program_kernel(const Program program) {
   GridTeam team;
   program(team);
 }
