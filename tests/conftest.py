@@ -33,6 +33,16 @@ def device(request):
 
 
 @pytest.fixture
+def tensors_on_device(device):
+    """New tensors are made there, in tests that do not say where."""
+    if device.type == "cpu":
+        yield
+    else:
+        with device:
+            yield
+
+
+@pytest.fixture
 def at_thread_counts():
     """Calls a function with 1, 2 and 4 threads and returns the three results."""
 

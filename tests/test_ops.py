@@ -8,6 +8,7 @@ import torch
 import treefilter as tf
 from treefilter import _ops
 
+pytestmark = pytest.mark.usefixtures("tensors_on_device")
 OPS = torch.ops.treefilter
 
 
@@ -214,7 +215,7 @@ def test_autocast_results_are_those_of_float32(dtype):
     guide, x, _, seeds = pipeline_inputs()
     guide, x = guide.detach().to(dtype), x.detach().to(dtype)
     expected = pipeline(guide.float(), x.float(), 0.3, seeds)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(guide.device.type, dtype=torch.bfloat16):
         got = pipeline(guide, x, 0.3, seeds)
     for e, g in zip(expected, got, strict=True):
         assert g.dtype == e.dtype
@@ -224,7 +225,7 @@ def test_autocast_results_are_those_of_float32(dtype):
 def test_autocast_around_the_module():
     layer = torch.nn.Conv2d(3, 4, 1)
     image = torch.rand(1, 3, 6, 5)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(image.device.type, dtype=torch.bfloat16):
         features = layer(image)
         y = tf.nn.TreeFilter2d(0.1)(features, image)
     assert features.dtype == torch.bfloat16
