@@ -698,7 +698,7 @@ void check_cycles() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool quick = argc > 1 && std::string(argv[1]) == "quick";
+  const bool quick = argc > 1 && std::string(argv[1]) == "race";
   check_empty();
   check_trees(small_trees(), quick);
   check_batches();

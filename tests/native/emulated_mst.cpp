@@ -363,7 +363,7 @@ void check_garbage_parents(int64_t nodes, int64_t range) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  only_threads = count > 1 && std::strcmp(arguments[1], "threads") == 0;
+  only_threads = count > 1 && std::strcmp(arguments[1], "race") == 0;
   const int64_t shapes[][3] = {{1, 1, 1}, {1, 1, 2}, {1, 2, 2},  {1, 1, 9},
                                {1, 9, 1}, {1, 7, 5}, {1, 16, 17}};
   for (const auto& s : shapes) {
