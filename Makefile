@@ -20,7 +20,7 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
 .PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
-        bench-compare bench-gpu test-asan test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
+        bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
@@ -112,13 +112,18 @@ test-asan: $(VENV)/.ready
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
 
-# Every threaded kernel, and all device code on the CPU, under ThreadSanitizer.
+# All device code on the CPU, against the CPU's own and brute force, in every order of its threads; then
+# what runs on real threads of it, and every threaded kernel, under ThreadSanitizer.
+EMULATED := emulated_mst emulated_filter emulated_edge_weight emulated_distance
+test-native: $(VENV)/.ready
+	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
+	cmake --build build/native
+	for test in $(EMULATED); do build/native/$$test || exit 1; done
+
 test-tsan: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/tsan -DTREEFILTER_NATIVE_TESTS=ON -DTREEFILTER_SANITIZE=thread
 	cmake --build build/tsan
-	for test in race emulated_mst emulated_filter emulated_edge_weight emulated_distance; do \
-	    build/tsan/$$test || exit 1; \
-	done
+	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
 # The device code on the CPU (src/cuda/launch.cuh), in the place of the CPU's own, through the ordinary
 # tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
