@@ -71,6 +71,7 @@ struct FindRounds {
   Large<Task> x;
   TREEFILTER_HD void operator()(int64_t k) const {
     int32_t busy = 0;
+    TREEFILTER_ONE_BY_ONE
     for (int64_t tree = 0; tree < x.task.trees(); ++tree) {
       const int32_t* rounds = x.task.plan(tree).rounds();
       busy |= rounds[k] < rounds[k + 1];
@@ -119,6 +120,7 @@ struct WalkStretches {
     const int32_t last = static_cast<int32_t>(end < round.last_slot ? end : round.last_slot);
     auto in = Large<Task>::Piece::nothing();
     if (kReduce && kUp) {
+      TREEFILTER_ONE_BY_ONE
       for (int32_t s = first; s < last; ++s) row.add_lights(s);
     }
     if (!kReduce) {
@@ -157,6 +159,7 @@ struct ReduceGroups {
     if (group < round.first_group || group >= round.last_group) return;
     const GroupOf<Task, kUp> of(round, row * x.stretches_of(x.task.nodes()), group);
     auto all = Large<Task>::Piece::nothing();
+    TREEFILTER_ONE_BY_ONE
     for (int64_t s = of.first; s != of.end; s += of.step) {
       all = Large<Task>::Piece::join(all, x.stretches[s]);
     }
@@ -182,8 +185,10 @@ struct EnterStretches {
       if (x.groups[from].share() == 0) break;
     }
     typename Task::Value value[Task::kLanes] = {};
+    TREEFILTER_ONE_BY_ONE
     for (; from != i; from += step) enter(x.groups[from], value);
     const GroupOf<Task, kUp> of(round, row * x.stretches_of(x.task.nodes()), group);
+    TREEFILTER_ONE_BY_ONE
     for (int64_t s = of.first; s != of.end; s += of.step) {
       for (int l = 0; l < Task::kLanes; ++l) x.entering[s * Task::kLanes + l] = value[l];
       enter(x.stretches[s], value);
@@ -199,12 +204,14 @@ TREEFILTER_HD void Large<Task>::operator()(Team& team) const {
   const int most = most_rounds(nodes);
   team.each(most, FindRounds<Task>{*this});
   team.each(rows * nodes, LoadSlots<Task>{*this});
+  TREEFILTER_ONE_BY_ONE
   for (int k = 0; k < most && task.up() && team.more(busy + k); ++k) {
     team.each(of_stretches, WalkStretches<Task, true, true>{*this, k});
     team.each(of_groups, ReduceGroups<Task, true>{*this, k});
     team.each(of_groups, EnterStretches<Task, true>{*this, k});
     team.each(of_stretches, WalkStretches<Task, true, false>{*this, k});
   }
+  TREEFILTER_ONE_BY_ONE
   for (int k = task.down() ? most : 0; k-- > 0;) {
     if (!team.more(busy + k)) continue;
     team.each(of_stretches, WalkStretches<Task, false, true>{*this, k});
