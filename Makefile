@@ -112,21 +112,22 @@ test-asan: $(VENV)/.ready
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
 
-# Every threaded kernel under ThreadSanitizer.
+# Every threaded kernel, and all device code on the CPU, under ThreadSanitizer.
 test-tsan: $(VENV)/.ready
-	cmake -G Ninja -S . -B build/tsan -DTREEFILTER_RACE_TEST=ON -DTREEFILTER_SANITIZE=thread
+	cmake -G Ninja -S . -B build/tsan -DTREEFILTER_NATIVE_TESTS=ON -DTREEFILTER_SANITIZE=thread
 	cmake --build build/tsan
-	build/tsan/race
+	for test in race emulated_mst emulated_filter emulated_edge_weight emulated_distance; do \
+	    build/tsan/$$test || exit 1; \
+	done
 
 # The device code on the CPU (src/cuda/launch.cuh), in the place of the CPU's own, through the ordinary
-# tests: in several orders of its threads, as small phases, and as if no block had shared memory to keep
-# a row in.
+# tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
 test-emulated: $(VENV)/.ready
 	rm -rf build/emulated
 	$(INSTALL) --target build/emulated . -C build-dir=build/emulated-objects \
 	    -C cmake.define.TREEFILTER_EMULATE=ON -C cmake.define.TREEFILTER_CUDA=OFF
-	for order in forward reverse shuffled blind; do \
-	    TREEFILTER_EMULATION=$$order TREEFILTER_EMULATION_SHARED=$$([ $$order = forward ] || echo 2048) \
+	for setting in forward:232448 shuffled:2048; do \
+	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) || exit 1; \
 	done

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import treefilter as tf
+from treefilter._native import _C
 
 GRID = tf.grid(3, 4)
 WEIGHT = torch.rand(2, GRID.num_edges)
@@ -25,6 +26,14 @@ FLOATS = "a float32, float64, bfloat16 or float16 tensor"
 
 def case(kind, message, function, *arguments, **keywords):
     return pytest.param(kind, message, function, arguments, keywords, id=message[:70])
+
+
+def seen(*arguments, **keywords):
+    """A case of a value that only the CPU looks at: a GPU, which may not wait, has a meaning for it."""
+    kind, message, function, given, named = case(*arguments, **keywords).values
+    if _C.emulated:
+        kind, message = None, f"without {message}"
+    return pytest.param(kind, message, function, given, named, id=message[:70])
 
 
 CASES = [
@@ -71,10 +80,10 @@ CASES = [
     case(TypeError, "mst: graph must be a treefilter.Graph, got Tensor", tf.mst, WEIGHT, WEIGHT),
     case(ValueError, "mst: weight must have shape (B, 17), got (2, 16)", tf.mst, WEIGHT[:, 1:], GRID),
     case(ValueError, "mst: weight must have shape (B, 17), got (17,)", tf.mst, WEIGHT[0], GRID),
-    case(ValueError, "mst: weight must not be NaN, got NaN", tf.mst, NAN_WEIGHT, GRID),
+    seen(ValueError, "mst: weight must not be NaN, got NaN", tf.mst, NAN_WEIGHT, GRID),
     case(ValueError, "mst: root must be in [0, 12), got 12", tf.mst, WEIGHT, GRID, root=12),
     case(ValueError, "mst: root must be in [0, 12), got -1", tf.mst, WEIGHT, GRID, root=-1),
-    case(ValueError, "mst: root must be in [0, 12), got 12",
+    seen(ValueError, "mst: root must be in [0, 12), got 12",
          tf.mst, WEIGHT, GRID, root=torch.tensor([0, 12])),
     case(ValueError, "mst: root must have shape (2,), got (3,)",
          tf.mst, WEIGHT, GRID, root=torch.tensor([0, 1, 2])),
@@ -103,7 +112,7 @@ CASES = [
          tf.affinity, WEIGHT, TREE, "auto"),
     case(TypeError, f"affinity: sigma must be {FLOATS}, got torch.int64",
          tf.affinity, WEIGHT, TREE, torch.tensor(1)),
-    case(ValueError, "tree.edge must be in [-1, 17), got 98", tf.affinity, WEIGHT, FAR_EDGE),
+    seen(ValueError, "tree.edge must be in [-1, 17), got 98", tf.affinity, WEIGHT, FAR_EDGE),
     # filter and passes
     case(TypeError, f"filter: x must be {FLOATS}, got torch.int32", tf.filter, X.int(), TREE, A),
     case(TypeError, "filter: tree must be a treefilter.Tree, got Tensor", tf.filter, X, A, TREE),
@@ -119,8 +128,8 @@ CASES = [
          tf.leaf_to_root, torch.rand(2, 4, 7), TREE, A),
     case(ValueError, "root_to_leaf: x must have shape (B, C, 3, 4) or (B, C, 12), got (2, 4, 7)",
          tf.root_to_leaf, torch.rand(2, 4, 7), TREE, A),
-    case(ValueError, "tree.parent must be in [0, 12)", tf.filter, X, FAR_PARENT, A),
-    case(ValueError, "tree.order must be in [0, 12)", tf.filter, X, NEGATIVE_ORDER, A),
+    seen(ValueError, "tree.parent must be in [0, 12)", tf.filter, X, FAR_PARENT, A),
+    seen(ValueError, "tree.order must be in [0, 12)", tf.filter, X, NEGATIVE_ORDER, A),
     # distance
     case(TypeError, f"distance: weight must be {FLOATS}, got list", tf.distance, [1.0], TREE, LOOPS[0]),
     case(TypeError, "distance: source must be an integer tensor, got torch.bool",
@@ -129,7 +138,7 @@ CASES = [
          tf.distance, WEIGHT[:, None], TREE, LOOPS[0]),
     case(ValueError, "distance: source must have shape (S,) or (2, S), got (3, 2)",
          tf.distance, WEIGHT, TREE, LOOPS.mT),
-    case(ValueError, "distance: source must be in [0, 12), got 12",
+    seen(ValueError, "distance: source must be in [0, 12), got 12",
          tf.distance, WEIGHT, TREE, LOOPS + 12),
     case(ValueError, "distance: path must be one of sum, max, got 'min'",
          tf.distance, WEIGHT, TREE, LOOPS[0], "min"),
@@ -139,7 +148,7 @@ CASES = [
          tf.distance_transform, WEIGHT, TREE, SEEDS.long()),
     case(ValueError, "distance_transform: seeds must have shape (2, 3, 4) or (2, 12), got (2, 11)",
          tf.distance_transform, WEIGHT, TREE, SEEDS[:, 1:]),
-    case(ValueError, "distance_transform: weight must be >= 0 on the tree, got -",
+    seen(ValueError, "distance_transform: weight must be >= 0 on the tree, got -",
          tf.distance_transform, -1 - WEIGHT, TREE, SEEDS),
     case(ValueError, "distance_matrix: B * N * N must be at most 2**28, got 1 * 16385 * 16385",
          tf.distance_matrix, torch.rand(1, 16384), tf.mst(torch.rand(1, 16384), tf.grid(1, 16385))),
@@ -157,6 +166,9 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "message", "function", "arguments", "keywords"), CASES)
 def test_error(kind, message, function, arguments, keywords):
+    if kind is None:
+        function(*arguments, **keywords)  # and nothing is read out of bounds: see test-asan
+        return
     with pytest.raises(kind, match=re.escape(message)):
         function(*arguments, **keywords)
 

@@ -11,6 +11,8 @@
 //
 // Cost of a round of n slots: two visits of a slot and 5 barriers: slots / 1024 steps, however deep the
 // tree. The order in which sums are taken depends on the plan's rounds alone.
+// What hangs from one slot is gathered by one thread, and one large image keeps one block busy: a star's
+// centre and a single row of millions of vertices take their time.
 #pragma once
 
 #include <cmath>

@@ -5,7 +5,7 @@
 namespace treefilter {
 
 // Divides indices by a size that all threads share. A 64-bit division is a function call on the device,
-// around which registers are spilled; this is a multiplication, exact for indices below 2^53.
+// around which registers are spilled; this is a multiplication, exact for indices below 2^50.
 struct Divisor {
   int64_t size;
   double inverse;
@@ -13,9 +13,9 @@ struct Divisor {
   explicit Divisor(int64_t size) : size(size), inverse(1.0 / static_cast<double>(size)) {}
 
   TREEFILTER_HD int64_t quotient(int64_t i) const {
+    // Rounding may lose the last of an exact multiple; it never reaches the next one.
     const int64_t about = static_cast<int64_t>(static_cast<double>(i) * inverse);
-    const int64_t rest = i - about * size;
-    return rest < 0 ? about - 1 : rest >= size ? about + 1 : about;
+    return i - about * size >= size ? about + 1 : about;
   }
   // The largest multiple of the size that is no larger than i.
   TREEFILTER_HD int64_t floor(int64_t i) const { return quotient(i) * size; }

@@ -89,13 +89,14 @@ void for_each_block(int64_t count, const Visit& visit) {
   }
 }
 
-// Memory that is not initialised, visibly: NaN as a float, out of range as an index.
+// Memory that is not initialised, visibly: as a number far off, and -1, with which much begins, it is
+// not.
 class Garbage {
  public:
   explicit Garbage(size_t bytes)
       : data_(static_cast<char*>(std::aligned_alloc(256, (bytes + 511) / 256 * 256))) {
     if (data_ == nullptr) throw std::bad_alloc();
-    std::memset(data_, 0xff, bytes);
+    std::memset(data_, 0x5a, bytes);
   }
   Garbage(const Garbage&) = delete;
   Garbage& operator=(const Garbage&) = delete;

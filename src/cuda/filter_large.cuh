@@ -264,4 +264,10 @@ void run_rows(const Cuda& cuda, const char* name, int64_t rows, const Task& task
   }
 }
 
+#ifdef __CUDACC__
+// A stretch of several lanes in double, and what enters it, are more than a quarter of the registers.
+template <class Task>
+constexpr int kProgramsAtOnce<Large<Task>> = 2;
+#endif
+
 }  // namespace treefilter

@@ -14,19 +14,19 @@
 // A translation unit that nvcc compiles launches kernels. Any other compiler makes an emulation: plain
 // loops over the threads in an order that is chosen (forward, reverse, shuffled, or at once on real
 // threads), which must not change a bit; scans combine in the same order as the device does. So what
-// runs inside a phase may race only through the atomics below, and sums of floats have a fixed order.
+// runs inside a phase may race only through atomics.cuh, and sums of floats have a fixed order.
 //
 // Loops of a program that end by what the device finds out go on while team.more(flag): a LaunchTeam
 // cannot know and always goes on, to the loop's bound. So a phase must do nothing where nothing is left.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <stdexcept>
 #include <string>
 
-#include "../core.h"
 #include "../cuda.h"
+#include "atomics.cuh"
+#include "block.cuh"
 
 #ifdef __CUDACC__
 #include <cooperative_groups.h>
@@ -34,195 +34,10 @@
 // Before the `template <class Team>` of a program: of the teams some are the host's, some the device's.
 #define TREEFILTER_PROGRAM _Pragma("nv_exec_check_disable")
 #else
-#include "emulation.h"
 #define TREEFILTER_PROGRAM
 #endif
 
 namespace treefilter {
-
-constexpr int kWarp = 32;
-
-// ---- the only ways in which threads of one phase may meet; all relaxed, on global memory ----
-
-#ifdef __CUDA_ARCH__
-template <class T>
-__device__ T atomic_add(T* to, T value) {
-  return atomicAdd(to, value);
-}
-template <class T>
-__device__ T atomic_xor(T* to, T value) {
-  return atomicXor(to, value);
-}
-template <class T>
-__device__ T atomic_or(T* to, T value) {
-  return atomicOr(to, value);
-}
-template <class T>
-__device__ T atomic_max(T* to, T value) {
-  return atomicMax(to, value);
-}
-__device__ inline uint64_t atomic_min(uint64_t* to, uint64_t value) {
-  return atomicMin(reinterpret_cast<unsigned long long*>(to), static_cast<unsigned long long>(value));
-}
-__device__ inline int32_t atomic_min(int32_t* to, int32_t value) {
-  return atomicMin(to, value);
-}
-template <class T>
-__device__ T load_relaxed(const T* from) {
-  return *const_cast<const volatile T*>(from);
-}
-template <class T>
-__device__ void store_relaxed(T* to, T value) {
-  *const_cast<volatile T*>(to) = value;
-}
-#else
-template <class T>
-TREEFILTER_HD T atomic_add(T* to, T value) {
-  return __atomic_fetch_add(to, value, __ATOMIC_RELAXED);
-}
-template <class T>
-TREEFILTER_HD T atomic_xor(T* to, T value) {
-  return __atomic_fetch_xor(to, value, __ATOMIC_RELAXED);
-}
-template <class T>
-TREEFILTER_HD T atomic_or(T* to, T value) {
-  return __atomic_fetch_or(to, value, __ATOMIC_RELAXED);
-}
-template <class T>
-TREEFILTER_HD T load_relaxed(const T* from) {
-  return __atomic_load_n(from, __ATOMIC_RELAXED);
-}
-template <class T>
-TREEFILTER_HD void store_relaxed(T* to, T value) {
-  __atomic_store_n(to, value, __ATOMIC_RELAXED);
-}
-template <class T>
-TREEFILTER_HD T atomic_min(T* to, T value) {
-  T old = load_relaxed(to);
-  while (value < old &&
-         !__atomic_compare_exchange_n(to, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
-  return old;
-}
-template <class T>
-TREEFILTER_HD T atomic_max(T* to, T value) {
-  T old = load_relaxed(to);
-  while (value > old &&
-         !__atomic_compare_exchange_n(to, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-  }
-  return old;
-}
-#endif
-
-// ---- a block ----
-
-// A value that each thread of the block keeps from one piece of code to the next.
-template <class T>
-class PerThread {
- public:
-#ifdef __CUDA_ARCH__
-  __device__ T& operator[](int) { return value_; }
-
- private:
-  T value_;
-#elif defined(__CUDACC__)
-  __host__ __device__ T& operator[](int) { return value_; }
-
- private:
-  T value_;
-#else
-  T& operator[](int t) { return values_[t]; }
-
- private:
-  T values_[1024];
-#endif
-};
-
-struct Block {
-  int64_t index;  // of the block
-  int threads;    // a multiple of 32
-  char* shared;   // as many bytes as were asked for
-
-  // Calls piece(t) for every thread t, then waits for all.
-  template <class Piece>
-  TREEFILTER_HD void each(const Piece& piece) const {
-#ifdef __CUDA_ARCH__
-    piece(static_cast<int>(threadIdx.x));
-    __syncthreads();
-#elif defined(__CUDACC__)
-    (void)piece;
-#else
-    emulation::for_each(threads, [&](int64_t t) { piece(static_cast<int>(t)); });
-#endif
-  }
-};
-
-#ifdef __CUDACC__
-// The value of the thread `delta` lanes below.
-template <class T>
-__device__ T shuffle_up(const T& value, int delta) {
-  static_assert(sizeof(T) % 4 == 0);
-  T result;
-  const auto* from = reinterpret_cast<const uint32_t*>(&value);
-  auto* to = reinterpret_cast<uint32_t*>(&result);
-  for (size_t i = 0; i < sizeof(T) / 4; ++i) to[i] = __shfl_up_sync(0xffffffffu, from[i], delta);
-  return result;
-}
-#endif
-
-// value[t] becomes value[0] ∘ … ∘ value[t - 1], for t = 0 the identity; earlier ∘ later is
-// combine(earlier, later), which need not commute. Kogge and Stone in each warp, then over the warps'
-// totals: the order of combination depends on the number of threads alone. scratch: 32 values of shared
-// memory, free again afterwards.
-template <class T, class Combine>
-TREEFILTER_HD void exclusive_scan(const Block& block, PerThread<T>& value, const T& identity, T* scratch,
-                                  const Combine& combine) {
-#ifdef __CUDA_ARCH__
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  const auto scan = [&](T& v) {
-    for (int delta = 1; delta < kWarp; delta *= 2) {
-      const T before = shuffle_up(v, delta);
-      if (lane >= delta) v = combine(before, v);
-    }
-  };
-  T inside = value[0];
-  scan(inside);
-  if (lane == kWarp - 1) scratch[warp] = inside;
-  __syncthreads();
-  if (warp == 0) {
-    T total = lane < block.threads / kWarp ? scratch[lane] : identity;
-    scan(total);
-    scratch[lane] = total;
-  }
-  __syncthreads();
-  const T before = shuffle_up(inside, 1);
-  const bool first = lane == 0;
-  value[0] = warp == 0 ? (first ? identity : before)
-                       : (first ? scratch[warp - 1] : combine(scratch[warp - 1], before));
-  __syncthreads();
-#elif !defined(__CUDACC__)
-  const auto scan = [&](T* v) {
-    for (int delta = 1; delta < kWarp; delta *= 2) {
-      for (int lane = kWarp - 1; lane >= delta; --lane) v[lane] = combine(v[lane - delta], v[lane]);
-    }
-  };
-  const int warps = block.threads / kWarp;
-  for (int i = 0; i < kWarp; ++i) scratch[i] = identity;
-  T inside[1024];
-  for (int t = 0; t < block.threads; ++t) inside[t] = value[t];
-  for (int w = 0; w < warps; ++w) {
-    scan(inside + w * kWarp);
-    scratch[w] = inside[w * kWarp + kWarp - 1];
-  }
-  scan(scratch);
-  for (int t = 0; t < block.threads; ++t) {
-    const int w = t / kWarp;
-    const bool first = t % kWarp == 0;
-    value[t] = w == 0 ? (first ? identity : inside[t - 1])
-                      : (first ? scratch[w - 1] : combine(scratch[w - 1], inside[t - 1]));
-  }
-#endif
-}
 
 // ---- teams ----
 
@@ -292,7 +107,7 @@ inline int64_t shared_limit() {
   return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
-constexpr int kFlatThreads = 256, kProgramThreads = 256, kBlockProgramThreads = 1024;
+constexpr int kFlatThreads = 256, kProgramThreads = 256;
 // On a multiprocessor, as far as registers go. Not told so, ptxas rather spills some than have fewer.
 constexpr int kBlocksAtOnce = 4;
 
@@ -338,8 +153,13 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
   check_cuda(cudaGetLastError(), name);
 }
 
+// For programs that need more registers a thread than so many blocks leave.
 template <class Program>
-__global__ void __launch_bounds__(kProgramThreads, kBlocksAtOnce) program_kernel(const Program program) {
+constexpr int kProgramsAtOnce = kBlocksAtOnce;
+
+template <class Program>
+__global__ void __launch_bounds__(kProgramThreads, kProgramsAtOnce<Program>)
+    program_kernel(const Program program) {
   GridTeam team;
   program(team);
 }
@@ -394,8 +214,6 @@ inline int64_t shared_limit() {
   return emulation::shared_limit;
 }
 
-constexpr int kBlockProgramThreads = 1024;
-
 template <class Phase>
 void launch_flat(const Cuda&, const char*, int64_t count, const Phase& phase) {
   emulation::for_each(count, phase);
@@ -431,22 +249,5 @@ void run_program(const Cuda&, const char*, int64_t, const Program& program) {
 }
 
 #endif
-
-// A program for every image, one block each: program_of(b) is that of image b. For images whose phases
-// are too short for a barrier of the whole device.
-template <class Programs>
-struct PerImage {
-  Programs program_of;
-
-  TREEFILTER_HD void operator()(const Block& block) const {
-    BlockTeam team(block);
-    program_of(block.index)(team);
-  }
-};
-
-template <class Programs>
-void run_per_image(const Cuda& cuda, const char* name, int64_t images, const Programs& program_of) {
-  launch_blocks<kBlockProgramThreads>(cuda, name, images, 0, PerImage<Programs>{program_of});
-}
 
 }  // namespace treefilter

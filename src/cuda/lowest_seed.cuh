@@ -16,10 +16,11 @@
 // parent. One without edges has no more to learn: questions there are answered.
 //
 // Cost: 31 bits (63 for double) times 4 phases over the tree and 4 for each round of the contraction, of
-// which there are up to log2(N), mostly few. Workspace: 68 bytes a vertex.
+// which there are up to log2(N), mostly few. Workspace: 60 bytes a vertex.
 #pragma once
 
 #include "distance_scan.cuh"
+#include "per_image.cuh"
 
 namespace treefilter {
 
@@ -46,8 +47,8 @@ struct LowestSeed {
 
   // Workspaces; by ids [B, 2 n], of which id x has place n + x.
   int32_t *lower, *upper, *question;  // [B, n]: ends of edge e, and where v asks
-  int32_t *label, *next_label,
-      *all_label;  // the lowest seed in a vertex of the graph, or in a component
+  int32_t *even_label, *odd_label;    // the lowest seed in a vertex of the graph, by turns of the bits
+  int32_t* all_label;                 // and in a component
   int32_t* component;
   int32_t *best, *hook;  // of the contraction; then the vertices' new ids, on the side of 0 and of 1
   int32_t* more;         // [B, kBits + 1, kMostRounds]
@@ -74,6 +75,7 @@ struct LowestSeed {
 
   // i: of an edge or a question.
   TREEFILTER_HD int64_t base(int64_t i) const { return i / n * 2 * n + n; }
+  TREEFILTER_HD int32_t* label(int bit) const { return (bit & 1) == 0 ? even_label : odd_label; }
   TREEFILTER_HD bool is_edge(int64_t i) const { return lower[i] != kNone; }
   TREEFILTER_HD T weight(int64_t i) const {
     return input.weights(i / n, true)[static_cast<int32_t>(i % n)];
@@ -102,8 +104,8 @@ struct StartLabels {
     p.lower[i] = edge ? v : p.kNone;
     p.upper[i] = edge ? up : p.kNone;
     p.question[i] = p.nearest[i] >= 0 ? v : p.kNone;
-    p.label[place] = p.seeds[i] ? v : p.kNone;
-    p.label[place - n] = p.kNone;
+    p.label(p.kBits - 1)[place] = p.seeds[i] ? v : p.kNone;
+    p.label(p.kBits - 1)[place - n] = p.kNone;
   }
 };
 
@@ -118,11 +120,12 @@ struct ClearMore {
 template <class T>
 struct StartComponents {
   LowestSeed<T> p;
+  int bit;
 
   TREEFILTER_HD void operator()(int64_t index) const {
     const int64_t i = p.id(index);
     p.component[i] = static_cast<int32_t>(i % (2 * p.n) - p.n);
-    p.best[i] = p.next_label[i] = p.all_label[i] = p.kNone;
+    p.best[i] = p.label(bit - 1)[i] = p.all_label[i] = p.kNone;
   }
 };
 
@@ -146,7 +149,7 @@ struct FindBest {
 };
 
 template <class T>
-struct Hook {
+struct HookSets {
   LowestSeed<T> p;
 
   TREEFILTER_HD void operator()(int64_t index) const {
@@ -166,7 +169,7 @@ struct Hook {
 };
 
 template <class T>
-struct Relabel {
+struct RelabelSets {
   LowestSeed<T> p;
 
   TREEFILTER_HD void operator()(int64_t index) const {
@@ -189,13 +192,15 @@ struct Relabel {
 template <class T>
 struct ClearNames {
   LowestSeed<T> p;
+  int bit;
 
   TREEFILTER_HD void operator()(int64_t index) const {
     const int64_t i = p.id(index);
     p.best[i] = p.hook[i] = p.kNone;
-    if (p.label[i] == p.kNone) return;
+    const int32_t seed = p.label(bit)[i];
+    if (seed == p.kNone) return;
     const int64_t base = i / (2 * p.n) * 2 * p.n + p.n;
-    atomic_min(p.all_label + base + p.component[i], p.label[i]);
+    atomic_min(p.all_label + base + p.component[i], seed);
   }
 };
 
@@ -235,7 +240,7 @@ struct Rename {
     const int32_t x = one ? p.component[base + asked] : asked;
     p.question[i] = (one ? p.hook : p.best)[base + x];
     if (p.question[i] != p.kNone) return;
-    const int32_t lowest = (one ? p.all_label : p.label)[base + x];
+    const int32_t lowest = (one ? p.all_label : p.label(bit))[base + x];
     if (lowest != p.kNone) p.nearest[i] = lowest;
   }
 
@@ -243,7 +248,7 @@ struct Rename {
   TREEFILTER_HD int32_t renamed(int64_t base, int32_t x, bool one, int32_t end) const {
     if (one) x = p.component[base + x];
     const int32_t name = (one ? p.hook : p.best)[base + x];
-    if (name == end) p.next_label[base + name] = (one ? p.all_label : p.label)[base + x];
+    if (name == end) p.label(bit - 1)[base + name] = (one ? p.all_label : p.label(bit))[base + x];
     return name;
   }
 };
@@ -251,24 +256,21 @@ struct Rename {
 template <class T>
 TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void LowestSeed<T>::operator()(Team& team) const {
-  LowestSeed p = *this;
+  const LowestSeed& p = *this;
   team.each(images * (kBits + 1) * kMostRounds, ClearMore<T>{p});
   team.each(images * n, StartLabels<T>{p});
   for (int bit = kBits - 1; bit >= -1; --bit) {
-    team.each(2 * images * n, StartComponents<T>{p});
+    team.each(2 * images * n, StartComponents<T>{p, bit});
     for (int round = 0; round < rounds(n); ++round) {
       int32_t* const flag = flags() + (bit + 1) * kMostRounds + round;
       team.each(images * n, FindBest<T>{p, bit, flag});
       if (!team.more(flag)) break;
-      team.each(2 * images * n, Hook<T>{p});
-      team.each(2 * images * n, Relabel<T>{p});
+      team.each(2 * images * n, HookSets<T>{p});
+      team.each(2 * images * n, RelabelSets<T>{p});
     }
-    team.each(2 * images * n, ClearNames<T>{p});
+    team.each(2 * images * n, ClearNames<T>{p, bit});
     team.each(images * n, FindNames<T>{p, bit});
     team.each(images * n, Rename<T>{p, bit});
-    int32_t* const old = p.label;
-    p.label = p.next_label;
-    p.next_label = old;
   }
 }
 
@@ -280,19 +282,18 @@ struct LowestSeedOf {
 
 // Up to this size an image has a block of its own.
 constexpr int64_t kBlockNodes = 1 << 16;
-constexpr int kBlockThreads = 256;
+constexpr int kBlockThreads = 512;
 
 template <class T>
 void name_lowest(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const T* distance,
                  const bool* seeds, int64_t* nearest) {
   const int64_t n = input.tree.nodes, all = batch * n;
-  const auto [lower, upper, question, label, next_label, all_label, component, best, hook, more] =
+  const auto [lower, upper, question, even, odd, all_label, component, best, hook, more] =
       cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t,
                   int32_t>(all, all, all, 2 * all, 2 * all, 2 * all, 2 * all, 2 * all, 2 * all,
                            batch * (LowestSeed<T>::kBits + 1) * LowestSeed<T>::kMostRounds);
-  const LowestSeed<T> program{batch,     n,         input, 0,        distance, seeds,
-                              nearest,   lower,     upper, question, label,    next_label,
-                              all_label, component, best,  hook,     more};
+  const LowestSeed<T> program{batch,    n,    input, 0,         distance,  seeds, nearest, lower, upper,
+                              question, even, odd,   all_label, component, best,  hook,    more};
   if (n <= kBlockNodes) {
     launch_blocks<kBlockThreads>(cuda, "distance_transform", batch, 0,
                                  PerImage<LowestSeedOf<T>>{{program}});

@@ -141,9 +141,8 @@ struct LongChains {
   const int32_t* too_long;
 
   TREEFILTER_HD bool none() const { return load_relaxed(too_long) == 0; }
-  TREEFILTER_HD bool inside(int64_t i) const {
-    return p.leaf[i] < 0 && p.forest.degree[i] == 2 && p.near[i] != kNone;
-  }
+  // Of the chains that are left.
+  TREEFILTER_HD bool inside(int64_t i) const { return p.near[i] != kNone; }
 };
 
 struct ClearNear {

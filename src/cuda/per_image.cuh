@@ -35,6 +35,17 @@ struct ImageProgram {
   }
 };
 
+// The same for a program whose images are unlike each other: program_of(b) is that of image b.
+template <class Programs>
+struct PerImage {
+  Programs program_of;
+
+  TREEFILTER_HD void operator()(const Block& block) const {
+    BlockTeam team(block);
+    program_of(block.index)(team);
+  }
+};
+
 // Images with phases of no more threads have a block each: its barriers are shorter than the device's.
 // Larger ones are all solved by the whole device. The result is the same. (An emulation's tests change
 // it.)

@@ -28,6 +28,8 @@ struct Memory final : DeviceMemory {
   std::vector<emulation::Garbage> blocks;
   void* take(size_t bytes) override {
     blocks.emplace_back(bytes);
+    // Garbage is -1, which some arrays are to begin with.
+    std::memset(blocks.back().data(), 0x5a, bytes);
     return blocks.back().data();
   }
 };

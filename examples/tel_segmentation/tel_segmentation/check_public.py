@@ -23,6 +23,7 @@ from tel_segmentation.check_report import (
 from tel_segmentation.config import Data
 from tel_segmentation.data import Source
 from tel_segmentation.datasets import ade20k, cityscapes, voc
+from tel_segmentation.datasets.encoding import check_ignore
 from tel_segmentation.datasets.pairs import Pairs
 from tel_segmentation.image_files import some
 from tel_segmentation.workers import each
@@ -62,7 +63,7 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
         0 if there is no problem, 1 if there are some.
 
     Raises:
-        ValueError: there is no such folder or split.
+        ValueError: there is no such folder or split, or no such number to ignore.
     """
     published = PUBLISHED[kind]
     if not folder.is_dir():
@@ -70,6 +71,7 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
     splits = options.splits or SPLITS
     if wrong := [split for split in splits if split not in published]:
         raise ValueError(f"split must be one of {', '.join(published)}, got {wrong[0]!r}")
+    check_ignore(options.ignore)
     report = Report()
     names = {}
     for split in splits:

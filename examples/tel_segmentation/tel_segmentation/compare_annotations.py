@@ -17,7 +17,7 @@ import tyro
 from numpy.typing import NDArray
 
 from tel_segmentation.datasets import ade20k, cityscapes
-from tel_segmentation.datasets.encoding import Encoding, plain
+from tel_segmentation.datasets.encoding import Encoding, check_ignore, plain
 from tel_segmentation.image_files import by_name, read_label, some
 from tel_segmentation.manifest import MANIFEST, SHEET, read_manifest
 from tel_segmentation.regions import VOID
@@ -103,6 +103,7 @@ def run(options: CompareAnnotations) -> int:
     """
     if not 0 <= options.least <= 1:
         raise ValueError(f"compare-annotations: least must be in [0, 1], got {options.least}")
+    check_ignore(options.ignore)
     ours = _side(options.ours, options.encoding, None)
     theirs = _side(options.theirs, options.theirs_encoding, ours)._replace(ignore=options.ignore)
     if len(ours.classes) != len(theirs.classes):

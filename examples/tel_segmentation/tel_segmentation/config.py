@@ -14,25 +14,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Method = Literal[
-    "partial",
-    "full",
-    "naive",
-    "tel",
-    "bilateral",
-    "non_local",
-    "gated_crf",
-    "dense_crf",
-    "norm_cut",
-    "kernel_cut",
-    "grid_crf",
-    "seminar_lite",
+from tel_segmentation.config_loss import Kernel, Level, Loss, Method, TreeEnergy
+
+__all__ = [
+    "Data",
+    "Evaluation",
+    "Kernel",
+    "Level",
+    "Loss",
+    "Method",
+    "Model",
+    "Optimizer",
+    "Train",
+    "TreeEnergy",
+    "build",
+    "check",
+    "load",
+    "moved",
+    "to_json",
 ]
-Level = Literal["none", "low", "high", "low+high"]
-Aggregation = Literal["LH-C", "HL-C", "LH-P"]
-Delta = Literal["l1", "l2", "ce", "dot"]
-Detach = Literal["none", "target", "affinity"]
-Reduction = Literal["batch", "image", "global"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Data:
     """Values that mean no class in the annotation's files, beside those of the data set (public
     data sets only: files of annotations differ in this)."""
     encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
-    """What the numbers of Cityscapes labels are; ``auto``: what the files' names say."""
+    """What the numbers of Cityscapes labels are whose files' names do not say it; ``auto``:
+    labelIds, or what ``tel annotate`` noted. Of dense labels in both, those that are read."""
     stroke: int = 3
     """Width in pixels of drawn points and scribbles (Pascal VOC)."""
     short_side: int | None = None
@@ -102,72 +103,6 @@ class Model:
     bgr: bool = False
     """The network sees blue, green, red with the statistics of red, green, blue, as the official
     code's does: for weights that were trained that way."""
-
-
-@dataclass(frozen=True)
-class TreeEnergy:
-    """The tree energy loss."""
-
-    sigma: float = 0.02
-    """Width of the low-level affinity, on squared distances of colours in [0, 1] (0.02 for VOC,
-    0.002 for Cityscapes and ADE20K)."""
-    level: Level = "low+high"
-    aggregation: Aggregation = "LH-C"
-    """Low then high (LH-C), high then low (HL-C), or both beside each other (LH-P)."""
-    delta: Delta = "l1"
-    detach: Detach = "none"
-    """What is constant: nothing, the pseudo label, or the high-level affinities."""
-    parallel: Literal["mean", "sum"] = "mean"
-    """How LH-P joins its two losses."""
-    reduction: Reduction = "batch"
-    """Unlabelled pixels are averaged over this process's batch, each image, or all processes."""
-    classes: Literal["sum", "mean"] = "sum"
-    """How the difference is reduced over the classes."""
-    roi: Literal["nearest", "any"] = "nearest"
-    """A low-resolution pixel counts as labelled if the pixel in its corner is, or if any is."""
-    exclude_void: bool = False
-    """Leave void pixels out, where they are known."""
-    mask_padding: bool = False
-    """Cut padding off the trees instead of letting it be vertices like others."""
-    mst_offset: float = 0.0
-    """Added to the weights for building the trees only; the official code has 1."""
-    guide_range: tuple[float, float] | None = None
-    """Values the guide may have; outside of about [0, 1] only if stated here."""
-    shuffle_guide: bool = False
-    """Control: the tree of another image of the batch."""
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """Widths of the comparison methods' kernels; what is not given is the method's own default."""
-
-    sigma_xy: float | None = None
-    """In pixels of the full-resolution image (the input of the network)."""
-    sigma_rgb: float | None = None
-    """In units of colours in [0, 1]."""
-    radius: int | None = None
-    """Of the window of the Gated CRF, in pixels of the prediction."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Partial cross entropy plus the method's term for pixels without a label."""
-
-    method: Method = "tel"
-    weight: float | None = None
-    """Factor of the method's term; by default what its authors use."""
-    warmup: float = 0.0
-    """Part of the training before the term is switched on."""
-    ramp: float = 0.0
-    """Part of the training over which it then grows to its full weight."""
-    threshold: float = 0.9
-    """Confidence from which naive self-training believes the prediction."""
-    teacher_ramp: int = 100
-    """Iterations until the consistency with the mean teacher (seminar_lite) has its full weight."""
-    reduction: Literal["batch", "global"] = "batch"
-    """Cross entropy is the mean over this process's labelled pixels, or over all processes'."""
-    tel: TreeEnergy = field(default_factory=TreeEnergy)
-    kernel: Kernel = field(default_factory=Kernel)
 
 
 @dataclass(frozen=True)
@@ -226,8 +161,8 @@ class Train:
     """Whose recipe that follows: ``official`` (the code's) or ``paper``."""
     protocols: tuple[str, ...] = ()
     """Evaluation of the finished network besides that while training: ``ss`` (single scale, native
-    aspect), ``msf`` (multi-scale and flip, native aspect), ``official`` (multi-scale and flip of
-    the protocol while training)."""
+    aspect), ``msf`` (multi-scale and flip, native aspect), ``official`` (that while
+    training, of squashed images with multi-scale and flip: what the official scripts do last)."""
     output: Path = Path("runs/run")
     """The run's folder: configuration, checkpoints, history, result."""
     iterations: int = 300
@@ -276,6 +211,8 @@ def check(options: Train) -> None:
             raise ValueError(f"{name} must be at least {least}, got {value}")
     if options.data.workers < 0:
         raise ValueError(f"data.workers must not be negative, got {options.data.workers}")
+    if options.data.short_side is not None and options.data.short_side < 1:
+        raise ValueError(f"data.short_side must be at least 1, got {options.data.short_side}")
     if options.optimizer.lr <= 0 or not 0 <= options.optimizer.ema < 1:
         raise ValueError(
             "optimizer must have lr > 0 and ema in [0, 1), got"

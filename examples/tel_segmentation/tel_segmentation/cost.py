@@ -29,7 +29,7 @@ from tel_segmentation.data import Batch, Sample, Source, open_source, training_b
 from tel_segmentation.distributed import start
 from tel_segmentation.engine import AMP
 from tel_segmentation.losses import title
-from tel_segmentation.record import device_name, revision
+from tel_segmentation.record import device_name, portable, revision
 from tel_segmentation.state import State
 
 VOC_CLASSES = 21
@@ -105,9 +105,10 @@ def measure(options: Cost) -> dict[str, Any]:
 
 
 def measure_recipe(base: config.Train, name: str, output: Path, rounds: int) -> None:
-    """The same of any configuration, written as JSON; Pascal VOC's number of classes."""
+    """The same of any configuration, written as JSON with it; Pascal VOC's number of classes."""
     options = Cost(name, rounds, device=base.device, threads=base.threads or 1)
     result = {"preset": name, "recipe": base.recipe, **measured(base, options, VOC_CLASSES)}
+    result["config"] = json.loads(config.to_json(portable(base)))
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(output, json.dumps(result, indent=1) + "\n")
 

@@ -62,9 +62,10 @@ def described(experiment: Experiment, recipe: Recipe) -> str:
         "what": f"{experiment.table}: {experiment.title}",
         "paper": experiment.paper,
         "README": experiment.readme,
-        "run": f"tel run {experiment.run}" if experiment.shares else f"tel run {experiment.id}",
+        # All costs of a network are measured together, whichever of them is asked for.
+        "run": f"tel run {experiment.id if experiment.kind == 'cost' else experiment.run}",
         "needs": files(experiment),
-        "V100 hours": f"{gpu_hours(experiment, recipe):.0f} (estimated, training alone)",
+        "V100 hours": f"{gpu_hours(experiment, recipe):.1f} (estimated, training alone)",
         "note": experiment.note,
         "recipe": recipe,
         "data": f"{data.source}, {data.annotation}, crop {data.crop[1]} × {data.crop[0]}, scale"

@@ -69,10 +69,13 @@ def named(name: str, options: Train) -> Evaluation:
     Raises:
         ValueError: there is no such protocol.
     """
+    own = options.evaluation
+    # The official scripts' last evaluation is multi-scale and mirrored of Pascal VOC alone.
+    squashed = own.protocol == "squash"
     known = {
         "ss": Evaluation(),
         "msf": Evaluation(scales=SCALES, flip=True),
-        "official": dataclasses.replace(options.evaluation, scales=SCALES, flip=True),
+        "official": dataclasses.replace(own, scales=SCALES, flip=True) if squashed else own,
     }
     if name not in known:
         raise ValueError(f"protocols must be of {', '.join(known)}, got {name!r}")

@@ -39,7 +39,10 @@ def make(
     durations: list[float],
     evaluation: dict[str, Any],
 ) -> dict[str, Any]:
-    """The record of a finished run."""
+    """The record of a finished run; on the first process, which writes it, all of it.
+
+    What part of the pixels is labelled takes reading the whole training set: others have None.
+    """
     lines = [x for x in read_history(options.output / HISTORY) if "loss" in x]
     last = lines[-1] if lines else {}
     return {
@@ -53,7 +56,7 @@ def make(
         "batch": _batch(options),
         "classes": state.classes,
         "colors": state.colors,
-        "labelled_ratio": labelled_ratio(source),
+        "labelled_ratio": labelled_ratio(source) if distributed.world()[0] == 0 else None,
         "wall_seconds": state.seconds,
         "seconds_per_iteration": statistics.median(durations) if durations else None,
         "peak_memory_mb": memory.peak(state.device),

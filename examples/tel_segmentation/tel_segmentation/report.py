@@ -58,7 +58,7 @@ def run(options: Report) -> Path:
 
 def _beside_the_paper(options: Report) -> tuple[list[Record], str, str]:
     """The records, the page and the Markdown of ``--paper``."""
-    from tel_segmentation.paper.tables import beside
+    from tel_segmentation.paper.beside import beside
     from tel_segmentation.report_paper import find_costs, paper_page
 
     costs = find_costs(options.runs)

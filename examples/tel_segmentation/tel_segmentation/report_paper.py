@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from tel_segmentation.paper.curves import CURVES_NOTES, curves_table, runs_of
+from tel_segmentation.paper.sameness import cost_deviations
 from tel_segmentation.paper.tables import (
     EXPLANATION,
     TITLES,
@@ -17,6 +19,7 @@ from tel_segmentation.paper.tables import (
     Table,
     accuracy_table,
     cost_table,
+    costs_sorted_out,
     notes,
     of_table,
     sorted_out,
@@ -50,6 +53,7 @@ def find_costs(paths: Sequence[Path]) -> list[dict[str, Any]]:
             cost = json.loads(file.read_text(encoding="utf-8"))
             if len(cost["rows"]) != 3 or not isinstance(cost["preset"], str):
                 raise ValueError("three rows and a preset are needed")
+            cost_deviations(cost)
         except (ValueError, TypeError, KeyError, OSError) as error:
             raise ValueError(f"{file} must be what tel run writes, got: {error!r}") from error
         costs.append(cost)
@@ -70,11 +74,11 @@ def paper_page(
     Raises:
         ValueError: a record is not what it says, or a panel cannot be read; it is named.
     """
-    ours, other = sorted_out(records)
+    (ours, other_runs), (own_costs, other_costs) = sorted_out(records), costs_sorted_out(costs)
     parts = [f"<header><h1>{text(title)}</h1><p class='soft'>{text(EXPLANATION)}</p></header>"]
     for name, heading in TITLES.items():
         if name in ("T4", "T5"):
-            content = _table(cost_table(name, costs), notes(name))
+            content = _table(cost_table(name, own_costs), notes(name))
         elif name[0] == "T":
             content = _table(accuracy_table(name, ours), notes(name))
         elif name == "F7":
@@ -82,10 +86,9 @@ def paper_page(
         else:
             content = _panels(name, ours, pictures)
         parts.append(f"<section><h2>{text(heading)}</h2>{content}</section>")
-    if other:
+    if other := [*other_runs, *other_costs]:
         items = "".join(
-            f"<li><code>{text(run.name)}</code> mIoU {100 * run.miou:.1f}; {text(differences)}</li>"
-            for run, differences in other
+            f"<li><code>{text(run)}</code> {text(differences)}</li>" for run, differences in other
         )
         parts.append(
             "<section><h2>Runs with other settings</h2><p class='soft'>They are in no table.</p>"
@@ -121,17 +124,11 @@ def _table(table: Table, below: Sequence[str] = ()) -> str:
     )
 
 
-def _runs(id: str, ours: dict[str, list[Ours]]) -> list[Record]:
-    """The runs of an experiment, by the official recipe if there are any."""
-    groups = sorted(ours.get(id, []), key=lambda group: group.recipe != "official")
-    return groups[0].records if groups else []
-
-
 def _panels(name: str, ours: dict[str, list[Ours]], pictures: int) -> str:
     """Panels of the first seed: image, annotation, prediction, pseudo labels, truth."""
     parts = []
     for experiment in of_table(name):
-        runs = _runs(experiment.run, ours)
+        runs = runs_of(experiment.id, ours)
         parts.append(f"<h3><code>{experiment.id}</code> {text(experiment.title)}</h3>")
         if not runs:
             parts.append(f"<p class='soft'>Not run (<code>tel run {experiment.run}</code>).</p>")
@@ -152,7 +149,7 @@ def _picture(path: Path) -> str:
 
 def _curves(ours: dict[str, list[Ours]]) -> str:
     """On the unlabelled pixels of the training batches, means over seeds."""
-    runs = {experiment.id: _runs(experiment.run, ours) for experiment in of_table("F7")}
+    runs = {experiment.id: runs_of(experiment.id, ours) for experiment in of_table("F7")}
     parts = ["<p class='soft'>Of the training crops' unlabelled pixels, in percent.</p>"]
     for metric, heading in _METRICS:
         curves: list[Curve] = [
@@ -163,4 +160,5 @@ def _curves(ours: dict[str, list[Ours]]) -> str:
     missing = [f"<code>tel run {e.run}</code>" for e in of_table("F7") if not runs[e.id]]
     if missing:
         parts.append(f"<p class='soft'>Not run: {', '.join(missing)}.</p>")
-    return "".join([*parts, legend(((color, name) for _, _, name, color in CURVES), "line")])
+    parts.append(legend(((color, name) for _, _, name, color in CURVES), "line"))
+    return "".join([*parts, _table(curves_table(ours), CURVES_NOTES)])

@@ -46,6 +46,10 @@ class Run:
     weights: str | None = None
     """ImageNet weights: a file, a folder with the public file, timm (downloads; the network then
     sees RGB), or none. By default the folder ``pretrained`` of the data root."""
+    ignore: tuple[int, ...] = ()
+    """Numbers that mean no class in your files of annotations, beside those of the data set."""
+    encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
+    """What the numbers in your annotations of Cityscapes are, if they are not labelIds."""
     seed: int = SEED
     iterations: int | None = None
     """Instead of the recipe's: the result is then not the experiment's."""
@@ -99,7 +103,12 @@ def plan(options: Run, experiment: Experiment) -> config.Train:
     settings = resolve(experiment, options.recipe)
     root, model = options.data_root, settings.model
     place = needs.folder(experiment.dataset, root)
-    data = replace(settings.data, source=f"{recipes.SOURCES[experiment.dataset]}:{place}")
+    data = replace(
+        settings.data,
+        source=f"{recipes.SOURCES[experiment.dataset]}:{place}",
+        ignore=options.ignore,
+        encoding=options.encoding,
+    )
     if options.workers is not None:
         data = replace(data, workers=options.workers)
     if not options.tiny:

@@ -213,3 +213,6 @@ def test_what_cannot_be_checked(tmp_path: Path, capsys) -> None:
     code, _, err = check(capsys, f"ade20k:{tmp_path}", "--splits", "trainval")
     assert code == 2
     assert "split must be one of train, val, test, got 'trainval'" in err
+    code, _, err = check(capsys, f"ade20k:{tmp_path}", "--ignore", "255", "70000")
+    assert code == 2
+    assert "ignore must be numbers of label files, 0 to 65535, got 70000" in err

@@ -149,7 +149,7 @@ def test_sparse_encoding_is_asked_for_and_other_values_are_named(tmp_path: Path)
     file = tmp_path / "train/sparse_label/block20" / f"{NAMES[0]}.png"
     write_label(file, label)
     options = Data(annotation="block20", encoding="trainIds")
-    # Train ids are asked for; the dense ones are not there in them, and not needed.
+    # Train ids are asked for; the dense labels are not there in them, and read as what they are.
     source = Cityscapes(tmp_path, "train", options)
     with pytest.raises(
         ValueError, match=re.escape(f"{file} must have the values 0…18 (trainIds)") + ".*also 19"
@@ -158,7 +158,13 @@ def test_sparse_encoding_is_asked_for_and_other_values_are_named(tmp_path: Path)
     ignoring = Data(annotation="block20", encoding="trainIds", ignore=(19,))
     expected = street_classes()
     expected[0, 0] = -1
-    assert np.array_equal(Cityscapes(tmp_path, "train", ignoring)[0].label, expected)
+    sample = Cityscapes(tmp_path, "train", ignoring)[0]
+    assert np.array_equal(sample.label, expected)
+    assert np.array_equal(sample.truth, street_classes())
+    # So a run that trains on them can be evaluated on labelIds.
+    published_cityscapes(tmp_path, "val")
+    dense = Data(annotation="dense", encoding="trainIds", ignore=(19,))
+    assert np.array_equal(Cityscapes(tmp_path, "val", dense)[1].truth, street_classes(1))
 
 
 def test_size_and_short_side(tmp_path: Path) -> None:

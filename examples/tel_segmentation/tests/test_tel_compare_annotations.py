@@ -154,5 +154,7 @@ def test_what_cannot_be_compared(
     write_label(folders[1] / "sub/a.png", bands())
     assert cli.main(["compare-annotations", ours, theirs]) == 2
     assert "must have one file of a name, has 3 with 2 names" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"ignore must be numbers of label files, .*, got -1"):
+        run(CompareAnnotations(folders[0], folders[0], ignore=(-1,)))
     with pytest.raises(ValueError, match=r"least must be in \[0, 1\], got 80"):
         run(CompareAnnotations(folders[0], folders[0], least=80))

@@ -1,8 +1,10 @@
 """Training: what a run leaves, and that neither kills nor mistakes cost anything."""
 
+import contextlib
 import json
 import random
 import signal
+from types import SimpleNamespace
 
 import pytest
 import tel_folders
@@ -10,6 +12,7 @@ import tel_runs
 import torch
 
 from tel_segmentation import checkpoint, config, engine
+from tel_segmentation.objective import StepOutput
 from tel_segmentation.record import RESULT
 from tel_segmentation.tracking import HISTORY, History, read_history
 
@@ -303,3 +306,32 @@ def test_two_fresh_processes_in_half_precision(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / RESULT).read_text())["finished"]
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypatch, parts):
+    """Four images at once or one by one: the same step, and gradients are exchanged once."""
+    weight = torch.nn.Parameter(torch.zeros(()))
+    slopes = torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(parts, -1)
+    objective = torch.nn.Module()
+    objective.weight, unsynchronised = weight, []
+    objective.no_sync = lambda: contextlib.nullcontext(unsynchronised.append(1))
+    batches = iter([SimpleNamespace(to=lambda _, row=row: row) for row in slopes])
+    seen = []
+
+    def forward(options, state, objective, batch):
+        return StepOutput((batch.mean() * objective.weight), {}, None, None)
+
+    monkeypatch.setattr(engine, "_forward", forward)
+    state = SimpleNamespace(
+        optimizer=torch.optim.SGD([weight], lr=1.0),
+        scaler=torch.amp.GradScaler("cpu", enabled=False),
+        iteration=0,
+        device=torch.device("cpu"),
+        ema=None,
+    )
+    window = SimpleNamespace(add=lambda batch, output: seen.append(batch))
+    options = tel_runs.options(tmp_path, accumulate=parts)
+    engine._iteration(options, state, objective, batches, window)
+    assert weight.item() == -3
+    assert (len(seen), len(unsynchronised)) == (parts, parts - 1)

@@ -9,7 +9,7 @@ from tel_segmentation import cli
 from tel_segmentation.losses import METHODS as TERMS
 from tel_segmentation.paper import needs, numbers
 from tel_segmentation.paper.experiments import experiments, find, matching, resolve
-from tel_segmentation.paper.listing import listing
+from tel_segmentation.paper.listing import listing, recipe_table
 from tel_segmentation.paper.methods import METHODS
 
 PAGE = Path(__file__).parents[1] / "results" / "experiments.md"
@@ -27,7 +27,9 @@ def test_every_number_of_the_paper_has_an_experiment():
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        ("t1.", [58.5, 64.9, 68.4, 74.2, 68.8, 77.1, 77.3, 80.2, 80.9]),
+        ("t1.point.", [58.5, 64.9, 68.4, 74.2]),
+        ("t1.scribble.", [68.8, 77.1, 77.3]),
+        ("t1.full.", [80.2, 80.9]),
         ("t2.cs.hrnet", [52.8, 57.4, 61.9, 58.6, 61.8, 66.9, 68.8, 70.9, 72.2, 78.2]),
         ("t2.cs.dlv3p", [48.4, 55.6, 64.8, 52.8, 61.5, 67.3, 60.5, 69.3, 71.5, 80.2]),
         ("t2.ade.hrnet", [30.2, 31.9, 33.8, 33.1, 33.8, 35.5, 37.2, 38.4, 40.0, 42.5]),
@@ -46,19 +48,33 @@ def test_every_number_of_the_paper_has_an_experiment():
 )
 def test_the_papers_numbers_in_its_order(table, expected):
     ordered = sorted(matching((table,)), key=lambda e: list(experiments()).index(e.id))
-    found = {each.id: each.paper for each in ordered}
-    if table == "t1.":  # points without and with Seminar, then scribbles, then full
-        assert sorted(found.values()) == sorted(expected)
-    else:
-        assert list(found.values()) == expected
+    assert [each.paper for each in ordered] == expected
 
 
 def test_the_readmes_numbers():
     cs, ade = ([find(f"t2.{data}.hrnet.b{p}.tel").readme for p in (10, 20, 50)]
                for data in ("cs", "ade"))  # fmt: skip
     assert (cs, ade) == ([61.8, 66.8, 72.2], [34.7, 36.5, 40.3])
-    assert find("t1.scribble.dlv3p.tel").readme == 77.6
+    of_voc = {id: each.readme for id, each in experiments().items() if each.readme and "t1" in id}
+    assert of_voc == {
+        "t1.point.dlv3p.tel": 65.4, "t1.point.ltf.tel": 68.0,
+        "t1.scribble.dlv3p.tel": 77.6, "t1.scribble.ltf.tel": 77.4,
+    }  # fmt: skip
     assert find("t2.cs.dlv3p.b20.tel").readme is None
+    assert len(numbers.README) == 10
+
+
+def test_the_competitors_numbers():
+    found = {}
+    for quoted in numbers.QUOTED:
+        found.setdefault((quoted.table, quoted.annotation), []).append(quoted.miou)
+    assert found == {
+        ("T1", "full"): [71.6, 77.7],
+        ("T1", "point"): [43.4, 57.0, 66.8, 72.5, 73.2],
+        ("T1", "scribble"): [63.1, 74.5, 75, 75, 72.8, 76, 76.1, 76.1, 74.9, 76.2, 76.2],
+        ("T7", "scribble"): [76.4, 74.0, 76.1],
+    }  # fmt: skip
+    assert numbers.CURVES == {"f7.tel": (5.6, 7.3)}
 
 
 def test_runs_of_one_name_are_one_run():
@@ -106,6 +122,24 @@ def test_the_page_is_current():
     text = PAGE.read_text(encoding="utf-8")
     assert text == listing()
     assert set(re.findall(r"^\| `([tf]\d[^`]*)`", text, re.MULTILINE)) == set(experiments())
+
+
+def test_what_the_list_says_can_be_run(capsys):
+    for id in experiments():
+        assert cli.main(["experiments", id]) == 0
+        text = capsys.readouterr().out
+        (command,) = re.findall(r"^run +tel run (\S+)$", text, re.MULTILINE)
+        assert find(command).run == find(id).run
+
+
+def test_rates_of_the_recipes_are_those_of_the_networks():
+    head, *rows = recipe_table()
+    rates = dict(zip(head, next(row for row in rows if row[0] == "ASPP rates"), strict=True))
+    assert rates["voc DeepLabV3+, official"] == "12, 24, 36"
+    assert rates["voc DeepLabV3+, paper"] == "6, 12, 18"
+    assert rates["cs DeepLabV3+, paper"] == "12, 24, 36"  # the standard ones at stride 8
+    assert rates["voc DeepLabV2, paper"] == "6, 12, 18, 24, summed"
+    assert rates["cs HRNet-W48, official"] == rates["voc LTF, official"] == "no ASPP"
 
 
 def test_the_command(tmp_path, capsys):

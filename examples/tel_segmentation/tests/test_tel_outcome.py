@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import tel_runs
+import torch
 
-from tel_segmentation import engine, evaluate, outcome
+from tel_segmentation import distributed, engine, evaluate, outcome, record
 from tel_segmentation.config import Evaluation
+from tel_segmentation.data import Sample
 from tel_segmentation.evaluate import Evaluate
 from tel_segmentation.tracking import read_history
 
@@ -74,6 +77,26 @@ def test_the_validation_has_the_runs_protocol(tmp_path, monkeypatch):
     assert [x["iteration"] for x in logs] == [3, 6]
 
 
+def test_the_best_network_is_evaluated_with_its_own_weights(tmp_path, monkeypatch):
+    seen = []
+
+    def falling(model, *_, evaluation, **__):
+        weights = sum(p.abs().sum().item() for p in model.parameters())
+        seen.append((evaluation.protocol, weights))
+        metrics = {"miou": 1 / len(seen), "accuracy": 0.5, "boundary_miou": 0.5, "iou": [0.5]}
+        return metrics | {"images": 1, "protocol": {}}
+
+    monkeypatch.setattr(outcome, "evaluate_model", falling)
+    options = tel_runs.options(tmp_path / "a", evaluation=SQUASH, protocols=("ss",))
+    evaluation = engine.train(options)["evaluation"]
+    first, second, *final = seen  # after iterations 3 and 6
+    assert first[1] != second[1]
+    # last, then best; each by the run's own protocol and natively
+    assert [protocol for protocol, _ in final] == ["squash", "native"] * 2
+    assert [weights for _, weights in final] == [second[1]] * 2 + [first[1]] * 2
+    assert (evaluation["last"]["iteration"], evaluation["best"]["iteration"]) == (6, 3)
+
+
 def test_protocols_that_mean_the_same_are_run_once(tmp_path, monkeypatch):
     calls = []
     original = outcome.evaluate_model
@@ -88,6 +111,31 @@ def test_protocols_that_mean_the_same_are_run_once(tmp_path, monkeypatch):
     assert len(calls) == 3
     evaluation = result["evaluation"]
     assert evaluation["protocols"]["ss"] == {n: evaluation[n] for n in ("last", "best")}
+
+
+@pytest.mark.parametrize(("rank", "ratio"), [(0, 0.25), (1, None)])
+def test_one_process_reads_the_training_set_for_the_record(tmp_path, monkeypatch, rank, ratio):
+    read = []
+
+    class Labels:
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            read.append(index)
+            label = torch.tensor([[-1, 2], [-1, -1]])
+            return Sample(str(index), torch.zeros(3, 2, 2, dtype=torch.uint8), label, label)
+
+    monkeypatch.setattr(distributed, "world", lambda: (rank, 2))
+    model = torch.nn.Linear(1, 1)
+    model.weights = "none"
+    state = SimpleNamespace(
+        classes=["a"], colors=[[0, 0, 0]], seconds=1.0, device=torch.device("cpu"), model=model
+    )
+    found = record.make(tel_runs.options(tmp_path), state, Labels(), [1.0], {})
+    assert found["labelled_ratio"] == ratio
+    assert read == ([0, 1, 2] if rank == 0 else [])
+    assert found["batch"]["total"] == 4
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,21 @@ def test_what_the_network_sees():
     assert seen(protocol="sliding", size=(64, 64)) == [(64, 64)]
 
 
+@pytest.mark.parametrize(
+    ("protocol", "mode"),
+    [("native", "bilinear"), ("squash", "bicubic"), ("short-side", "bicubic")],
+)
+def test_how_logits_are_resized(protocol, mode):
+    """Of noise, on which the ways to resize differ; the image has the protocol's size already."""
+    image = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    image = image.to(torch.uint8)
+    logits = predict_logits(Colours(), image, Evaluation(protocol, (64, 64)), (90, 100))
+    expected = nn.functional.interpolate(
+        image / 255, (90, 100), mode=mode, align_corners=False, antialias=mode == "bicubic"
+    )
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+
+
 def test_the_longer_side_may_be_either():
     model = Colours()
     predict_logits(model, smooth(100, 50), Evaluation("short-side", (64, 64)))
@@ -143,6 +158,9 @@ def test_names_of_protocols():
     assert msf.scales == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     official = protocols.named("official", options)
     assert official == dataclasses.replace(msf, protocol="squash", size=(512, 512))
+    # Only Pascal VOC's script has several scales: Cityscapes whole, ADE20K by its shorter side.
+    for own in (Evaluation(), Evaluation("short-side", (512, 512))):
+        assert protocols.named("official", config.Train(evaluation=own)) == own
     with pytest.raises(ValueError, match="protocols must be of ss, msf, official, got 'mss'"):
         protocols.named("mss", options)
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tel_miniatures
 import torch
 from PIL import Image
 
@@ -39,6 +40,24 @@ def test_a_kind_needs_a_folder():
 def test_an_unknown_kind_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"kind must be one of .*, got 'coco'"):
         open_dataset_source("coco", tmp_path, config.Data(), "train")
+
+
+@pytest.mark.parametrize(("kind", "folder"), [
+    ("voc", "voc2012"), ("cityscapes", "cityscapes"), ("ade20k", "ADEChallengeData2016"),
+])  # fmt: skip
+@pytest.mark.parametrize("number", [-1, 70_000])
+def test_numbers_that_no_label_file_can_have(tmp_path, kind, folder, number):
+    """-1 would be taken for 65535, and 70000 fail when the first file is read."""
+    root = tel_miniatures.data_root(tmp_path)
+    options = config.Data(annotation="dense", ignore=(255, number))
+    with pytest.raises(ValueError, match=f"ignore must be numbers of .* 0 to 65535, got {number}"):
+        open_dataset_source(kind, root / folder, options, "train")
+
+
+def test_a_shorter_side_of_nothing():
+    options = config.Train(data=config.Data(short_side=0))
+    with pytest.raises(ValueError, match=r"data\.short_side must be at least 1, got 0"):
+        config.check(options)
 
 
 def test_as_it_is():

@@ -19,9 +19,17 @@ README = (PACKAGE / "README.md").read_text(encoding="utf-8")
 RECORDS = PACKAGE / "results"
 
 
-@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(tel_segmentation.__path__)])
+MODULES = [m.name for m in pkgutil.walk_packages(tel_segmentation.__path__, "tel_segmentation.")]
+
+
+def test_every_file_is_a_module_that_is_looked_at():
+    files = {path.stem for path in (PACKAGE / "tel_segmentation").rglob("*.py")} - {"__init__"}
+    assert files <= {name.rpartition(".")[2] for name in MODULES}
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name):
-    assert doctest.testmod(importlib.import_module(f"tel_segmentation.{name}")).failed == 0
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 def test_the_readmes_code_runs():

@@ -110,6 +110,19 @@ def test_what_both_recipes_share(id, recipe):
     assert options.model.embedding == "relu"
 
 
+@pytest.mark.parametrize("recipe", ["official", "paper"])
+def test_deeplabv2_is_our_own_choice_on_torchvisions_weights(recipe):
+    """The recipe of DeepLabV3+, but for the network and the colours that its weights know."""
+    options, standard = (
+        resolve(find(f"t{id}.tel"), recipe) for id in ("7.dlv2", "1.scribble.dlv3p")
+    )
+    model = options.model
+    assert (model.name, model.network, model.output_stride) == ("resnet101", "deeplabv2", 8)
+    assert (model.weights, model.bgr, model.rates) == ("resnet101-63fe2227.pth", False, None)
+    for name in ("data", "loss", "optimizer", "evaluation", "iterations", "batch", "eval_every"):
+        assert getattr(options, name) == getattr(standard, name), name
+
+
 def test_only_tel_has_the_recipes_weight():
     for experiment in experiments().values():
         if experiment.kind == "cost":

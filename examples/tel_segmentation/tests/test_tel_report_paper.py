@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tel_segmentation import cli, config
+from tel_segmentation.paper.curves import curves_table
 from tel_segmentation.paper.experiments import experiments, find, resolve
 from tel_segmentation.paper.sameness import deviations
 from tel_segmentation.paper.tables import accuracy_table, sorted_out
@@ -64,12 +65,31 @@ def write(
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     lines = [
-        {"iteration": i, "accuracy_prediction": 0.5, "accuracy_pseudo": 0.6, "miou_prediction": 0.4}
-        for i in (50, 100)
-    ]
+        {"iteration": i, "accuracy_prediction": miou, "accuracy_pseudo": miou + 0.1,
+         "miou_prediction": miou - 0.1, "miou_pseudo": miou - 0.02 * (i == 50)}
+        for i in (50, settings.iterations - 1, settings.iterations)
+    ]  # fmt: skip
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "history.jsonl").write_text(text, encoding="utf-8")
     return result
+
+
+def write_cost(folder, id, change=lambda options: options):
+    """What ``tel run`` measures of a network, but for ``change``."""
+    experiment = find(id)
+    settings = change(
+        dataclasses.replace(resolve(experiment), batch=4, accumulate=4, output=folder)
+    )
+    cost = {
+        "preset": experiment.run, "device": "some GPU", "batch": 4, "amp": "fp16",
+        "recipe": "official", "config": json.loads(config.to_json(portable(settings))),
+        "rows": [
+            {"seconds": s, "time_ratio": s, "peak_mb": 1000 * s, "peak_ratio": s}
+            for s in (1.0, 1.01, 1.02)
+        ],
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    (folder / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
 
 
 def rows(folder, name):
@@ -157,15 +177,7 @@ def test_the_page(tmp_path):
         o, data=dataclasses.replace(o.data, source="cityscapes:elsewhere")))  # fmt: skip
     (tmp_path / "a" / "panels").mkdir()
     Image.new("RGB", (60, 20)).save(tmp_path / "a" / "panels" / "2007_000032.png")
-    cost = {
-        "preset": "cost.dlv3p", "device": "some GPU", "batch": 4, "amp": "fp16",
-        "rows": [
-            {"seconds": s, "time_ratio": s, "peak_mb": 1000 * s, "peak_ratio": s}
-            for s in (1.0, 1.01, 1.02)
-        ],
-    }  # fmt: skip
-    (tmp_path / "cost").mkdir()
-    (tmp_path / "cost" / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+    write_cost(tmp_path / "cost", "t4.dlv3p.both")
     output, md = tmp_path / "page.html", tmp_path / "page.md"
     assert cli.main(
         ["report", str(tmp_path), "--paper", "--output", str(output), "--markdown", str(md)]
@@ -189,6 +201,27 @@ def test_the_page(tmp_path):
     assert [x.strip() for x in line.split("|")][3:7] == ["12.7", "1.085", "", ""]
 
 
+def test_the_curves_in_numbers(tmp_path):
+    """Of Fig. 7: TEL's end above the baseline's, the paper's beside it; blank without the runs."""
+
+    def city(options):
+        data = dataclasses.replace(options.data, source="cityscapes:elsewhere")
+        return dataclasses.replace(options, data=data)
+
+    def table():
+        ours, _ = sorted_out(find_records([tmp_path]))
+        return [row[2:] for row in curves_table(ours)[1:]]
+
+    write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.65, change=city)
+    assert table() == [["+5.6", "", ""], ["+7.3", "", ""]]
+    write(tmp_path / "b", "t2.cs.hrnet.b20.baseline", 0.60, change=city)
+    assert table() == [["+5.6", "+5.0", "+5.0"], ["+7.3", "+15.0", "+15.0"]]
+    output, md = tmp_path / "page.html", tmp_path / "page.md"
+    report(Report((tmp_path,), output, markdown=md, paper=True))
+    assert "| f7.tel | TEL's soft label | +7.3 | +15.0 | +15.0 |" in md.read_text(encoding="utf-8")
+    assert "+15.0" in output.read_text(encoding="utf-8")
+
+
 def test_test_numbers_are_the_servers(tmp_path):
     """Ours of Tab. 7 are said to be of val; the CRF's row has nothing of the run without."""
     write(tmp_path / "a", "t7.dlv2.tel", 0.70)
@@ -201,11 +234,27 @@ def test_costs_alone_are_a_report(tmp_path):
     (tmp_path / "cost.json").write_text('{"preset": "cost.ltf"}', encoding="utf-8")
     with pytest.raises(ValueError, match=r"cost\.json must be what tel run writes"):
         report(Report((tmp_path,), tmp_path / "page.html", paper=True))
-    row = {"seconds": 1.0, "time_ratio": 1.0, "peak_mb": None, "peak_ratio": None}
-    cost = {"preset": "cost.ltf", "rows": [row] * 3, "device": "d", "batch": 1, "amp": "off"}
-    (tmp_path / "cost.json").write_text(json.dumps(cost), encoding="utf-8")
+    write_cost(tmp_path, "t5.ltf.low")
     report(Report((tmp_path,), tmp_path / "page.html", paper=True))
-    assert "1.000" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "some GPU" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"model": config.Model("tiny")}, "model.name: tiny instead of resnet101s"),
+        ({"data": config.Data(crop=(64, 64))}, "data.crop: [64, 64] instead of [512, 512]"),
+    ],
+)
+def test_the_cost_of_another_network_or_size_is_in_no_table(tmp_path, change, what):
+    write_cost(tmp_path, "t4.dlv3p.both", lambda options: dataclasses.replace(options, **change))
+    output, md = tmp_path / "page.html", tmp_path / "page.md"
+    report(Report((tmp_path,), output, markdown=md, paper=True))
+    for page in (output, md):
+        text = page.read_text(encoding="utf-8")
+        assert "some GPU" not in text
+        assert "Runs with other settings" in text
+        assert what in text
 
 
 def test_a_record_of_no_experiment_is_named(tmp_path):

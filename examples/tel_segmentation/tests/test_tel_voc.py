@@ -110,11 +110,29 @@ def test_validation_set_of_every_layout(tmp_path, layout):
     assert all(set(source[i].truth.unique().tolist()) == {-1, 0, 1} for i in range(len(source)))
 
 
+def test_published_masks_of_trainaug_win_over_those_of_sbd(voc):
+    """Where somebody has both; neither is of VOC's own training set."""
+    tel_voc.write_augmented(voc / "VOCdevkit" / "VOC2012")
+    source = Voc(voc, "train", options())
+    assert set(source[3].truth.unique().tolist()) == {-1, 0, 3}
+    assert set(source[0].truth.unique().tolist()) == {-1, 0, 1}
+
+
 def test_the_common_layout_has_no_other_masks(tmp_path):
     root = augmented_with_names(tmp_path)
     for file in (root / "SegmentationClass").iterdir():
         file.unlink()
     assert set(Voc(root, "val", options())[0].truth.unique().tolist()) == {-1, 0, 3}
+
+
+@pytest.mark.parametrize(("split", "name"), [("val", VOC_VAL[0]), ("train", TRAIN[0])])
+def test_sbd_does_not_stand_in_for_vocs_own_masks(voc, split, name):
+    """It has masks of both; they have no void, and other outlines."""
+    assert (voc / "SBD" / "cls" / f"{name}.mat").is_file()
+    mask = voc / "VOCdevkit" / "VOC2012" / "SegmentationClass" / f"{name}.png"
+    mask.unlink()
+    with pytest.raises(ValueError, match=f"are missing for 1 of .*: {mask}$"):
+        Voc(voc, split, options())
 
 
 def test_a_sample(voc):

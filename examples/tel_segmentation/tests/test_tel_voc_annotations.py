@@ -52,6 +52,23 @@ def test_drawn_as_the_official_code_does(tmp_path):
     assert np.array_equal(np.where(label < 0, 255, label), np.asarray(expected))
 
 
+@pytest.mark.parametrize("width", [3, 7])
+def test_lines_are_drawn_as_the_official_code_does(width):
+    """Line with curved joints, then an ellipse at every joint, of each polyline in turn."""
+    from PIL import ImageDraw
+
+    rng = np.random.default_rng(0)
+    lines = [(k, [tuple(p) for p in rng.uniform(0, 60, (5, 2)).tolist()]) for k in range(20)]
+    expected = Image.new("L", (64, 64), 255)
+    pen = ImageDraw.Draw(expected)
+    for value, joints in lines:
+        pen.line(joints, value, width, joint="curve")
+        for x, y in joints:
+            pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), value)
+    label = draw(lines, (64, 64), width)
+    assert np.array_equal(np.where(label < 0, 255, label), np.asarray(expected))
+
+
 def test_one_pixel_wide(tmp_path):
     label = points(tmp_path, [{"x": 10, "y": 5, "cls": 7}], stroke=1).label("a", IMAGE)
     assert places(label, 7) == {(10, 5)}

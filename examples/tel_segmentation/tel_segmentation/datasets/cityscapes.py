@@ -106,7 +106,7 @@ class Layout:
     Args:
         folder: the data set.
         split: train, val, test.
-        encoding: of the dense labels, or ``auto``.
+        encoding: which dense labels are read where there are some of both; or ``auto``.
 
     Attributes:
         images: folder of the images.
@@ -128,7 +128,7 @@ class Layout:
             )
         self.images = folder / "leftImg8bit" / split if self.published else flat
         self.labels = folder / "gtFine" / split if self.published else folder / split / "label"
-        self.encoding = self._encoding() if encoding == "auto" else encoding
+        self.encoding = self._encoding(encoding)
         pattern = f"*/*{_FILES[self.encoding]}.png" if self.published else "*.png"
         self._has_labels = split != "test" or any(self.labels.glob(pattern))
         self.found = {short(image.stem): image for image in self._images()}
@@ -156,13 +156,17 @@ class Layout:
             raise ValueError(f"{self.images} must have images CITY/NAME{IMAGE}.png, has none")
         return sorted(files, key=lambda file: file.name)
 
-    def _encoding(self) -> str:
-        """What the files' names say; labelIds if they do not, which is the official code's."""
+    def _encoding(self, asked: str) -> str:
+        """What is asked for, but what the files' names say if they all say otherwise.
+
+        A sparse annotation may have other numbers than the dense labels. The official code's files
+        say nothing; they have labelIds.
+        """
         if self.published:
-            for encoding, ending in _FILES.items():
-                if any(self.labels.glob(f"*/*{ending}.png")):
-                    return encoding
-        return "labelIds"
+            there = [x for x in _FILES if any(self.labels.glob(f"*/*{_FILES[x]}.png"))]
+            if there and asked not in there:
+                return there[0]
+        return "labelIds" if asked == "auto" else asked
 
 
 def short(stem: str) -> str:

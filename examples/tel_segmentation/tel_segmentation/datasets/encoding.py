@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -70,6 +70,14 @@ class Encoding:
         palette = np.tile(np.array(void, np.uint8), (VOID + 1, 1))
         palette[list(self.values)] = colors
         return palette.ravel().tolist()
+
+
+def check_ignore(ignore: Iterable[int]) -> None:
+    """Raises a ValueError if a number to be ignored is one that no label file can have."""
+    if wrong := [number for number in ignore if not 0 <= number <= LARGEST]:
+        raise ValueError(
+            f"ignore must be numbers of label files, 0 to {LARGEST}, got {some(wrong)}"
+        )
 
 
 def plain(count: int, ignored: tuple[int, ...] = ()) -> Encoding:

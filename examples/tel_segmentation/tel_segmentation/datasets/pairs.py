@@ -13,7 +13,7 @@ from PIL import Image
 from tel_segmentation.config import Data
 from tel_segmentation.data import UNLABELLED, Sample
 from tel_segmentation.datasets import make_sample
-from tel_segmentation.datasets.encoding import Encoding
+from tel_segmentation.datasets.encoding import Encoding, check_ignore
 from tel_segmentation.image_files import (
     by_name,
     check_size,
@@ -64,7 +64,7 @@ class Pairs:
 
     Raises:
         MissingFilesError: files are missing; their paths are in the message.
-        ValueError: there are no samples, or names that are no text.
+        ValueError: names that are no text, or numbers to be ignored that no label file can have.
     """
 
     classes: tuple[str, ...]
@@ -80,6 +80,7 @@ class Pairs:
         options: Data,
         skip_missing: bool = False,
     ) -> None:
+        check_ignore(options.ignore)
         entries = list(entries)
         needed = [file for x in entries for file in dict.fromkeys(x[1:]) if file is not None]
         self.missing = _missing(needed)

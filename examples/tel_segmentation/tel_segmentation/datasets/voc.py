@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tel_segmentation.config import Data
 from tel_segmentation.data import UNLABELLED, Sample
 from tel_segmentation.datasets import make_sample
+from tel_segmentation.datasets.encoding import check_ignore
 from tel_segmentation.datasets.sbd import read_mask
 from tel_segmentation.datasets.voc_annotations import Annotation, find_annotation
 from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, ENCODING
@@ -53,6 +54,7 @@ class Voc:
     colors = COLORS
 
     def __init__(self, folder: Path, split: str, options: Data, skip_missing: bool = False) -> None:
+        check_ignore(options.ignore)
         self.split, self.options = split, options
         self.layout = find_layout(folder)
         self.names = tuple(self.layout.names(split))

@@ -89,17 +89,22 @@ class Layout:
         return self.voc / "JPEGImages" / f"{name}.jpg"
 
     def masks(self, names: Iterable[str]) -> dict[str, Path]:
-        """The dense labels of those names that have some; VOC's own masks win over SBD's."""
+        """The dense labels of those names that have some.
+
+        VOC's own masks win, and of VOC's own training and validation set only they will do: SBD's
+        have no void, and results on them would be others.
+        """
         masks = self._masks
         return {name: masks[name] for name in names if name in masks}
 
     def mask(self, name: str, split: str) -> Path:
         """Where the dense label of an image that has none is expected."""
         augmented = self.voc / "SegmentationClassAug"
-        if split == "train" and self.sbd is not None and not augmented.is_dir():
+        if split != "train" or name in self._own:
+            return self.voc / "SegmentationClass" / f"{name}.png"
+        if self.sbd is not None and not augmented.is_dir():
             return self.sbd / "cls" / f"{name}.mat"
-        folder = augmented if split == "train" else self.voc / "SegmentationClass"
-        return folder / f"{name}.png"
+        return augmented / f"{name}.png"
 
     @cached_property
     def _images(self) -> dict[str, Path]:
@@ -109,12 +114,23 @@ class Layout:
     @cached_property
     def _masks(self) -> dict[str, Path]:
         sbd = _files(self.sbd / "cls", ".mat") if self.sbd else {}
+        sbd = {name: file for name, file in sbd.items() if name not in self._own}
         augmented = _files(self.voc / "SegmentationClassAug", ".png")
         return sbd | augmented | _files(self.voc / "SegmentationClass", ".png")
 
+    @cached_property
+    def _own(self) -> set[str]:
+        """VOC's own training and validation set, as far as their lists are there."""
+        lists = [self.voc / "ImageSets/Segmentation/train.txt", self._place("val.txt")]
+        return {name for path in lists if path.is_file() for name in read_names(path)}
+
     def _list(self, file: str) -> list[str]:
+        return read_names(self._place(file))
+
+    def _place(self, file: str) -> Path:
+        """Where a list of names is, or else should be."""
         paths = [self.voc / folder / file for folder in reversed(LISTS)]
-        return read_names(next((path for path in paths if path.is_file()), paths[0]))
+        return next((path for path in paths if path.is_file()), paths[0])
 
 
 def find_layout(folder: Path) -> Layout:

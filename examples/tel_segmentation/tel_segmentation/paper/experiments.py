@@ -103,12 +103,21 @@ def find(id: str) -> Experiment:
 
 
 def matching(patterns: tuple[str, ...]) -> list[Experiment]:
-    """Experiments whose ids match any pattern (``t3*``, ``*.ltf.*``); all without a pattern."""
+    """Experiments whose ids match any pattern (``t3*``, ``*.ltf.*``); all without a pattern.
+
+    A pattern that is an id means that one alone, even if another id begins so.
+    """
+    known = experiments()
+
+    def matches(id: str, pattern: str) -> bool:
+        if pattern in known:
+            return id == pattern
+        return fnmatch.fnmatch(id, pattern) or id.startswith(pattern)
+
     return [
         each
-        for each in experiments().values()
-        if not patterns
-        or any(fnmatch.fnmatch(each.id, p) or each.id.startswith(p) for p in patterns)
+        for each in known.values()
+        if not patterns or any(matches(each.id, pattern) for pattern in patterns)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tel_segmentation import config
 from tel_segmentation.paper import recipes
 from tel_segmentation.paper.experiments import DATASET_TITLES, NETWORK_TITLES, Experiment
 from tel_segmentation.paper.methods import METHODS
@@ -46,6 +47,7 @@ Made by `tel experiments --markdown`; nothing here is typed or measured by this 
 run by `tel run ID`, and `tel report RUNS --paper` puts the results beside these numbers.
 
 An experiment whose run is another's is the same training by definition: nothing is trained twice.
+`cost.…` is time and memory of all three levels by turns, which any of the ids beside it measures.
 Hours are of one V100 and of training alone, estimated: on Pascal VOC four times the hours of the
 paper's Table 5 times the batch over its 16; else those of DeepLabV3+ times the ratio of
 multiply–add operations. mIoU in percent; memory in GB, time in hours."""
@@ -73,6 +75,15 @@ def _recipes() -> list[tuple[str, str, recipes.Recipe]]:
     return [(d, n, recipe) for d, n in recipes.OFFICIAL for recipe in both]
 
 
+def _rates(model: config.Model) -> str:
+    from tel_segmentation.networks.deeplab import default_rates
+    from tel_segmentation.networks.deeplab_v2 import RATES
+
+    if model.network == "deeplabv3+":
+        return ", ".join(map(str, model.rates or default_rates(model.output_stride)))
+    return f"{', '.join(map(str, RATES))}, summed" if model.network == "deeplabv2" else "no ASPP"
+
+
 def _settings(options: Any) -> dict[str, str]:
     data, model, optimizer = options.data, options.model, options.optimizer
     evaluation = dataclasses.asdict(options.evaluation)
@@ -90,7 +101,7 @@ def _settings(options: Any) -> dict[str, str]:
         "σ": f"{options.loss.tel.sigma:g}",
         "added to the trees' weights": f"{options.loss.tel.mst_offset:g}",
         "output stride": "4" if model.network == "hrnet" else str(model.output_stride),
-        "ASPP rates": ", ".join(map(str, model.rates)) if model.rates else "standard",
+        "ASPP rates": _rates(model),
         "colours": "BGR" if model.bgr else "RGB",
         "weights": model.weights,
         "evaluation in training": evaluation["protocol"] + size,

@@ -119,7 +119,8 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
         output_stride=chosen.stride,
         # "stride" is 8 in every JSON file, whatever the backbone's
         rates=(12, 24, 36) if official and network == "dlv3p" else None,
-        bgr=official,
+        # DeepLabV2 is not released: torchvision's weights get the red, green, blue they know
+        bgr=official and network != "dlv2",
     )
     tree = config.TreeEnergy(sigma=chosen.sigma, mst_offset=1.0 if official else 0.0)
     return config.Train(

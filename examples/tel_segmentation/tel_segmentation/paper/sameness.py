@@ -16,8 +16,11 @@ MAY_DIFFER = (
     "checkpoint_every", "pictures", "tensorboard", "protocols",
 )  # fmt: skip
 """When a run goes on: its iterations have the same images, however they are divided."""
-IS_NO_OTHER = (*MAY_DIFFER, "seed", "amp", "eval_every", "boundary")
-"""Of an experiment: what does not make it another one. The total batch is looked at apart."""
+IS_NO_OTHER = (
+    *MAY_DIFFER, "seed", "amp", "eval_every", "boundary", "data.ignore", "data.encoding",
+)  # fmt: skip
+"""Of an experiment: what does not make it another one; files of the same annotations differ in
+their numbers. The total batch is looked at apart."""
 
 
 def deviations(result: dict[str, Any]) -> list[str]:
@@ -29,17 +32,34 @@ def deviations(result: dict[str, Any]) -> list[str]:
     Raises:
         ValueError: the record is of no experiment, or its configuration cannot be read.
     """
-    settings = config.build(config.Train, result["config"])
-    experiment = experiments().get(settings.paper_id)
-    if experiment is None:
-        raise ValueError(f"paper_id must be an experiment's, got {settings.paper_id!r}")
-    recipe: Recipe = "paper" if settings.recipe == "paper" else "official"
-    wanted = resolve(experiment, recipe)
+    settings, wanted = _both(result)
     found = differences(settings, wanted, IS_NO_OTHER)
     total = result.get("batch", {}).get("total")
     if total != wanted.batch:
         found.append(f"total batch: {total} instead of {wanted.batch}")
     return found
+
+
+def cost_deviations(cost: dict[str, Any]) -> list[str]:
+    """The same of measured time and memory, whose batch is that of one process.
+
+    Args:
+        cost: what ``tel run`` writes of an experiment that measures them.
+
+    Raises:
+        ValueError: as above.
+    """
+    return differences(*_both(cost), IS_NO_OTHER)
+
+
+def _both(result: dict[str, Any]) -> tuple[config.Train, config.Train]:
+    """The configuration that a record has, and that of its experiment."""
+    settings = config.build(config.Train, result["config"])
+    experiment = experiments().get(settings.paper_id)
+    if experiment is None:
+        raise ValueError(f"paper_id must be an experiment's, got {settings.paper_id!r}")
+    recipe: Recipe = "paper" if settings.recipe == "paper" else "official"
+    return settings, resolve(experiment, recipe)
 
 
 def differences(found: config.Train, wanted: config.Train, ignored: Collection[str]) -> list[str]:

@@ -13,7 +13,7 @@ from tel_segmentation.paper.experiments import (
     Experiment,
     experiments,
 )
-from tel_segmentation.paper.sameness import deviations
+from tel_segmentation.paper.sameness import cost_deviations, deviations
 from tel_segmentation.report_records import Record
 
 TITLES = {
@@ -56,10 +56,14 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{100 * fmean(known):.1f}" if known else BLANK
 
 
-def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[tuple[Record, str]]]:
-    """Finished runs by the id of their run, and those that are something else, with what."""
+def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[tuple[str, str]]]:
+    """Finished runs by the id of their run; the names of those that are something else, and what.
+
+    Raises:
+        ValueError: a record is of no experiment; its folder is named.
+    """
     own: dict[str, dict[str, list[Record]]] = {}
-    other: list[tuple[Record, str]] = []
+    other: list[tuple[str, str]] = []
     for record in records:
         paper = record.result.get("paper")
         if not record.finished or not isinstance(paper, dict):
@@ -69,7 +73,8 @@ def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[t
         except ValueError as error:
             raise ValueError(f"{record.folder}: {error}") from error
         if differences:
-            other.append((record, "; ".join(differences)))
+            score = f"mIoU {100 * record.miou:.1f}"
+            other.append((record.name, "; ".join([score, *differences])))
         else:
             own.setdefault(paper["id"], {}).setdefault(paper["recipe"], []).append(record)
     grouped = {
@@ -77,6 +82,23 @@ def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[t
         for id, each in own.items()
     }
     return grouped, other
+
+
+def costs_sorted_out(
+    costs: Sequence[dict[str, Any]],
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """The same of measured time and memory: rehearsals, say, are something else.
+
+    Raises:
+        ValueError: one is of no experiment.
+    """
+    own, other = [], []
+    for cost in costs:
+        if differences := cost_deviations(cost):
+            other.append((cost["preset"], "; ".join(differences)))
+        else:
+            own.append(cost)
+    return own, other
 
 
 def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
@@ -137,14 +159,14 @@ def cost_table(name: str, costs: Sequence[dict[str, Any]]) -> Table:
 
     Args:
         name: ``T4`` or ``T5``.
-        costs: contents of those files.
+        costs: contents of those files; of ``costs_sorted_out``.
     """
     unit, value, ratio = (
         ("GB", "peak_mb", "peak_ratio") if name == "T4" else ("hours", "seconds", "time_ratio")
     )
     ours_unit = "MB" if name == "T4" else "s / iteration"
     rows = [["id", "what", f"paper, {unit}", "paper, ratio", f"ours, {ours_unit}",
-             "ours, ratio", "device", "batch", "precision"]]  # fmt: skip
+             "ours, ratio", "device", "batch", "precision", "recipe"]]  # fmt: skip
     places = {"none": 0, "low": 1, "both": 2}
     for experiment in of_table(name):
         start, _, level = experiment.id.rpartition(".")
@@ -157,10 +179,10 @@ def cost_table(name: str, costs: Sequence[dict[str, Any]]) -> Table:
             form = ".0f" if name == "T4" else ".3f"
             rows.append([
                 *said, _number(row.get(value), form), _number(row.get(ratio), ".3f"),
-                str(cost["device"]), str(cost["batch"]), str(cost["amp"]),
+                str(cost["device"]), str(cost["batch"]), str(cost["amp"]), str(cost["recipe"]),
             ])  # fmt: skip
         if not found:
-            rows.append([*said, *[BLANK] * 5])
+            rows.append([*said, *[BLANK] * 6])
     return rows
 
 
@@ -180,27 +202,11 @@ def markdown_table(table: Table) -> str:
     return "\n".join("| " + " | ".join(x.replace("|", "\\|") for x in row) + " |" for row in lines)
 
 
-def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:
-    """All tables with ours beside the paper's, as Markdown; what was not run is blank."""
-    ours, other = sorted_out(records)
-    parts = ["# The paper's tables, ours beside them", "", EXPLANATION]
-    for name, title in TITLES.items():
-        if name[0] == "T":
-            cost = name in ("T4", "T5")
-            table = cost_table(name, costs) if cost else accuracy_table(name, ours)
-            parts += ["", f"## {title}", "", markdown_table(table)]
-            parts += ["", *(f"{note[0].upper()}{note[1:]}." for note in notes(name))]
-    if other:
-        parts += ["", "## Runs with other settings", "", "They are in no table.", ""]
-        parts += [f"- {run.name}: mIoU {100 * run.miou:.1f}; {what}" for run, what in other]
-    return "\n".join(parts) + "\n"
-
-
 EXPLANATION = (
     "mIoU in percent. Ours: last / best iterate, mean over seeds, by the recipe's own evaluation"
     " while training and by other protocols: ss (single scale, native aspect), msf (multi-scale and"
-    " flip, native aspect), official (multi-scale and flip of the recipe's own). The paper does not"
-    " say which of them its tables have. Rows without an id are quoted by the paper from others, of"
-    " which many have a CRF behind the network, several stages, or further data. What is blank was"
-    " not run."
+    " flip, native aspect), official (the official scripts' last one: of Pascal VOC multi-scale and"
+    " flip of squashed images, else the recipe's own). The paper does not say which of them its"
+    " tables have. Rows without an id are quoted by the paper from others, of which many have a CRF"
+    " behind the network, several stages, or further data. What is blank was not run."
 )

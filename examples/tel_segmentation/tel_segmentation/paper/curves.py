@@ -1,0 +1,53 @@
+"""Fig. 7 in numbers: how far TEL is above the baseline on the unlabelled pixels, at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from tel_segmentation.paper import numbers
+from tel_segmentation.paper.experiments import find
+from tel_segmentation.paper.tables import BLANK, Ours, Table
+from tel_segmentation.report_records import Record
+
+LAST = 0.1  # part of the training that is its end: single lines are of few images
+CURVES_NOTES = (
+    "points at the end of the training, of ours the mean of its last tenth; the paper calls the"
+    " same numbers precision in the figure and mIoU in the text",
+)
+_ROWS = (("prediction", "TEL's prediction"), ("pseudo", "TEL's soft label"))
+
+
+def runs_of(id: str, ours: dict[str, list[Ours]]) -> list[Record]:
+    """The runs of an experiment, by the official recipe if there are any."""
+    groups = sorted(ours.get(find(id).run, []), key=lambda group: group.recipe != "official")
+    return groups[0].records if groups else []
+
+
+def curves_table(ours: dict[str, list[Ours]]) -> Table:
+    """Points above the baseline's prediction, theirs and ours; blank where a run is missing.
+
+    Args:
+        ours: of ``tables.sorted_out``.
+    """
+    tel, baseline = (runs_of(f"f7.{name}", ours) for name in ("tel", "baseline"))
+    table = [["id", "above the baseline's prediction", "paper", "ours, accuracy", "ours, mIoU"]]
+    for (what, title), theirs in zip(_ROWS, numbers.CURVES["f7.tel"], strict=True):
+        cells = []
+        for metric in ("accuracy", "miou"):
+            own, base = _end(tel, f"{metric}_{what}"), _end(baseline, f"{metric}_prediction")
+            known = own is not None and base is not None
+            cells.append(f"{100 * (own - base):+.1f}" if known else BLANK)  # type: ignore[operator]
+        table.append(["f7.tel", title, f"{theirs:+.1f}", *cells])
+    return table
+
+
+def _end(runs: Sequence[Record], name: str) -> float | None:
+    """The mean over the runs of a number at the end of their histories."""
+    ends = []
+    for run in runs:
+        start = (1 - LAST) * run.result["iterations"]
+        values = [line[name] for line in run.history if name in line and line["iteration"] > start]
+        if values:
+            ends.append(fmean(values))
+    return fmean(ends) if ends else None
