@@ -271,7 +271,7 @@ struct Tensor {
   Tensor(int64_t b, int64_t c, int64_t n, Layout layout) {
     const int64_t step = layout == Layout::kEverySecond ? 2 : 1;
     memory.resize(b * c * n * step + 1);
-    std::memset(memory.data(), 0xff, memory.size() * sizeof(X));
+    std::memset(memory.data(), 0x41, memory.size() * sizeof(X));  // no result, and not NaN
     strided = {memory.data(), b, c, n, c * n * step, n * step, step};
     if (layout == Layout::kLast) strided.channel_stride = 1, strided.node_stride = c;
   }
