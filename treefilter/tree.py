@@ -56,10 +56,10 @@ class Tree:
 
     def to(self, device: torch.device | str | int) -> Tree:
         """The same trees on another device."""
-        moved = Tree(
-            self.parent.to(device), self.edge.to(device), self.order.to(device), self.shape
-        )
-        return self if moved.parent.device == self.parent.device else moved
+        parent = self.parent.to(device)
+        if parent.device == self.parent.device:
+            return self
+        return Tree(parent, self.edge.to(device), self.order.to(device), self.shape)
 
     def __len__(self) -> int:
         return self.parent.shape[0]
