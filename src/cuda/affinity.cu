@@ -43,12 +43,6 @@ struct Gather {
 };
 
 template <class T>
-struct Clear {
-  T* out;
-  TREEFILTER_HD void operator()(int64_t i) const { out[i] = 0; }
-};
-
-template <class T>
 struct Scatter {
   TreeEdges tree;
   const T* grad;
@@ -74,7 +68,7 @@ template <class T>
 void tree_weight_backward(const Cuda& cuda, int64_t batch, int64_t groups, Span<const T> grad,
                           Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
   if (batch * groups == 0) return;
-  launch_flat(cuda, "tree_weight_backward", out.size, Clear<T>{out.data});
+  launch_flat(cuda, "tree_weight_backward", out.size, SetZero<T>{out.data});
   launch_flat(cuda, "tree_weight_backward", grad.size,
               Scatter<T>{tree_edges(batch, groups, edge, num_nodes, out.size), grad.data, out.data});
 }

@@ -84,11 +84,6 @@ struct Boruvka {
   TREEFILTER_HD void operator()(Team& team) const;
 };
 
-struct ClearValues {
-  int32_t* values;
-  TREEFILTER_HD void operator()(int64_t i) const { values[i] = 0; }
-};
-
 template <class Graph>
 struct StartVertices {
   Boruvka<Graph> p;
@@ -190,7 +185,7 @@ TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void Boruvka<Graph>::operator()(Team& team) const {
   const int64_t nodes = graph.nodes(), vertices = batch * nodes;
   const int rounds = floor_log2(nodes), relabels = power_to_reach(kJump, nodes);
-  team.each(num_flags(nodes), ClearValues{flags});
+  team.each(num_flags(nodes), SetZero<int32_t>{flags});
   team.each(vertices, StartVertices<Graph>{*this});
   for (int round = 0; round < rounds; ++round) {
     int32_t* flag = flags + image * num_flags(nodes) + round * (1 + relabels);

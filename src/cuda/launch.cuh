@@ -39,6 +39,13 @@
 
 namespace treefilter {
 
+// The phase that empties an array.
+template <class T>
+struct SetZero {
+  T* values;
+  TREEFILTER_HD void operator()(int64_t i) const { values[i] = 0; }
+};
+
 // ---- teams ----
 
 #ifdef __CUDACC__

@@ -109,12 +109,6 @@ struct StartLabels {
   }
 };
 
-template <class T>
-struct ClearMore {
-  LowestSeed<T> p;
-  TREEFILTER_HD void operator()(int64_t i) const { p.flags()[i] = 0; }
-};
-
 // ---- contraction of the edges with a 0, as in mst: every component takes its lowest edge ----
 
 template <class T>
@@ -257,7 +251,7 @@ template <class T>
 TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void LowestSeed<T>::operator()(Team& team) const {
   const LowestSeed& p = *this;
-  team.each(images * (kBits + 1) * kMostRounds, ClearMore<T>{p});
+  team.each(images * (kBits + 1) * kMostRounds, SetZero<int32_t>{p.flags()});
   team.each(images * n, StartLabels<T>{p});
   for (int bit = kBits - 1; bit >= -1; --bit) {
     team.each(2 * images * n, StartComponents<T>{p, bit});

@@ -77,11 +77,6 @@ struct MarkEdge {
   }
 };
 
-struct ClearMask {
-  bool* mask;
-  TREEFILTER_HD void operator()(int64_t i) const { mask[i] = false; }
-};
-
 template <class Graph>
 void solve(const Cuda& cuda, const Graph& graph, Span<const float> weight, Span<const int64_t> root,
            Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order, Span<int32_t> plan) {
@@ -104,7 +99,7 @@ template <class Graph>
 void solve_edges(const Cuda& cuda, const Graph& graph, int64_t batch, Span<const float> weight,
                  Span<bool> mask) {
   const int64_t nodes = graph.nodes(), vertices = batch * nodes;
-  launch_flat(cuda, "mst", batch * graph.edges(), ClearMask{mask.data});
+  launch_flat(cuda, "mst", batch * graph.edges(), SetZero<bool>{mask.data});
   if (vertices == 0) return;
   const auto [best, component, flags] = cuda.arrays<uint64_t, int32_t, int32_t>(
       vertices, vertices, batch * Boruvka<Graph>::num_flags(nodes));

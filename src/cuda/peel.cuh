@@ -233,8 +233,8 @@ TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void Peel::operator()(Team& team) const {
   const int64_t nodes = forest.nodes.size, vertices = forest.batch * nodes;
   team.each(vertices, StartPeel{*this});
-  team.each(forest.batch * num_counts(nodes), ClearValues{counts});
-  team.each(num_flags(nodes), ClearValues{flags});
+  team.each(forest.batch * num_counts(nodes), SetZero<int32_t>{counts});
+  team.each(num_flags(nodes), SetZero<int32_t>{flags});
   for (int round = 0; round < rounds(nodes); ++round) {
     int32_t* too_long = flags + image * num_flags(nodes) + round * (2 + jumps(nodes));
     int32_t *more = too_long + 1, *unfinished = too_long + 2;
