@@ -5,10 +5,8 @@
 // finds the same one. -0 equals 0; an edge of weight +inf does not exist, and what it would have
 // joined stays apart: the result is a forest.
 //
-// A tree leaves this stage as an "unrooted" forest that the plan (plan.h) can peel without adjacency
-// lists: for each vertex the number of its tree edges, and the exclusive-or of its neighbours and of
-// its edges' numbers. A leaf's exclusive-or is its only neighbour; taking the leaf away is one more
-// exclusive-or at that neighbour.
+// A tree leaves this stage unrooted, in a form that the plan (plan.h) can peel without adjacency lists:
+// a leaf's only edge can be read from it, and a leaf taken away by one exclusive-or at its neighbour.
 #pragma once
 
 #include "core.h"
@@ -41,24 +39,6 @@ struct Grid {
 struct EdgeList {
   int64_t num_nodes;
   Span<const int32_t> first, second;
-};
-
-// Of a vertex: the exclusive-ors of its neighbours and of its edges' numbers, and, as the sign of
-// `neighbour`, whether it has two edges, i.e. a path passes through it. Side by side, because whoever
-// needs one needs them all.
-struct Link {
-  int32_t neighbour, edge;
-};
-
-constexpr int32_t kPasses = INT32_MIN;
-
-// One forest, not rooted yet. `component` is the lowest vertex of each vertex's component, where there
-// is more than one.
-template <class Degree>
-struct Unrooted {
-  Span<Degree> degree;
-  Span<Link> link;
-  Span<int32_t> component;
 };
 
 struct Cpu {

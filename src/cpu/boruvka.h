@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../core.h"
+#include "bit_words.h"
 
 namespace treefilter {
 
@@ -31,6 +32,11 @@ inline int32_t weight_key(float weight) {
 inline uint64_t total_order(int32_t key, int32_t number) {
   const uint32_t ascending = static_cast<uint32_t>(key) ^ 0x80000000u;
   return (static_cast<uint64_t>(ascending) << 32) | static_cast<uint32_t>(number);
+}
+
+// mask ? a : b, for masks of all ones or none, where a branch would not be predicted.
+inline int32_t select(int32_t mask, int32_t a, int32_t b) {
+  return b ^ ((a ^ b) & mask);
 }
 
 constexpr uint64_t kNoEdge = UINT64_MAX;
@@ -104,8 +110,19 @@ void kruskal(std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& vi
 // ---- rounds ----
 
 // Points every element of a forest of pointers at its root's label, in linear time. `link[x]` is another
-// element, or a label as its complement (< 0).
+// element, or a label as its complement (< 0). How far it is to the root nobody predicts; but pointers
+// lead to near elements, so that two passes without branches, each of which follows those that lead
+// where it has already been, leave next to nothing to the loops at the end.
 TREEFILTER_PHASE inline void resolve(Span<int32_t> link) {
+  const int32_t size = static_cast<int32_t>(link.size);
+  for (int32_t x = 0; x < size; ++x) {
+    const int32_t to = link[x];
+    link[x] = link[select((x - to) >> 31 | to >> 31, x, to)];
+  }
+  for (int64_t x = link.size; x-- > 0;) {
+    const int32_t to = link[x];
+    link[x] = link[select(to >> 31, static_cast<int32_t>(x), to)];
+  }
   for (int64_t x = 0; x < link.size; ++x) {
     int64_t root = x;
     while (link[root] >= 0) root = link[root];
@@ -148,9 +165,13 @@ class Boruvka {
   void append_row(const int32_t* key, const int32_t* a, const int32_t* b, int64_t size, int32_t first,
                   int32_t step) {
     ListEdge* to = edges_.data() + count_;
-    for (int64_t x = 0; x < size; ++x) {
-      *to = {key[x], ~a[x], ~b[x], first + static_cast<int32_t>(x) * step};
-      to += (a[x] != b[x]) & (key[x] != kAbsent);  // no branch: every second edge is kept
+    for (int64_t x0 = 0; x0 < size; x0 += kWord) {
+      uint8_t keep[kWord] = {};
+      to_keep(key + x0, a + x0, b + x0, std::min(kWord, size - x0), keep);
+      for_bits(word_of(keep), [&](int64_t i) {
+        const int64_t x = x0 + i;
+        *to++ = {key[x], ~a[x], ~b[x], first + static_cast<int32_t>(x) * step};
+      });
     }
     count_ = to - edges_.data();
   }
@@ -187,6 +208,11 @@ class Boruvka {
  private:
   static constexpr int64_t kWorthwhile = 16;
   static constexpr uint64_t kStalled = kNoEdge - 1;
+
+  static void to_keep(const int32_t* __restrict key, const int32_t* __restrict a,
+                      const int32_t* __restrict b, int64_t size, uint8_t* __restrict keep) {
+    for (int64_t x = 0; x < size; ++x) keep[x] = (a[x] != b[x]) & (key[x] != kAbsent);
+  }
 
   TREEFILTER_PHASE void find_lightest() {
     uint64_t* best = best_.data();

@@ -7,10 +7,10 @@
 
 #include <string>
 
-#include "../plan.h"
 #include "boruvka.h"
 #include "grid_tile.h"
 #include "parallel.h"
+#include "peel.h"
 
 namespace treefilter {
 
@@ -76,41 +76,14 @@ std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t ba
   return complete;
 }
 
-template <class Degree>
-void add_edge(const Unrooted<Degree>& forest, int32_t a, int32_t b, int32_t edge) {
-  const auto add = [&](int32_t v, int32_t neighbour) {
-    Link& link = forest.link[v];
-    link = {(link.neighbour & ~kPasses) ^ neighbour, link.edge ^ edge};
-    if (++forest.degree[v] == 2) link.neighbour |= kPasses;
-  };
-  add(a, b);
-  add(b, a);
-}
-
 // Makes component[v] the lowest vertex of v's component: a union-find whose roots are the lowest.
 void flatten(Span<int32_t> component) {
   for (int64_t v = 0; v < component.size; ++v) component[v] = component[component[v]];
 }
 
-// The unrooted forests of a batch. `order` doubles as workspace: it holds the components until the plan
-// overwrites them.
-template <class Degree>
-class Forests {
- public:
-  Forests(int64_t batch, int64_t nodes, Span<int32_t> order)
-      : nodes_(nodes), degree_(batch * nodes), link_(batch * nodes), order_(order) {}
-
-  Unrooted<Degree> operator[](int64_t b) const {
-    return {degree_.span().sub(b * nodes_, nodes_), link_.span().sub(b * nodes_, nodes_),
-            order_.sub(b * nodes_, nodes_)};
-  }
-
- private:
-  int64_t nodes_;
-  Buffer<Degree> degree_;
-  Buffer<Link> link_;
-  Span<int32_t> order_;
-};
+Span<const int32_t> components_if(bool several, Span<int32_t> component) {
+  return {component.data, several ? component.size : 0};
+}
 
 // Solves a batch of grids: write(b, solver) for every tile, add(b, edge) for every tree edge that no
 // tile could decide, finish(b) at last. `component` [B, N] is filled where a graph is not complete.
@@ -170,22 +143,37 @@ void name_components(const Boruvka& boruvka, Span<int32_t> component) {
   }
 }
 
+// `order` doubles as workspace: it holds the components until the plan overwrites them.
+template <class Mask>
+void grid_trees(Cpu cpu, const Grid& grid, Span<const float> weight, Span<const int64_t> root,
+                const RootedTree& trees) {
+  const int64_t batch = root.size, n = grid.num_nodes();
+  const std::vector<uint8_t> complete = check_weights(cpu, weight, batch);
+  const Buffer<Mask> masks(batch * n);
+  const auto forest = [&](int64_t b) { return MaskForest<Mask>(grid, masks.span().sub(b * n, n)); };
+  solve_grids(
+      cpu, grid, weight, complete, trees.order,
+      [&](int64_t b, const TileSolver& solver) { solver.write_masks(masks.span().sub(b * n, n)); },
+      [&](int64_t b, const OrderedEdge& e) { forest(b).add_edge(e.a, e.b, e.number()); },
+      [&](int64_t b) {
+        root_and_order(forest(b), components_if(!complete[b], trees.order.sub(b * n, n)), root[b],
+                       trees.sub(b * n, n));
+      });
+}
+
 }  // namespace
 
 void mst(Cpu cpu, const Grid& grid, Span<const float> weight, Span<const int64_t> root,
          Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order) {
-  const int64_t batch = root.size, n = grid.num_nodes();
-  check_roots(root, n);
-  const std::vector<uint8_t> complete = check_weights(cpu, weight, batch);
-  const Forests<uint8_t> forests(batch, n, order);
-  solve_grids(
-      cpu, grid, weight, complete, order,
-      [&](int64_t b, const TileSolver& solver) { solver.write_forest(forests[b]); },
-      [&](int64_t b, const OrderedEdge& e) { add_edge(forests[b], e.a, e.b, e.number()); },
-      [&](int64_t b) {
-        root_and_order(forests[b], complete[b], root[b],
-                       {parent.sub(b * n, n), edge.sub(b * n, n), order.sub(b * n, n)});
-      });
+  check_roots(root, grid.num_nodes());
+  const RootedTree trees{parent, edge, order};
+  if (grid.num_directions <= MaskForest<uint8_t>::kMostDirections) {
+    grid_trees<uint8_t>(cpu, grid, weight, root, trees);
+  } else if (grid.num_directions <= MaskForest<uint16_t>::kMostDirections) {
+    grid_trees<uint16_t>(cpu, grid, weight, root, trees);
+  } else {
+    grid_trees<uint32_t>(cpu, grid, weight, root, trees);
+  }
 }
 
 void mst(Cpu cpu, const EdgeList& graph, Span<const float> weight, Span<const int64_t> root,
@@ -193,22 +181,21 @@ void mst(Cpu cpu, const EdgeList& graph, Span<const float> weight, Span<const in
   const int64_t batch = root.size, n = graph.num_nodes, num_edges = graph.first.size;
   check_roots(root, n);
   check_weights(cpu, weight, batch);
-  const Forests<int32_t> forests(batch, n, order);
   parallel_for(batch, 4 * n, cpu.threads, [&] {
-    return [&](int64_t b) {
-      const auto forest = forests[b];
-      std::fill_n(forest.degree.data, n, 0);
-      std::fill_n(forest.link.data, n, Link{0, 0});
+    return [&, degree = Buffer<int32_t>(n), link = Buffer<LinkedForest::Way>(n)](int64_t b) mutable {
+      const LinkedForest forest(degree.span(), link.span());
+      const RootedTree tree = RootedTree{parent, edge, order}.sub(b * n, n);
+      degree.fill(0);
+      link.fill({0, 0});
       int64_t count = 0;
       const Boruvka boruvka =
           solve_edge_list(graph, weight.sub(b * num_edges, num_edges), [&](int32_t e) {
-            add_edge(forest, graph.first[e], graph.second[e], e);
+            forest.add_edge(graph.first[e], graph.second[e], e);
             ++count;
           });
       const bool connected = count == n - 1;
-      if (!connected) name_components(boruvka, forest.component);
-      root_and_order(forest, connected, root[b],
-                     {parent.sub(b * n, n), edge.sub(b * n, n), order.sub(b * n, n)});
+      if (!connected) name_components(boruvka, tree.order);
+      root_and_order(forest, components_if(!connected, tree.order), root[b], tree);
     };
   });
 }

@@ -1,11 +1,14 @@
-// The Strahler peel of plan.h, round by round.
+// The Strahler peel of plan.h, round by round, on the forests of unrooted.h.
 //
-// Degrees count down only between rounds (a chain must not run through a junction that a neighbouring
-// chain of the same round has just reduced), the exclusive-ors at once (no chain of the round reads
-// them at a junction). The leaves of the next round are collected in a bit set, which sorts them.
+// An edge is taken away at a junction only between rounds: a chain must not run through a junction that
+// a neighbouring chain of the same round has just reduced. The leaves of the next round are collected in
+// a bit set, which sorts them.
 #include "../plan.h"
 
-#include <vector>
+#include <algorithm>
+
+#include "bit_words.h"
+#include "peel.h"
 
 namespace treefilter {
 namespace {
@@ -13,16 +16,19 @@ namespace {
 // A set of vertices that is read in ascending order and emptied on the way.
 class VertexSet {
  public:
-  explicit VertexSet(int64_t num_nodes) : words_((num_nodes + 63) / 64, 0) {}
+  explicit VertexSet(int64_t num_nodes) : words_((num_nodes + kWord - 1) / kWord, 0) {}
 
-  void insert(int64_t v) { words_[v / 64] |= uint64_t{1} << (v % 64); }
+  // Whether a vertex belongs to it is no branch.
+  void insert_if(bool wanted, int64_t v) {
+    words_[v / kWord] |= static_cast<uint64_t>(wanted) << (v % kWord);
+  }
+
+  void insert_word(uint64_t word, int64_t v) { words_[v / kWord] = word; }
 
   template <class Visit>
   void drain(const Visit& visit) {
     for (int64_t w = 0; w < words_.size(); ++w) {
-      for (uint64_t word = words_[w]; word != 0; word &= word - 1) {
-        visit(w * 64 + __builtin_ctzll(word));
-      }
+      for_bits(words_[w], [&](int64_t i) { visit(w * kWord + i); });
       words_[w] = 0;
     }
   }
@@ -31,140 +37,97 @@ class VertexSet {
   Buffer<uint64_t> words_;
 };
 
-// Calls visit(v) for every leaf, ascending. A quarter of the vertices are leaves, in no order that a
-// branch predictor could learn: bytes are tested eight at a time.
-template <class Visit>
-void for_leaves(Span<uint8_t> degree, const Visit& visit) {
-  constexpr uint64_t kOnes = 0x0101010101010101, kLow = 0x7f7f7f7f7f7f7f7f;
-  int64_t v = 0;
-  for (; v + 8 <= degree.size; v += 8) {
-    uint64_t eight = 0;
-    for (int i = 0; i < 8; ++i) eight |= static_cast<uint64_t>(degree[v + i]) << (8 * i);
-    eight ^= kOnes;
-    // The high bit of every byte that is zero.
-    for (uint64_t is_leaf = ~(((eight & kLow) + kLow) | eight | kLow); is_leaf != 0;
-         is_leaf &= is_leaf - 1) {
-      visit(v + __builtin_ctzll(is_leaf) / 8);
-    }
-  }
-  for (; v < degree.size; ++v) {
-    if (degree[v] == 1) visit(v);
-  }
-}
-
-template <class Visit>
-void for_leaves(Span<int32_t> degree, const Visit& visit) {
-  for (int64_t v = 0; v < degree.size; ++v) {
-    if (degree[v] == 1) visit(v);
-  }
-}
-
-template <class Degree>
+template <class Forest>
 class Peel {
  public:
-  Peel(const Unrooted<Degree>& forest, const RootedTree& tree)
+  Peel(const Forest& forest, Span<int32_t> order)
       : forest_(forest),
-        tree_(tree),
-        leaves_(tree.order.size),
-        junctions_(tree.order.size),
-        chain_starts_(tree.order.size) {}
+        order_(order),
+        leaves_(order.size),
+        tops_(order.size),
+        chain_starts_(order.size) {}
 
   void run(const std::vector<int32_t>& roots) {
+    forest_.start(roots);
+    for (int64_t v = 0; v < order_.size; v += kWord) {
+      uint8_t is_leaf[kWord] = {};
+      forest_.mark_leaves(v, std::min(kWord, order_.size - v), is_leaf);
+      leaves_.insert_word(word_of(is_leaf), v);
+    }
+    while (take_leaves()) detach();
     for (int32_t root : roots) {
-      forest_.degree[root] += kRootBoost;
-      forest_.link[root].neighbour &= ~kPasses;
-    }
-    for_leaves(forest_.degree, [&](int64_t v) { take_chain(static_cast<int32_t>(v)); });
-    while (num_junctions_ > 0) {
-      detach();
-      take_leaves();
-    }
-    for (int32_t root : roots) {
-      tree_.order[slot_++] = root;
-      forest_.link[root] = {root, -1};
-    }
-    for (int64_t v = 0; v < forest_.link.size; ++v) {
-      tree_.parent[v] = forest_.link[v].neighbour;
-      tree_.edge[v] = forest_.link[v].edge;
+      order_[slot_++] = root;
+      forest_.finish(root);
     }
   }
 
  private:
-  // Keeps a root from ever looking like a leaf or like the inside of a chain: it has at least 3 when a
-  // chain arrives.
-  static constexpr int kRootBoost = 2;
-
-  // What a vertex passes upwards stays in registers, and its parent and edge in its link: from step to
-  // step a chain waits for one load and touches one cache line.
+  // What leads upwards stays in a register: from step to step a chain waits for one load.
   void take_chain(int32_t v) {
-    const Span<Link> links = forest_.link;
-    Link up = links[v];
-    bool passes = true;
-    while (passes) {
-      tree_.order[slot_++] = v;
-      const int32_t above = up.neighbour;
-      up = {links[above].neighbour ^ v, links[above].edge ^ up.edge};
-      passes = up.neighbour < 0;
-      up.neighbour &= ~kPasses;
-      links[above] = up;
-      v = above;
-    }
-    junctions_[num_junctions_++] = v;
+    auto way = forest_.way(v);
+    int32_t top;
+    bool passes;
+    do {
+      order_[slot_++] = top = v;
+      v = forest_.above(v, way);
+      passes = forest_.pass(v, top, way);
+    } while (passes);
+    tops_[num_tops_++] = top;
   }
 
   TREEFILTER_PHASE void detach() {
-    for (int64_t i = 0; i < num_junctions_; ++i) {
-      const int32_t v = junctions_[i];
-      const int degree = --forest_.degree[v];
-      if (degree == 2) forest_.link[v].neighbour |= kPasses;
-      if (degree == 1) {
-        forest_.link[v].neighbour &= ~kPasses;
-        leaves_.insert(v);
-      }
+    for (int64_t i = 0; i < num_tops_; ++i) {
+      const auto [junction, is_leaf] = forest_.detach(tops_[i]);
+      leaves_.insert_if(is_leaf, junction);
     }
-    num_junctions_ = 0;
+    num_tops_ = 0;
   }
 
-  // The leaves are known in advance while their links lie anywhere.
-  TREEFILTER_PHASE void take_leaves() {
+  // The leaves are known in advance while what belongs to them lies anywhere.
+  TREEFILTER_PHASE bool take_leaves() {
     constexpr int64_t kAhead = 8;
     int64_t count = 0;
     leaves_.drain([&](int64_t v) { chain_starts_[count++] = static_cast<int32_t>(v); });
     for (int64_t i = 0; i < count; ++i) {
-      const Span<Link> links = forest_.link;
-      __builtin_prefetch(&links[chain_starts_[std::min(i + 2 * kAhead, count - 1)]], 1);
-      const Link soon = links[chain_starts_[std::min(i + kAhead, count - 1)]];
-      __builtin_prefetch(&links[soon.neighbour & ~kPasses], 1);
+      forest_.prefetch(chain_starts_[std::min(i + 2 * kAhead, count - 1)]);
+      const int32_t soon = chain_starts_[std::min(i + kAhead, count - 1)];
+      forest_.prefetch(forest_.above(soon, forest_.way(soon)));
       take_chain(chain_starts_[i]);
     }
+    return count > 0;
   }
 
-  const Unrooted<Degree>& forest_;
-  const RootedTree& tree_;
+  const Forest& forest_;
+  Span<int32_t> order_;
   VertexSet leaves_;
-  Buffer<int32_t> junctions_;     // where this round's chains hang
+  Buffer<int32_t> tops_;          // the upper ends of this round's chains
   Buffer<int32_t> chain_starts_;  // this round's leaves
-  int64_t num_junctions_ = 0, slot_ = 0;
+  int64_t num_tops_ = 0, slot_ = 0;
 };
 
 }  // namespace
 
-template <class Degree>
-void root_and_order(const Unrooted<Degree>& forest, bool connected, int64_t root,
+template <class Forest>
+void root_and_order(const Forest& forest, Span<const int32_t> component, int64_t root,
                     const RootedTree& tree) {
   std::vector<int32_t> roots;
-  if (!connected) {  // read the components before the order, which may share their memory, is written
-    const int32_t home = forest.component[root];
-    for (int64_t v = 0; v < tree.order.size; ++v) {
-      if (forest.component[v] == v && v != home) roots.push_back(static_cast<int32_t>(v));
+  if (component.size > 0) {  // read before the order, which may share its memory, is written
+    const int32_t home = component[root];
+    for (int64_t v = 0; v < component.size; ++v) {
+      if (component[v] == v && v != home) roots.push_back(static_cast<int32_t>(v));
     }
   }
   const auto place = std::lower_bound(roots.begin(), roots.end(), static_cast<int32_t>(root));
   roots.insert(place, static_cast<int32_t>(root));
-  Peel<Degree>(forest, tree).run(roots);
+  Peel<Forest>(forest, tree.order).run(roots);
+  forest.write(tree);
 }
 
-template void root_and_order(const Unrooted<uint8_t>&, bool, int64_t, const RootedTree&);
-template void root_and_order(const Unrooted<int32_t>&, bool, int64_t, const RootedTree&);
+#define TREEFILTER_INSTANTIATE(Forest) \
+  template void root_and_order(const Forest&, Span<const int32_t>, int64_t, const RootedTree&);
+TREEFILTER_INSTANTIATE(LinkedForest)
+TREEFILTER_INSTANTIATE(MaskForest<uint8_t>)
+TREEFILTER_INSTANTIATE(MaskForest<uint16_t>)
+TREEFILTER_INSTANTIATE(MaskForest<uint32_t>)
 
 }  // namespace treefilter

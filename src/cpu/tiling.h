@@ -143,4 +143,19 @@ class TileFrame {
   int64_t step_[kMaxDirections] = {};
 };
 
+// What the largest tiles of a grid need.
+struct TileSizes : private TileFrame {
+  int64_t padded = 0, width = 0, vertices = 0;
+
+  TileSizes(const Grid& grid, const Tiling& tiling) : TileFrame(grid) {
+    for (int64_t t = 0; t < tiling.count(); ++t) {
+      const Tile tile = tiling.tile(t);
+      place(tile);
+      padded = std::max(padded, padded_);
+      width = std::max(width, tile.width + 2 * pad_x_);
+      vertices = std::max(vertices, tile.depth * tile.height * tile.width);
+    }
+  }
+};
+
 }  // namespace treefilter
