@@ -1,5 +1,5 @@
-// Between tensors and rows: rows[v][l] is channel `first + l` of vertex v of one image, times scale[v].
-// The next row is `Stride` values further.
+// Between tensors and rows: rows[v][l] is channel `first + l` of vertex v of one image, less centre[l],
+// times scale[v]. The next row is `Stride` values further.
 //
 // A planar tensor is transposed square by square; kLine vertices at a time, because then every cache
 // line of a plane is used up before the next: planes whose distance is a power of two share the same few
@@ -71,7 +71,8 @@ T scale_of(const T* scale, int64_t v, int64_t l) {
 
 // Lanes beyond `used` are 0. scale may be null: 1.
 template <class T, int N, bool PerLane, int Stride, class X>
-TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, T* rows) {
+TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, const T (&centre)[N],
+                           T* rows) {
   const Strided<const X>& x = channels.tensor;
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
@@ -81,7 +82,8 @@ TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, T*
       for_squares<T>(done, N, [&](int64_t v, int64_t l) {
         Vector<T, kSide> square[kSide] = {};
         for (int i = 0; i < kSide; ++i) {
-          if (l + i < channels.used) square[i] = load_vector<kSide>(channels.plane(l + i) + v);
+          if (l + i < channels.used)
+            square[i] = load_vector<kSide>(channels.plane(l + i) + v) - centre[l + i];
         }
         transpose(square);
         scale_square<N, PerLane, T, kSide>(square, scale, v, l);
@@ -90,8 +92,8 @@ TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, T*
     }
   }
   for_values(x, done, x.nodes, 0, channels.used, [&](int64_t v, int64_t l) {
-    rows[v * Stride + l] =
-        load<T>(channels.plane(l)[v * x.node_stride]) * scale_of<T, N, PerLane>(scale, v, l);
+    rows[v * Stride + l] = (load<T>(channels.plane(l)[v * x.node_stride]) - centre[l]) *
+                           scale_of<T, N, PerLane>(scale, v, l);
   });
   for (int64_t v = done; v < x.nodes; ++v)
     std::fill(rows + v * Stride + channels.used, rows + v * Stride + N, T(0));

@@ -38,6 +38,15 @@ void store_vector(T* to, V v) {
   std::memcpy(to, &v, sizeof v);
 }
 
+// The bits of each value, as integers.
+template <class T, int Count>
+auto bits_of(Vector<T, Count> v) {
+  Vector<std::conditional_t<sizeof(T) == sizeof(int32_t), int32_t, int64_t>, Count> bits;
+  static_assert(sizeof bits == sizeof v);
+  std::memcpy(&bits, &v, sizeof bits);
+  return bits;
+}
+
 // The values of a row that are computed with at a time.
 template <class T, int Lanes>
 constexpr int kVectorSize =
