@@ -24,9 +24,10 @@
 //   P = sum_c G_v F_p + S_v H_p,   Q = sum_c G_v S_v
 //
 // For the mean dy_i = (dF_i - y_i dn_i) / n_i, so that a pair gives g_i/n_i (x_j - y_i) + g_j/n_j
-// (x_i - y_j): nothing that all x share. To lose nothing by it either, all is written as differences from
-// y_p, and x is taken less its mean (Centre). Now let G be the sums of g/n, Gbar and Hbar their means
-// G_v / m_v and H_v / n_v, and d = Xbar_v - y_p, of which y_v - y_p is b_v d. Summed over channels,
+// (x_i - y_j): nothing that all x share. To lose nothing by it either, all is written as differences
+// from y_p, and x is taken less its mean (Centre). Now let G be the sums of g/n, Gbar and Hbar their
+// means G_v / m_v and H_v / n_v, and d = Xbar_v - y_p, of which y_v - y_p is b_v d. Summed over
+// channels,
 //
 //   P   = sum_c d Hbar_p,   Q = sum_c d Gbar_v
 //   T_v = sum over i below v of A_iv g_i/n_i (y_i - y_p) = R_v + b_v m_v Q,  R_v = sum over c of a_c T_c

@@ -18,29 +18,36 @@ struct alignas(2 * sizeof(T)) Dots {
   T above, below;
 };
 
-// centre[image][channel]; a block each.
-template <class X, class T>
-struct Centres {
-  Strided<const X> x;
-  T* centre;
+// The samples of a channel (Centre) in kStrands sums.
+constexpr int64_t kStrands = 32;
 
-  TREEFILTER_HD void operator()(const Block& block) const {
-    const Split at(block.index, x.channels);
-    const X* values = x.at(at.quotient, at.rest);
-    double* const sums = reinterpret_cast<double*>(block.shared);
+template <class X>
+struct SumSamples {
+  Strided<const X> x;
+  double* sums;  // [image][channel][strand]
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, kStrands), channel(at.quotient, x.channels);
+    const X* values = x.at(channel.quotient, channel.rest);
     const int64_t samples = Centre::samples(x.nodes);
-    block.each([&](int t) {
-      sums[t] = 0;
-      for (int64_t i = t; i < samples; i += block.threads) {
-        sums[t] += load<double>(values[Centre::vertex(i, x.nodes) * x.node_stride]);
-      }
-    });
-    block.each([&](int t) {
-      if (t > 0) return;
-      double sum = 0;
-      for (int i = 0; i < block.threads; ++i) sum += sums[i];
-      centre[block.index] = Centre::of<T>(sum, x.nodes);
-    });
+    double sum = 0;
+    for (int64_t k = at.rest; k < samples; k += kStrands) {
+      sum += load<double>(values[Centre::vertex(k, x.nodes) * x.node_stride]);
+    }
+    sums[i] = sum;
+  }
+};
+
+template <class T>
+struct SetCentres {
+  int64_t nodes;
+  const double* sums;  // [image][channel][strand]
+  T* centre;           // [image][channel]
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    double sum = 0;
+    for (int64_t k = 0; k < kStrands; ++k) sum += sums[i * kStrands + k];
+    centre[i] = Centre::of<T>(sum, nodes);
   }
 };
 
@@ -227,11 +234,12 @@ void backward(const Cuda& cuda, const Families<T>& families, const Strided<const
                     BackwardRow<X, T, kMean, false>{families, k, x, grad, grad_x, nullptr, nullptr});
   }
   const int64_t nodes = families.nodes(), of_mean = kMean ? groups * nodes : 0;
-  const auto [inside, sums, dots, centre] =
-      cuda.arrays<double, Dots<T>, Dots<T>, T>(of_mean, of_mean, channels * nodes, kMean ? channels : 0);
+  const int64_t centres = kMean ? channels : 0;
+  const auto [inside, samples, sums, dots, centre] = cuda.arrays<double, double, Dots<T>, Dots<T>, T>(
+      of_mean, centres * kStrands, of_mean, channels * nodes, centres);
   if constexpr (kMean) {
-    constexpr int kThreads = 128;
-    launch_blocks<kThreads>(cuda, name, channels, kThreads * sizeof(double), Centres<X, T>{x, centre});
+    launch_flat(cuda, name, channels * kStrands, SumSamples<X>{x, samples});
+    launch_flat(cuda, name, channels, SetCentres<T>{nodes, samples, centre});
   }
   run_rows(cuda, name, channels,
            BackwardRow<X, T, kMean, true>{families, k, x, grad, grad_x, centre, dots});
