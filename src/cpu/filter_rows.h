@@ -85,7 +85,7 @@ struct SumStep {
 // what they are. Nothing predicts which is the base: it must not become a branch, so t's sign tells.
 template <class T>
 T mix_weight(double r, double s) {
-  const bool row_is_base = s >= 0 && (s <= 0.5 || r < 0);  // r < 0: affinities beyond 1
+  const bool row_is_base = (s >= 0) & ((s <= 0.5) | (r < 0));  // r < 0: affinities beyond 1
   return static_cast<T>(row_is_base ? s : -r);
 }
 
