@@ -133,8 +133,8 @@ def bytes_moved(case: Case, stage: str) -> int:
         ONE_TREE: weight + 3 * edge + plan,
         AFFINITY: count * (weight + edge + a),
         FILTER: count * (2 * x + a + plan),
-        # The gradient in, that in x out; where the affinity has one, x and y in, and its out.
-        FILTER_BACKWARD: count * (2 * x + a + plan) + learnt * (2 * x + a),
+        # The gradient in, that in x out; where the affinity has one, x in, and its out.
+        FILTER_BACKWARD: count * (2 * x + a + plan) + learnt * (x + a),
         # The gradient in the affinity, the affinity, the edge's number; features in, gradient out.
         GUIDE_BACKWARD: 2 * a + edge + 2 * features,
         DISTANCE: weight + edge + plan + batch * nodes * FLOAT,

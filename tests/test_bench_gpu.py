@@ -170,7 +170,7 @@ def test_bytes():
         ONE_TREE: weight + 3 * edge + plan,
         AFFINITY: 2 * (weight + edge + a),
         FILTER: 2 * (x + x + a + plan),
-        FILTER_BACKWARD: 2 * (x + x + a + plan) + 2 * x + a,
+        FILTER_BACKWARD: 2 * (x + x + a + plan) + x + a,
         GUIDE_BACKWARD: 2 * a + edge + 2 * features,
         DISTANCE: weight + edge + plan + nodes,
     }

@@ -57,11 +57,11 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         ),
         "filter_backward": (
             OPS._filter_backward,
-            (y.flip(0), x, y, *topology, affinity, _ops.MEAN, True),
+            (y.flip(0), x, *topology, affinity, _ops.MEAN, True),
         ),
         "filter_backward_x_only": (
             OPS._filter_backward,
-            (y.flip(0), x, y, *topology, affinity, _ops.SUM, False),
+            (y.flip(0), x, *topology, affinity, _ops.SUM, False),
         ),
         "plan": (OPS._plan, (tree.parent,)),
         "parent_dot": (OPS._parent_dot, (x, y, tree.parent, 3)),

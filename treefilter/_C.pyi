@@ -81,7 +81,6 @@ def filter_backward(
     kind: Pass,
     grad: Tensor,
     x: Tensor,
-    y: Tensor,
     parent: Tensor,
     order: Tensor,
     plan: Tensor,

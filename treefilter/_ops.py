@@ -210,7 +210,7 @@ def propagate(
 
 
 def _empty_gradients(
-    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
+    grad: Tensor, x: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
     affinity: Tensor, kind: int, wanted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     shape = (x.shape[0], affinity.shape[1], parent.shape[1])
@@ -218,23 +218,21 @@ def _empty_gradients(
 
 
 @_op(
-    f"_filter_backward(Tensor grad, Tensor x, Tensor y, {_TREE}, Tensor affinity, int kind,"
+    f"_filter_backward(Tensor grad, Tensor x, {_TREE}, Tensor affinity, int kind,"
     " bool wanted) -> (Tensor, Tensor)",
     _empty_gradients,
 )
 def filter_backward(
-    grad: Tensor, x: Tensor, y: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
+    grad: Tensor, x: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
     affinity: Tensor, kind: int, wanted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    grad_x, grad_affinity = _empty_gradients(
-        grad, x, y, parent, order, plan, affinity, kind, wanted
-    )
+    grad_x, grad_affinity = _empty_gradients(grad, x, parent, order, plan, affinity, kind, wanted)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     affinity = affinity.contiguous()
     optional = grad_affinity if wanted else None
     threads = torch.get_num_threads()
     _C.filter_backward(
-        PASS[kind], grad, x, y, parent, order, plan, affinity, grad_x, optional, threads
+        PASS[kind], grad, x, parent, order, plan, affinity, grad_x, optional, threads
     )
     return grad_x, grad_affinity
 

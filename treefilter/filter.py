@@ -26,7 +26,7 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
     A_ij is the product of the affinities on the tree path from i to j, A_ii = 1; j runs over the
     whole connected component of i. Exact, in two passes of O(N) a channel (Yang, CVPR 2012); a
     constant x stays the constant. Saved for backward: ``affinity`` and the tree, and, if the
-    affinity needs a gradient, ``x`` and the result.
+    affinity needs a gradient, ``x``.
 
     Args:
         x: (B, C, *shape) or (B, C, N), floating point, any strides. 16-bit values are read as they
@@ -34,7 +34,8 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
         tree: The trees, B of them or one for all.
         affinity: (B, N), or (B, G, N) with C divisible by G: group g weighs the channels
             g·C/G … (g+1)·C/G − 1. A batch of 1 serves any B. From :func:`treefilter.affinity`, or
-            any values ≥ 0. At roots it is ignored.
+            any values ≥ 0. At roots it is ignored. Beyond 1 digits are lost, as many as the largest
+            product of affinities on a path from a root has: at 10⁷ all of float32.
         normalize: If false, y_i = Σ_j A_ij x_j.
 
     Returns:
@@ -163,7 +164,7 @@ class _Filter(torch.autograd.Function):
         y: Tensor = _ops.propagate(x, parent, order, plan, a, kind)
         ctx.kind = kind
         if ctx.needs_input_grad[1]:
-            ctx.save_for_backward(a, parent, order, plan, x, y)
+            ctx.save_for_backward(a, parent, order, plan, x)
         else:
             ctx.save_for_backward(a, parent, order, plan)
         return y
@@ -171,15 +172,13 @@ class _Filter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         a, parent, order, plan, *rest = ctx.saved_tensors
-        x, y = rest or (grad, grad)  # without a gradient in a, the values do not matter
+        x = rest[0] if rest else grad  # without a gradient in a, the values do not matter
         twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if twice and (grad.requires_grad or x.requires_grad or a.requires_grad):
             grad_x, grad_a = _composed_gradients(ctx, grad, x, a, parent, order, plan)
         else:
             wanted = ctx.needs_input_grad[1]
-            grad_x, grad_a = _ops.filter_backward(
-                grad, x, y, parent, order, plan, a, ctx.kind, wanted
-            )
+            grad_x, grad_a = _ops.filter_backward(grad, x, parent, order, plan, a, ctx.kind, wanted)
             grad_a = _sum_to(grad_a, a) if wanted else None
         return grad_x, grad_a, None, None, None, None
 

@@ -15,11 +15,10 @@ void propagate_block(Pass pass, const Coefficients<T>& k, const Block& block, T*
                      const Strided<const X>& x, const Strided<X>& out) {
   with_lanes<T, PerLane>(block.used, [&](auto lanes) {
     constexpr int kLanes = lanes_of(lanes);
-    const T* scale = pass == Pass::kMean ? k.scale.data() : nullptr;
-    pack<T, kLanes, PerLane, kLanes>(Channels<const X>{x, block.batch, block.channel, block.used}, scale,
-                                     rows);
+    pack<T, kLanes, PerLane, kLanes>(Channels<const X>{x, block.batch, block.channel, block.used},
+                                     nullptr, {}, rows);
     run_pass<PerLane>(pass, k, lanes, rows);
-    unpack<T, kLanes, PerLane, kLanes>(rows, static_cast<const T*>(nullptr),
+    unpack<T, kLanes, PerLane, kLanes>(rows, nullptr,
                                        Channels<X>{out, block.batch, block.channel, block.used});
   });
 }
@@ -38,9 +37,8 @@ void propagate_in_place(Pass pass, const Coefficients<T>& k, const Block& block,
   const T* from = x.at(block.batch, block.channel);
   T* to = out.at(block.batch, block.channel);
   for (int64_t v = 0; v < x.nodes; ++v) {
-    const T scale = pass == Pass::kMean ? k.scale[v] : T(1);
     for (int64_t l = 0; l < block.used; ++l) {
-      to[v * out.node_stride + l] = from[v * x.node_stride + l * x.channel_stride] * scale;
+      to[v * out.node_stride + l] = from[v * x.node_stride + l * x.channel_stride];
     }
   }
   run_pass<false>(pass, k, AnyLanes{block.used, out.node_stride}, to);

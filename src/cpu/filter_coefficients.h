@@ -54,16 +54,18 @@ TREEFILTER_PHASE inline Buffer<Visit> visits_of(const TreeView& tree, const Fami
   return visits;
 }
 
+// What a mean's passes know of a vertex: m and n of filter.h, side by side because a visit needs both.
+struct Mass {
+  double below, total;
+};
+
 template <class T>
 struct Coefficients {
-  Buffer<Visit> visits;                // [slot]
-  Buffer<T> up;                        // [slot][stride]; the only coefficient of all passes but kMean
-  Buffer<T> from_vertex, from_parent;  // [slot][stride], kMean only: b and g of MixStep
-  Buffer<T> scale;                     // [vertex][stride] 1/mass, kMean only
-  Buffer<T> total;                     // [vertex][stride] n of filter.h, kMean only, for derivatives
-  // [slot][stride], for derivatives: the affinity a, the mass m below the vertex, and n of its parent; 1
-  // for m and n where nothing is normalised.
-  Buffer<T> affinity, mass, total_above;
+  Buffer<Visit> visits;  // [slot]
+  Buffer<T> up, down;    // [slot][stride] the weights of the steps; `up` serves all passes but kMean
+  // kMean only, for derivatives: n and 1/n [vertex][stride], and the masses [group][vertex].
+  Buffer<T> total, inverse;
+  Buffer<Mass> masses;
 
   // stride: 1, or the lanes of a row if the family's coefficients are per lane.
   Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinities, const Family& family,
@@ -76,77 +78,58 @@ struct Coefficients {
         if (wanted && unused_lanes) values->fill(0);
       }
     };
+    const int64_t groups = family.group1 - family.group0;
     make(true, {&up});
-    make(mean, {&from_vertex, &from_parent, &scale});
-    make(mean && derivatives, {&total});
-    make(derivatives, {&affinity, &mass, &total_above});
-    const Buffer<Mass> masses(mean ? nodes_ : 0);
-    const int64_t lanes = stride == 1 ? 1 : family.channels();
-    const int64_t lanes_of_group = stride == 1 ? 1 : family.group_channels;
-    for (int64_t lane = 0; lane < lanes; lane += lanes_of_group) {
-      const int64_t group = family.group0 + lane / lanes_of_group;
-      const T* a = affinities.values.data + (family.affinity * affinities.groups + group) * nodes_;
+    make(mean, {&down});
+    make(mean && derivatives, {&total, &inverse});
+    if (mean) masses = Buffer<Mass>((derivatives ? groups : 1) * nodes_);
+    const int64_t lanes = stride == 1 ? 1 : family.group_channels;  // of a group
+    for (int64_t g = 0; g < groups; ++g) {
+      const T* a =
+          affinities.values.data + (family.affinity * affinities.groups + family.group0 + g) * nodes_;
       if (mean) {
-        set_means(a, lane, lanes_of_group, masses);
+        set_means(a, g * lanes, lanes, masses.data() + (derivatives ? g * nodes_ : 0));
       } else {
         for (int64_t s = 0; s < nodes_; ++s) {
           const auto [v, p] = visits[s];
-          put(up, s, lane, lanes_of_group, v == p ? T(0) : a[v]);
-          if (derivatives) put_derivatives(s, lane, lanes_of_group, a[v], 1, 1);
+          put(up, s, g * lanes, lanes, v == p ? T(0) : a[v]);
         }
       }
     }
   }
 
-  MixWeights<T> down() const { return {from_vertex.data(), from_parent.data()}; }
-
  private:
-  // m and n of filter.h, side by side: a visit needs both.
-  struct Mass {
-    double below, total;
-  };
-
   // The filter of ones, and what follows from it.
-  TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count,
-                                  const Buffer<Mass>& masses) const {
-    for (int64_t v = 0; v < nodes_; ++v) masses[v].below = 1;
+  TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count, Mass* of) const {
+    for (int64_t v = 0; v < nodes_; ++v) of[v].below = 1;
     for (int64_t s = 0; s < nodes_; ++s) {
-      __builtin_prefetch(&masses[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
+      __builtin_prefetch(&of[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
       const auto [v, p] = visits[s];
-      if (v != p) masses[p].below += static_cast<double>(a[v]) * masses[v].below;
+      const double before = of[p].below, joins = v == p ? 0 : static_cast<double>(a[v]) * of[v].below;
+      const double after = before + joins, inverse = 1 / after;
+      of[p].below = after;
+      put(up, s, lane, count, mix_weight<T>(before * inverse, joins * inverse));
     }
     for (int64_t s = nodes_; s-- > 0;) {
-      __builtin_prefetch(&masses[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
+      __builtin_prefetch(&of[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
       const auto [v, p] = visits[s];
-      const bool root = v == p;
-      const Mass above = masses[p];
-      const double w = root ? 0 : static_cast<double>(a[v]), m = masses[v].below;
-      const double share = (1 - w) * (1 + w) * m, from_above = root ? 0 : w * above.total;
-      const double n = share + from_above, inverse = 1 / n;
-      masses[v].total = n;
-      put(up, s, lane, count, w * m / above.below);
-      put(from_vertex, s, lane, count, share * inverse);
-      put(from_parent, s, lane, count, root ? 0 : share < n / 2 ? 1 : from_above * inverse);
-      put(scale, v, lane, count, 1 / m);
-      if (mass.size() > 0) {
-        put(total, v, lane, count, n);
-        put_derivatives(s, lane, count, w, m, above.total);
-      }
+      const double w = v == p ? 0 : static_cast<double>(a[v]);
+      const double own = (1 - w) * (1 + w) * of[v].below, from_above = v == p ? 0 : w * of[p].total;
+      const double n = own + from_above, inverse = 1 / n;
+      of[v].total = n;
+      put(down, s, lane, count, mix_weight<T>(own * inverse, from_above * inverse));
+      if (total.size() == 0) continue;
+      put(total, v, lane, count, static_cast<T>(n));
+      put(this->inverse, v, lane, count, static_cast<T>(inverse));
     }
   }
 
-  void put_derivatives(int64_t s, int64_t lane, int64_t count, double a, double m, double above) const {
-    put(affinity, s, lane, count, a);
-    put(mass, s, lane, count, m);
-    put(total_above, s, lane, count, above);
-  }
-
-  void put(const Buffer<T>& to, int64_t row, int64_t lane, int64_t count, double value) const {
+  void put(const Buffer<T>& to, int64_t row, int64_t lane, int64_t count, T value) const {
     if (stride_ == 1) {
-      to[row] = static_cast<T>(value);
+      to[row] = value;
       return;
     }
-    for (int64_t l = lane; l < lane + count; ++l) to[row * stride_ + l] = static_cast<T>(value);
+    std::fill_n(to.data() + row * stride_ + lane, count, value);
   }
 
   int64_t stride_, nodes_;
@@ -221,10 +204,13 @@ template <bool PerLane, class T, class Width>
 void run_pass(Pass pass, const Coefficients<T>& k, Width width, T* rows) {
   constexpr int N = lanes_of(Width{});
   const Rows<T, Width> r(width, {k.visits.data(), k.visits.size()}, rows);
+  if (pass == Pass::kMean) {
+    r.template up<MixStep<T, N, PerLane>>(k.up.data());
+    return r.template down<MixStep<T, N, PerLane>>(k.down.data());
+  }
   if (pass == Pass::kRootToLeaf) return r.template down<AddStep<T, N, PerLane>>(k.up.data());
   r.template up<AddStep<T, N, PerLane>>(k.up.data());
   if (pass == Pass::kSum) r.template down<SumStep<T, N, PerLane>>(k.up.data());
-  if (pass == Pass::kMean) r.template down<MixStep<T, N, PerLane>>(k.down());
 }
 
 }  // namespace treefilter

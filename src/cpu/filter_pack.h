@@ -1,5 +1,5 @@
-// Between tensors and rows: rows[v][l] is channel `first + l` of vertex v of one image, times scale[v].
-// The next row is `Stride` values further.
+// Between tensors and rows: rows[v][l] is channel `first + l` of vertex v of one image, less centre[l],
+// times scale[v]. The next row is `Stride` values further.
 //
 // A planar tensor is transposed square by square; kLine vertices at a time, because then every cache
 // line of a plane is used up before the next: planes whose distance is a power of two share the same few
@@ -40,26 +40,31 @@ void for_values(const Strided<X>& tensor, int64_t v0, int64_t v1, int64_t l0, in
   }
 }
 
-// Calls visit(v, l) for all squares of vertices v … v + side - 1 and lanes l … l + side - 1.
-template <class T, class Visit>
-void for_squares(int64_t nodes, int64_t lanes, const Visit& visit) {
+// Calls visit(v, l) for all squares of vertices v … v + side - 1 and lanes l … l + side - 1; two squares
+// side by side where rows are long enough.
+template <class T, int N, class Visit>
+void for_squares(int64_t nodes, const Visit& visit) {
   constexpr int kSide = kSquare<T>;
   for (int64_t first = 0; first < nodes; first += kLine) {
-    for (int64_t l = 0; l < lanes; l += kSide) {
+    for (int64_t l = 0; l < N; l += kSide * kSquares<T, N>) {
       for (int64_t v = first; v < std::min(first + kLine, nodes); v += kSide) visit(v, l);
     }
   }
 }
 
-// Multiplies the rows of a square, one vertex each, by their scale.
-template <int N, bool PerLane, class T, int Side>
-void scale_square(Vector<T, Side> (&square)[Side], const T* scale, int64_t v, int64_t l) {
+// The rows of squares, one vertex each, or, transposed, one lane of each square.
+template <class T, int N>
+using Squares = Vector<T, kSquare<T> * kSquares<T, N>>[kSquare<T>];
+
+// Multiplies the rows, one vertex each, by their scale.
+template <int N, bool PerLane, class T>
+void scale_squares(Squares<T, N>& squares, const T* scale, int64_t v, int64_t l) {
   if (scale == nullptr) return;
-  for (int i = 0; i < Side; ++i) {
+  for (int i = 0; i < kSquare<T>; ++i) {
     if constexpr (PerLane) {
-      square[i] *= load_vector<Side>(scale + (v + i) * N + l);
+      squares[i] *= load_vector<kSquare<T> * kSquares<T, N>>(scale + (v + i) * N + l);
     } else {
-      square[i] *= scale[v + i];
+      squares[i] *= scale[v + i];
     }
   }
 }
@@ -71,27 +76,38 @@ T scale_of(const T* scale, int64_t v, int64_t l) {
 
 // Lanes beyond `used` are 0. scale may be null: 1.
 template <class T, int N, bool PerLane, int Stride, class X>
-TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, T* rows) {
+TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, const T (&centre)[N],
+                           T* rows) {
   const Strided<const X>& x = channels.tensor;
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
-    constexpr int kSide = kSquare<T>;
     if (x.node_stride == 1) {
+      constexpr int kSide = kSquare<T>;
+      const T* const first = channels.plane(0);
       done = x.nodes / kSide * kSide;
-      for_squares<T>(done, N, [&](int64_t v, int64_t l) {
-        Vector<T, kSide> square[kSide] = {};
+      for_squares<T, N>(done, [&](int64_t v, int64_t l) {
+        Squares<T, N> squares;
+        const auto along = [&](int64_t lane) {
+          if (lane >= channels.used) return Vector<T, kSide>{};
+          return load_vector<kSide>(first + lane * x.channel_stride + v) - centre[lane];
+        };
+#pragma GCC unroll 4
         for (int i = 0; i < kSide; ++i) {
-          if (l + i < channels.used) square[i] = load_vector<kSide>(channels.plane(l + i) + v);
+          if constexpr (kSquares<T, N> == 1) {
+            squares[i] = along(l + i);
+          } else {
+            join(along(l + i), along(l + kSide + i), squares[i]);
+          }
         }
-        transpose(square);
-        scale_square<N, PerLane, T, kSide>(square, scale, v, l);
-        for (int i = 0; i < kSide; ++i) store_vector(rows + (v + i) * Stride + l, square[i]);
+        transpose(squares);
+        scale_squares<N, PerLane, T>(squares, scale, v, l);
+        for (int i = 0; i < kSide; ++i) store_vector(rows + (v + i) * Stride + l, squares[i]);
       });
     }
   }
   for_values(x, done, x.nodes, 0, channels.used, [&](int64_t v, int64_t l) {
-    rows[v * Stride + l] =
-        load<T>(channels.plane(l)[v * x.node_stride]) * scale_of<T, N, PerLane>(scale, v, l);
+    rows[v * Stride + l] = (load<T>(channels.plane(l)[v * x.node_stride]) - centre[l]) *
+                           scale_of<T, N, PerLane>(scale, v, l);
   });
   for (int64_t v = done; v < x.nodes; ++v)
     std::fill(rows + v * Stride + channels.used, rows + v * Stride + N, T(0));
@@ -101,29 +117,37 @@ TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, T*
 template <class T, int N, bool PerLane, int Stride, class X>
 TREEFILTER_PHASE void unpack(const T* rows, const T* scale, const Channels<X>& channels) {
   const Strided<X>& out = channels.tensor;
-  const auto one_by_one = [&](int64_t v0, int64_t v1, int64_t l0) {
-    for_values(out, v0, v1, l0, channels.used, [&](int64_t v, int64_t l) {
-      store(channels.plane(l)[v * out.node_stride],
-            rows[v * Stride + l] * scale_of<T, N, PerLane>(scale, v, l));
-    });
-  };
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
-    constexpr int kSide = kSquare<T>;
     if (out.node_stride == 1) {
+      constexpr int kSide = kSquare<T>;
+      T* const first = channels.plane(0);
       done = out.nodes / kSide * kSide;
-      const int64_t lanes = channels.used / kSide * kSide;
-      for_squares<T>(done, lanes, [&](int64_t v, int64_t l) {
-        Vector<T, kSide> square[kSide];
-        for (int i = 0; i < kSide; ++i) square[i] = load_vector<kSide>(rows + (v + i) * Stride + l);
-        scale_square<N, PerLane, T, kSide>(square, scale, v, l);
-        transpose(square);
-        for (int i = 0; i < kSide; ++i) store_vector(channels.plane(l + i) + v, square[i]);
+      for_squares<T, N>(done, [&](int64_t v, int64_t l) {
+        Squares<T, N> squares;
+        for (int i = 0; i < kSide; ++i) {
+          squares[i] = load_vector<kSide * kSquares<T, N>>(rows + (v + i) * Stride + l);
+        }
+        scale_squares<N, PerLane, T>(squares, scale, v, l);
+        transpose(squares);
+        const auto put = [&](int64_t lane, Vector<T, kSide> along) {
+          if (lane < channels.used) store_vector(first + lane * out.channel_stride + v, along);
+        };
+#pragma GCC unroll 4
+        for (int i = 0; i < kSide; ++i) {
+          if constexpr (kSquares<T, N> == 1) {
+            put(l + i, squares[i]);
+          } else {
+            put(l + i, half<0>(squares[i])), put(l + kSide + i, half<1>(squares[i]));
+          }
+        }
       });
-      one_by_one(0, done, lanes);
     }
   }
-  one_by_one(done, out.nodes, 0);
+  for_values(out, done, out.nodes, 0, channels.used, [&](int64_t v, int64_t l) {
+    store(channels.plane(l)[v * out.node_stride],
+          rows[v * Stride + l] * scale_of<T, N, PerLane>(scale, v, l));
+  });
 }
 
 }  // namespace treefilter

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include "../filter.h"
 #include "vector.h"
@@ -28,6 +29,7 @@ template <class T, int N, bool PerLane>
 struct Coefficient {
   T value;
   Coefficient(const T* values, int64_t s) : value(values[s]) {}
+  bool all_zero() const { return value == 0; }
   template <class Size>
   T operator()(int64_t, Size) const {
     return value;
@@ -37,6 +39,7 @@ template <class T, int N>
 struct Coefficient<T, N, true> {
   const T* values;
   Coefficient(const T* values, int64_t s) : values(values + s * N) {}
+  bool all_zero() const { return false; }  // nobody looks
   template <class Size>
   Vector<T, Size::value> operator()(int64_t l, Size) const {
     return load_vector<Size::value>(values + l);
@@ -44,71 +47,70 @@ struct Coefficient<T, N, true> {
 };
 
 // ---- the steps of a pass: what a row becomes, from itself and the one that it is linked to ----
+//
+// base() is the row that the result starts from. A closed step, of an affinity of 0, leaves the row
+// alone: not even a NaN passes. (Where coefficients are per lane, a step is closed in each lane for
+// itself.)
 
 // row + a * linked
 template <class T, int N, bool PerLane>
 struct AddStep {
-  using Values = const T*;
   Coefficient<T, N, PerLane> a;
-  AddStep(Values values, int64_t s) : a(values, s) {}
-  bool leaves_alone() const { return false; }
+  AddStep(const T* values, int64_t s) : a(values, s) {}
+  bool closed() const { return a.all_zero(); }
+  const T* base(const T* row, const T*) const { return row; }
   template <class V, class Size>
-  V operator()(int64_t l, Size size, V row, V linked) const {
-    return row + a(l, size) * linked;
+  V operator()(int64_t l, Size size, V base, V, V linked) const {
+    return base + a(l, size) * linked;
   }
 };
 
-// (1 - a^2) row + a * linked. An affinity of 0 leaves the row alone: not even a NaN passes.
+// (1 - a^2) row + a * linked
 template <class T, int N, bool PerLane>
 struct SumStep {
-  using Values = const T*;
   Coefficient<T, N, PerLane> a;
-  SumStep(Values values, int64_t s) : a(values, s) {}
-  bool leaves_alone() const {
-    if constexpr (PerLane)
-      return false;
-    else
-      return a.value == 0;
-  }
+  SumStep(const T* values, int64_t s) : a(values, s) {}
+  bool closed() const { return a.all_zero(); }
+  const T* base(const T* row, const T*) const { return row; }
   template <class V, class Size>
-  V operator()(int64_t l, Size size, V row, V linked) const {
+  V operator()(int64_t l, Size size, V base, V, V linked) const {
     const auto w = a(l, size);
-    return (1 - w) * (1 + w) * row + w * linked;
+    return (1 - w) * (1 + w) * base + w * linked;
   }
 };
 
-// (1 - b) linked + b row, with b and g = 1 - b given. Each of two forms is accurate, relative to its
-// result, on one side of b = 1/2:
-//   b < 1/2:  linked + b (row - linked), which nothing but the last addition rounds,
-//   else:     g linked + b row, which keeps what little comes from there,
-// and both are g' linked + b (row - k linked), with g' = k = 1 in the first, k = 0 in the second. Which
-// it is must not become a branch: nothing predicts it. g = 0 (a root, or an edge whose affinity is 0)
-// leaves the row alone: not even a NaN passes.
+// r row + s linked with r + s = 1, as base + t (linked - row): the one of the two with the larger share
+// is the base, which only the addition rounds, and t, its sign aside, is the smaller share, which may be
+// as small as it likes. The result never leaves the range of the two, and where they are equal it is
+// what they are. Nothing predicts which is the base: it must not become a branch, so t's sign tells.
 template <class T>
-struct MixWeights {
-  const T *row, *linked;  // b; g, 1 for the first form
-};
+T mix_weight(double r, double s) {
+  const bool row_is_base = (s >= 0) & ((s <= 0.5) | (r < 0));  // r < 0: affinities beyond 1
+  return static_cast<T>(row_is_base ? s : -r);
+}
+
 template <class T, int N, bool PerLane>
 struct MixStep {
-  using Values = MixWeights<T>;
-  T b, g, k;
-  MixStep(const Values& values, int64_t s) : b(values.row[s]), g(values.linked[s]), k(g == 1) {}
-  bool leaves_alone() const { return g == 0; }
+  T t;
+  MixStep(const T* values, int64_t s) : t(values[s]) {}
+  bool closed() const { return t == 0 && !std::signbit(t); }
+  const T* base(const T* row, const T* linked) const { return std::signbit(t) ? linked : row; }
   template <class V, class Size>
-  V operator()(int64_t, Size, V row, V linked) const {
-    return g * linked + b * (row - k * linked);
+  V operator()(int64_t, Size, V base, V row, V linked) const {
+    return base + t * (linked - row);
   }
 };
 template <class T, int N>
 struct MixStep<T, N, true> {
-  using Values = MixWeights<T>;
-  Coefficient<T, N, true> b, g;
-  MixStep(const Values& values, int64_t s) : b(values.row, s), g(values.linked, s) {}
-  bool leaves_alone() const { return false; }
+  Coefficient<T, N, true> t;
+  MixStep(const T* values, int64_t s) : t(values, s) {}
+  bool closed() const { return false; }
+  const T* base(const T* row, const T*) const { return row; }
   template <class V, class Size>
-  V operator()(int64_t l, Size size, V row, V linked) const {
-    const V bs = b(l, size), gs = g(l, size), k = gs == 1 ? V{} + 1 : V{};
-    return gs == 0 ? row : gs * linked + bs * (row - k * linked);
+  V operator()(int64_t l, Size size, V, V row, V linked) const {
+    const V ts = t(l, size);
+    const auto bits = bits_of<T, Size::value>(ts);
+    return bits == 0 ? row : (bits < 0 ? linked : row) + ts * (linked - row);
   }
 };
 
@@ -121,22 +123,23 @@ class Rows {
 
   // Every row, children first, changes its parent's.
   template <class Step>
-  TREEFILTER_PHASE void up(const typename Step::Values& values) const {
+  TREEFILTER_PHASE void up(const T* values) const {
     for (int64_t s = 0; s < visits_.size; ++s) {
       prefetch(std::min(s + kAhead, visits_.size - 1));
       const auto [v, p] = visits_[s];
-      if (v != p) update(Step(values, s), row(p), row(v));
+      const Step step(values, s);
+      if (v != p && !step.closed()) update(step, row(p), row(v));
     }
   }
 
   // Every row, parents first, is changed by its parent's.
   template <class Step>
-  TREEFILTER_PHASE void down(const typename Step::Values& values) const {
+  TREEFILTER_PHASE void down(const T* values) const {
     for (int64_t s = visits_.size; s-- > 0;) {
       prefetch(std::max<int64_t>(s - kAhead, 0));
       const auto [v, p] = visits_[s];
       const Step step(values, s);
-      if (v != p && !step.leaves_alone()) update(step, row(v), row(p));
+      if (v != p && !step.closed()) update(step, row(v), row(p));
     }
   }
 
@@ -150,15 +153,18 @@ class Rows {
     }
   }
 
- private:
+  // `to` becomes what the step makes of it and the row `from` that it is linked to.
   template <class Step>
   void update(const Step& step, T* to, const T* from) const {
+    const T* base = step.base(to, from);
     for_vectors<T>(width_, [&](int64_t l, auto size) {
       constexpr int kSize = decltype(size)::value;
-      store_vector(to + l, step(l, size, load_vector<kSize>(to + l), load_vector<kSize>(from + l)));
+      store_vector(to + l, step(l, size, load_vector<kSize>(base + l), load_vector<kSize>(to + l),
+                                load_vector<kSize>(from + l)));
     });
   }
 
+ private:
   Width width_;
   Span<const Visit> visits_;
   T* rows_;

@@ -38,6 +38,15 @@ void store_vector(T* to, V v) {
   std::memcpy(to, &v, sizeof v);
 }
 
+// The bits of each value, as integers.
+template <class T, int Count>
+auto bits_of(Vector<T, Count> v) {
+  Vector<std::conditional_t<sizeof(T) == sizeof(int32_t), int32_t, int64_t>, Count> bits;
+  static_assert(sizeof bits == sizeof v);
+  std::memcpy(&bits, &v, sizeof bits);
+  return bits;
+}
+
 // The values of a row that are computed with at a time.
 template <class T, int Lanes>
 constexpr int kVectorSize =
@@ -95,9 +104,28 @@ T sum_of(const T* row) {
   if constexpr (kSize == 4) return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
-// A square of 16-byte vectors, 4 floats or 2 doubles to a side.
+// A square of 16-byte vectors, 4 floats or 2 doubles to a side. Where registers are twice as wide and
+// rows long enough, two squares are transposed side by side.
 template <class T>
 constexpr int kSquare = 16 / static_cast<int>(sizeof(T));
+template <class T, int Lanes>
+constexpr int kSquares = Lanes % (2 * kSquare<T>) == 0 && kRegisterBytes == 32 ? 2 : 1;
+
+inline void join(Vector<float, 4> a, Vector<float, 4> b, Vector<float, 8>& to) {
+  to = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
+}
+inline void join(Vector<double, 2> a, Vector<double, 2> b, Vector<double, 4>& to) {
+  to = __builtin_shufflevector(a, b, 0, 1, 2, 3);
+}
+template <int Which>
+Vector<float, 4> half(const Vector<float, 8>& v) {
+  constexpr int k = 4 * Which;
+  return __builtin_shufflevector(v, v, k, k + 1, k + 2, k + 3);
+}
+template <int Which>
+Vector<double, 2> half(const Vector<double, 4>& v) {
+  return __builtin_shufflevector(v, v, 2 * Which, 2 * Which + 1);
+}
 
 inline void transpose(Vector<float, 4> (&m)[4]) {
   const auto a = __builtin_shufflevector(m[0], m[1], 0, 4, 1, 5);
@@ -110,9 +138,26 @@ inline void transpose(Vector<float, 4> (&m)[4]) {
   m[3] = __builtin_shufflevector(c, d, 2, 3, 6, 7);
 }
 
+inline void transpose(Vector<float, 8> (&m)[4]) {
+  const auto a = __builtin_shufflevector(m[0], m[1], 0, 8, 1, 9, 4, 12, 5, 13);
+  const auto b = __builtin_shufflevector(m[2], m[3], 0, 8, 1, 9, 4, 12, 5, 13);
+  const auto c = __builtin_shufflevector(m[0], m[1], 2, 10, 3, 11, 6, 14, 7, 15);
+  const auto d = __builtin_shufflevector(m[2], m[3], 2, 10, 3, 11, 6, 14, 7, 15);
+  m[0] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+  m[1] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  m[2] = __builtin_shufflevector(c, d, 0, 1, 8, 9, 4, 5, 12, 13);
+  m[3] = __builtin_shufflevector(c, d, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+
 inline void transpose(Vector<double, 2> (&m)[2]) {
   const auto a = __builtin_shufflevector(m[0], m[1], 0, 2);
   m[1] = __builtin_shufflevector(m[0], m[1], 1, 3);
+  m[0] = a;
+}
+
+inline void transpose(Vector<double, 4> (&m)[2]) {
+  const auto a = __builtin_shufflevector(m[0], m[1], 0, 4, 2, 6);
+  m[1] = __builtin_shufflevector(m[0], m[1], 1, 5, 3, 7);
   m[0] = a;
 }
 

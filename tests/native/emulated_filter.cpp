@@ -329,11 +329,11 @@ Results<X, T> run(const Device& device, Pass pass, const Trees& trees, const Inp
   parent_dot(device, trees.view_(), in.groups, Strided<const X>(x), Strided<const X>(y), span(r.dot));
   if (pass != Pass::kSum && pass != Pass::kMean) return r;
   r.grad_a.assign(b * in.groups * n, 0);
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(y),
-                  Strided<const X>(grad), grad_x.strided, span(r.grad_a));
+  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(grad),
+                  grad_x.strided, span(r.grad_a));
   r.grad_x = grad_x.values();
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(y),
-                  Strided<const X>(grad), grad_x.strided, Span<T>{});
+  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(grad),
+                  grad_x.strided, Span<T>{});
   r.grad_x_alone = grad_x.values();
   return r;
 }
@@ -447,16 +447,17 @@ void compare(const Trees& trees, const Inputs<X, T>& in, Layout layout, bool sch
       const std::string what = trees.name + ", " + name_of(pass) + ", way " +
                                std::to_string(static_cast<int>(way)) + ", " + std::to_string(sizeof(X)) +
                                " bytes: ";
-      const auto close = [&](const auto& got, const auto& of_cpu, const auto& exact, const char* part) {
+      const auto close = [&](const auto& got, const auto& of_cpu, const auto& exact, const char* part,
+                             int ulps = 40) {
         const double error = difference(got, exact), usual = difference(of_cpu, exact);
-        check(error <= 3 * usual + 40 * unit + rounding,
+        check(error <= 3 * usual + ulps * unit + rounding,
               what + part + " error " + std::to_string(error / unit) + " ulp, of the CPU " +
                   std::to_string(usual / unit));
       };
       close(first.y, cpu.y, wide.y, "y");
       close(first.grad_x, cpu.grad_x, wide.grad_x, "grad_x");
       close(first.grad_x_alone, cpu.grad_x_alone, wide.grad_x_alone, "grad_x alone");
-      close(first.grad_a, cpu.grad_a, wide.grad_a, "grad_a");
+      close(first.grad_a, cpu.grad_a, wide.grad_a, "grad_a", 100);  // deep trees: both err
       if constexpr (std::is_same_v<X, double>) {
         if (trees.nodes <= 64 && (pass == Pass::kSum || pass == Pass::kMean)) {
           check_dense(trees, in, pass, first.y);
@@ -573,8 +574,8 @@ void check_accuracy(bool print) {
     for (double a : {0.5, 0.9, 0.999, 1 - 1e-4, 1 - 1e-5, 1 - 3e-8, 1.0}) {
       auto in = draw<float, float>(t, 1, 4, 1, 1, Levels::kAny);
       for (float& value : in.affinity) value = static_cast<float>(a);
-      const auto plain =
-          in;  // for gradients, of which a large offset leaves nothing, on the CPU neither
+      auto plain = in;  // for gradients; the affinity's does not see an offset
+      for (int64_t v = 0; v < t.nodes; ++v) plain.x[v] += 1000;
       for (int64_t v = 0; v < t.nodes; ++v) {
         in.x[v] = 0.3f;                                            // constant
         in.x[t.nodes + v] = 1000 + static_cast<float>(uniform());  // far from 0
