@@ -75,12 +75,14 @@ void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape&
 }
 
 void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
-              const Tensor& root, const Tensor& parent, const Tensor& edge, const Tensor& order,
-              const Tensor& plan, int threads) {
+              const OptionalTensor& roots, int64_t root, const Tensor& parent, const Tensor& edge,
+              const Tensor& order, const Tensor& plan, int threads) {
   const Call on(weight, threads);
   const int64_t batch = shape_of(weight).at(0);
   const auto weights = on.span<const float>(weight, "weight", {batch, num_edges_of(edges, layout)});
-  const auto roots = on.span<const int64_t>(root, "root", {batch});
+  const std::vector<int64_t> same(roots ? 0 : batch, root);
+  const Span<const int64_t> starts =
+      roots ? on.span<const int64_t>(*roots, "root", {batch}) : Span<const int64_t>{same.data(), batch};
   const auto parents = on.output<int32_t>(parent, "parent", {batch, num_nodes});
   const auto tree_edges = on.output<int32_t>(edge, "edge", {batch, num_nodes});
   const auto orders = on.output<int32_t>(order, "order", {batch, num_nodes});
@@ -88,9 +90,9 @@ void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& la
   if (!on.is_host()) plans = on.output<int32_t>(plan, "plan", {batch, PlanView::size(num_nodes)});
   with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
     if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
-      mst(device, graph, weights, roots, parents, tree_edges, orders, plans);
+      mst(device, graph, weights, starts, parents, tree_edges, orders, plans);
     } else {
-      mst(device, graph, weights, roots, parents, tree_edges, orders);
+      mst(device, graph, weights, starts, parents, tree_edges, orders);
     }
   });
 }

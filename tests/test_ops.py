@@ -42,9 +42,13 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         "edge_argmax": (OPS._edge_argmax, (guide, *shape)),
         "mst": (
             OPS._mst,
-            (weight.float(), None, graph._layout, graph.num_nodes, torch.tensor([0, 3])),
+            (weight.float(), None, graph._layout, graph.num_nodes, torch.tensor([0, 3]), 0),
         ),
-        "mst_list": (OPS._mst, (torch.rand(2, 14), listed._edges, [], 9, torch.tensor([0, 3]))),
+        "mst_same_root": (
+            OPS._mst,
+            (weight.float(), None, graph._layout, graph.num_nodes, None, 3),
+        ),
+        "mst_list": (OPS._mst, (torch.rand(2, 14), listed._edges, [], 9, torch.tensor([0, 3]), 0)),
         "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge)),
         "tree_weight_backward": (
             OPS._tree_weight_backward,

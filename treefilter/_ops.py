@@ -119,7 +119,12 @@ def _empty_plan(parent: Tensor) -> Tensor:
 
 
 def _empty_tree(
-    weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int, root: Tensor
+    weight: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    num_nodes: int,
+    roots: Tensor | None,
+    root: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shape = (weight.shape[0], num_nodes)
     parent, edge, order = (weight.new_empty(shape, dtype=torch.int32) for _ in range(3))
@@ -127,16 +132,25 @@ def _empty_tree(
 
 
 @_op(
-    "_mst(Tensor weight, Tensor? edges, SymInt[] layout, SymInt num_nodes, Tensor root)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    "_mst(Tensor weight, Tensor? edges, SymInt[] layout, SymInt num_nodes, Tensor? roots,"
+    " SymInt root) -> (Tensor, Tensor, Tensor, Tensor)",
     _empty_tree,
 )
 def mst(
-    weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int, root: Tensor
+    weight: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    num_nodes: int,
+    roots: Tensor | None,
+    root: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    out = _empty_tree(weight, edges, layout, num_nodes, root)
+    """``roots`` of the images, or one ``root`` for all, which on the CPU needs no tensor."""
+    out = _empty_tree(weight, edges, layout, num_nodes, roots, root)
+    if roots is None and weight.is_cuda:
+        roots = weight.new_full((weight.shape[0],), root, dtype=torch.int64)
+    roots = roots if roots is None else roots.contiguous()
     threads = torch.get_num_threads()
-    _C.mst(weight.contiguous(), edges, layout, num_nodes, root.contiguous(), *out, threads)
+    _C.mst(weight.contiguous(), edges, layout, num_nodes, roots, root, *out, threads)
     return out
 
 

@@ -47,23 +47,26 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         raise ValueError(
             f"mst: weight must have shape (B, {graph.num_edges}), got {tuple(weight.shape)}"
         )
-    roots = _roots(root, weight, graph.num_nodes)
-    values = weight.detach().to(torch.float32)
+    roots, same_root = _roots(root, weight, graph.num_nodes)
+    values = weight.detach() if weight.requires_grad else weight
+    if values.dtype != torch.float32:
+        values = values.to(torch.float32)
     edges = graph._edges_on("mst", weight.device)
-    tensors = _ops.mst(values, edges, graph._layout, graph.num_nodes, roots)
+    tensors = _ops.mst(values, edges, graph._layout, graph.num_nodes, roots, same_root)
     parent, edge, order, plan = tensors
     return Tree(parent, edge, order, graph.shape, plan)
 
 
-def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> Tensor:
+def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor | None, int]:
+    """The images' roots, or none and the one root of all."""
     batch = weight.shape[0]
     if isinstance(root, Tensor):
         check_tensor("mst", "root", root, "int")
         if tuple(root.shape) not in ((), (batch,)):
             raise ValueError(f"mst: root must have shape ({batch},), got {tuple(root.shape)}")
-        return root.to(weight.device, torch.int64).expand(batch)
+        return root.to(weight.device, torch.int64).expand(batch), 0
     if isinstance(root, bool) or not isinstance(root, int | torch.SymInt):
         raise TypeError(f"mst: root must be an integer or a tensor, got {type(root).__name__}")
     if not 0 <= root < num_nodes:
         raise ValueError(f"mst: root must be in [0, {num_nodes}), got {root}")
-    return torch.full((batch,), root, dtype=torch.int64, device=weight.device)
+    return None, root
