@@ -1,8 +1,9 @@
 // Nothing is kept between threads, and nothing but features and results is moved: each thread has the
 // sums of its edges (edge_inner), or of its vertex (edge_scatter), in registers, and goes through the
 // channels, several at a time so that enough reads are on the way. On a grid a plane of features is read
-// from memory once, since neighbours' reads of the same rows come at nearly the same time and meet in
-// the caches. edge_scatter is told by weights of 0 what it need not read.
+// from memory once: 16 bytes at a time where its rows allow that (edge_runs.cuh), else value by value
+// (edge_grid.cuh), and neighbours' reads of the same rows come at nearly the same time and meet in the
+// caches. edge_scatter is told by weights of 0 what it need not read.
 //
 // Sums run in the order of the CPU: over channels ascending, over a vertex's edges by direction on a
 // grid and by edge number in a list. Results are the same bits, but where a feature is not finite and
@@ -16,6 +17,7 @@
 #include "../edge_weight.h"
 #include "edge_grid.cuh"
 #include "edge_list.cuh"
+#include "edge_run_sums.cuh"
 #include "launch.cuh"
 
 namespace treefilter {
@@ -36,6 +38,12 @@ ListedEdges edges_of(const EdgeList& graph) {
 template <bool Same, class X, class T>
 void inner(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t channels, const X* f,
            const X* t, T* weight) {
+  const bool done = with_runs<X>(grid, {f, t}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_inner",
+                 RunInner<decltype(kind), Same, X, T>{runs, psi, channels, f, t, weight});
+  });
+  if (done) return;
   with_directions(grid, [&](const auto& directions) {
     constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
     launch_wide(cuda, "edge_inner", batch * directions.nodes(),
@@ -54,6 +62,12 @@ void inner(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64
 template <class X, class T>
 void scatter(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t channels,
              const T* weight, const X* f, X* out) {
+  const bool done = with_runs<X, 4>(grid, {f, out}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_scatter",
+                 RunScatter<decltype(kind), X, T>{runs, psi, channels, weight, f, out});
+  });
+  if (done) return;
   with_directions(grid, [&](const auto& directions) {
     using Phase = GridScatter<std::decay_t<decltype(directions)>::kCount, X, T>;
     launch_wide(cuda, "edge_scatter", batch * Phase::slices(channels) * directions.nodes(),
@@ -75,6 +89,11 @@ void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int
 template <class X, class T>
 void argmax(const Cuda& cuda, const Grid& grid, int64_t batch, int64_t channels, const X* f,
             int64_t* out) {
+  const bool done = with_runs<X>(grid, {f}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_argmax", RunArgmax<decltype(kind), X, T>{runs, channels, f, out});
+  });
+  if (done) return;
   with_directions(grid, [&](const auto& directions) {
     constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
     launch_wide(cuda, "edge_argmax", batch * directions.nodes(),
