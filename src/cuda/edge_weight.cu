@@ -10,8 +10,8 @@
 // the weight of its edge is 0: the CPU makes a NaN of it, which is not read here.
 //
 // Cost: B C N features read, and B C N written by edge_scatter: bound by memory. A list adds O(E + N) to
-// find its vertices' edges, and reads both ends of every edge: sectors, not rows. A vertex's edges are
-// summed by one thread.
+// find its vertices' edges, and reads both ends of every edge: sectors, not rows. Of a hub of a list a
+// thread sums 1024 edges, then one the sums: the one place where their order is not the CPU's.
 #include <type_traits>
 
 #include "../edge_weight.h"
@@ -82,8 +82,12 @@ void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int
   const Adjacency adjacency = make_adjacency(cuda, graph);
   using Phase = ListScatter<X, T>;
   run_program(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
-  launch_flat(cuda, "edge_scatter", batch * Phase::slices(channels) * graph.nodes,
-              Phase{graph, adjacency.lists, psi, channels, weight, f, out});
+  const Parts all{graph.edges};
+  const auto [parts] = cuda.arrays<T>(batch * channels * all.count());
+  const Phase phase{graph, adjacency.lists, psi, channels, weight, f, out, parts};
+  const int64_t rows = batch * Phase::slices(channels);
+  launch_flat(cuda, "edge_scatter (parts)", rows * all.count(), ListParts<X, T>{phase});
+  launch_flat(cuda, "edge_scatter", rows * graph.nodes, phase);
 }
 
 template <class X, class T>

@@ -461,12 +461,50 @@ void check_lists() {
   check_case(ListCase("ends outside", 40, bad), false);
 }
 
+// Hubs, whose edges are summed in parts: of whole numbers, of which all sums are exact; of any numbers
+// the same in every order of threads, and nearly the CPU's.
+void check_hubs() {
+  for (const int64_t degree : {1023, 1024, 1025, 2048, 5000}) {
+    std::vector<Edge> edges;
+    for (int64_t i = 0; i < degree; ++i) edges.push_back({1, i % 70});     // a loop now and then
+    for (int64_t i = 0; i < degree / 2; ++i) edges.push_back({i % 9, 2});  // starts inside of a part
+    for (int64_t i = 0; i < 2 * degree; ++i) edges.push_back({below(70), 2 + below(2)});
+    for (int64_t i = 0; i < 50; ++i) edges.push_back({below(70), 1});
+    for (int64_t i = 0; i < 40; ++i) edges.push_back({below(70), 70 + below(2)});  // an end outside
+    const ListCase one("hubs of " + std::to_string(degree), 71, edges);
+    for (const int64_t channels : {1, 9}) {
+      const int64_t count = static_cast<int64_t>(edges.size()), size = 2 * channels * 71;
+      auto weight = values<float>(2 * count, Values::kTies), f = values<float>(size, Values::kTies);
+      const auto wanted = brute_scatter(one.listed, Psi::kIdentity, 2, channels, weight, f);
+      const auto any_weight = values<float>(2 * count, Values::kRandom);
+      const auto any = values<float>(size, Values::kRandom);
+      const auto near = brute_scatter(one.listed, Psi::kIdentity, 2, channels, any_weight, any);
+      std::vector<float> forward;
+      for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+        const std::string about = one.name + " C " + std::to_string(channels) + " " + schedule;
+        auto out = unwritten<float>(size);
+        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(weight), view(f), span(out));
+        expect_same(out, wanted, about);
+        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(any_weight), view(any),
+                     span(out));
+        if (forward.empty()) forward = out;
+        expect_same(out, forward, about + " any numbers");
+        for (int64_t i = 0; i < size; ++i) {
+          if (std::abs(out[i] - near[i]) > 1e-3f)
+            ++failures, std::printf("FAILED %s far\n", about.c_str());
+        }
+      });
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
   check_grids();
   check_alignment();
   check_lists();
+  check_hubs();
   for (const bool shared : {false, true}) {
     const int64_t shapes[][4] = {{1, 1, 1, 1},   {1, 1, 1, 0}, {2, 3, 20, 37},
                                  {3, 1, 40, 17}, {0, 2, 5, 6}, {2, 0, 5, 6}};
