@@ -9,7 +9,7 @@
 #include "edge_grid.cuh"
 #include "prefix_sum.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // The edges of a list with both ends in [0, N).
 struct ListedEdges {
@@ -297,4 +297,4 @@ struct ListParts {
   }
 };
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

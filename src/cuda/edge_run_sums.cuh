@@ -4,7 +4,7 @@
 
 #include "edge_runs.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // Channels that a thread reads at a time, so that some 200 bytes of its reads are on the way at once.
 template <class Kind>
@@ -183,4 +183,4 @@ struct RunScatter {
   }
 };
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

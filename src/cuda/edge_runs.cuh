@@ -21,7 +21,7 @@
 #define TREEFILTER_UNROLL
 #endif
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // As many bytes, moved at once. In words: else the compiler takes halves apart before it reads them.
 template <int kBytes>
@@ -217,4 +217,4 @@ bool with_runs(const Grid& grid, std::initializer_list<const void*> addresses, c
   return suits(Kind4{}) || suits(Kind8{}) || suits(Kind6{}) || suits(Kind26{});
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -21,6 +21,8 @@
 #include "launch.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 // Calls launch(Directions<Count>) with the smallest Count that has a kernel.

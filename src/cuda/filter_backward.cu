@@ -10,6 +10,8 @@
 #include "filter_coefficients.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 template <class X, class T, bool kMean, bool kWanted>
@@ -32,15 +34,13 @@ struct BackwardRow {
   T* parts;  // [image][channel][slot]
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD int64_t trees() const { return families.tree.batch; }
-  TREEFILTER_HD PlanView plan(int64_t tree) const { return families.tree.plan_of(tree); }
   TREEFILTER_HD bool up() const { return true; }
   TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD Row<BackwardRow> row(int64_t index, T* values) const {
     const Split at(index, grad.channels);
     const int64_t image = at.quotient, group = at.rest / (grad.channels / families.groups());
     const Coefficients<T> own = k.of(families.index(image, group), nodes());
-    Row<BackwardRow> row{plan(image), {}, {}, values};
+    Row<BackwardRow> row{families.tree.plan_of(image), {}, {}, values};
     row.place = {own, kWanted ? x.at(image, at.rest) : nullptr, grad.at(image, at.rest),
                  grad_x.at(image, at.rest), kWanted ? parts + index * nodes() : nullptr};
     own.steps(row.steps, true);
@@ -117,14 +117,12 @@ struct Normaliser {
   double* parts;   // [image][group][slot]
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD int64_t trees() const { return families.tree.batch; }
-  TREEFILTER_HD PlanView plan(int64_t tree) const { return families.tree.plan_of(tree); }
   TREEFILTER_HD bool up() const { return true; }
   TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD Row<Normaliser> row(int64_t index, double* values) const {
     const Split at(index, families.groups());
     const Coefficients<T> own = k.of(families.index(at.quotient, at.rest), nodes());
-    return {plan(at.quotient),
+    return {families.tree.plan_of(at.quotient),
             {own.affinity, true},
             {own, mixed + index * nodes(), parts + index * nodes()},
             values};

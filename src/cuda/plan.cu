@@ -13,6 +13,8 @@
 #include "prefix_sum.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 struct RootAndOrder {
@@ -162,8 +164,8 @@ struct AddParent {
 
 }  // namespace
 
-void root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
-                    int32_t* plan) {
+void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
+                          int32_t* plan) {
   const int64_t batch = forest.batch, nodes = forest.nodes.size, vertices = batch * nodes;
   const int64_t row = RootAndOrder::row(nodes);
   const auto [leaf, position, top, length, near, arcs, counts, flags, list_flags, sums, sums_of_sums] =

@@ -4,7 +4,7 @@
 
 #include "launch.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // values[row][i] becomes the sum of values[row][0 … i]. Pieces of kPiece values are summed by one thread
 // each, those sums in the same way once more, and what is left (one in 65,536) one after the other.
@@ -214,4 +214,4 @@ TREEFILTER_HD void Grouping::operator()(Team& team) const {
   }
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda
