@@ -1,7 +1,8 @@
 // Sums over the edges of edge lists. Towards the edges a thread per edge reads both ends. Towards the
 // vertices (a gather: no atomics on floats) each vertex needs the list of its edges, in ascending order.
 // It is made in each call, once for the whole batch: a graph that lives on the device cannot be looked
-// at from the host, and sorting its 2E ends takes little beside B C E features.
+// at from the host, and sorting its 2E ends takes little beside B C E features. Of a list of more than
+// kPart edges a thread sums a part.
 //
 // An edge with an end outside of [0, N) weighs 0 and gives nothing to anyone.
 #pragma once
