@@ -44,7 +44,7 @@ def kernels(report: str) -> Used:
             "spills": int(match["stores"]) + int(match["loads"]),
             "stack": int(match["stack"]),
         }
-        short = name.replace("treefilter::", "").replace("(anonymous namespace)::", "")
+        short = re.sub(r"treefilter::(cuda::)?|\(anonymous namespace\)::", "", name)
         earlier = result.setdefault(short, amounts)  # a template may be in several files
         result[short] = {what: max(amount, earlier[what]) for what, amount in amounts.items()}
     return result

@@ -1,5 +1,6 @@
 """Every documented error once, with its message."""
 
+import functools
 import re
 
 import numpy as np
@@ -24,16 +25,14 @@ NEGATIVE_ORDER = tf.Tree(TREE.parent, TREE.edge, TREE.order - 99, TREE.shape)
 FLOATS = "a float32, float64, bfloat16 or float16 tensor"
 
 
-def case(kind, message, function, *arguments, **keywords):
-    return pytest.param(kind, message, function, arguments, keywords, id=message[:70])
+def case(kind, message, function, *arguments, raised=("cpu", "emulated", "cuda"), **keywords):
+    return pytest.param(kind, message, raised, function, arguments, keywords, id=message[:70])
 
 
-def seen(*arguments, **keywords):
-    """A case of a value that only the CPU looks at: a GPU, which may not wait, has a meaning for it."""
-    kind, message, function, given, named = case(*arguments, **keywords).values
-    if _C.emulated:
-        kind, message = None, f"without {message}"
-    return pytest.param(kind, message, function, given, named, id=message[:70])
+# Cases of values that are not looked at everywhere, since a GPU may not be waited for: there they have
+# a meaning. Some the native code sees on the CPU alone, others wherever a tensor is on the CPU.
+seen = functools.partial(case, raised=("cpu",))
+seen_here = functools.partial(case, raised=("cpu", "emulated"))
 
 
 CASES = [
@@ -54,9 +53,9 @@ CASES = [
     case(ValueError, "graph: edge_index must have shape (2, E), got (3, 2)", tf.graph, LOOPS.mT, 3),
     case(ValueError, "graph: num_nodes must be at least 1, got 0", tf.graph, LOOPS, 0),
     case(TypeError, "graph: num_nodes must be an integer, got float", tf.graph, LOOPS, 3.0),
-    case(ValueError, "graph: edge_index must be in [0, 3), got 3", tf.graph, LOOPS + 3, 3),
-    case(ValueError, "graph: edge_index must be in [0, 3), got -1", tf.graph, LOOPS - 1, 3),
-    case(ValueError, "graph: edge_index must be in [0, 3), got 4294967296",
+    seen_here(ValueError, "graph: edge_index must be in [0, 3), got 3", tf.graph, LOOPS + 3, 3),
+    seen_here(ValueError, "graph: edge_index must be in [0, 3), got -1", tf.graph, LOOPS - 1, 3),
+    seen_here(ValueError, "graph: edge_index must be in [0, 3), got 4294967296",
          tf.graph, LOOPS + 2**32, 3),
     case(ValueError, "graph: vertices and edges must number at most 2**31 - 1",
          tf.graph, LOOPS, 2**31),
@@ -102,7 +101,7 @@ CASES = [
     case(ValueError, "affinity: sigma must be positive, got 0", tf.affinity, WEIGHT, TREE, 0),
     case(ValueError, "affinity: sigma must be positive, got nan",
          tf.affinity, WEIGHT, TREE, float("nan")),
-    case(ValueError, "affinity: sigma must be positive, got a value that is not",
+    seen_here(ValueError, "affinity: sigma must be positive, got a value that is not",
          tf.affinity, WEIGHT, TREE, torch.tensor([1.0, -1.0])),
     case(ValueError, "affinity: sigma must broadcast to (2, G), got (3, 1)",
          tf.affinity, WEIGHT, TREE, torch.ones(3, 1)),
@@ -164,18 +163,25 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "message", "function", "arguments", "keywords"), CASES)
-def test_error(kind, message, function, arguments, keywords):
-    if kind is None:
+def moved(value, device):
+    """An argument with its tensors on the device."""
+    return value.to(device) if isinstance(value, torch.Tensor | tf.Graph | tf.Tree) else value
+
+
+@pytest.mark.parametrize(("kind", "message", "raised", "function", "arguments", "keywords"), CASES)
+def test_error(device, kind, message, raised, function, arguments, keywords):
+    arguments = [moved(value, device) for value in arguments]
+    keywords = {name: moved(value, device) for name, value in keywords.items()}
+    if ("emulated" if _C.emulated else device.type) not in raised:
         function(*arguments, **keywords)  # and nothing is read out of bounds: see test-asan
         return
     with pytest.raises(kind, match=re.escape(message)):
         function(*arguments, **keywords)
 
 
-def test_sparse_tensors_are_refused():
+def test_sparse_tensors_are_refused(device):
     with pytest.raises(TypeError, match=re.escape("filter: x must be")):
-        tf.filter(X.to_sparse(), TREE, A)
+        tf.filter(X.to(device).to_sparse(), TREE.to(device), A.to(device))
 
 
 def test_foreign_devices_are_refused_as_such(monkeypatch):
@@ -186,23 +192,23 @@ def test_foreign_devices_are_refused_as_such(monkeypatch):
         tf.filter(X, TREE, A)
 
 
-def test_the_native_layer_checks_for_itself():
+def test_the_native_layer_checks_for_itself(device):
     """Whoever gets past the public functions still cannot make a wrong pointer."""
-    from treefilter._native import _C
+    out = torch.empty(2, 4, 12, device=device)
+    tree, x, a = TREE.to(device), X.to(device).flatten(2), A.to(device)[:, None]
+    kind = "CPU" if device.type == "cpu" else str(x.device)
 
-    out = torch.empty(2, 4, 12)
-    x, a = X.flatten(2), A[:, None]
-
-    def propagate(x=x, parent=TREE.parent, order=TREE.order, a=a, out=out):
-        _C.propagate(_C.Pass.SUM, x, parent, order, TREE._plan, a, out, 1)
+    def propagate(x=x, parent=tree.parent, order=tree.order, a=a, out=out):
+        _C.propagate(_C.Pass.SUM, x, parent, order, tree._plan, a, out, 1)
 
     propagate()
-    with pytest.raises(ValueError, match=r"out must be a float32 CPU tensor of shape \[2, 4, 12\]"):
+    expected = f"out must be a float32 {kind} tensor of shape [2, 4, 12]"
+    with pytest.raises(ValueError, match=re.escape(expected)):
         propagate(out=out.double())
-    with pytest.raises(ValueError, match="out must be a float32 CPU tensor of shape"):
+    with pytest.raises(ValueError, match=re.escape(expected)):
         propagate(out=out[:, :3])
     with pytest.raises(ValueError, match=r"tree\.parent must be a contiguous tensor"):
-        propagate(parent=TREE.parent[:, ::2], order=TREE.order[:, ::2])
+        propagate(parent=tree.parent[:, ::2], order=tree.order[:, ::2])
     with pytest.raises(ValueError, match="x must be a floating point tensor"):
         propagate(x=x.long())
     with pytest.raises(ValueError, match="affinity and tree must fit"):

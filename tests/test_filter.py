@@ -400,12 +400,12 @@ def test_strided_inputs(small, name):
 
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("shape", [(37, 41), (190, 180)])  # rows of 32 and of 16 channels
-def test_channels_last_is_the_same(name, shape, at_thread_counts):
+def test_channels_last_is_the_same(device, name, shape, at_thread_counts):
     graph = tf.grid(*shape)
-    tree = tf.mst(uniform(1, 2, graph.num_edges), graph)
-    x = normal(2, 2, 84, *shape, dtype=torch.float32)
+    tree = tf.mst(uniform(1, 2, graph.num_edges).to(device), graph)
+    x = normal(2, 2, 84, *shape, dtype=torch.float32).to(device)
     for groups in (1, 2, 21):
-        affinity = uniform(3, 2, groups, graph.num_nodes).float()
+        affinity = uniform(3, 2, groups, graph.num_nodes).float().to(device)
         expected = apply(name, x, tree, affinity)
         strided = x.to(memory_format=torch.channels_last)
         for y in at_thread_counts(lambda s=strided, a=affinity: apply(name, s, tree, a)):

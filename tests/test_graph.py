@@ -62,9 +62,10 @@ def test_large_grids_cost_nothing_until_their_edges_are_asked_for():
 
 
 @given(edge_lists())
-def test_edge_list_is_kept_as_given(graph):
-    again = tf.graph(graph.edge_index, graph.num_nodes)
-    assert torch.equal(again.edge_index, graph.edge_index)
+def test_edge_list_is_kept_as_given(device, graph):
+    again = tf.graph(graph.edge_index.to(device), graph.num_nodes)
+    assert again.edge_index.device.type == device.type
+    assert torch.equal(again.edge_index.cpu(), graph.edge_index)
     assert again.num_edges == graph.num_edges
     assert again.num_nodes == graph.num_nodes
     assert again.shape is None
@@ -72,28 +73,28 @@ def test_edge_list_is_kept_as_given(graph):
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.uint8, torch.int16])
-def test_edge_list_of_any_integer_type(dtype):
+def test_edge_list_of_any_integer_type(device, dtype):
     ends = [[0, 1, 2, 2, 1], [1, 2, 2, 0, 0]]
-    graph = tf.graph(torch.tensor(ends, dtype=dtype), 4)
+    graph = tf.graph(torch.tensor(ends, dtype=dtype, device=device), 4)
     assert graph.edge_index.tolist() == ends
     assert graph.edge_index.dtype == torch.int64
     assert (graph.num_nodes, graph.num_edges) == (4, 5)
 
 
-def test_edge_list_may_be_strided():
-    ends = torch.tensor([[0, 1], [1, 2], [2, 0]])
+def test_edge_list_may_be_strided(device):
+    ends = torch.tensor([[0, 1], [1, 2], [2, 0]], device=device)
     assert torch.equal(tf.graph(ends.T, 3).edge_index, ends.T)
     assert torch.equal(tf.graph(ends.T[:, ::2], 3).edge_index, ends.T[:, ::2])
 
 
-def test_graph_without_edges():
-    graph = tf.graph(torch.empty(2, 0, dtype=torch.int64), 3)
+def test_graph_without_edges(device):
+    graph = tf.graph(torch.empty(2, 0, dtype=torch.int64, device=device), 3)
     assert graph.num_edges == 0
     assert graph.edge_index.shape == (2, 0)
 
 
-def test_graph_does_not_see_later_changes():
-    ends = torch.tensor([[0, 1], [1, 2]])
+def test_graph_does_not_see_later_changes(device):
+    ends = torch.tensor([[0, 1], [1, 2]], device=device)
     graph = tf.graph(ends, 3)
     ends.fill_(0)
     graph.edge_index.fill_(0)
@@ -110,7 +111,8 @@ def test_graph_is_immutable(name):
 
 
 @pytest.mark.parametrize("graph", [tf.grid(3, 5), tf.graph(torch.tensor([[0, 1], [2, 2]]), 4)])
-def test_graph_can_be_pickled(graph):
+def test_graph_can_be_pickled(device, graph):
+    graph = graph.to(device)
     again = pickle.loads(pickle.dumps(graph))
     assert torch.equal(again.edge_index, graph.edge_index)
     assert (again.num_nodes, again.shape) == (graph.num_nodes, graph.shape)

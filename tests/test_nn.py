@@ -39,11 +39,14 @@ def test_sigma_is_a_parameter_a_buffer_or_a_number():
     assert "sigma=learnt, groups=2" in repr(learnt)
 
 
-def test_gradients_reach_x_guide_and_sigma():
+def test_gradients_reach_x_guide_and_sigma(device):
     torch.manual_seed(8)
-    layer = tf.nn.TreeFilter2d(torch.nn.Parameter(torch.tensor(0.3, dtype=torch.double)), groups=2)
-    x = torch.rand(1, 4, 3, 5, dtype=torch.double, requires_grad=True)
-    guide = torch.rand(1, 2, 3, 5, dtype=torch.double, requires_grad=True)
+    sigma = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.double, device=device))
+    layer = tf.nn.TreeFilter2d(sigma, groups=2)
+    x, guide = (
+        torch.rand(1, c, 3, 5, dtype=torch.double, device=device, requires_grad=True)
+        for c in (4, 2)
+    )
 
     def run(x, guide, sigma):
         return torch.func.functional_call(layer, {"sigma": sigma}, (x, guide))
@@ -51,12 +54,12 @@ def test_gradients_reach_x_guide_and_sigma():
     torch.autograd.gradcheck(run, (x, guide, layer.sigma), eps=1e-7, atol=1e-5)
 
 
-def test_learning_sigma_lowers_a_loss():
+def test_learning_sigma_lowers_a_loss(device):
     torch.manual_seed(9)
-    clean = torch.zeros(1, 1, 16, 16)
+    clean = torch.zeros(1, 1, 16, 16, device=device)
     clean[..., 8:] = 1
     noisy = clean + 0.1 * torch.randn_like(clean)
-    layer = tf.nn.TreeFilter2d(torch.nn.Parameter(torch.tensor(0.002)))
+    layer = tf.nn.TreeFilter2d(torch.nn.Parameter(torch.tensor(0.002, device=device)))
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.002)
     losses = []
     for _ in range(30):

@@ -1,5 +1,9 @@
-"""Many callers at once, and children forked from a process that has used threads."""
+"""Many callers at once, and children forked from a process that has used threads.
 
+A forked child cannot use a GPU, so those tests stay on the CPU.
+"""
+
+import functools
 import multiprocessing
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -9,29 +13,29 @@ import torch
 import treefilter as tf
 
 
-def everything(seed):
+def everything(seed, device="cpu"):
     """All functions on one seeded input; the results as one tuple of tensors."""
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(2, 5, 60, 70, generator=generator)
-    image.requires_grad_()
+    image = torch.rand(2, 5, 60, 70, generator=generator).to(device).requires_grad_()
     graph = tf.grid(60, 70, connectivity=8)
     weight = tf.edge_weight(image, graph)
     tree = tf.mst(weight, graph)
     a = tf.affinity(weight, tree, sigma=0.5)
     y = tf.filter(image, tree, a)
     (gradient,) = torch.autograd.grad(y.square().sum(), image)
-    d = tf.distance(weight, tree, torch.tensor([0, 99]), path="max")
+    d = tf.distance(weight, tree, torch.tensor([0, 99], device=device), path="max")
     t, nearest = tf.distance_transform(weight, tree, image.detach()[:, 0] > 0.99)
     return tuple(
         r.detach() for r in (weight, tree.parent, tree.order, a, y, gradient, d, t, nearest)
     )
 
 
-def test_eight_python_threads_at_once():
-    expected = [everything(seed) for seed in range(8)]
+def test_eight_python_threads_at_once(device):
+    run = functools.partial(everything, device=device)
+    expected = [run(seed) for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            for results, alone in zip(pool.map(everything, range(8)), expected, strict=True):
+            for results, alone in zip(pool.map(run, range(8)), expected, strict=True):
                 assert all(torch.equal(r, e) for r, e in zip(results, alone, strict=True))
 
 
@@ -94,9 +98,9 @@ def test_data_loader_workers():
         assert torch.equal(a, b)
 
 
-def test_trees_travel_between_processes():
+def test_trees_travel_between_processes(device):
     graph = tf.grid(5, 6)
-    tree = tf.mst(torch.rand(2, graph.num_edges), graph)
+    tree = tf.mst(torch.rand(2, graph.num_edges, device=device), graph)
     other = pickle.loads(pickle.dumps(tree))
     assert other.shape == tree.shape
     for name in ("parent", "edge", "order"):

@@ -9,6 +9,8 @@
 #include "launch.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 // What the edges of B x G trees are read from: tree.edge [B, N], or [1, N] for all.

@@ -6,7 +6,7 @@
 
 #include "../core.h"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 #ifdef __CUDA_ARCH__
 template <class T>
@@ -58,4 +58,4 @@ TREEFILTER_HD T atomic_min(T* to, T value) {
 }
 #endif
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -2,13 +2,15 @@
 // scans over the threads.
 #pragma once
 
+#include <type_traits>
+
 #include "../core.h"
 
 #ifndef __CUDACC__
 #include "emulation.h"
 #endif
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 constexpr int kWarp = 32;
 
@@ -54,14 +56,16 @@ struct Block {
 };
 
 #ifdef __CUDACC__
-// The value of the thread `delta` lanes below.
+// The value of the thread `delta` lanes below. It goes word by word, padding and all, which nobody
+// reads.
 template <class T>
 __device__ T shuffle_up(const T& value, int delta) {
-  static_assert(sizeof(T) % 4 == 0);
+  static_assert(sizeof(T) % 4 == 0 && std::is_trivially_copyable<T>::value);
+  uint32_t words[sizeof(T) / 4];
+  std::memcpy(words, &value, sizeof words);
+  for (uint32_t& word : words) word = __shfl_up_sync(0xffffffffu, word, delta);
   T result;
-  const auto* from = reinterpret_cast<const uint32_t*>(&value);
-  auto* to = reinterpret_cast<uint32_t*>(&result);
-  for (size_t i = 0; i < sizeof(T) / 4; ++i) to[i] = __shfl_up_sync(0xffffffffu, from[i], delta);
+  std::memcpy(&result, words, sizeof words);
   return result;
 }
 #endif
@@ -120,4 +124,4 @@ TREEFILTER_HD void exclusive_scan(const Block& block, PerThread<T>& value, const
 #endif
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

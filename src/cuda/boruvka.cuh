@@ -21,7 +21,7 @@
 
 #include "graph.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 constexpr uint64_t kNoEdge = UINT64_MAX;
 
@@ -200,4 +200,4 @@ TREEFILTER_HD void Boruvka<Graph>::operator()(Team& team) const {
   }
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

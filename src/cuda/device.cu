@@ -3,6 +3,7 @@
 #include "launch.cuh"
 
 namespace treefilter {
+using namespace cuda;
 
 CurrentDevice::CurrentDevice(int index) : previous_(0) {
   check_cuda(cudaGetDevice(&previous_), "device");

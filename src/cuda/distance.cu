@@ -19,6 +19,8 @@
 #include "distance_transform.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 // ---- the ways from one source ----

@@ -20,7 +20,7 @@
 #include "../distance.h"
 #include "launch.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // Of a block: doubles take more registers.
 template <class T>
@@ -314,4 +314,4 @@ constexpr int64_t distance_scan_bytes() {
   return path == Path::kSum ? scan_bytes<Step<Sum<T>>>() : scan_bytes<Step<Heaviest<T>>>();
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

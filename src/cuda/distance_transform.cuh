@@ -25,7 +25,7 @@
 #include "distance_scan.cuh"
 #include "lowest_seed.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // Of a vertex: its distance from a seed. `passed`: by the slot before it in its chain.
 template <Path path, class T>
@@ -232,4 +232,4 @@ void transforms(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const
   if (path == Path::kMax) name_lowest(cuda, input, batch, distance, seeds, nearest);
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -2,7 +2,7 @@
 
 #include "launch.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // Divides indices by a size that all threads share. A 64-bit division is a function call on the device,
 // around which registers are spilled; this is a multiplication, exact for indices below 2^50.
@@ -21,4 +21,4 @@ struct Divisor {
   TREEFILTER_HD int64_t floor(int64_t i) const { return quotient(i) * size; }
 };
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -6,7 +6,7 @@
 #include "../edge_weight.h"
 #include "launch.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 template <class T>
 TREEFILTER_HD T apply(Psi psi, T difference) {
@@ -283,4 +283,4 @@ struct GridScatter {
   }
 };
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

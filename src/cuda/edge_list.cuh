@@ -1,7 +1,8 @@
 // Sums over the edges of edge lists. Towards the edges a thread per edge reads both ends. Towards the
 // vertices (a gather: no atomics on floats) each vertex needs the list of its edges, in ascending order.
 // It is made in each call, once for the whole batch: a graph that lives on the device cannot be looked
-// at from the host, and sorting its 2E ends takes little beside B C E features.
+// at from the host, and sorting its 2E ends takes little beside B C E features. Of a list of more than
+// kPart edges a thread sums a part.
 //
 // An edge with an end outside of [0, N) weighs 0 and gives nothing to anyone.
 #pragma once
@@ -9,7 +10,7 @@
 #include "edge_grid.cuh"
 #include "prefix_sum.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // The edges of a list with both ends in [0, N).
 struct ListedEdges {
@@ -116,41 +117,71 @@ struct Adjacency {
 
 inline Adjacency make_adjacency(const Cuda& cuda, const ListedEdges& graph) {
   const int64_t nodes = graph.nodes, edges = graph.edges;
-  const auto [key, begin, items, next, sums, sums_of_sums] =
-      cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
-          2 * edges, 2 * (nodes + 1), 2 * edges, 2 * nodes, PrefixSum::sums_size(2, nodes + 1),
-          PrefixSum::sums_of_sums_size(2, nodes + 1));
-  return {graph, key, {2, nodes, edges, key, begin, items, next, sums, sums_of_sums}};
+  const auto [key, begin, items, next, other, place, flags, sums, sums_of_sums] =
+      cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
+          2 * edges, 2 * (nodes + 1), 2 * edges, 2 * nodes, 2 * edges, 2 * edges, Grouping::kLevels,
+          PrefixSum::sums_size(2, nodes + 1), PrefixSum::sums_of_sums_size(2, nodes + 1));
+  return {graph,
+          key,
+          {2, nodes, edges, key, begin, items, next, other, place, flags, sums, sums_of_sums, nodes + 1,
+           edges}};
 }
 
-// A vertex's edges, one after the other, by ascending number.
-class EdgesOf {
- public:
-  TREEFILTER_HD EdgesOf(const Grouping& lists, int64_t v)
-      : first_(lists.items),
-        second_(lists.items + lists.items_stride),
-        i_(lists.begin[v]),
-        i_end_(lists.begin[v + 1]),
-        j_(lists.begin[lists.begin_stride + v]),
-        j_end_(lists.begin[lists.begin_stride + v + 1]) {}
+// One of the two lists of a vertex, as first … last - 1; row 0: of the edges it is the first end of.
+struct Incident {
+  const int32_t* edges;
+  int32_t first, last;
 
-  // Whether there is one more: `edge`, and whether the vertex is its first end. A loop is there twice.
-  TREEFILTER_HD bool next(int32_t& edge, bool& is_first) {
-    if (i_ == i_end_ && j_ == j_end_) return false;
-    is_first = j_ == j_end_ || (i_ < i_end_ && first_[i_] <= second_[j_]);
-    edge = is_first ? first_[i_++] : second_[j_++];
-    return true;
-  }
-
- private:
-  const int32_t *first_, *second_;
-  int32_t i_, i_end_, j_, j_end_;
+  TREEFILTER_HD Incident(const Grouping& lists, int row, int64_t v)
+      : edges(lists.items + row * lists.items_stride),
+        first(lists.begin[row * lists.begin_stride + v]),
+        last(lists.begin[row * lists.begin_stride + v + 1]) {}
+  TREEFILTER_HD int32_t count() const { return last - first; }
 };
 
-// A thread per vertex and kAtOnce channels, for which the lists are walked once.
+// Of a list with more edges than this a thread sums what is in one part of so many places: what hangs
+// from a hub is as many parts. A part has the ends of at most two such lists.
+constexpr int32_t kPart = 1024;
+
+struct Parts {
+  int64_t edges;
+
+  TREEFILTER_HD int64_t in_row() const { return (edges + kPart - 1) / kPart; }
+  TREEFILTER_HD int64_t count() const { return 2 * 2 * in_row(); }
+  // side 1: of the list that starts inside of the part.
+  TREEFILTER_HD int64_t number(int row, int64_t part, int side) const {
+    return (row * in_row() + part) * 2 + side;
+  }
+};
+
+// What an edge gives to a vertex: sums over edges for a few channels at once.
+template <class X, class T, int kChannels>
+struct EdgeSums {
+  const ListedEdges& graph;
+  Psi psi;
+  const T* weights;
+  const X* plane;  // the first channel's
+  T own[kChannels], sums[kChannels] = {};
+
+  TREEFILTER_HD EdgeSums(const ListedEdges& graph, Psi psi, const T* weights, const X* plane, int64_t v)
+      : graph(graph), psi(psi), weights(weights), plane(plane) {
+    for (int k = 0; k < kChannels; ++k) own[k] = load<T>(plane[k * graph.nodes + v]);
+  }
+  TREEFILTER_HD void add(int32_t e, bool is_first) {
+    const T w = weights[e];
+    if (w == 0) return;  // before the features are read
+    const X* other = plane + (is_first ? graph.second : graph.first)[e];
+    for (int k = 0; k < kChannels; ++k) {
+      sums[k] += w * apply(psi, own[k] - load<T>(other[k * graph.nodes]));
+    }
+  }
+};
+
+// A thread per vertex and kAtOnce channels, for which the lists are walked once: together, by ascending
+// edge; if one is long, one after the other, and of a long one the sums of its parts.
 template <class X, class T>
 struct ListScatter {
-  static constexpr int kAtOnce = 8;
+  static constexpr int kAtOnce = sizeof(T) == 4 ? 8 : 4;
 
   ListedEdges graph;
   Grouping lists;
@@ -159,41 +190,112 @@ struct ListScatter {
   const T* weight;
   const X* f;
   X* out;
+  T* parts;  // [image][channel][part]
 
   static TREEFILTER_HD int64_t slices(int64_t channels) { return (channels + kAtOnce - 1) / kAtOnce; }
 
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t row = i / graph.nodes, b = row / slices(channels);
-    const int64_t c = (row - b * slices(channels)) * kAtOnce;
-    const int64_t v = i - row * graph.nodes, plane = (b * channels + c) * graph.nodes;
-    if (c + kAtOnce <= channels) {
-      gather<kAtOnce>(weight + b * graph.edges, plane, v);
-      return;
+  // Calls visit.run<n>(image, channel) for n channels from `channel` on: a slice of an image, all at
+  // once or one by one.
+  template <class Visit>
+  TREEFILTER_HD void visit_slice(int64_t row, const Visit& visit) const {
+    const int64_t b = row / slices(channels), c = (row - b * slices(channels)) * kAtOnce;
+    if (c + kAtOnce <= channels) return visit.template run<kAtOnce>(b, c);
+    for (int64_t k = c; k < channels; ++k) visit.template run<1>(b, k);
+  }
+
+  struct OfVertex {
+    const ListScatter& all;
+    int64_t v;
+    template <int kChannels>
+    TREEFILTER_HD void run(int64_t b, int64_t c) const {
+      all.gather<kChannels>(b, c, v);
     }
-    for (int64_t k = 0; k < channels - c; ++k) {
-      gather<1>(weight + b * graph.edges, plane + k * graph.nodes, v);
+  };
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t row = i / graph.nodes;
+    visit_slice(row, OfVertex{*this, i - row * graph.nodes});
+  }
+
+  template <int kChannels>
+  TREEFILTER_HD void gather(int64_t b, int64_t c, int64_t v) const {
+    const int64_t plane = (b * channels + c) * graph.nodes;
+    EdgeSums<X, T, kChannels> to(graph, psi, weight + b * graph.edges, f + plane, v);
+    Incident first(lists, 0, v), second(lists, 1, v);
+    if (first.count() <= kPart && second.count() <= kPart) {
+      while (first.first < first.last || second.first < second.last) {  // a loop is in both
+        const bool is_first =
+            second.first == second.last ||
+            (first.first < first.last && first.edges[first.first] <= second.edges[second.first]);
+        to.add(is_first ? first.edges[first.first++] : second.edges[second.first++], is_first);
+      }
+    } else {
+      add_list(first, 0, b, c, to);
+      add_list(second, 1, b, c, to);
+    }
+    for (int k = 0; k < kChannels; ++k) {
+      store(out[plane + k * graph.nodes + v], slope<T>(psi) * to.sums[k]);
     }
   }
 
-  template <int Channels>
-  TREEFILTER_HD void gather(const T* weights, int64_t plane, int64_t v) const {
-    T own[Channels], sums[Channels] = {};
-    for (int k = 0; k < Channels; ++k) own[k] = load<T>(f[plane + k * graph.nodes + v]);
-    EdgesOf edges(lists, v);
-    int32_t e;
-    bool is_first;
-    while (edges.next(e, is_first)) {
-      const T w = weights[e];
-      if (w == 0) continue;  // before the features are read
-      const X* other = f + plane + (is_first ? graph.second : graph.first)[e];
-      for (int k = 0; k < Channels; ++k) {
-        sums[k] += w * apply(psi, own[k] - load<T>(other[k * graph.nodes]));
-      }
+  template <int kChannels>
+  TREEFILTER_HD void add_list(const Incident& list, int row, int64_t b, int64_t c,
+                              EdgeSums<X, T, kChannels>& to) const {
+    if (list.count() <= kPart) {
+      for (int32_t i = list.first; i < list.last; ++i) to.add(list.edges[i], row == 0);
+      return;
     }
-    for (int k = 0; k < Channels; ++k) {
-      store(out[plane + k * graph.nodes + v], slope<T>(psi) * sums[k]);
+    const Parts all{graph.edges};
+    const T* const sums = parts + (b * channels + c) * all.count();
+    for (int64_t part = list.first / kPart; part * kPart < list.last; ++part) {
+      const int64_t at = all.number(row, part, list.first > part * kPart);
+      for (int k = 0; k < kChannels; ++k) to.sums[k] += sums[k * all.count() + at];
     }
   }
 };
 
-}  // namespace treefilter
+// A thread per part, end of it and kAtOnce channels.
+template <class X, class T>
+struct ListParts {
+  ListScatter<X, T> to;
+
+  struct OfPart {
+    const ListParts& all;
+    int64_t number;
+    template <int kChannels>
+    TREEFILTER_HD void run(int64_t b, int64_t c) const {
+      all.sum<kChannels>(b, c, number);
+    }
+  };
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t count = Parts{to.graph.edges}.count(), row = i / count;
+    to.visit_slice(row, OfPart{*this, i - row * count});
+  }
+
+  template <int kChannels>
+  TREEFILTER_HD void sum(int64_t b, int64_t c, int64_t number) const {
+    const ListedEdges& graph = to.graph;
+    const Parts all{graph.edges};
+    const int row = number / 2 >= all.in_row(), side = static_cast<int>(number % 2);
+    const int64_t begin = (number / 2 - row * all.in_row()) * kPart;
+    // Edges that do not exist are in no list: places behind the last list are not filled.
+    const int64_t filled = to.lists.begin[row * to.lists.begin_stride + graph.nodes];
+    const int64_t end = begin + kPart < filled ? begin + kPart : filled;
+    if (begin >= end) return;
+    const int32_t* const edges = to.lists.items + row * to.lists.items_stride;
+    const int32_t v = (row == 0 ? graph.first : graph.second)[edges[side == 0 ? begin : end - 1]];
+    const Incident list(to.lists, row, v);
+    if (list.count() <= kPart || (list.first > begin) != (side == 1)) return;
+    const int64_t first = list.first > begin ? list.first : begin;
+    const int64_t last = list.last < end ? list.last : end;
+    EdgeSums<X, T, kChannels> sums(graph, to.psi, to.weight + b * graph.edges,
+                                   to.f + (b * to.channels + c) * graph.nodes, v);
+    for (int64_t i = first; i < last; ++i) sums.add(edges[i], row == 0);
+    for (int k = 0; k < kChannels; ++k) {
+      to.parts[(b * to.channels + c + k) * all.count() + number] = sums.sums[k];
+    }
+  }
+};
+
+}  // namespace treefilter::cuda

@@ -1,24 +1,28 @@
 // Nothing is kept between threads, and nothing but features and results is moved: each thread has the
 // sums of its edges (edge_inner), or of its vertex (edge_scatter), in registers, and goes through the
 // channels, several at a time so that enough reads are on the way. On a grid a plane of features is read
-// from memory once, since neighbours' reads of the same rows come at nearly the same time and meet in
-// the caches. edge_scatter is told by weights of 0 what it need not read.
+// from memory once: 16 bytes at a time where its rows allow that (edge_runs.cuh), else value by value
+// (edge_grid.cuh), and neighbours' reads of the same rows come at nearly the same time and meet in the
+// caches. edge_scatter is told by weights of 0 what it need not read.
 //
 // Sums run in the order of the CPU: over channels ascending, over a vertex's edges by direction on a
 // grid and by edge number in a list. Results are the same bits, but where a feature is not finite and
 // the weight of its edge is 0: the CPU makes a NaN of it, which is not read here.
 //
 // Cost: B C N features read, and B C N written by edge_scatter: bound by memory. A list adds O(E + N) to
-// find its vertices' edges, and reads both ends of every edge: sectors, not rows. A vertex's edges are
-// summed by one thread.
+// find its vertices' edges, and reads both ends of every edge: sectors, not rows. Of a hub of a list a
+// thread sums 1024 edges, then one the sums: the one place where their order is not the CPU's.
 #include <type_traits>
 
 #include "../edge_weight.h"
 #include "edge_grid.cuh"
 #include "edge_list.cuh"
+#include "edge_run_sums.cuh"
 #include "launch.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 // Calls launch(Directions<Count>) with the smallest Count that has a kernel.
@@ -36,6 +40,12 @@ ListedEdges edges_of(const EdgeList& graph) {
 template <bool Same, class X, class T>
 void inner(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t channels, const X* f,
            const X* t, T* weight) {
+  const bool done = with_runs<X>(grid, {f, t}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_inner",
+                 RunInner<decltype(kind), Same, X, T>{runs, psi, channels, f, t, weight});
+  });
+  if (done) return;
   with_directions(grid, [&](const auto& directions) {
     constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
     launch_wide(cuda, "edge_inner", batch * directions.nodes(),
@@ -54,6 +64,12 @@ void inner(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64
 template <class X, class T>
 void scatter(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t channels,
              const T* weight, const X* f, X* out) {
+  const bool done = with_runs<X, 4>(grid, {f, out}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_scatter",
+                 RunScatter<decltype(kind), X, T>{runs, psi, channels, weight, f, out});
+  });
+  if (done) return;
   with_directions(grid, [&](const auto& directions) {
     using Phase = GridScatter<std::decay_t<decltype(directions)>::kCount, X, T>;
     launch_wide(cuda, "edge_scatter", batch * Phase::slices(channels) * directions.nodes(),
@@ -68,13 +84,22 @@ void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int
   const Adjacency adjacency = make_adjacency(cuda, graph);
   using Phase = ListScatter<X, T>;
   run_program(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
-  launch_flat(cuda, "edge_scatter", batch * Phase::slices(channels) * graph.nodes,
-              Phase{graph, adjacency.lists, psi, channels, weight, f, out});
+  const Parts all{graph.edges};
+  const auto [parts] = cuda.arrays<T>(batch * channels * all.count());
+  const Phase phase{graph, adjacency.lists, psi, channels, weight, f, out, parts};
+  const int64_t rows = batch * Phase::slices(channels);
+  launch_flat(cuda, "edge_scatter (parts)", rows * all.count(), ListParts<X, T>{phase});
+  launch_flat(cuda, "edge_scatter", rows * graph.nodes, phase);
 }
 
 template <class X, class T>
 void argmax(const Cuda& cuda, const Grid& grid, int64_t batch, int64_t channels, const X* f,
             int64_t* out) {
+  const bool done = with_runs<X>(grid, {f}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_argmax", RunArgmax<decltype(kind), X, T>{runs, channels, f, out});
+  });
+  if (done) return;
   with_directions(grid, [&](const auto& directions) {
     constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
     launch_wide(cuda, "edge_argmax", batch * directions.nodes(),

@@ -9,6 +9,8 @@
 #include "filter_coefficients.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 // X -> Value -> X, by steps of sums or of means.
@@ -32,8 +34,6 @@ struct FilterRow {
   Strided<X> out;
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD int64_t trees() const { return families.tree.batch; }
-  TREEFILTER_HD PlanView plan(int64_t tree) const { return families.tree.plan_of(tree); }
   TREEFILTER_HD bool up() const { return pass != Pass::kRootToLeaf; }
   TREEFILTER_HD bool down() const { return pass != Pass::kLeafToRoot; }
 
@@ -44,7 +44,7 @@ struct FilterRow {
     const int64_t image = family.quotient, group = family.rest, inside = at.rest * kLanes;
     const int64_t rest = group_channels() - inside;
     const Coefficients<T> own = k.of(families.index(image, group), nodes());
-    Row<FilterRow> row{plan(image), {}, {}, values};
+    Row<FilterRow> row{families.tree.plan_of(image), {}, {}, values};
     own.steps(row.steps, pass == Pass::kSum);
     const int64_t channel = group * group_channels() + inside;
     row.place = {x.at(image, channel), out.at(image, channel),

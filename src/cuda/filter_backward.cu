@@ -10,6 +10,8 @@
 #include "filter_coefficients.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 // P and Q of filter.h for the edge of a slot.
@@ -73,15 +75,13 @@ struct BackwardRow {
   Dots<T>* dots;    // [image][channel][slot], kWanted only
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD int64_t trees() const { return families.tree.batch; }
-  TREEFILTER_HD PlanView plan(int64_t tree) const { return families.tree.plan_of(tree); }
   TREEFILTER_HD bool up() const { return true; }
   TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD Row<BackwardRow> row(int64_t index, T* values) const {
     const Split at(index, grad.channels);
     const int64_t image = at.quotient, group = at.rest / (grad.channels / families.groups());
     const Coefficients<T> own = k.of(families.index(image, group), nodes());
-    Row<BackwardRow> row{plan(image), {}, {}, values};
+    Row<BackwardRow> row{families.tree.plan_of(image), {}, {}, values};
     row.place = {own,
                  kWanted ? x.at(image, at.rest) : nullptr,
                  grad.at(image, at.rest),
@@ -172,15 +172,13 @@ struct MeanGradient {
   T* grad_affinity;     // [image][group][vertex]
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD int64_t trees() const { return families.tree.batch; }
-  TREEFILTER_HD PlanView plan(int64_t tree) const { return families.tree.plan_of(tree); }
   TREEFILTER_HD bool up() const { return kUp; }
   TREEFILTER_HD bool down() const { return !kUp; }
   TREEFILTER_HD Row<MeanGradient> row(int64_t index, double* values) const {
     const Split at(index, families.groups());
     const Coefficients<T> own = k.of(families.index(at.quotient, at.rest), nodes());
     const int64_t first = index * nodes();
-    return {plan(at.quotient),
+    return {families.tree.plan_of(at.quotient),
             {own.affinity, false},
             {own, sums + first, inside + first, grad_affinity + first},
             values};

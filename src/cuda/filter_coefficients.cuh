@@ -8,7 +8,7 @@
 
 #include "filter_large.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // [family][slot]
 template <class T>
@@ -79,14 +79,12 @@ struct Ones {
   Coefficients<T> k;
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD int64_t trees() const { return families.tree.batch; }
-  TREEFILTER_HD PlanView plan(int64_t tree) const { return families.tree.plan_of(tree); }
   TREEFILTER_HD bool up() const { return true; }
   TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD Row<Ones> row(int64_t index, double* values) const {
     const Split family(index, families.groups());
     const Coefficients<T> own = k.of(index, nodes());
-    return {plan(family.quotient),
+    return {families.tree.plan_of(family.quotient),
             {own.affinity, true},
             {own, families.affinity_of(family.quotient, family.rest)},
             values};
@@ -135,4 +133,4 @@ Coefficients<T> coefficients(const Cuda& cuda, const char* name, bool mean,
   return k;
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -12,7 +12,7 @@
 
 #include "filter_rows.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 template <class Task>
 struct Large {
@@ -71,9 +71,10 @@ struct FindRounds {
   Large<Task> x;
   TREEFILTER_HD void operator()(int64_t k) const {
     int32_t busy = 0;
+    const TreeView& trees = x.task.families.tree;
     TREEFILTER_ONE_BY_ONE
-    for (int64_t tree = 0; tree < x.task.trees(); ++tree) {
-      const int32_t* rounds = x.task.plan(tree).rounds();
+    for (int64_t tree = 0; tree < trees.batch; ++tree) {
+      const int32_t* rounds = trees.plan_of(tree).rounds();
       busy |= rounds[k] < rounds[k + 1];
     }
     x.busy[k] = busy;
@@ -270,4 +271,4 @@ template <class Task>
 constexpr int kProgramsAtOnce<Large<Task>> = 2;
 #endif
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -29,7 +29,7 @@
 #define TREEFILTER_ONE_BY_ONE
 #endif
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // ---- a row ----
 
@@ -204,4 +204,4 @@ struct RowBlock {
   }
 };
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -5,7 +5,7 @@
 #include "../filter.h"
 #include "launch.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // i = quotient * by + rest: one division.
 struct Split {
@@ -151,4 +151,4 @@ class Stretch {
   uint32_t low_, high_;  // of the share's bits
 };
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -8,7 +8,7 @@
 #include "../mst.h"
 #include "divisor.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 struct Ends {
   int32_t a, b;
@@ -156,4 +156,4 @@ class ListGraph {
   const int32_t *first_, *second_;
 };
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

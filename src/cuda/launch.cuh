@@ -37,7 +37,7 @@
 #define TREEFILTER_PROGRAM
 #endif
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // The phase that empties an array.
 template <class T>
@@ -257,4 +257,4 @@ void run_program(const Cuda&, const char*, int64_t, const Program& program) {
 
 #endif
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

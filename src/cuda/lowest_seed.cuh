@@ -22,7 +22,7 @@
 #include "distance_scan.cuh"
 #include "per_image.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 inline TREEFILTER_HD uint64_t magnitude_bits(float value) {
   return float_to_bits(value) & (UINT32_MAX >> 1);
@@ -296,4 +296,4 @@ void name_lowest(const Cuda& cuda, const RowInput<T>& input, int64_t batch, cons
   }
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

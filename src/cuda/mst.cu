@@ -12,6 +12,8 @@
 #include "plan.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 template <class Graph>

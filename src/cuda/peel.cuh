@@ -21,7 +21,7 @@
 #include "boruvka.cuh"
 #include "plan.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 struct Peel {
   static constexpr int kJump = 128;
@@ -255,4 +255,4 @@ TREEFILTER_HD void Peel::operator()(Team& team) const {
   }
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -3,7 +3,7 @@
 
 #include "launch.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // A block that plays the part of one image in a program over all images of a batch: of a phase of
 // count threads an image, those of this image. So the program's pointers stay where all blocks find
@@ -67,4 +67,4 @@ void run_batch(const Cuda& cuda, const char* name, int64_t batch, int64_t size, 
   }
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

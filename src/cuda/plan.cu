@@ -13,12 +13,15 @@
 #include "prefix_sum.cuh"
 
 namespace treefilter {
+using namespace cuda;
+
 namespace {
 
 struct RootAndOrder {
   Peel peel;
   int32_t* order;  // may be null
   int32_t* plan;
+  int32_t* list_flags;  // of Grouping
   int32_t *sums, *sums_of_sums;
 
   // Rows of prefix sums are no longer than this.
@@ -134,10 +137,14 @@ TREEFILTER_HD void RootAndOrder::operator()(Team& team) const {
            plan + 2 * nodes,
            plan + 3 * nodes + 1,
            peel.top,
+           peel.leaf,
+           peel.position,
+           list_flags,
            sums,
            sums_of_sums,
            PlanView::size(nodes),
-           PlanView::size(nodes)}(team);
+           PlanView::size(nodes),
+           peel.image}(team);
 }
 
 struct AddParent {
@@ -157,17 +164,18 @@ struct AddParent {
 
 }  // namespace
 
-void root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
-                    int32_t* plan) {
+void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
+                          int32_t* plan) {
   const int64_t batch = forest.batch, nodes = forest.nodes.size, vertices = batch * nodes;
   const int64_t row = RootAndOrder::row(nodes);
-  const auto [leaf, position, top, length, near, arcs, counts, flags, sums, sums_of_sums] =
+  const auto [leaf, position, top, length, near, arcs, counts, flags, list_flags, sums, sums_of_sums] =
       cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, uint64_t, int32_t, int32_t, int32_t,
-                  int32_t>(vertices, vertices, vertices, vertices, vertices, 2 * vertices,
-                           batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
-                           PrefixSum::sums_size(batch, row), PrefixSum::sums_of_sums_size(batch, row));
+                  int32_t, int32_t>(vertices, vertices, vertices, vertices, vertices, 2 * vertices,
+                                    batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
+                                    batch * Grouping::kLevels, PrefixSum::sums_size(batch, row),
+                                    PrefixSum::sums_of_sums_size(batch, row));
   const Peel peel{forest, longest_walk, parent, leaf, position, top, length, counts, near, arcs, flags};
-  const RootAndOrder program{peel, order, plan, sums, sums_of_sums};
+  const RootAndOrder program{peel, order, plan, list_flags, sums, sums_of_sums};
   run_batch(cuda, "plan", batch, nodes, program);
 }
 

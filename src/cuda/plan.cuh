@@ -4,7 +4,7 @@
 #include "../plan.h"
 #include "divisor.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // Forests without direction: for each vertex the number of its edges and the exclusive-or of its
 // neighbours, as on the CPU, and besides a list of the edges. [batch, nodes] each.
@@ -62,4 +62,4 @@ constexpr int32_t longest_walk = 256;
 inline int32_t longest_walk = 256;
 #endif
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

@@ -4,7 +4,7 @@
 
 #include "launch.cuh"
 
-namespace treefilter {
+namespace treefilter::cuda {
 
 // values[row][i] becomes the sum of values[row][0 … i]. Pieces of kPiece values are summed by one thread
 // each, those sums in the same way once more, and what is left (one in 65,536) one after the other.
@@ -74,16 +74,51 @@ struct PrefixSum {
 // Lists of items by key, ascending: list k of a row is items[row][begin[row][k] … begin[row][k + 1] -
 // 1]. An item without a key (-1) is in no list. A row has `keys` keys (so `begin` has keys + 1 a row)
 // and `length` items; key[row][i] is that of item i.
+//
+// Places in a list are given in the order of arrival. Then each run of kRun items is put in order, every
+// item counting those before it; and two runs are merged into one, every item searching for its place in
+// the other run, until a run is a list. No thread does more, however long a list is. An item moves
+// between `items` and `other`, so often that it ends in `items`.
 struct Grouping {
+  static constexpr int32_t kRun = 32;
+  static constexpr int kLevels = 27;  // merges, at most
+
   int64_t rows, keys, length;
   const int32_t* key;
   int32_t *begin, *items;
-  int32_t* next;                                           // workspace, rows x keys
-  int32_t *sums, *sums_of_sums;                            // of PrefixSum for rows of keys + 1
-  int64_t begin_stride = keys + 1, items_stride = length;  // from a row to the next
+  int32_t *next, *other, *place;       // workspaces: rows x keys, the others rows x length
+  int32_t* flags;                      // [image, kLevels] whether there is a list to be merged
+  int32_t *sums, *sums_of_sums;        // of PrefixSum for rows of keys + 1
+  int64_t begin_stride, items_stride;  // from a row to the next
+  int64_t image = 0;                   // of a program for each image
+
+  // Merges until runs are lists of so many items.
+  static TREEFILTER_HD int levels(int64_t count) {
+    int levels = 0;
+    while ((int64_t{kRun} << levels) < count) ++levels;
+    return levels;
+  }
 
   TREEFILTER_PROGRAM template <class Team>
   TREEFILTER_HD void operator()(Team& team) const;
+};
+
+// An item's list, as places in its row.
+struct ListOf {
+  int64_t row;
+  int32_t item, begin, end;
+  int levels;
+
+  TREEFILTER_HD ListOf(const Grouping& g, int64_t i)
+      : row(i / g.length), item(static_cast<int32_t>(i % g.length)) {
+    const int32_t* bounds = g.begin + row * g.begin_stride + g.key[i];
+    begin = bounds[0], end = bounds[1];
+    levels = Grouping::levels(end - begin);
+  }
+  // Where the list is after a level; level 0 puts runs in order.
+  TREEFILTER_HD int32_t* after(const Grouping& g, int level) const {
+    return ((levels - level) & 1) == 0 ? g.items + row * g.items_stride : g.other + row * g.length;
+  }
 };
 
 struct ClearCounts {
@@ -103,7 +138,10 @@ struct CountItems {
 struct StartLists {
   Grouping g;
   TREEFILTER_HD void operator()(int64_t i) const {
-    g.next[i] = g.begin[i / g.keys * g.begin_stride + i % g.keys];
+    const int32_t* bounds = g.begin + i / g.keys * g.begin_stride + i % g.keys;
+    g.next[i] = bounds[0];
+    const int levels = Grouping::levels(bounds[1] - bounds[0]);
+    for (int l = 0; l < levels; ++l) store_relaxed(g.flags + g.image * Grouping::kLevels + l, 1);
   }
 };
 
@@ -111,62 +149,69 @@ struct FillLists {
   Grouping g;
   TREEFILTER_HD void operator()(int64_t i) const {
     if (g.key[i] < 0) return;
-    const int64_t row = i / g.length;
-    const int32_t place = atomic_add(g.next + row * g.keys + g.key[i], 1);
-    g.items[row * g.items_stride + place] = static_cast<int32_t>(i % g.length);
+    const ListOf list(g, i);
+    const int32_t place = atomic_add(g.next + list.row * g.keys + g.key[i], 1);
+    list.after(g, -1)[place] = list.item;
+    g.place[i] = place;
   }
 };
 
-// The places in a list were given in the order of arrival.
-struct SortLists {
+struct OrderRuns {
   Grouping g;
-
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int32_t* bounds = g.begin + i / g.keys * g.begin_stride + i % g.keys;
-    sort(g.items + i / g.keys * g.items_stride + bounds[0], bounds[1] - bounds[0]);
+    if (g.key[i] < 0) return;
+    const ListOf list(g, i);
+    const int32_t first = list.begin + (g.place[i] - list.begin) / Grouping::kRun * Grouping::kRun;
+    const int32_t last = list.end - first < Grouping::kRun ? list.end : first + Grouping::kRun;
+    const int32_t* const from = list.after(g, -1);
+    int32_t place = first;
+    for (int32_t k = first; k < last; ++k) place += from[k] < list.item;
+    list.after(g, 0)[place] = list.item;
+    g.place[i] = place;
   }
+};
 
-  static constexpr int32_t kShort = 24;
-
-  // By insertion, and where that would take too long as a heap.
-  static TREEFILTER_HD void sort(int32_t* list, int32_t count) {
-    if (count <= kShort) {
-      for (int32_t i = 1; i < count; ++i) {
-        const int32_t item = list[i];
-        int32_t at = i;
-        for (; at > 0 && list[at - 1] > item; --at) list[at] = list[at - 1];
-        list[at] = item;
+struct MergeRuns {
+  Grouping g;
+  int level;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    if (g.key[i] < 0) return;
+    const ListOf list(g, i);
+    if (list.levels < level) return;
+    const int64_t run = int64_t{Grouping::kRun} << (level - 1), at = g.place[i] - list.begin;
+    const int64_t pair = at / (2 * run) * (2 * run), count = list.end - list.begin;
+    // The other run, and in it the first item that is not before this one.
+    const int64_t other = at - pair < run ? pair + run : pair;
+    int64_t low = other < count ? other : count, high = other + run < count ? other + run : count;
+    const int64_t before = low;
+    const int32_t* const from = list.after(g, level - 1) + list.begin;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (from[middle] < list.item) {
+        low = middle + 1;
+      } else {
+        high = middle;
       }
-      return;
     }
-    for (int32_t i = count / 2; i-- > 0;) sink(list, i, count);
-    for (int32_t end = count - 1; end > 0; --end) {
-      const int32_t largest = list[0];
-      list[0] = list[end];
-      list[end] = largest;
-      sink(list, 0, end);
-    }
-  }
-  static TREEFILTER_HD void sink(int32_t* heap, int32_t at, int32_t count) {
-    const int32_t item = heap[at];
-    for (int64_t child = 2 * int64_t{at} + 1; child < count; child = 2 * int64_t{at} + 1) {
-      if (child + 1 < count && heap[child + 1] > heap[child]) ++child;
-      if (heap[child] <= item) break;
-      heap[at] = heap[child];
-      at = static_cast<int32_t>(child);
-    }
-    heap[at] = item;
+    const int64_t place = list.begin + pair + (at - pair) % run + (low - before);
+    list.after(g, level)[place] = list.item;
+    g.place[i] = static_cast<int32_t>(place);
   }
 };
 
 TREEFILTER_PROGRAM template <class Team>
 TREEFILTER_HD void Grouping::operator()(Team& team) const {
+  team.each(kLevels, SetZero<int32_t>{flags});
   team.each(rows * (keys + 1), ClearCounts{*this});
   team.each(rows * length, CountItems{*this});
   PrefixSum{begin, rows, keys + 1, sums, sums_of_sums, begin_stride}(team);
   team.each(rows * keys, StartLists{*this});
   team.each(rows * length, FillLists{*this});
-  team.each(rows * keys, SortLists{*this});
+  team.each(rows * length, OrderRuns{*this});
+  const int most = levels(length);
+  for (int level = 1; level <= most && team.more(flags + image * kLevels + level - 1); ++level) {
+    team.each(rows * length, MergeRuns{*this, level});
+  }
 }
 
-}  // namespace treefilter
+}  // namespace treefilter::cuda

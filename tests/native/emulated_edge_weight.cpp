@@ -391,18 +391,53 @@ void check_grids() {
   const std::vector<int64_t> six{1, 0, 0, 0, 1, 0, 0, 0, 1};
   const std::vector<int64_t> twenty_six{1,  0, 0, 0, 1, 0, 0,  0, 1, 1, 1, 0, 1,  -1, 0,  1, 0, 1,  1, 0,
                                         -1, 0, 1, 1, 0, 1, -1, 1, 1, 1, 1, 1, -1, 1,  -1, 1, 1, -1, -1};
-  const int64_t sizes[][2] = {{1, 1}, {1, 9}, {9, 1}, {2, 2}, {1, 2}, {5, 7}, {11, 4}, {3, 40}};
+  // Rows of whole runs (edge_runs.cuh) too, of one type or of all; one tile of them and several.
+  const int64_t sizes[][2] = {{1, 1}, {1, 9},  {9, 1},  {2, 2}, {1, 2},
+                              {5, 7}, {11, 4}, {3, 40}, {1, 8}, {35, 72}};
   for (const auto& [height, width] : sizes) {
     const std::string size = std::to_string(height) + "x" + std::to_string(width);
     check_case(GridCase(size + " 4", 1, height, width, four));
     check_case(GridCase(size + " 8", 1, height, width, eight));
   }
-  const int64_t boxes[][3] = {{1, 1, 1}, {2, 1, 3}, {4, 1, 1}, {1, 3, 4}, {3, 4, 2}, {3, 3, 3}};
+  const int64_t boxes[][3] = {{1, 1, 1}, {2, 1, 3}, {4, 1, 1}, {1, 3, 4},
+                              {3, 4, 2}, {3, 3, 3}, {2, 3, 8}, {3, 1, 16}};
   for (const auto& [depth, height, width] : boxes) {
     const std::string size =
         std::to_string(depth) + "x" + std::to_string(height) + "x" + std::to_string(width);
     check_case(GridCase(size + " 6", depth, height, width, six));
     check_case(GridCase(size + " 26", depth, height, width, twenty_six));
+  }
+}
+
+// Features that do not begin where 16 bytes do: read one by one, with the same result.
+void check_alignment() {
+  const GridCase one("7x16 8", 1, 7, 16, {0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 1, -1});
+  const int64_t batch = 2, channels = 6, edges = static_cast<int64_t>(one.listed.edges.size());
+  const int64_t size = batch * channels * one.listed.nodes;
+  const auto f = values<float>(size, Values::kRandom), t = values<float>(size, Values::kRandom);
+  const auto weight = values<float>(batch * edges, Values::kRandom);
+  const auto inner = brute_inner<float, float>(one.listed, Psi::kIdentity, batch, channels, f, t);
+  const auto scattered = brute_scatter(one.listed, Psi::kIdentity, batch, channels, weight, f);
+  const auto argmax = brute_argmax<float, float>(one.listed, batch, channels, f);
+  for (const int64_t before : {0, 1, 2, 3}) {
+    std::vector<float> moved_f(before), moved_t(before), result(before + size);
+    moved_f.insert(moved_f.end(), f.begin(), f.end());
+    moved_t.insert(moved_t.end(), t.begin(), t.end());
+    const auto fs = view(moved_f).sub(before, size), ts = view(moved_t).sub(before, size);
+    for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+      const std::string about = "features behind " + std::to_string(before) + " others " + schedule;
+      for (const bool both : {false, true}) {  // one of the two, or both
+        auto out = unwritten<float>(batch * edges);
+        edge_inner(cuda, one.graph, Psi::kIdentity, batch, channels, both ? fs : view(f), ts, span(out));
+        expect_same(out, inner, about + " edge_inner");
+        edge_scatter(cuda, one.graph, Psi::kIdentity, batch, channels, view(weight), both ? fs : view(f),
+                     span(result).sub(before, size));
+        expect_same({result.begin() + before, result.end()}, scattered, about + " edge_scatter");
+      }
+      std::vector<int64_t> channel(batch * edges, -7);
+      edge_argmax<Grid, float, float>(cuda, one.graph, batch, channels, fs, span(channel));
+      expect_same(channel, argmax, about + " edge_argmax");
+    });
   }
 }
 
@@ -426,11 +461,50 @@ void check_lists() {
   check_case(ListCase("ends outside", 40, bad), false);
 }
 
+// Hubs, whose edges are summed in parts: of whole numbers, of which all sums are exact; of any numbers
+// the same in every order of threads, and nearly the CPU's.
+void check_hubs() {
+  for (const int64_t degree : {1023, 1024, 1025, 2048, 5000}) {
+    std::vector<Edge> edges;
+    for (int64_t i = 0; i < degree; ++i) edges.push_back({1, i % 70});     // a loop now and then
+    for (int64_t i = 0; i < degree / 2; ++i) edges.push_back({i % 9, 2});  // starts inside of a part
+    for (int64_t i = 0; i < 2 * degree; ++i) edges.push_back({below(70), 2 + below(2)});
+    for (int64_t i = 0; i < 50; ++i) edges.push_back({below(70), 1});
+    for (int64_t i = 0; i < 40; ++i) edges.push_back({below(70), 70 + below(2)});  // an end outside
+    const ListCase one("hubs of " + std::to_string(degree), 71, edges);
+    for (const int64_t channels : {1, 9}) {
+      const int64_t count = static_cast<int64_t>(edges.size()), size = 2 * channels * 71;
+      auto weight = values<float>(2 * count, Values::kTies), f = values<float>(size, Values::kTies);
+      const auto wanted = brute_scatter(one.listed, Psi::kIdentity, 2, channels, weight, f);
+      const auto any_weight = values<float>(2 * count, Values::kRandom);
+      const auto any = values<float>(size, Values::kRandom);
+      const auto near = brute_scatter(one.listed, Psi::kIdentity, 2, channels, any_weight, any);
+      std::vector<float> forward;
+      for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+        const std::string about = one.name + " C " + std::to_string(channels) + " " + schedule;
+        auto out = unwritten<float>(size);
+        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(weight), view(f), span(out));
+        expect_same(out, wanted, about);
+        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(any_weight), view(any),
+                     span(out));
+        if (forward.empty()) forward = out;
+        expect_same(out, forward, about + " any numbers");
+        for (int64_t i = 0; i < size; ++i) {
+          if (std::abs(out[i] - near[i]) > 1e-3f)
+            ++failures, std::printf("FAILED %s far\n", about.c_str());
+        }
+      });
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
   check_grids();
+  check_alignment();
   check_lists();
+  check_hubs();
   for (const bool shared : {false, true}) {
     const int64_t shapes[][4] = {{1, 1, 1, 1},   {1, 1, 1, 0}, {2, 3, 20, 37},
                                  {3, 1, 40, 17}, {0, 2, 5, 6}, {2, 0, 5, 6}};

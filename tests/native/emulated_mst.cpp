@@ -127,8 +127,8 @@ void for_all_ways(const Run& run) {
         // Threads take long to start.
         if (s == 3 && (cases % 4 != 0 || walk == 256 || (walk == 0) == (most == 0))) continue;
         if (s == 4 && most != 0) continue;
-        largest_for_a_block = most;
-        longest_walk = walk;
+        cuda::largest_for_a_block = most;
+        cuda::longest_walk = walk;
         Memory memory;
         const std::string what = std::string(names[s]) + (most == 0 ? ", device" : ", blocks") +
                                  ", walks of " + std::to_string(walk);
