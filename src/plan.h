@@ -8,7 +8,8 @@
 // Inside a round the chains are independent and ascend by their leaf, which keeps memory accesses
 // local and makes the order a function of the tree alone.
 //
-// Cost: O(N), one visit a vertex; no recursion. Workspace: 9 to 12 bytes a vertex of a grid, 20 of an edge list.
+// Cost: O(N), one visit a vertex; no recursion. Workspace: 9 to 12 bytes a vertex of a grid, 20 of an
+// edge list.
 #pragma once
 
 #include "mst.h"
