@@ -116,8 +116,8 @@ void kruskal(std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& vi
 TREEFILTER_PHASE inline void resolve(Span<int32_t> link) {
   const int32_t size = static_cast<int32_t>(link.size);
   for (int32_t x = 0; x < size; ++x) {
-    const int32_t to = link[x];
-    link[x] = link[select((x - to) >> 31 | to >> 31, x, to)];
+    const int32_t to = link[x], stays = -static_cast<int32_t>((to > x) | (to < 0));
+    link[x] = link[select(stays, x, to)];
   }
   for (int64_t x = link.size; x-- > 0;) {
     const int32_t to = link[x];
