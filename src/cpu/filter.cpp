@@ -49,10 +49,11 @@ void propagate_in_place(Pass pass, const Coefficients<T>& k, const Block& block,
 // are worth their price from four channels on, and float needs; there is nothing that it rounds worse.
 constexpr int64_t kFewChannels = 3;
 
-template <class X, class T>
+template <int C, class X, class T>
 void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, const Family& family,
                 const Strided<const X>& x, const Strided<X>& out) {
-  const int64_t nodes = tree.nodes, channels = family.channels();
+  constexpr int N = C == 1 ? 2 : 4;
+  const int64_t nodes = tree.nodes;
   const Buffer<Visit> visits = visits_of(tree, family);
   const T* a = affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes;
   const Buffer<double> up(nodes);
@@ -60,29 +61,28 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
     const auto [v, p] = visits[s];
     up[s] = v == p ? 0 : static_cast<double>(a[v]);
   }
-  with_lanes<double, true>(channels + 1, [&](auto lanes) {
-    constexpr int N = lanes_of(lanes);
-    parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu.threads, [&] {
-      return [&, rows = Buffer<double>(nodes * N)](int64_t i) {
-        const int64_t b = family.batch0 + i;
-        for (int64_t v = 0; v < nodes; ++v) {
-          for (int64_t l = 0; l < N; ++l) {
-            const bool used = l < channels;
-            rows[v * N + l] =
-                used ? load<double>(x.at(b, family.channel0() + l)[v * x.node_stride]) : l == channels;
-          }
+  parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu.threads, [&] {
+    return [&, rows = Buffer<double>(nodes * N)](int64_t i) {
+      const X* from = x.at(family.batch0 + i, family.channel0());
+      X* to = out.at(family.batch0 + i, family.channel0());
+      for (int64_t v = 0; v < nodes; ++v) {
+        Vector<double, N> row = {};
+        for (int l = 0; l < C; ++l)
+          row[l] = load<double>(from[l * x.channel_stride + v * x.node_stride]);
+        row[C] = 1;
+        store_vector(&rows[v * N], row);
+      }
+      const Rows<double, Lanes<N>> r({}, {visits.data(), nodes}, rows.data());
+      r.template up<AddStep<double, N, false>>(up.data());
+      r.template down<SumStep<double, N, false>>(up.data());
+      for (int64_t v = 0; v < nodes; ++v) {
+        const auto row = load_vector<N>(&rows[v * N]);
+        const Vector<double, N> means = row * (1 / row[C]);
+        for (int l = 0; l < C; ++l) {
+          store(to[l * out.channel_stride + v * out.node_stride], means[l]);
         }
-        const Rows<double, Lanes<N>> r({}, {visits.data(), nodes}, rows.data());
-        r.template up<AddStep<double, N, false>>(up.data());
-        r.template down<SumStep<double, N, false>>(up.data());
-        for (int64_t v = 0; v < nodes; ++v) {
-          const double inverse = 1 / rows[v * N + channels];
-          for (int64_t l = 0; l < channels; ++l) {
-            store(out.at(b, family.channel0() + l)[v * out.node_stride], rows[v * N + l] * inverse);
-          }
-        }
-      };
-    });
+      }
+    };
   });
 }
 
@@ -91,7 +91,11 @@ void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T
                       const Family& family, Strided<const X> x, Strided<X> out) {
   if (sizeof(T) < sizeof(double) && pass == Pass::kMean && family.channels() <= kFewChannels &&
       !family.per_lane()) {
-    return filter_few(cpu, tree, affinity, family, x, out);
+    static_assert(kFewChannels == 3);
+    const auto run = family.channels() == 1   ? filter_few<1, X, T>
+                     : family.channels() == 2 ? filter_few<2, X, T>
+                                              : filter_few<3, X, T>;
+    return run(cpu, tree, affinity, family, x, out);
   }
   const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
   if constexpr (std::is_same_v<X, T>) {

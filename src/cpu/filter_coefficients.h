@@ -99,29 +99,56 @@ struct Coefficients {
   }
 
  private:
-  // The filter of ones, and what follows from it.
+  // The filter of ones, and what follows from it. Masses depend on one another, the divisions only on
+  // masses: they follow some slots later, where they can be done several at a time.
   TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count, Mass* of) const {
     for (int64_t v = 0; v < nodes_; ++v) of[v].below = 1;
-    for (int64_t s = 0; s < nodes_; ++s) {
-      __builtin_prefetch(&of[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
-      const auto [v, p] = visits[s];
-      const double before = of[p].below, joins = v == p ? 0 : static_cast<double>(a[v]) * of[v].below;
-      const double after = before + joins, inverse = 1 / after;
-      of[p].below = after;
-      put(up, s, lane, count, mix_weight<T>(before * inverse, joins * inverse));
+    Shares shares;
+    for (int64_t first = 0; first < nodes_; first += kTogether) {
+      const int64_t size = std::min(kTogether, nodes_ - first);
+      for (int64_t i = 0; i < size; ++i) {
+        const int64_t s = first + i;
+        __builtin_prefetch(&of[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
+        const auto [v, p] = visits[s];
+        shares.row[i] = of[p].below;
+        shares.linked[i] = v == p ? 0 : static_cast<double>(a[v]) * of[v].below;
+        of[p].below = shares.row[i] + shares.linked[i];
+      }
+      put_mixes(up, first, size, lane, count, shares);
     }
-    for (int64_t s = nodes_; s-- > 0;) {
-      __builtin_prefetch(&of[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
-      const auto [v, p] = visits[s];
-      const double w = v == p ? 0 : static_cast<double>(a[v]);
-      const double own = (1 - w) * (1 + w) * of[v].below, from_above = v == p ? 0 : w * of[p].total;
-      const double n = own + from_above, inverse = 1 / n;
-      of[v].total = n;
-      put(down, s, lane, count, mix_weight<T>(own * inverse, from_above * inverse));
-      if (total.size() == 0) continue;
-      put(total, v, lane, count, static_cast<T>(n));
-      put(this->inverse, v, lane, count, static_cast<T>(inverse));
+    for (int64_t end = nodes_; end > 0; end -= kTogether) {
+      const int64_t size = std::min(kTogether, end), first = end - size;
+      for (int64_t i = size; i-- > 0;) {
+        const int64_t s = first + i;
+        __builtin_prefetch(&of[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
+        const auto [v, p] = visits[s];
+        const double w = v == p ? 0 : static_cast<double>(a[v]);
+        shares.row[i] = (1 - w) * (1 + w) * of[v].below;
+        shares.linked[i] = v == p ? 0 : w * of[p].total;
+        of[v].total = shares.row[i] + shares.linked[i];
+      }
+      put_mixes(down, first, size, lane, count, shares);
     }
+    if (total.size() == 0) return;
+    for (int64_t v = 0; v < nodes_; ++v) {
+      put(total, v, lane, count, static_cast<T>(of[v].total));
+      put(inverse, v, lane, count, static_cast<T>(1 / of[v].total));
+    }
+  }
+
+  // Of what the rows of some slots are mixed: of themselves and of the row that each is linked to.
+  static constexpr int64_t kTogether = 256;
+  struct Shares {
+    double row[kTogether], linked[kTogether];
+  };
+  void put_mixes(const Buffer<T>& to, int64_t first, int64_t size, int64_t lane, int64_t count,
+                 const Shares& shares) const {
+    T weights[kTogether];
+    for (int64_t i = 0; i < size; ++i) {
+      const double inverse = 1 / (shares.row[i] + shares.linked[i]);
+      weights[i] = mix_weight<T>(shares.row[i] * inverse, shares.linked[i] * inverse);
+    }
+    for (int64_t i = 0; i < size; ++i) put(to, first + i, lane, count, weights[i]);
   }
 
   void put(const Buffer<T>& to, int64_t row, int64_t lane, int64_t count, T value) const {

@@ -1,7 +1,7 @@
 // Between tensors and rows: rows[v][l] is channel `first + l` of vertex v of one image, less centre[l],
 // times scale[v]. The next row is `Stride` values further.
 //
-// A planar tensor is transposed square by square; kLine vertices at a time, because then every cache
+// A planar tensor is transposed square by square, kLine vertices at a time, because then every cache
 // line of a plane is used up before the next: planes whose distance is a power of two share the same few
 // places in the cache.
 #pragma once
@@ -40,38 +40,57 @@ void for_values(const Strided<X>& tensor, int64_t v0, int64_t v1, int64_t l0, in
   }
 }
 
-// Calls visit(v, l) for all squares of vertices v … v + side - 1 and lanes l … l + side - 1; two squares
-// side by side where rows are long enough.
-template <class T, int N, class Visit>
-void for_squares(int64_t nodes, const Visit& visit) {
-  constexpr int kSide = kSquare<T>;
+// Calls visit(v, l, planes, full) for all tiles of `kTall` vertices from v and `kWide` lanes from l, the
+// lanes' planes being `planes`. Unless full is true the last of these lanes are not used. What a tile
+// needs to know is known before the loop over vertices, because its stores could change anything that
+// has an address.
+template <int N, int kWide, int kTall, class X, class Visit>
+inline __attribute__((always_inline)) void for_tiles(const Channels<X>& channels, int64_t nodes,
+                                                     const Visit& visit) {
   for (int64_t first = 0; first < nodes; first += kLine) {
-    for (int64_t l = 0; l < N; l += kSide * kSquares<T, N>) {
-      for (int64_t v = first; v < std::min(first + kLine, nodes); v += kSide) visit(v, l);
+    const int64_t end = std::min(first + kLine, nodes);
+    for (int64_t l = 0; l < N; l += kWide) {
+      X* planes[kWide];
+#pragma GCC unroll 8
+      for (int i = 0; i < kWide; ++i) planes[i] = channels.plane(std::min(l + i, channels.used - 1));
+      if (l + kWide <= channels.used) {
+        for (int64_t v = first; v < end; v += kTall) visit(v, l, planes, std::true_type{});
+      } else {
+        for (int64_t v = first; v < end; v += kTall) visit(v, l, planes, std::false_type{});
+      }
     }
   }
 }
 
-// The rows of squares, one vertex each, or, transposed, one lane of each square.
+// A tile is one square or, in wider registers, two: loaded in halves and stored whole. So two squares
+// are side by side in rows on the way there, and in planes on the way back.
 template <class T, int N>
-using Squares = Vector<T, kSquare<T> * kSquares<T, N>>[kSquare<T>];
+constexpr int kPackWide = kSquare<T> * (N % (2 * kSquare<T>) == 0 && kRegisterBytes == 32 ? 2 : 1);
+template <class T>
+constexpr int kUnpackTall = kRegisterBytes / static_cast<int>(sizeof(T));
 
-// Multiplies the rows, one vertex each, by their scale.
-template <int N, bool PerLane, class T>
-void scale_squares(Squares<T, N>& squares, const T* scale, int64_t v, int64_t l) {
-  if (scale == nullptr) return;
-  for (int i = 0; i < kSquare<T>; ++i) {
-    if constexpr (PerLane) {
-      squares[i] *= load_vector<kSquare<T> * kSquares<T, N>>(scale + (v + i) * N + l);
-    } else {
-      squares[i] *= scale[v + i];
-    }
+template <class T, int Count>
+Vector<T, Count> joined(Vector<T, kSquare<T>> a, [[maybe_unused]] Vector<T, kSquare<T>> b) {
+  if constexpr (Count == kSquare<T>) {
+    return a;
+  } else {
+    Vector<T, Count> both;
+    join(a, b, both);
+    return both;
   }
 }
 
 template <class T, int N, bool PerLane>
 T scale_of(const T* scale, int64_t v, int64_t l) {
   return scale == nullptr ? T(1) : scale[PerLane ? v * N + l : v];
+}
+template <class T, int N, bool PerLane, int Count>
+Vector<T, Count> scales_of(const T* scale, int64_t v, int64_t l) {
+  if constexpr (PerLane) {
+    return load_vector<Count>(scale + v * N + l);
+  } else {
+    return scale[v] - Vector<T, Count>{};
+  }
 }
 
 // Lanes beyond `used` are 0. scale may be null: 1.
@@ -82,27 +101,25 @@ TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, co
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
     if (x.node_stride == 1) {
-      constexpr int kSide = kSquare<T>;
-      const T* const first = channels.plane(0);
+      constexpr int kSide = kSquare<T>, kWide = kPackWide<T, N>;
       done = x.nodes / kSide * kSide;
-      for_squares<T, N>(done, [&](int64_t v, int64_t l) {
-        Squares<T, N> squares;
-        const auto along = [&](int64_t lane) {
-          if (lane >= channels.used) return Vector<T, kSide>{};
-          return load_vector<kSide>(first + lane * x.channel_stride + v) - centre[lane];
+      const auto tile = [rows, scale, used = channels.used, &centre](
+                            int64_t v, int64_t l, const T* const(&planes)[kWide], auto full) {
+        const auto along = [&](int lane) {
+          return full || l + lane < used ? load_vector<kSide>(planes[lane] + v) : Vector<T, kSide>{};
         };
+        Vector<T, kWide> tile[kSide];
+#pragma GCC unroll 4
+        for (int i = 0; i < kSide; ++i) tile[i] = joined<T, kWide>(along(i), along(kWide - kSide + i));
+        transpose(tile);
 #pragma GCC unroll 4
         for (int i = 0; i < kSide; ++i) {
-          if constexpr (kSquares<T, N> == 1) {
-            squares[i] = along(l + i);
-          } else {
-            join(along(l + i), along(l + kSide + i), squares[i]);
-          }
+          tile[i] -= load_vector<kWide>(centre + l);
+          if (scale != nullptr) tile[i] *= scales_of<T, N, PerLane, kWide>(scale, v + i, l);
+          store_vector(rows + (v + i) * Stride + l, tile[i]);
         }
-        transpose(squares);
-        scale_squares<N, PerLane, T>(squares, scale, v, l);
-        for (int i = 0; i < kSide; ++i) store_vector(rows + (v + i) * Stride + l, squares[i]);
-      });
+      };
+      for_tiles<N, kWide, kSide>(channels, done, tile);
     }
   }
   for_values(x, done, x.nodes, 0, channels.used, [&](int64_t v, int64_t l) {
@@ -120,28 +137,25 @@ TREEFILTER_PHASE void unpack(const T* rows, const T* scale, const Channels<X>& c
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
     if (out.node_stride == 1) {
-      constexpr int kSide = kSquare<T>;
-      T* const first = channels.plane(0);
-      done = out.nodes / kSide * kSide;
-      for_squares<T, N>(done, [&](int64_t v, int64_t l) {
-        Squares<T, N> squares;
-        for (int i = 0; i < kSide; ++i) {
-          squares[i] = load_vector<kSide * kSquares<T, N>>(rows + (v + i) * Stride + l);
-        }
-        scale_squares<N, PerLane, T>(squares, scale, v, l);
-        transpose(squares);
-        const auto put = [&](int64_t lane, Vector<T, kSide> along) {
-          if (lane < channels.used) store_vector(first + lane * out.channel_stride + v, along);
+      constexpr int kSide = kSquare<T>, kTall = kUnpackTall<T>;
+      done = out.nodes / kTall * kTall;
+      const auto tile = [rows, scale, used = channels.used](int64_t v, int64_t l,
+                                                            T* const(&planes)[kSide], auto full) {
+        const auto row = [&](int64_t of) {
+          const auto values = load_vector<kSide>(rows + of * Stride + l);
+          return scale == nullptr ? values : values * scales_of<T, N, PerLane, kSide>(scale, of, l);
         };
+        Vector<T, kTall> tile[kSide];
+#pragma GCC unroll 4
+        for (int i = 0; i < kSide; ++i)
+          tile[i] = joined<T, kTall>(row(v + i), row(v + kTall - kSide + i));
+        transpose(tile);
 #pragma GCC unroll 4
         for (int i = 0; i < kSide; ++i) {
-          if constexpr (kSquares<T, N> == 1) {
-            put(l + i, squares[i]);
-          } else {
-            put(l + i, half<0>(squares[i])), put(l + kSide + i, half<1>(squares[i]));
-          }
+          if (full || l + i < used) store_vector(planes[i] + v, tile[i]);
         }
-      });
+      };
+      for_tiles<N, kSide, kTall>(channels, done, tile);
     }
   }
   for_values(out, done, out.nodes, 0, channels.used, [&](int64_t v, int64_t l) {

@@ -104,12 +104,10 @@ T sum_of(const T* row) {
   if constexpr (kSize == 4) return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
-// A square of 16-byte vectors, 4 floats or 2 doubles to a side. Where registers are twice as wide and
-// rows long enough, two squares are transposed side by side.
+// A square of 16-byte vectors, 4 floats or 2 doubles to a side. Where registers are twice as wide, two
+// squares are transposed side by side.
 template <class T>
 constexpr int kSquare = 16 / static_cast<int>(sizeof(T));
-template <class T, int Lanes>
-constexpr int kSquares = Lanes % (2 * kSquare<T>) == 0 && kRegisterBytes == 32 ? 2 : 1;
 
 inline void join(Vector<float, 4> a, Vector<float, 4> b, Vector<float, 8>& to) {
   to = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7);
@@ -117,16 +115,6 @@ inline void join(Vector<float, 4> a, Vector<float, 4> b, Vector<float, 8>& to) {
 inline void join(Vector<double, 2> a, Vector<double, 2> b, Vector<double, 4>& to) {
   to = __builtin_shufflevector(a, b, 0, 1, 2, 3);
 }
-template <int Which>
-Vector<float, 4> half(const Vector<float, 8>& v) {
-  constexpr int k = 4 * Which;
-  return __builtin_shufflevector(v, v, k, k + 1, k + 2, k + 3);
-}
-template <int Which>
-Vector<double, 2> half(const Vector<double, 4>& v) {
-  return __builtin_shufflevector(v, v, 2 * Which, 2 * Which + 1);
-}
-
 inline void transpose(Vector<float, 4> (&m)[4]) {
   const auto a = __builtin_shufflevector(m[0], m[1], 0, 4, 1, 5);
   const auto b = __builtin_shufflevector(m[2], m[3], 0, 4, 1, 5);
