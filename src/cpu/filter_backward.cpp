@@ -157,33 +157,37 @@ TREEFILTER_PHASE void sum_gradient(const Buffer<Visit>& visits, const Buffer<Dot
   }
 }
 
-// R and W of filter.h.
+// R, T and W of filter.h.
 template <class T>
 TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
                                     const Buffer<Dots<double>>& dots, const T* a, T* grad) {
   struct Sums {
     double below, all;
   };
-  const Buffer<Sums> sums(visits.size(), {0, 0});
-  const auto own_part = [&](int64_t s, int64_t v) {  // (y_v - y_p) G_v
-    const double w = a[v], b = (1 - w) * (1 + w) * of[v].below / of[v].total;
-    return b * of[v].below * dots[s].below;
+  struct Edge {
+    double share, inside;  // b_v and T_v of filter.h
   };
-  for (int64_t s = 0; s < visits.size(); ++s) {
+  const int64_t nodes = visits.size();
+  const Buffer<Sums> sums(nodes, {0, 0});
+  const Buffer<Edge> edges(nodes);
+  for (int64_t s = 0; s < nodes; ++s) {
     const auto [v, p] = visits[s];
-    if (v != p && a[v] != 0) sums[p].below += a[v] * (sums[v].below + own_part(s, v));
+    if (v == p) continue;
+    const double w = a[v], share = (1 - w) * (1 + w) * of[v].below / of[v].total;
+    edges[s] = {share, sums[v].below + share * of[v].below * dots[s].below};
+    if (w != 0) sums[p].below += w * edges[s].inside;
   }
-  for (int64_t s = visits.size(); s-- > 0;) {
+  for (int64_t s = nodes; s-- > 0;) {
     const auto [v, p] = visits[s];
     sums[v].all = sums[v].below;
     grad[v] = 0;
     if (v == p) continue;
     const double w = a[v], m = of[v].below, n = of[p].total;
     const double above = n * dots[s].above, below = m * dots[s].below;
-    const double inside = sums[v].below + own_part(s, v), outside = sums[p].all - w * inside;
+    const auto [share, inside] = edges[s];
+    const double outside = sums[p].all - w * inside;
     grad[v] = static_cast<T>(m * (above - 2 * w * below) - inside * (n - w * m) - m * outside);
-    const double moved = (1 - w) * (1 + w) * m / of[v].total * (above - w * below);
-    if (w != 0) sums[v].all += w * (outside - moved);
+    if (w != 0) sums[v].all += w * (outside - share * (above - w * below));
   }
 }
 
@@ -194,8 +198,8 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
   const bool wanted = grad_affinity.size > 0;
   const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), true);
-  // g and x of one vertex fill a cache line.
-  const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : kMaxLanes<T> / 2;
+  // g and x of one vertex share a row.
+  const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : row_lanes<T>(nodes) / 2;
   const std::vector<Block> all = blocks(family, most);
   const int64_t count = static_cast<int64_t>(all.size());
   const int64_t part = wanted ? groups * nodes : 0;  // of a block, summed in their order afterwards
