@@ -213,3 +213,19 @@ def test_the_native_layer_checks_for_itself(device):
         propagate(x=x.long())
     with pytest.raises(ValueError, match="affinity and tree must fit"):
         propagate(a=a.expand(2, 3, 12).contiguous())
+
+
+@pytest.mark.parametrize(
+    "channels", [1, 4, 60_000]
+)  # the last so many that visits are put in order
+def test_a_cycle_in_place_of_a_tree_stays_inside_the_tensors(device, channels):
+    """Vertices that hang from no root: what they get means nothing, the others' values are theirs."""
+    parent = torch.arange(280).sub(1).clamp(min=0)[None].int()
+    parent[0, 270] = 279
+    order = torch.arange(279, -1, -1)[None].int()
+    tree = tf.Tree(parent, parent.clamp(max=0), order, (14, 20)).to(device)
+    x = torch.ones(1, channels, 280, device=device)
+    a = torch.full((1, 280), 0.5, device=device)
+    a[0, 270] = 0
+    y = tf.filter(x, tree, a)
+    torch.testing.assert_close(y[..., :270], x[..., :270])

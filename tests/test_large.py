@@ -33,10 +33,9 @@ def test_filter(device):
     torch.set_num_threads(2)
     y = tf.filter(plane.expand(1, CHANNELS, *SHAPE), tree, a)
     assert y.numel() > 2**31
-    # Of many channels as well: up to three are filtered in double.
-    expected = tf.filter(plane.expand(1, 32, *SHAPE), tree, a)[0, 0]
-    for channel in (0, CHANNELS // 2, CHANNELS - 2, CHANNELS - 1):
-        assert torch.equal(y[0, channel], expected)
+    torch.testing.assert_close(y[0, :1], tf.filter(plane, tree, a)[0], rtol=1e-2, atol=0)
+    for channel in (CHANNELS // 2, CHANNELS - 2, CHANNELS - 1):
+        assert torch.equal(y[0, channel], y[0, 0])
 
 
 def test_edge_weight(device):
