@@ -11,6 +11,7 @@ from strategies import SEEDS, forests, normal, photograph, snake, uniform
 from torch.testing import assert_close
 
 import treefilter as tf
+from treefilter._native import _C
 
 PASSES = ["leaf_to_root", "root_to_leaf", "sum", "mean"]
 
@@ -538,6 +539,7 @@ def test_same_bits_at_any_batch_position_of_a_shared_tree(device, name):
         assert torch.equal(apply(name, x[i : i + 1], tree, affinity)[0], together[i])
 
 
+@pytest.mark.skipif(_C.emulated, reason="the order is the CPU back end's, the values are many")
 @pytest.mark.parametrize("name", PASSES)
 def test_channels_beyond_the_caches(device, name):
     """More than 64 MiB of rows have an order of visits of their own."""
