@@ -66,20 +66,20 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
       const X* from = x.at(family.batch0 + i, family.channel0());
       X* to = out.at(family.batch0 + i, family.channel0());
       for (int64_t v = 0; v < nodes; ++v) {
-        Vector<double, N> row = {};
+        double* row = &rows[v * N];
         for (int l = 0; l < C; ++l)
           row[l] = load<double>(from[l * x.channel_stride + v * x.node_stride]);
         row[C] = 1;
-        store_vector(&rows[v * N], row);
+        for (int l = C + 1; l < N; ++l) row[l] = 0;
       }
       const Rows<double, Lanes<N>> r({}, {visits.data(), nodes}, rows.data());
       r.template up<AddStep<double, N, false>>(up.data());
       r.template down<SumStep<double, N, false>>(up.data());
       for (int64_t v = 0; v < nodes; ++v) {
-        const auto row = load_vector<N>(&rows[v * N]);
-        const Vector<double, N> means = row * (1 / row[C]);
+        const double* row = &rows[v * N];
+        const double inverse = 1 / row[C];
         for (int l = 0; l < C; ++l) {
-          store(to[l * out.channel_stride + v * out.node_stride], means[l]);
+          store(to[l * out.channel_stride + v * out.node_stride], row[l] * inverse);
         }
       }
     };
