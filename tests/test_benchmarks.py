@@ -1,6 +1,8 @@
-"""The benchmark's own arithmetic: statistics, targets, the report. Needs no peer."""
+"""The benchmark's own arithmetic: statistics, targets, the report; and one race. Needs no peer."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -46,6 +48,22 @@ def record(task="mst", seconds=None, **more):
 def write(folder, name, records, **changes):
     content = {"machine": {**MACHINE, **changes}, "records": [r.to_json() for r in records]}
     (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+# --- a race ---------------------------------------------------------------------------------------
+
+
+def test_a_race_is_verified_timed_and_recorded(tmp_path):
+    """Races whose contenders call the native layer are broken by what changes there."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-enable"]
+    options = ["--seconds", "0.01", "--results", str(tmp_path), "-k", "overhead"]
+    # Not from the root, whose folder treefilter has no native module.
+    folder = report.ROOT / "benchmarks"
+    subprocess.run([*command, "bench_filter.py", *options], cwd=folder, check=True)
+    (run,) = report.load(tmp_path)
+    seconds = {name: values for case in run.records for name, values in case.seconds.items()}
+    assert {OURS, "native"} <= set(seconds)
+    assert all(time > 0 for values in seconds.values() for time in values)
 
 
 # --- statistics -----------------------------------------------------------------------------------
