@@ -55,6 +55,18 @@ def partial_cross_entropy(
         return mean_over(terms.sum(), known.sum(), across_processes=reduction == "global")
 
 
+class PartialCrossEntropy(nn.Module):
+    """``partial_cross_entropy`` as a module; with dense labels, full supervision."""
+
+    def __init__(self, reduction: Literal["batch", "global"] = "batch") -> None:
+        super().__init__()
+        self.reduction: Literal["batch", "global"] = reduction
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The loss of one batch."""
+        return partial_cross_entropy(logits, label, reduction=self.reduction)
+
+
 def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9) -> LossOutput:
     """Cross entropy to one's own confident predictions on Ω_U (paper, Tab. 6).
 

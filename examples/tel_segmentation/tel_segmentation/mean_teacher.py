@@ -64,6 +64,29 @@ def mean_teacher_loss(
     return LossOutput(ramp * difference / count.clamp_min(1), {"final": target}, logs)
 
 
+class MeanTeacherLoss(nn.Module):
+    """``mean_teacher_loss`` as a module.
+
+    Args:
+        ramp: Iterations until it has its full weight.
+    """
+
+    def __init__(self, ramp: int = 0) -> None:
+        super().__init__()
+        self.ramp = ramp
+
+    def forward(self, inputs: LossInputs) -> LossOutput:
+        """The loss of a batch.
+
+        Raises:
+            ValueError: there is no teacher.
+        """
+        if inputs.teacher is None:
+            raise ValueError("mean_teacher_loss: teacher must be a teacher's logits, got None")
+        ramp = sigmoid_ramp(inputs.iteration, self.ramp)
+        return mean_teacher_loss(inputs.logits, inputs.teacher, inputs.label, ramp=ramp)
+
+
 class SeminarLite(nn.Module):
     """λ · tree energy loss + μ(t) · consistency: what "TEL w. Seminar" adds to cross entropy.
 
@@ -76,7 +99,7 @@ class SeminarLite(nn.Module):
     def __init__(self, options: TreeEnergy, ramp: int = 0) -> None:
         super().__init__()
         self.tree_energy = TreeEnergyLoss(options)
-        self.ramp = ramp
+        self.consistency = MeanTeacherLoss(ramp)
 
     def forward(self, inputs: LossInputs) -> LossOutput:
         """The loss of a batch, with the pseudo labels of the trees and, as ``teacher``, the other.
@@ -84,10 +107,7 @@ class SeminarLite(nn.Module):
         Raises:
             ValueError: there is no teacher.
         """
-        if inputs.teacher is None:
-            raise ValueError("SeminarLite: inputs.teacher must be a teacher's logits, got None")
-        ramp = sigmoid_ramp(inputs.iteration, self.ramp)
-        consistency = mean_teacher_loss(inputs.logits, inputs.teacher, inputs.label, ramp=ramp)
+        consistency: LossOutput = self.consistency(inputs)
         tree: LossOutput = self.tree_energy(inputs)
         logs = {**consistency.logs, **tree.logs, "consistency": consistency.loss.detach()}
         return LossOutput(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tel_segmentation import config, losses
-from tel_segmentation.cross_entropy import partial_cross_entropy
+from tel_segmentation.cross_entropy import PartialCrossEntropy
 from tel_segmentation.inputs import LossInputs, LossOutput
 from tel_segmentation.model import Prediction, build_model
 
@@ -29,6 +29,7 @@ class Objective(nn.Module):
         super().__init__()
         self.options = options
         self.model = build_model(options.model, num_classes, embed=needs_embedding(options.loss))
+        self.cross_entropy = PartialCrossEntropy(options.loss.reduction)
         self.term, self.weight = losses.term(options.loss)
 
     def forward(
@@ -41,8 +42,7 @@ class Objective(nn.Module):
     ) -> StepOutput:
         """The loss of a batch; ``data.Batch`` has the shapes."""
         prediction: Prediction = self.model(input)
-        reduction = self.options.loss.reduction
-        seg = partial_cross_entropy(prediction.full, label, reduction=reduction)
+        seg: Tensor = self.cross_entropy(prediction.full, label)
         parts = {"loss_seg": seg.detach()}
         # What is not finite stops the run with its numbers, not with a complaint of the term.
         if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):

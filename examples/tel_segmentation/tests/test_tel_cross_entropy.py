@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from tel_segmentation.config import Loss
 from tel_segmentation.cross_entropy import (
     NaiveSelfTraining,
+    PartialCrossEntropy,
     naive_self_training,
     partial_cross_entropy,
 )
@@ -25,6 +26,7 @@ def test_is_the_mean_over_labelled_pixels():
     log_p = logits.log_softmax(1).movedim(1, -1)[known]
     expected = -log_p[torch.arange(len(log_p)), label[known]].mean()
     torch.testing.assert_close(partial_cross_entropy(logits, label), expected)
+    torch.testing.assert_close(PartialCrossEntropy()(logits, label), expected)
     dense = label.clamp_min(0)
     torch.testing.assert_close(partial_cross_entropy(logits, dense), F.cross_entropy(logits, dense))
     torch.testing.assert_close(  # one process

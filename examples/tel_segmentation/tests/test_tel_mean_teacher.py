@@ -6,7 +6,12 @@ import torch
 
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.inputs import LossInputs
-from tel_segmentation.mean_teacher import SeminarLite, mean_teacher_loss, sigmoid_ramp
+from tel_segmentation.mean_teacher import (
+    MeanTeacherLoss,
+    SeminarLite,
+    mean_teacher_loss,
+    sigmoid_ramp,
+)
 from tel_segmentation.tree_energy import tree_energy_loss
 
 
@@ -70,6 +75,8 @@ def test_module_ramps_with_the_iteration():
     early = module(inputs._replace(iteration=3))
     torch.testing.assert_close(early.loss, tree + consistency * sigmoid_ramp(3, 10))
     assert set(early.pseudo) == {"low", "final", "teacher"}
+    alone = MeanTeacherLoss(ramp=10)(inputs._replace(iteration=3))
+    torch.testing.assert_close(alone.loss, consistency * sigmoid_ramp(3, 10))
 
 
 def test_wrong_arguments():
