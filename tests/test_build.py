@@ -1,5 +1,6 @@
-"""What the build says to those who ask for what it does not have, and what importing costs."""
+"""What the build says to those who ask for what it does not have, and what importing does."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -41,3 +42,19 @@ def test_import_costs_little_beyond_torch(tmp_path):
     seconds, packages = out.splitlines()
     assert set(packages.split()) == {"treefilter"}
     assert float(seconds) < 1  # of the processor; about 0.02 on an idle machine
+
+
+def test_the_package_imports_nothing_of_its_examples():
+    files = list((SOURCE / "treefilter").rglob("*.py"))
+    assert len(files) > 5
+    imported = {name for file in files for name in imports(file)}
+    assert imported & {"examples", "tel_segmentation", "photo_demo"} == set()
+
+
+def imports(file):
+    """First parts of the names of what a file imports, wherever it does."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.partition(".")[0]

@@ -55,3 +55,15 @@ def test_single_image_in_training_of_deeplab():
     with pytest.raises(ValueError, match=r"batch must be at least 2 images in training.* got 1"):
         model(images(1, 3, 64, 64))
     assert model.eval()(images(1, 3, 64, 64)).shape == (1, 5, 64, 64)
+
+
+def test_the_papers_backbone_computes():
+    torch.manual_seed(0)
+    model = build_model(Model(name="resnet101"), 5)
+    full, logits, embed = model(images(2, 3, 64, 64))
+    assert full.isfinite().all()
+    assert (logits.shape, embed.shape) == ((2, 5, 16, 16), (2, 256, 16, 16))
+    (full.mean() + full.square().mean() + embed.square().mean()).backward()
+    gradients = {name: part.grad for name, part in model.named_parameters()}
+    assert all(g is not None and g.isfinite().all() for g in gradients.values())
+    assert model.features.backbone.conv1.weight.grad.any()

@@ -96,3 +96,18 @@ def test_warmup_and_ramp():
     factors = [schedule(options, i) for i in (0, 19, 20, 40, 60, 99)]
     assert factors == pytest.approx([0, 0, 0, 0.5, 1, 1])
     assert schedule(config.Train(), 0) == 1
+
+
+@pytest.mark.parametrize(("iteration", "factor"), [(0, 0), (19, 0), (40, 0.5), (60, 1), (99, 1)])
+def test_warmup_and_ramp_reach_the_loss(iteration, factor):
+    loss = config.Loss(weight=0.6, warmup=0.2, ramp=0.4)
+    torch.manual_seed(0)
+    objective = Objective(config.Train(iterations=100, loss=loss), 3).train()
+    guide, label = torch.rand(2, 3, 32, 32), torch.randint(-1, 3, (2, 32, 32))
+    out = objective(guide, guide, label, iteration)
+    assert out.parts["loss_tel"] > 0
+    expected = out.parts["loss_seg"] + 0.6 * factor * out.parts["loss_tel"]
+    torch.testing.assert_close(out.loss.detach(), expected)
+    out.loss.backward()
+    learns = any(part.grad is not None for part in objective.model.embedding.parameters())
+    assert learns == (factor > 0)

@@ -232,6 +232,34 @@ def test_region():
     assert unlabelled_region(label, (2, 2), "any")[0, 0].tolist() == [[False, True], [True, False]]
 
 
+def test_region_of_the_loss():
+    logits, image, _, _ = case(height=2, width=2, batch=1, scale=4)
+    label = torch.full((1, 8, 8), -1)
+    label[0, 1, 1] = 2  # not in the corner of its 4 × 4 block
+    label[0, 4, 4] = 1  # in the corner
+    out = {
+        roi: tree_energy_loss(logits, image, label, options=TreeEnergy(level="low", roi=roi))
+        for roi in ("nearest", "any")
+    }
+    term = (logits.softmax(1) - out["any"].pseudo["final"]).abs().sum(1).flatten()
+    torch.testing.assert_close(out["nearest"].loss, term[:3].mean())
+    torch.testing.assert_close(out["any"].loss, term[1:3].mean())
+    assert out["any"].logs["unlabelled"] == 2
+
+
+@pytest.mark.parametrize("parallel", ["mean", "sum"])
+def test_parallel_losses_are_joined(parallel):
+    logits, image, label, embed = case()
+    options = TreeEnergy(aggregation="LH-P", parallel=parallel)
+    out = tree_energy_loss(logits, image, label, embed, options)
+    probability = logits.softmax(1)
+    low, high = (
+        (probability - out.pseudo[level]).abs().sum(1)[label == -1].mean()
+        for level in ("low", "high")
+    )
+    torch.testing.assert_close(out.loss, (low + high) / (2 if parallel == "mean" else 1))
+
+
 def test_reductions():
     logits, image, label, _ = case(batch=2)
     label[0] = -1
@@ -257,13 +285,26 @@ def test_half_input_is_the_float32_result(dtype):
     expected = tree_energy_loss(halves[0].float(), image, label, halves[1].float())
     out = tree_energy_loss(halves[0], image, label, halves[1])
     assert torch.equal(out.loss, expected.loss)
+
+
+def test_autocast_lowers_nothing(monkeypatch):
+    logits, image, label, embed = case(dtype=torch.float32)
+    expected = tree_energy_loss(logits, image, label, embed)
+
+    def by_products(guide, graph):
+        """What autocast lowers if it is let; the package's own operations it leaves alone."""
+        a, b = graph.edge_index
+        difference = guide.flatten(2)[..., a] - guide.flatten(2)[..., b]
+        return torch.einsum("bce,bce->be", difference, difference)
+
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(
-            tree_energy_loss(logits, image, label, embed).loss,
-            tree_energy_loss(logits, image, label, embed).loss,
-        )
-        inside = tree_energy_loss(logits, image, label, embed).loss
-    assert torch.equal(inside, tree_energy_loss(logits, image, label, embed).loss)
+        assert torch.equal(tree_energy_loss(logits, image, label, embed).loss, expected.loss)
+        monkeypatch.setattr(tf, "edge_weight", by_products)
+        lowered = by_products(image, tf.grid(5, 6))
+        out = tree_energy_loss(logits, image, label, embed)
+    assert lowered.dtype == torch.bfloat16
+    torch.testing.assert_close(out.loss, expected.loss)
+    torch.testing.assert_close(out.pseudo["final"], expected.pseudo["final"])
 
 
 def test_mst_offset_changes_ties_only():
@@ -271,6 +312,24 @@ def test_mst_offset_changes_ties_only():
     plain = tree_energy_loss(logits, image, label, embed)
     offset = tree_energy_loss(logits, image, label, embed, TreeEnergy(mst_offset=1.0))
     torch.testing.assert_close(plain.loss, offset.loss)  # no ties at these values
+
+
+@pytest.mark.parametrize(
+    ("offset", "position"),
+    [
+        (0.0, [0, 1, 2, 2]),  # 0 - 1 - 3 - 2, without the largest weight
+        (1.0, [4, 5, 0, 6]),  # 2 - 0 - 1 - 3: all are equal, and the first three edges win
+    ],
+)
+def test_mst_offset_makes_ties_of_small_weights(offset, position):
+    """In float32, where 1 + 4e-8 is 1; the affinities are those of the weights without offset."""
+    logits, _, label, _ = case(2, 2, batch=1, dtype=torch.float32)
+    image = torch.tensor([[0.0, 1e-4], [2e-4, 2e-4]]).expand(1, 1, 2, 2)  # weights 4, 1, 1, 0 e-8
+    options = TreeEnergy(level="low", sigma=1e-8, mst_offset=offset)
+    out = tree_energy_loss(logits, image, label, options=options)
+    along = torch.tensor(position, dtype=torch.float32)  # the path, in σ
+    affinity = torch.exp(-(along[:, None] - along).abs())[None]
+    torch.testing.assert_close(out.pseudo["final"], dense_filter(logits.softmax(1), affinity))
 
 
 def test_shuffled_guide():
@@ -326,11 +385,12 @@ def test_module_and_logs():
     out = TreeEnergyLoss()(LossInputs(logits, embed, image, label))
     assert torch.equal(out.loss, tree_energy_loss(logits, image, label, embed).loss)
     graph = tf.grid(5, 6)
-    weight = tf.edge_weight(image, graph)
-    tree = tf.mst(weight, graph)
-    edges = tf.affinity(weight, tree, 0.02)[tree.edge >= 0]
-    torch.testing.assert_close(out.logs["affinity_low"], edges.mean())
-    torch.testing.assert_close(out.logs["affinity_low_median"], edges.median())
+    for level, guide, sigma in (("low", image, 0.02), ("high", embed, 1.0)):
+        weight = tf.edge_weight(guide, graph)
+        tree = tf.mst(weight, graph)
+        edges = tf.affinity(weight, tree, sigma)[tree.edge >= 0]
+        torch.testing.assert_close(out.logs[f"affinity_{level}"], edges.mean())
+        torch.testing.assert_close(out.logs[f"affinity_{level}_median"], edges.median())
     assert set(out.pseudo) == {"low", "final"}
     assert not out.pseudo["final"].requires_grad
 
