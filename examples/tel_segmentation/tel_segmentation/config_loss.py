@@ -45,6 +45,8 @@ class TreeEnergy:
     """Unlabelled pixels are averaged over this process's batch, each image, or all processes."""
     classes: Literal["sum", "mean"] = "sum"
     """How the difference is reduced over the classes."""
+    resize: Literal["bilinear", "antialias", "area"] = "bilinear"
+    """How the guide gets the prediction's size: bilinear without or with antialiasing, or means."""
     roi: Literal["nearest", "any"] = "nearest"
     """A low-resolution pixel counts as labelled if the pixel in its corner is, or if any is."""
     exclude_void: bool = False
@@ -88,5 +90,8 @@ class Loss:
     """Iterations until the consistency with the mean teacher (seminar_lite) has its full weight."""
     reduction: Literal["batch", "global"] = "batch"
     """Cross entropy is the mean over this process's labelled pixels, or over all processes'."""
+    resolution: Literal["full", "prediction"] = "full"
+    """Cross entropy at the labels' resolution, or at the prediction's, with the label of each
+    pixel's corner."""
     tel: TreeEnergy = field(default_factory=TreeEnergy)
     kernel: Kernel = field(default_factory=Kernel)

@@ -39,6 +39,11 @@ def nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(mask[:, None].to(torch.uint8), size=size, mode="nearest").bool()
 
 
+def nearest_label(label: Tensor, size: tuple[int, int]) -> Tensor:
+    """The label (B, H, W) at the same corners: (B, h, w)."""
+    return F.interpolate(label[:, None].double(), size=size, mode="nearest")[:, 0].to(label.dtype)
+
+
 def size_of(x: Tensor) -> tuple[int, int]:
     """Height and width."""
     return int(x.shape[-2]), int(x.shape[-1])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tel_segmentation import config, losses
 from tel_segmentation.cross_entropy import PartialCrossEntropy
-from tel_segmentation.inputs import LossInputs, LossOutput
+from tel_segmentation.inputs import LossInputs, LossOutput, nearest_label, size_of
 from tel_segmentation.model import Prediction, build_model
 
 
@@ -42,7 +42,12 @@ class Objective(nn.Module):
     ) -> StepOutput:
         """The loss of a batch; ``data.Batch`` has the shapes."""
         prediction: Prediction = self.model(input)
-        seg: Tensor = self.cross_entropy(prediction.full, label)
+        seg: Tensor
+        if self.options.loss.resolution == "full":
+            seg = self.cross_entropy(prediction.full, label)
+        else:
+            logits = prediction.logits
+            seg = self.cross_entropy(logits, nearest_label(label, size_of(logits)))
         parts = {"loss_seg": seg.detach()}
         # What is not finite stops the run with its numbers, not with a complaint of the term.
         if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):

@@ -78,6 +78,8 @@ def tree_energy_loss(
     Raises:
         ValueError: shapes that do not fit; a guide outside of [0, 1] (σ belongs to that range: a
             normalised image has distances about twenty times as large); the high level without F.
+            On CUDA such a guide is a device-side assertion instead, which a later operation
+            reports as a RuntimeError, because nothing here waits for the device.
 
     Example:
         Two pixels with edge affinity a: the loss is a / (1 + a) · |P1 - P2|.
@@ -183,9 +185,13 @@ def _check_range(image: Tensor, limits: tuple[float, float]) -> None:
 def _resized(
     image: Tensor, size: tuple[int, int], dtype: torch.dtype, options: TreeEnergy
 ) -> Tensor:
-    """The guide at the prediction's resolution: bilinear, not antialiased, as the official code."""
+    """The guide at the prediction's resolution, as the official code has it unless asked."""
     with torch.no_grad():
-        guide = F.interpolate(image.to(dtype), size=size, mode="bilinear", align_corners=False)
+        if options.resize == "area":
+            guide = F.interpolate(image.to(dtype), size=size, mode="area")
+        else:
+            smooth = options.resize == "antialias"
+            guide = F.interpolate(image.to(dtype), size, mode="bilinear", antialias=smooth)
         return guide.roll(1, dims=0) if options.shuffle_guide else guide
 
 

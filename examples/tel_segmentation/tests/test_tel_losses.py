@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tel_segmentation import config, losses
 from tel_segmentation.inputs import LossInputs
@@ -111,3 +112,16 @@ def test_warmup_and_ramp_reach_the_loss(iteration, factor):
     out.loss.backward()
     learns = any(part.grad is not None for part in objective.model.embedding.parameters())
     assert learns == (factor > 0)
+
+
+def test_cross_entropy_at_the_predictions_resolution():
+    torch.manual_seed(0)
+    loss = config.Loss(method="partial", resolution="prediction")
+    objective = Objective(config.Train(loss=loss), 3).train()
+    guide, label = torch.rand(2, 3, 32, 32), torch.randint(-2, 3, (2, 32, 32))
+    out = objective(guide, guide, label, 0)
+    logits = out.prediction.logits
+    step = 32 // logits.shape[-1]
+    assert step > 1
+    expected = F.cross_entropy(logits, label[:, ::step, ::step].clamp_min(-1), ignore_index=-1)
+    torch.testing.assert_close(out.loss, expected)

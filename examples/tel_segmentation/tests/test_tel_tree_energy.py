@@ -247,6 +247,24 @@ def test_region_of_the_loss():
     assert out["any"].logs["unlabelled"] == 2
 
 
+def test_the_guide_is_resized_as_asked():
+    logits, _, _, _ = case(height=4, width=4, batch=1)
+    label = torch.full((1, 16, 16), -1)
+    image = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    guides = {
+        "bilinear": F.interpolate(image, (4, 4), mode="bilinear"),
+        "antialias": F.interpolate(image, (4, 4), mode="bilinear", antialias=True),
+        "area": image.unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2)),
+    }
+    for resize, guide in guides.items():
+        options = TreeEnergy(level="low", resize=resize)
+        got = tree_energy_loss(logits, image, label, options=options)
+        expected = tree_energy_loss(
+            logits, guide, label[:, :4, :4], options=TreeEnergy(level="low")
+        )
+        torch.testing.assert_close(got.pseudo["low"], expected.pseudo["low"])
+
+
 @pytest.mark.parametrize("parallel", ["mean", "sum"])
 def test_parallel_losses_are_joined(parallel):
     logits, image, label, embed = case()
