@@ -31,6 +31,7 @@ from tel_segmentation.state import State
 from tel_segmentation.tracking import Board, History
 
 CONFIG = "config.json"
+Part = tuple[list[str], dict[str, Tensor]]  # of an iteration: its files, the loss's terms
 AMP = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -51,7 +52,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: options, data or a checkpoint that cannot be used.
         FileExistsError: the folder has a run already, and ``resume`` is false.
-        NonFiniteLossError: with the iteration, the batch's files and the loss's terms.
+        NonFiniteLossError: with the iteration, the loss's terms and the files they are of.
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     _check(options)
@@ -114,6 +115,7 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
     window = Window(len(source.classes), state.device)
     batches = training_batches(source, options, start=state.iteration, rank=rank, world=world)
     durations: list[float] = []
+    started = time.perf_counter()
     bar = tqdm(
         total=options.iterations,
         initial=state.iteration,
@@ -143,7 +145,8 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
             if _due(state.iteration, options.log_every, options):
                 line = window.line()
                 add({**line, "lr": lr, "seconds": state.seconds})
-                _show(bar, options, state.iteration, line)
+                pace = (time.perf_counter() - started) / len(durations)  # with evaluations
+                _show(bar, options, state.iteration, line, pace)
                 window.reset()
             if _due(state.iteration, options.eval_every, options):
                 add({"evaluation": outcome.validate(options, state, validation)})
@@ -164,14 +167,23 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
     return durations
 
 
-def _show(bar: Any, options: config.Train, iteration: int, line: dict[str, float]) -> None:
-    """The losses and the speed beside the bar; a line each time where there is no terminal."""
+def _show(
+    bar: Any, options: config.Train, iteration: int, line: dict[str, float], pace: float
+) -> None:
+    """The losses and the speed beside the bar; a line each time where there is no terminal.
+
+    The bar knows the time left; the line has it from ``pace``, the seconds of an iteration.
+    """
     shown = {name: f"{value:.3f}" for name, value in line.items() if name.startswith("loss")}
     shown["img/s"] = f"{line['images_per_second']:.1f}"
     bar.set_postfix(shown, refresh=False)
     if bar.disable and distributed.world()[0] == 0:
         text = ", ".join(f"{name} {value}" for name, value in shown.items())
-        print(f"{options.output.name}: {iteration}/{options.iterations}: {text}", file=sys.stderr)
+        left = tqdm.format_interval(pace * (options.iterations - iteration))
+        print(
+            f"{options.output.name}: {iteration}/{options.iterations}: {text}, {left} left",
+            file=sys.stderr,
+        )
 
 
 def _due(iteration: int, every: int, options: config.Train) -> bool:
@@ -190,18 +202,19 @@ def _iteration(
     torch.manual_seed(hash((options.seed, state.iteration, rank)) % 2**63)
     objective.train()
     state.optimizer.zero_grad(set_to_none=True)
+    parts: list[Part] = []
     for part in range(options.accumulate):
         batch = next(batches).to(state.device)
         last = part == options.accumulate - 1
         with contextlib.nullcontext() if last else _no_sync(objective):
             output = _forward(options, state, objective, batch)
-            _check_finite(output, batch, state.iteration)
+            parts.append((batch.names, output.parts))
+            _check_finite("loss", output.loss, state.iteration, parts[-1:])
             state.scaler.scale(output.loss / options.accumulate).backward()
         window.add(batch, output)
     if options.amp != "fp16":  # where the scaler leaves such steps out
         norm = nn.utils.clip_grad_norm_(objective.parameters(), math.inf)
-        if not math.isfinite(norm.item()):
-            raise NonFiniteLossError(_where(output, batch, state.iteration, "gradient", norm))
+        _check_finite("gradient", norm, state.iteration, parts)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     if state.ema is not None:
@@ -232,12 +245,13 @@ def _forward(options: config.Train, state: State, objective: nn.Module, batch: B
     return output
 
 
-def _check_finite(output: StepOutput, batch: Batch, iteration: int) -> None:
-    if not math.isfinite(output.loss.item()):
-        raise NonFiniteLossError(_where(output, batch, iteration, "loss", output.loss))
-
-
-def _where(output: StepOutput, batch: Batch, iteration: int, what: str, value: Tensor) -> str:
-    terms = ", ".join(f"{name} {part.item():g}" for name, part in output.parts.items())
-    files = ", ".join(batch.names)
-    return f"iteration {iteration}: the {what} is {value.item()} ({terms}); files: {files}"
+def _check_finite(what: str, value: Tensor, iteration: int, parts: list[Part]) -> None:
+    if math.isfinite(value.item()):
+        return
+    described = []
+    for files, terms in parts:
+        numbers = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
+        described.append(f"{', '.join(files)} ({numbers})")
+    raise NonFiniteLossError(
+        f"iteration {iteration}: the {what} is {value.item()}; files: {'; '.join(described)}"
+    )

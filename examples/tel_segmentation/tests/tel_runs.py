@@ -18,6 +18,7 @@ SMALL = config.Train(
     eval_every=3,
     checkpoint_every=2,
     pictures=1,
+    device="cpu",  # bit for bit, and gloo, where there is a GPU too
     threads=1,
     tensorboard=False,
 )

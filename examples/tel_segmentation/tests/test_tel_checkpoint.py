@@ -2,8 +2,10 @@
 
 import os
 import pickle
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +23,35 @@ def test_round_trip_and_the_one_before(tmp_path):
     assert checkpoint.load(tmp_path / checkpoint.PREVIOUS)["iteration"] == 3
     assert torch.equal(checkpoint.load(path)["model"]["w"], STATE["model"]["w"])
     assert sorted(p.name for p in tmp_path.iterdir()) == [checkpoint.LAST, checkpoint.PREVIOUS]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be opened")
+def test_content_is_on_the_disk_before_the_name_and_the_name_at_the_end(tmp_path, monkeypatch):
+    events, fsync, rename = [], os.fsync, Path.replace
+
+    def flush(descriptor):
+        status = os.fstat(descriptor)
+        folder = stat.S_ISDIR(status.st_mode)
+        assert not folder or os.path.samestat(status, tmp_path.stat())
+        events.append("folder" if folder else status.st_size)
+        fsync(descriptor)
+
+    def renamed(path, target):
+        events.append(Path(target).name)
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", renamed)
+    path = tmp_path / checkpoint.LAST
+    checkpoint.save(path, STATE)
+    size = path.stat().st_size
+    assert events == [size, checkpoint.LAST, "folder"]
+    events.clear()
+    checkpoint.save(path, STATE)
+    assert events == [checkpoint.PREVIOUS, size, checkpoint.LAST, "folder"]
+    events.clear()
+    checkpoint.write_text(tmp_path / "file", "less than a buffer")
+    assert events == [18, "file", "folder"]
 
 
 def test_a_full_disk_leaves_the_checkpoint(tmp_path):

@@ -9,7 +9,7 @@ from PIL import Image
 from tel_segmentation import cli
 
 SMALL = [
-    "train", "smoke", "--iterations", "2", "--no-tensorboard", "--threads", "1",
+    "train", "smoke", "--iterations", "2", "--no-tensorboard", "--threads", "1", "--device", "cpu",
     "--data.train", "4", "--data.val", "2", "--data.test", "2",
 ]  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_from_training_to_the_report(tmp_path, capsys):
     assert "has a run already" in capsys.readouterr().err
     assert cli.main(["train", "--resume", str(run)]) == 0
 
-    assert cli.main(["evaluate", str(run), "--split", "test"]) == 0
+    assert cli.main(["evaluate", str(run), "--split", "test", "--device", "cpu"]) == 0
     result = json.loads((run / "evaluation-test-last.json").read_text(encoding="utf-8"))
     record = json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert result["miou"] == pytest.approx(record["evaluation"]["last"]["miou"])

@@ -1,18 +1,26 @@
 """Training: what a run leaves, and that neither kills nor mistakes cost anything."""
 
 import contextlib
+import io
 import json
 import random
+import re
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tel_folders
 import tel_runs
 import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tel_segmentation import checkpoint, config, engine
+from tel_segmentation.data import open_source
+from tel_segmentation.model import build_model
 from tel_segmentation.objective import StepOutput
+from tel_segmentation.pictures import panel, tiles
 from tel_segmentation.record import RESULT
 from tel_segmentation.tracking import HISTORY, History, read_history
 
@@ -63,6 +71,35 @@ def test_history(finished):
         assert line["loss"] == pytest.approx(total, rel=1e-5)
         assert 0 <= line["accuracy_pseudo"] <= 1
     assert logs[0]["lr"] == pytest.approx(3e-3 * (1 - 1 / 6) ** 0.9)
+
+
+def test_tensorboard_has_the_history_and_the_pictures(finished):
+    folder, _ = finished
+    board = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
+    lines = read_history(folder / HISTORY)
+    for name in ("loss", "loss_seg", "loss_tel", "images_per_second", "miou"):
+        given = [(line["iteration"], line.get("evaluation", line).get(name)) for line in lines]
+        expected = [(i, pytest.approx(value)) for i, value in given if value is not None]
+        assert [(each.step, each.value) for each in board.Scalars(name)] == expected
+        assert len(expected) == (2 if name == "miou" else 3)
+
+    settings = tel_runs.options(folder)
+    source = open_source(settings.data, "train", settings.seed)
+    first, last = source[0], source[len(source) - 1]
+    assert board.Tags()["images"] == [first.name, last.name]
+    for sample in (first, last):
+        events = board.Images(sample.name)
+        assert [event.step for event in events] == [3, 6]
+        shown = tiles(Image.open(io.BytesIO(events[-1].encoded_image_string)))
+        blank = panel(sample.image, sample.label, None, None, None, sample.truth, source.colors)
+        expected = tiles(blank)
+        for name, tile in shown.items():
+            known = name in ("image", "annotation", "truth")
+            assert (np.asarray(tile) == np.asarray(expected[name])).all() == known, name
+    # Prediction and pseudo labels: as in the panel of the finished network.
+    (file,) = (folder / "panels").glob("*.png")
+    picture = Image.open(io.BytesIO(board.Images(first.name)[-1].encoded_image_string))
+    assert np.array_equal(np.asarray(picture), np.asarray(Image.open(file).convert("RGB")))
 
 
 def test_the_same_run_again_has_the_same_weights(finished, tmp_path):
@@ -144,6 +181,61 @@ def test_a_loss_that_is_not_finite_stops_with_the_files_names(tmp_path, monkeypa
     assert "iteration" in message
     assert "loss_seg" in message
     assert "train_0" in message
+
+
+def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, monkeypatch):
+    forward, seen = engine._forward, []
+
+    def poisoned(options, state, objective, batch):
+        """From the second iteration's first part on."""
+        seen.append(batch.names)
+        output = forward(options, state, objective, batch)
+        nothing = (output.loss * 0).sqrt()  # has an infinite slope
+        return output._replace(loss=output.loss + nothing) if len(seen) == 3 else output
+
+    monkeypatch.setattr(engine, "_forward", poisoned)
+    with pytest.raises(engine.NonFiniteLossError) as caught:
+        engine.train(tel_runs.options(tmp_path / "run", accumulate=2))
+    number = r"\d[\d.e-]*"
+    parts = [f"{', '.join(names)} \\(loss_seg {number}, loss_tel {number}\\)" for names in seen[2:]]
+    assert len(parts) == 2
+    assert re.fullmatch(
+        f"iteration 1: the gradient is nan; files: {'; '.join(parts)}", str(caught.value)
+    )
+
+
+def test_without_a_terminal_lines_tell_losses_speed_and_time_left(tmp_path, monkeypatch, capsys):
+    iteration, clock = engine._iteration, SimpleNamespace(now=0.0)
+
+    def slow(*arguments):
+        clock.now += 377
+        iteration(*arguments)
+
+    monkeypatch.setattr(engine, "_iteration", slow)
+    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+
+    def shown(**changes):
+        engine.train(tel_runs.options(tmp_path / "run", checkpoint_every=3), **changes)
+        return [x for x in capsys.readouterr().err.splitlines() if x.startswith("run: ")]
+
+    losses = ", ".join(rf"{name} \d+\.\d{{3}}" for name in ("loss", "loss_seg", "loss_tel"))
+    progress = (("2/6", "25:08"), ("4/6", "12:34"), ("6/6", "00:00"))
+    patterns = [rf"run: {at}: {losses}, img/s \d+\.\d, {left} left" for at, left in progress]
+    for line, pattern in zip(shown(), patterns, strict=True):
+        assert re.fullmatch(pattern, line), line
+    (tmp_path / "run" / "previous.pt").replace(tmp_path / "run" / "last.pt")
+    for line, pattern in zip(shown(resume=True), patterns[1:], strict=True):  # from 3 on
+        assert re.fullmatch(pattern, line), line
+
+
+def test_a_run_says_which_weights_were_loaded(tmp_path, capsys):
+    file, folder = tmp_path / "weights.pth", tmp_path / "run"
+    torch.save(build_model(config.Model(), 6).features.backbone.state_dict(), file)
+    model = config.Model(weights=str(file))
+    engine.train(tel_runs.options(folder, model=model, iterations=1))
+    captured = capsys.readouterr()
+    assert f"{folder}: backbone weights of the file {file}" in captured.err.splitlines()
+    assert captured.out == ""
 
 
 def test_a_checkpoint_of_another_network(tmp_path, finished):
@@ -301,6 +393,7 @@ def test_two_fresh_processes_in_half_precision(tmp_path):
     """Both start before either has written anything."""
     done = tel_runs.two_processes(
         *("train", "smoke", "--iterations", 2, "--amp", "bf16", "--no-tensorboard"),
+        *("--device", "cpu"),
         *("--data.train", 4, "--data.val", 2, "--data.test", 2, "--output", tmp_path / "run"),
         folder=tmp_path,
     )
@@ -316,11 +409,12 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
     objective = torch.nn.Module()
     objective.weight, unsynchronised = weight, []
     objective.no_sync = lambda: contextlib.nullcontext(unsynchronised.append(1))
-    batches = iter([SimpleNamespace(to=lambda _, row=row: row) for row in slopes])
+    moved = [SimpleNamespace(names=[], slopes=row) for row in slopes]
+    batches = iter([SimpleNamespace(to=lambda _, batch=batch: batch) for batch in moved])
     seen = []
 
     def forward(options, state, objective, batch):
-        return StepOutput((batch.mean() * objective.weight), {}, None, None)
+        return StepOutput((batch.slopes.mean() * objective.weight), {}, None, None)
 
     monkeypatch.setattr(engine, "_forward", forward)
     state = SimpleNamespace(

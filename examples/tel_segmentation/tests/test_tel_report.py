@@ -386,7 +386,11 @@ def test_one_run_alone_is_a_page(tmp_path):
     assert "<svg" not in text
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+BROWSERS = (
+    "chromium", "chromium-browser", "chrome", "google-chrome", "google-chrome-stable",
+    "chromium-headless-shell",
+)  # fmt: skip
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 WIDTHS = (390, 1280)
 FRAMES = """<!doctype html><meta charset="utf-8"><body style="margin:0;background:#f0f"><script>
 onload = () => {

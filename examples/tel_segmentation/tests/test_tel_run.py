@@ -28,7 +28,9 @@ def root(tmp_path_factory):
 
 
 def tiny(id, root, folder, **changes):
-    options = Run(id, data_root=root, output=folder, tiny=True, protocols=("ss",), threads=1)
+    options = Run(
+        id, data_root=root, output=folder, tiny=True, protocols=("ss",), device="cpu", threads=1
+    )
     return replace(options, **changes)
 
 
@@ -183,7 +185,7 @@ def test_two_processes_divide_the_batch(root, tmp_path):
     done = tel_runs.two_processes(
         "run", "t1.scribble.dlv3p.tel", "--tiny", "--data-root", root,
         "--output", tmp_path / "runs", "--protocols", "ss",
-        "--per-process-batch", "1", "--threads", "1", folder=tmp_path,
+        "--per-process-batch", "1", "--device", "cpu", "--threads", "1", folder=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.glob("runs/*/result.json")
@@ -223,7 +225,8 @@ def test_weights_of_the_data_root(root, tmp_path):
 
 def test_the_command(root, tmp_path, capsys):
     arguments = ["run", "t3b.low", "--tiny", "--data-root", str(root), "--protocols", "ss"]
-    assert cli.main([*arguments, "--output", str(tmp_path), "--threads", "1"]) == 0
+    arguments += ["--output", str(tmp_path), "--device", "cpu", "--threads", "1"]
+    assert cli.main(arguments) == 0
     assert "paper 76.3" in capsys.readouterr().out
     assert cli.main(["run", "t3b.middle"]) == 2
     assert "t3b.low" in capsys.readouterr().err
