@@ -63,13 +63,16 @@ def save(path: Path, state: dict[str, Any]) -> None:
         OSError: it could not be written; the checkpoint that was there is unchanged.
     """
     if path.name == LAST and path.exists():
+        previous = path.with_name(PREVIOUS)
         spare = path.with_name(f".{PREVIOUS}.{os.getpid()}.tmp")
         spare.unlink(missing_ok=True)
         try:
             os.link(path, spare)
         except OSError:  # a file system without hard links
-            shutil.copyfile(path, spare)
-        spare.replace(path.with_name(PREVIOUS))
+            with path.open("rb") as last:
+                write_atomically(previous, lambda file: shutil.copyfileobj(last, file))
+        else:
+            spare.replace(previous)
     write_atomically(path, lambda file: torch.save(state, file))
 
 
