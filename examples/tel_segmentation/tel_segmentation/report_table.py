@@ -33,6 +33,7 @@ _ORDER = {  # of kinds, from top to bottom
 }
 _LEVELS = ("none", "low", "high", "low+high")
 _FULL_FOLDERS = ("dense", "full")
+_LEAST_GAP = 0.01  # of mIoU; a part of less says nothing
 
 
 class Spread(NamedTuple):
@@ -143,8 +144,8 @@ def experiments(records: Sequence[Record]) -> list[Experiment]:
 
     An experiment that has no partial cross entropy or no full supervision of its own borrows it:
     from the experiment of which its name is a continuation (``a/b/point/sigma`` from
-    ``a/b/point``), full supervision also from a sibling called ``dense`` or ``full``; on the same
-    data only.
+    ``a/b/point``), full supervision also from a sibling called ``dense`` or ``full``, first of all
+    from one with the same continuation (``a/b/dense/sigma``); on the same data only.
 
     Raises:
         ValueError: runs of one experiment were evaluated on different splits or classes.
@@ -194,6 +195,10 @@ def _borrow(kind: str, name: str, like: Record, every: dict[str, list[Row]]) -> 
 
 
 def _related(kind: str, name: str) -> Iterator[str]:
+    if kind == "full":
+        parts = name.split("/")
+        for i in reversed(range(len(parts))):
+            yield from ("/".join([*parts[:i], folder, *parts[i + 1 :]]) for folder in _FULL_FOLDERS)
     while "/" in name:
         name = name.rpartition("/")[0]
         yield name
@@ -229,7 +234,7 @@ def _compared(row: Row, experiment: Experiment) -> Row:
         top = _by_seed(full)
         common = [seed for seed in seeds if seed in top]
         distance = sum(top[seed] - base[seed] for seed in common)
-        if distance > 0:
+        if distance >= _LEAST_GAP * len(common) and common:
             gap = sum(mine[seed] - base[seed] for seed in common) / distance
     return Row(row.method, row.runs, gain, gap, row.borrowed)
 

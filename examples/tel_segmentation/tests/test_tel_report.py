@@ -190,6 +190,20 @@ def test_differences_are_paired_by_seed(tmp_path):
     assert group.headline.gap is None
 
 
+def test_full_supervision_is_borrowed_from_the_same_continuation_first(tmp_path):
+    for i, (name, method) in enumerate(
+        [
+            ("a/point/street", "partial CE"),
+            ("a/point/street", "TEL low"),
+            ("a/dense", "full"),
+            ("a/dense/street", "full"),
+        ]
+    ):
+        make_run(tmp_path / f"{i}", name, method, 0, pictures=False)
+    groups = {group.name: group for group in experiments(find_records([tmp_path]))}
+    assert groups["a/point/street"].full.borrowed == "a/dense/street"
+
+
 def test_full_supervision_is_borrowed_from_the_same_data_only(runs, tmp_path):
     scribble = experiments(find_records([runs]))[1]
     assert scribble.full.borrowed == "scenes/default/dense"
