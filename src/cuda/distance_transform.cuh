@@ -1,9 +1,9 @@
-// The distance to the nearest of many seeds, on CUDA: one block for an image.
+// The distance to the nearest of many seeds, on CUDA.
 //
 // As on the CPU, every vertex learns of the nearest seed below it on the way up and of the nearest one
 // above it on the way down. An offer (distance, seed) that goes through a stretch of a chain comes out
 // as the lesser of what the stretch has itself and of the offer that entered, over the stretch's length:
-// the scans (distance_scan.cuh) join that. Offers compare by distance and then by seed.
+// the scans (tree_scan.cuh) join that. Offers compare by distance and then by seed.
 //
 // A scan adds in another order than a walk, so that two offers which are equal but for rounding may
 // compare one way at one vertex and the other way at the next. So offers decide nothing but the ways:
@@ -19,11 +19,11 @@
 // Where nothing is rounded (integers, and maxima always) this is the CPU's result. Else a seed may be
 // another one that is as near but for rounding; it is the one at the end of the way all the same.
 //
-// Cost: seven passes of slots / 1024 + 20 rounds' barriers steps (half as many threads for double).
+// Cost: seven passes.
 #pragma once
 
-#include "distance_scan.cuh"
 #include "lowest_seed.cuh"
+#include "ways.cuh"
 
 namespace treefilter::cuda {
 
@@ -63,11 +63,14 @@ struct Offers {
   // nearest[v], when v is offered a seed from above or takes it.
   static constexpr int64_t kFromAbove = int64_t{1} << 40;
 
-  Slots slots;
   Weights<T> weight;
   T* distance;
   int64_t* nearest;
   int32_t* via;
+
+  template <class Row>
+  TREEFILTER_HD explicit Offers(const Row& row)
+      : weight(row.weight), distance(row.values), nearest(row.nearest), via(row.via) {}
 
   TREEFILTER_HD Offer<path, T> of(int32_t v) const {
     const int64_t seed = nearest[v] >= kFromAbove ? nearest[v] - kFromAbove : nearest[v];
@@ -86,6 +89,9 @@ struct OffersUp {
 
   Slots slots;
   Offers<path, T> offers;
+
+  template <class Row>
+  TREEFILTER_HD explicit OffersUp(const Row& row) : slots(row.slots), offers(row) {}
 
   TREEFILTER_HD void gather(int32_t s) const {
     const int32_t v = slots.vertex(s), last = slots.plan.light_begin()[s + 1];
@@ -121,6 +127,9 @@ struct OffersDown {
   Slots slots;
   Offers<path, T> offers;
 
+  template <class Row>
+  TREEFILTER_HD explicit OffersDown(const Row& row) : slots(row.slots), offers(row) {}
+
   TREEFILTER_HD Piece link(int32_t s) const {
     const int32_t v = slots.vertex(s);
     const Offer<path, T> own = offers.of(v);
@@ -145,6 +154,10 @@ struct TakeDown {
   int64_t* nearest;
   const int32_t* via;
 
+  template <class Row>
+  TREEFILTER_HD explicit TakeDown(const Row& row)
+      : slots(row.slots), nearest(row.nearest), via(row.via) {}
+
   TREEFILTER_HD bool marked(int32_t v) const { return nearest[v] >= Offers<path, T>::kFromAbove; }
   TREEFILTER_HD Piece link(int32_t s) const {
     const int32_t v = slots.vertex(s), p = slots.vertex(slots.parent(s));
@@ -164,71 +177,120 @@ struct SeedAlong {
 
   int64_t* nearest;
 
+  template <class Row>
+  TREEFILTER_HD explicit SeedAlong(const Row& row) : nearest(row.nearest) {}
+
   TREEFILTER_HD Value edge(int32_t) const { return Value::nothing(); }
   TREEFILTER_HD Value start(int32_t v) const { return {v}; }
   TREEFILTER_HD Value get(int32_t v) const { return {static_cast<int32_t>(nearest[v])}; }
   TREEFILTER_HD void put(int32_t v, const Value& seed) const { nearest[v] = seed.value; }
 };
 
-// Steps 1 to 3.
-template <Path path, class T>
-struct FindWays {
-  RowInput<T> input;
-  const bool* seeds;
-  T* distance;
-  int64_t* nearest;
-  int32_t* via;
+// ---- rows ----
 
-  TREEFILTER_HD void operator()(const Block& block) const {
-    const int64_t n = input.tree.nodes, at = block.index * n;
-    const Slots slots = input.slots(block.index);
-    const Offers<path, T> offers{slots, input.weights(block.index, true), distance + at, nearest + at,
-                                 via + at};
-    each_vertex(block, n, [&](int32_t v) {
-      const int32_t seed = seeds[at + v] ? v : -1;
-      offers.via[v] = seed;
-      offers.set(v, {0, seed, 0});
-    });
-    run_pass(block, OffersUp<path, T>{slots, offers});
-    run_pass(block, OffersDown<path, T>{slots, offers});
-    run_pass(block, TakeDown<path, T>{slots, offers.nearest, offers.via});
+template <class T>
+struct SeedsRow : WaysRow<T, int32_t> {
+  const bool* seeds;
+  int64_t* nearest;
+};
+
+template <Path path, class T>
+struct StartOffers {
+  const bool* seeds;
+  Offers<path, T> offers;
+
+  template <class Row>
+  TREEFILTER_HD explicit StartOffers(const Row& row) : seeds(row.seeds), offers(row) {}
+
+  TREEFILTER_HD void operator()(int32_t v) const {
+    const int32_t seed = seeds[v] ? v : -1;
+    offers.via[v] = seed;
+    offers.set(v, {0, seed, 0});
   }
 };
 
-// Step 4.
+// Ways to parents where they were taken; no vertex has a seed yet but the seeds, which keep it without a
+// slot.
 template <Path path, class T>
-struct FollowWays {
-  RowInput<T> input;
+struct SetWays {
+  const int32_t* parent;
+  const bool* seeds;
+  int64_t* nearest;
+  int32_t* via;
+
+  template <class Row>
+  TREEFILTER_HD explicit SetWays(const Row& row)
+      : parent(row.parent), seeds(row.seeds), nearest(row.nearest), via(row.via) {}
+
+  TREEFILTER_HD void operator()(int32_t v) const {
+    if (nearest[v] == Offers<path, T>::kFromAbove) via[v] = parent[v];
+    nearest[v] = seeds[v] ? v : -1;
+  }
+};
+
+// A sum may have overflowed.
+template <class T>
+struct DropInfinite {
+  const T* distance;
+  int64_t* nearest;
+
+  template <class Row>
+  TREEFILTER_HD explicit DropInfinite(const Row& row) : distance(row.values), nearest(row.nearest) {}
+
+  TREEFILTER_HD void operator()(int32_t v) const {
+    if (distance[v] == static_cast<T>(INFINITY)) nearest[v] = -1;
+  }
+};
+
+template <class T>
+struct SeedsTask : RowInput<T> {
   const bool* seeds;
   T* distance;
   int64_t* nearest;
   int32_t *via, *bottleneck;
 
-  TREEFILTER_HD void operator()(const Block& block) const {
-    const int64_t n = input.tree.nodes, at = block.index * n;
-    const Slots slots = input.slots(block.index);
-    const int32_t* const parent = input.parent(block.index);
-    each_vertex(block, n, [&](int32_t v) {
-      if (nearest[at + v] == Offers<path, T>::kFromAbove) via[at + v] = parent[v];
-      nearest[at + v] = seeds[at + v] ? v : -1;  // which it stays without a slot
-    });
-    run_along(block, slots, via + at, parent, SeedAlong{nearest + at});
-    run_distances<path>(block, slots, via + at, parent, input.weights(block.index, true), distance + at,
-                        bottleneck, at);
-    each_vertex(block, n, [&](int32_t v) {
-      // A sum may have overflowed.
-      if (distance[at + v] == static_cast<T>(INFINITY)) nearest[at + v] = -1;
-    });
+  TREEFILTER_HD SeedsRow<T> row(int64_t index) const {
+    const int64_t at = index * this->nodes();
+    return {WaysRow<T, int32_t>(*this, index, true, via, distance, bottleneck), seeds + at,
+            nearest + at};
+  }
+};
+
+// Steps 1 to 3. (All steps in one kernel would need more registers.)
+template <Path path, class T>
+struct FindWays : SeedsTask<T> {
+  using Widest = Approach<path, T>;
+
+  TREEFILTER_PROGRAM template <class Stages>
+  TREEFILTER_HD void stages(const Stages& stages) const {
+    stages.template vertices<StartOffers<path, T>>();
+    stages.template pass<OffersUp<path, T>>();
+    stages.template pass<OffersDown<path, T>>();
+    stages.template pass<TakeDown<path, T>>();
+  }
+};
+
+// Step 4.
+template <Path path, class T>
+struct FollowWays : SeedsTask<T> {
+  using Widest = Step<typename LengthAlong<path, T>::Value>;
+
+  TREEFILTER_PROGRAM template <class Stages>
+  TREEFILTER_HD void stages(const Stages& stages) const {
+    stages.template vertices<SetWays<path, T>>();
+    run_along<SeedAlong>(stages);
+    run_distances<path, T>(stages);
+    stages.template vertices<DropInfinite<T>>();
   }
 };
 
 template <Path path, class T>
 void transforms(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const bool* seeds,
                 T* distance, int64_t* nearest, int32_t* via, int32_t* bottleneck) {
-  launch_blocks<row_threads<T>()>(cuda, "distance_transform", batch, scan_bytes<Approach<path, T>>(),
-                                  FindWays<path, T>{input, seeds, distance, nearest, via});
-  launch_blocks<row_threads<T>()>(cuda, "distance_transform", batch, distance_scan_bytes<path, T>(),
-                                  FollowWays<path, T>{input, seeds, distance, nearest, via, bottleneck});
+  int32_t* const edges = path == Path::kMax ? bottleneck : nullptr;
+  const SeedsTask<T> task{input, seeds, distance, nearest, via, edges};
+  run_stages(cuda, "distance_transform", batch, FindWays<path, T>{task});
+  run_stages(cuda, "distance_transform", batch, FollowWays<path, T>{task});
   if (path == Path::kMax) name_lowest(cuda, input, batch, distance, seeds, nearest);
 }
 

@@ -4,6 +4,12 @@
 
 namespace treefilter::cuda {
 
+// i = quotient * by + rest: one division.
+struct Split {
+  int64_t quotient, rest;
+  TREEFILTER_HD Split(int64_t i, int64_t by) : quotient(i / by), rest(i - quotient * by) {}
+};
+
 // Divides indices by a size that all threads share. A 64-bit division is a function call on the device,
 // around which registers are spilled; this is a multiplication, exact for indices below 2^50.
 struct Divisor {

@@ -1,16 +1,11 @@
-// The rows of large images, where one block a row would leave most of the device idle: the same walk as
-// filter_rows.cuh, as a program of the whole device.
-//
-// A stretch is kSlots slots here, cut where a round begins or ends; kSlots stretches in a row make a
-// group. Per round and direction: what each stretch does to the value that enters it, the same for
-// groups, then, from the groups before, what enters each stretch, and the walk with it: four phases.
-// Looking back over groups ends at the first that nothing passes through, which is mostly the next one;
-// on a chain as long as the image it is one step a group, 1/4096 of the slots.
+// The rows of large images: the same walk as filter_rows.cuh, as a program of the whole device
+// (stretches.cuh).
 //
 // run_rows below chooses between the three ways by the size of a row's values alone.
 #pragma once
 
 #include "filter_rows.cuh"
+#include "stretches.cuh"
 
 namespace treefilter::cuda {
 
@@ -19,7 +14,6 @@ struct Large {
   using T = typename Task::Value;
   using Piece = typename Row<Task>::Piece;
   static constexpr int kLanes = Task::kLanes;
-  static constexpr int64_t kSlots = 64;
 
   Task task;
   int64_t rows;
@@ -29,15 +23,6 @@ struct Large {
   Piece* groups;     // [row][group]
   int32_t* busy;     // [round] whether any tree has it
 
-  static TREEFILTER_HD int64_t stretches_of(int64_t nodes) { return (nodes + kSlots - 1) / kSlots; }
-  static TREEFILTER_HD int64_t groups_of(int64_t nodes) { return stretches_of(stretches_of(nodes)); }
-  // A chain of a round ends where two or more of the round before did.
-  static TREEFILTER_HD int most_rounds(int64_t nodes) {
-    int rounds = 2;
-    while (nodes > 1 && rounds + 1 < PlanView::kRounds) nodes /= 2, ++rounds;
-    return rounds;
-  }
-
   TREEFILTER_HD Row<Task> row(int64_t index) const {
     return task.row(index, values + index * kLanes * task.nodes());
   }
@@ -46,40 +31,11 @@ struct Large {
   TREEFILTER_HD void operator()(Team& team) const;
 };
 
-// Of a row's round: its slots, stretches and groups that have any, all as first … last - 1.
-template <class Task>
-struct RoundOf {
-  int64_t first_slot, last_slot, first_stretch, last_stretch, first_group, last_group;
-
-  TREEFILTER_HD RoundOf(const PlanView& plan, int k) {
-    constexpr int64_t kSlots = Large<Task>::kSlots;
-    first_slot = plan.rounds()[k], last_slot = plan.rounds()[k + 1];
-    first_stretch = first_slot / kSlots, last_stretch = (last_slot + kSlots - 1) / kSlots;
-    first_group = first_stretch / kSlots, last_group = (last_stretch + kSlots - 1) / kSlots;
-    if (first_slot == last_slot) last_stretch = first_stretch, last_group = first_group;
-  }
-};
-
 template <class T, int kLanes>
 TREEFILTER_HD void enter(Stretch<T, kLanes> stretch, T (&value)[kLanes]) {
   stretch.add(value);
   for (int l = 0; l < kLanes; ++l) value[l] = stretch.value[l];
 }
-
-template <class Task>
-struct FindRounds {
-  Large<Task> x;
-  TREEFILTER_HD void operator()(int64_t k) const {
-    int32_t busy = 0;
-    const TreeView& trees = x.task.families.tree;
-    TREEFILTER_ONE_BY_ONE
-    for (int64_t tree = 0; tree < trees.batch; ++tree) {
-      const int32_t* rounds = trees.plan_of(tree).rounds();
-      busy |= rounds[k] < rounds[k + 1];
-    }
-    x.busy[k] = busy;
-  }
-};
 
 template <class Task>
 struct LoadSlots {
@@ -110,15 +66,11 @@ struct WalkStretches {
   Large<Task> x;
   int k;
   TREEFILTER_HD void operator()(int64_t i) const {
-    constexpr int64_t kSlots = Large<Task>::kSlots;
-    const Split at(i, x.stretches_of(x.task.nodes()));
-    const int64_t stretch = at.rest;
+    const Split at(i, stretches_of(x.task.nodes()));
     const Row<Task> row = x.row(at.quotient);
-    const RoundOf<Task> round(row.plan, k);
-    if (stretch < round.first_stretch || stretch >= round.last_stretch) return;
-    const int64_t begin = stretch * kSlots, end = begin + kSlots;
-    const int32_t first = static_cast<int32_t>(begin > round.first_slot ? begin : round.first_slot);
-    const int32_t last = static_cast<int32_t>(end < round.last_slot ? end : round.last_slot);
+    const RoundOf round(row.plan, k);
+    if (!round.has_stretch(at.rest)) return;
+    const auto [first, last] = SlotsOf(round, at.rest);
     auto in = Large<Task>::Piece::nothing();
     if (kReduce && kUp) {
       TREEFILTER_ONE_BY_ONE
@@ -136,29 +88,16 @@ struct WalkStretches {
   }
 };
 
-// The stretches of a group in the order of the walk, first to last and their step.
-template <class Task, bool kUp>
-struct GroupOf {
-  int64_t first, end, step;  // [row][stretch]
-  TREEFILTER_HD GroupOf(const RoundOf<Task>& round, int64_t row_begin, int64_t group) {
-    constexpr int64_t kSlots = Large<Task>::kSlots;
-    const int64_t begin = group * kSlots, after = begin + kSlots;
-    const int64_t low = row_begin + (begin > round.first_stretch ? begin : round.first_stretch);
-    const int64_t high = row_begin + (after < round.last_stretch ? after : round.last_stretch);
-    first = kUp ? low : high - 1, end = kUp ? high : low - 1, step = kUp ? 1 : -1;
-  }
-};
-
 template <class Task, bool kUp>
 struct ReduceGroups {
   Large<Task> x;
   int k;
   TREEFILTER_HD void operator()(int64_t i) const {
-    const Split at(i, x.groups_of(x.task.nodes()));
+    const Split at(i, groups_of(x.task.nodes()));
     const int64_t row = at.quotient, group = at.rest;
-    const RoundOf<Task> round(x.row(row).plan, k);
-    if (group < round.first_group || group >= round.last_group) return;
-    const GroupOf<Task, kUp> of(round, row * x.stretches_of(x.task.nodes()), group);
+    const RoundOf round(x.row(row).plan, k);
+    if (!round.has_group(group)) return;
+    const GroupOf<kUp> of(round, row * stretches_of(x.task.nodes()), group);
     auto all = Large<Task>::Piece::nothing();
     TREEFILTER_ONE_BY_ONE
     for (int64_t s = of.first; s != of.end; s += of.step) {
@@ -173,10 +112,10 @@ struct EnterStretches {
   Large<Task> x;
   int k;
   TREEFILTER_HD void operator()(int64_t i) const {
-    const Split at(i, x.groups_of(x.task.nodes()));
+    const Split at(i, groups_of(x.task.nodes()));
     const int64_t row = at.quotient, group = at.rest;
-    const RoundOf<Task> round(x.row(row).plan, k);
-    if (group < round.first_group || group >= round.last_group) return;
+    const RoundOf round(x.row(row).plan, k);
+    if (!round.has_group(group)) return;
     // The groups before, from the last one that is closed on.
     const int64_t step = kUp ? 1 : -1;
     const int64_t start = i - group + (kUp ? round.first_group : round.last_group - 1);
@@ -188,7 +127,7 @@ struct EnterStretches {
     typename Task::Value value[Task::kLanes] = {};
     TREEFILTER_ONE_BY_ONE
     for (; from != i; from += step) enter(x.groups[from], value);
-    const GroupOf<Task, kUp> of(round, row * x.stretches_of(x.task.nodes()), group);
+    const GroupOf<kUp> of(round, row * stretches_of(x.task.nodes()), group);
     TREEFILTER_ONE_BY_ONE
     for (int64_t s = of.first; s != of.end; s += of.step) {
       for (int l = 0; l < Task::kLanes; ++l) x.entering[s * Task::kLanes + l] = value[l];
@@ -203,7 +142,7 @@ TREEFILTER_HD void Large<Task>::operator()(Team& team) const {
   const int64_t nodes = task.nodes();
   const int64_t of_stretches = rows * stretches_of(nodes), of_groups = rows * groups_of(nodes);
   const int most = most_rounds(nodes);
-  team.each(most, FindRounds<Task>{*this});
+  team.each(most, FindRounds{task.families.tree, busy});
   team.each(rows * nodes, LoadSlots<Task>{*this});
   TREEFILTER_ONE_BY_ONE
   for (int k = 0; k < most && task.up() && team.more(busy + k); ++k) {
@@ -227,9 +166,6 @@ TREEFILTER_HD void Large<Task>::operator()(Team& team) const {
 
 // Images of at most this many vertices get small blocks, of which several share a processor.
 constexpr int64_t kSmallImage = 4096;
-
-// A row up to so many times larger than the shared memory is still one block's.
-constexpr int64_t kBeyondShared = 4;
 
 template <class Task>
 int64_t shared_bytes(int64_t nodes) {
@@ -256,7 +192,7 @@ void run_rows(const Cuda& cuda, const char* name, int64_t rows, const Task& task
       return launch_blocks<1024>(cuda, name, rows, shared_bytes<Task>(0),
                                  RowBlock<Task, false>{task, values});
     }
-    const int64_t stretches = Large<Task>::stretches_of(nodes), groups = Large<Task>::groups_of(nodes);
+    const int64_t stretches = stretches_of(nodes), groups = groups_of(nodes);
     const auto [values, entering, pieces, group_pieces, busy] =
         cuda.arrays<T, T, Piece, Piece, int32_t>(rows * kLanes * nodes, rows * kLanes * stretches,
                                                  rows * stretches, rows * groups, PlanView::kRounds);

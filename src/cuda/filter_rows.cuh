@@ -22,13 +22,6 @@
 
 #include "filter_steps.cuh"
 
-// In front of a loop over slots: threads are many, and registers few.
-#ifdef __CUDA_ARCH__
-#define TREEFILTER_ONE_BY_ONE _Pragma("unroll 1")
-#else
-#define TREEFILTER_ONE_BY_ONE
-#endif
-
 namespace treefilter::cuda {
 
 // ---- a row ----

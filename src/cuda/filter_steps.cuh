@@ -3,15 +3,9 @@
 #pragma once
 
 #include "../filter.h"
-#include "launch.cuh"
+#include "divisor.cuh"
 
 namespace treefilter::cuda {
-
-// i = quotient * by + rest: one division.
-struct Split {
-  int64_t quotient, rest;
-  TREEFILTER_HD Split(int64_t i, int64_t by) : quotient(i / by), rest(i - quotient * by) {}
-};
 
 // What a vertex without a slot gets.
 inline TREEFILTER_HD float not_a_number() {

@@ -37,6 +37,13 @@
 #define TREEFILTER_PROGRAM
 #endif
 
+// In front of a loop over slots: threads are many, and registers few.
+#ifdef __CUDA_ARCH__
+#define TREEFILTER_ONE_BY_ONE _Pragma("unroll 1")
+#else
+#define TREEFILTER_ONE_BY_ONE
+#endif
+
 namespace treefilter::cuda {
 
 // The phase that empties an array.

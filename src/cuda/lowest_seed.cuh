@@ -19,8 +19,8 @@
 // which there are up to log2(N), mostly few. Workspace: 60 bytes a vertex.
 #pragma once
 
-#include "distance_scan.cuh"
 #include "per_image.cuh"
+#include "ways.cuh"
 
 namespace treefilter::cuda {
 

@@ -273,45 +273,64 @@ void check_ways(Path path, const Input<T>& in, const Results<T>& r) {
   }
 }
 
+// Calls test(what) with a block for each row, and with rows that all the device works on (run_stages in
+// src/cuda/tree_scan.cuh).
+template <class Test>
+void both_sizes(const Test& test) {
+  const int64_t limit = emulation::shared_limit;
+  test("");
+  emulation::shared_limit = 0;
+  test(", by the whole device");
+  emulation::shared_limit = limit;
+}
+
 template <class T>
-void check(const Input<T>& given) {
+void check(Path path, const Input<T>& in) {
   Memory memory;
   const Cuda cuda{nullptr, &memory};
-  for (const Path path : kPaths) {
-    Input<T> in = given;
-    in.name += path == Path::kSum ? ", sum" : ", max";
-    in.name += sizeof(T) == 4 ? ", float" : ", double";
-    const Results<T> cpu = run(Cpu{1}, path, in);
-    emulation::schedule = emulation::Schedule::kForward;
-    const Results<T> own = run(cuda, path, in), r = run(cuda, path, in, &cpu);
-    const bool exact = in.exact || path == Path::kMax;
-    expect(r.via == cpu.via, "via", in.name);
-    expect(close(r.distance, cpu.distance, exact && !in.undefined), "distance", in.name);
-    expect(in.undefined || r.bottleneck == cpu.bottleneck, "bottleneck", in.name);
-    expect(close(r.sums, cpu.sums, in.exact && !in.undefined), "path_sums", in.name);
-    expect(close(r.accumulated, cpu.accumulated, in.exact), "accumulate_sums", in.name);
-    expect(close(r.transform_sums, cpu.transform_sums, in.exact && !in.undefined), "path_sums", in.name);
-    expect(close(r.transform_accumulated, cpu.transform_accumulated, in.exact), "accumulate_sums",
-           in.name);
-    check_ways(path, in, own);
-    if (!in.undefined) {
-      expect(close(r.transform, cpu.transform, exact), "distance_transform", in.name);
-      if (exact) expect(r.nearest == cpu.nearest, "nearest", in.name);
-      if (in.exact && path == Path::kSum) {
-        expect(r.transform_via == cpu.transform_via, "a transform's via", in.name);
-      }
+  const Results<T> cpu = run(Cpu{1}, path, in);
+  emulation::schedule = emulation::Schedule::kForward;
+  const Results<T> own = run(cuda, path, in), r = run(cuda, path, in, &cpu);
+  const bool exact = in.exact || path == Path::kMax;
+  expect(r.via == cpu.via, "via", in.name);
+  expect(close(r.distance, cpu.distance, exact && !in.undefined), "distance", in.name);
+  expect(in.undefined || r.bottleneck == cpu.bottleneck, "bottleneck", in.name);
+  expect(close(r.sums, cpu.sums, in.exact && !in.undefined), "path_sums", in.name);
+  expect(close(r.accumulated, cpu.accumulated, in.exact), "accumulate_sums", in.name);
+  expect(close(r.transform_sums, cpu.transform_sums, in.exact && !in.undefined), "path_sums", in.name);
+  expect(close(r.transform_accumulated, cpu.transform_accumulated, in.exact), "accumulate_sums",
+         in.name);
+  check_ways(path, in, own);
+  if (!in.undefined) {
+    expect(close(r.transform, cpu.transform, exact), "distance_transform", in.name);
+    if (exact) expect(r.nearest == cpu.nearest, "nearest", in.name);
+    if (in.exact && path == Path::kSum) {
+      expect(r.transform_via == cpu.transform_via, "a transform's via", in.name);
     }
-    using emulation::Schedule;
-    for (const Schedule schedule : {Schedule::kReverse, Schedule::kShuffled, Schedule::kThreads}) {
-      if (schedule == Schedule::kThreads && !race) continue;
-      emulation::schedule = schedule;
-      expect(same_bits(run(cuda, path, in), own), "the same bits in any order", in.name);
-    }
-    emulation::schedule = emulation::Schedule::kForward;
-    emulation::blind = true;
-    expect(same_bits(run(cuda, path, in), own), "the same bits when blind", in.name);
-    emulation::blind = false;
   }
+  using emulation::Schedule;
+  for (const Schedule schedule : {Schedule::kReverse, Schedule::kShuffled, Schedule::kThreads}) {
+    if (schedule == Schedule::kThreads && !race) continue;
+    emulation::schedule = schedule;
+    expect(same_bits(run(cuda, path, in), own), "the same bits in any order", in.name);
+  }
+  emulation::schedule = emulation::Schedule::kForward;
+  emulation::blind = true;
+  expect(same_bits(run(cuda, path, in), own), "the same bits when blind", in.name);
+  emulation::blind = false;
+}
+
+template <class T>
+void check(const Input<T>& given) {
+  both_sizes([&](const char* size) {
+    for (const Path path : kPaths) {
+      Input<T> in = given;
+      in.name += path == Path::kSum ? ", sum" : ", max";
+      in.name += sizeof(T) == 4 ? ", float" : ", double";
+      in.name += size;
+      check(path, in);
+    }
+  });
 }
 
 // kTenths: sums that are equal but for rounding.
@@ -464,8 +483,12 @@ int main(int argc, char**) {
                                                        : 0; }, true), 1, 1);
   check_all_kinds("random tree", shaped_tree(2000, [](int64_t i) { return below(i); }, true), 1, 1);
   check_all_kinds("binary", shaped_tree(511, [](int64_t i) { return (i - 1) / 2; }, true), 1, 2);
-  check_garbage();
-  check_large();
+  both_sizes([](const char*) { check_garbage(); });
+  both_sizes([](const char*) { check_large(); });
+  // Several groups of stretches in one chain.
+  const Trees path = shaped_tree(13000, [](int64_t i) { return i - 1; }, true);
+  check(input_of<float>("long path", path, Kind::kFew, 1, 1, 1, true));
+  check(input_of<double>("long path", path, Kind::kTenths, 1, 1, 1, true));
   for (int trial = 0; trial < 10; ++trial) {
     const int64_t near = 1 + below(6);
     const Trees tree =
