@@ -102,7 +102,10 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
         for loss in (partial, low, both):
             yield _plan(base, loss, "scribble", seed)
         yield _plan(base, replace(low, weight=1.0), "point", seed, "TEL low λ=1", "/sweeps")
-        yield _plan(base, LOW, "point", seed, f"TEL low σ={LOW.tel.sigma:g}", "/sweeps")
+        wide = f"TEL low σ={LOW.tel.sigma:g}"
+        yield _plan(base, LOW, "point", seed, wide, "/sweeps")
+        later = replace(LOW, warmup=WARMUP)
+        yield _plan(base, later, "point", seed, f"{wide} from {WARMUP:.0%}", "/sweeps")
 
 
 def street(seeds: int, source: Path) -> Iterator[Planned]:
