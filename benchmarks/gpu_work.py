@@ -165,7 +165,7 @@ class Work:
 
     def _tree_of(self, weight: Tensor) -> Result:
         tree = self.module.mst(weight, self.graph)
-        return [tree.parent, tree.edge, tree.order]
+        return [tree.parent, tree.edge]
 
     def filter_backward(self) -> Result:
         """Gradients in x, and in the affinities that are learnt."""

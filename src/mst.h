@@ -5,8 +5,9 @@
 // finds the same one. -0 equals 0; an edge of weight +inf does not exist, and what it would have
 // joined stays apart: the result is a forest.
 //
-// A tree leaves this stage unrooted, in a form that the plan (plan.h) can peel without adjacency lists:
-// a leaf's only edge can be read from it, and a leaf taken away by one exclusive-or at its neighbour.
+// A tree leaves this stage unrooted, in a form that can be peeled without adjacency lists (cpu/peel.h,
+// on CUDA plan.h): a leaf's only edge can be read from it, and a leaf taken away by one exclusive-or at
+// its neighbour.
 #pragma once
 
 #include "core.h"

@@ -1,4 +1,5 @@
-// Rooting and the order of the passes in one go: the Strahler decomposition of a tree into paths.
+// Rooting and the order of the passes on CUDA in one go: the Strahler decomposition of a tree into
+// paths. (The CPU's order is that of cpu/peel.h.)
 //
 // Round k takes away every maximal chain that ends in a leaf of what is left; the root is never taken.
 // Chains are laid out one after the other, each from its leaf upwards, so
@@ -8,8 +9,6 @@
 // Inside a round the chains are independent and ascend by their leaf, which keeps memory accesses
 // local and makes the order a function of the tree alone.
 //
-// Cost: O(N), one visit a vertex; no recursion. Workspace: 9 to 12 bytes a vertex of a grid, 20 of an
-// edge list.
 #pragma once
 
 #include "mst.h"

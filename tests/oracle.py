@@ -6,7 +6,7 @@ dense, meant for at most some hundred vertices, and for one image: ``parent`` is
 """
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -70,6 +70,28 @@ def hang(
                         outer.add(child)
             ring = outer
     return parent, edge
+
+
+def order_by_turns(parent: np.ndarray) -> list[int]:
+    """The CPU's: eight ways up, a vertex of each in turn; who comes last to a vertex goes on there.
+
+    Where a way ends the next leaf's begins, by ascending leaf. Roots stay.
+    """
+    children = np.bincount(parent, minlength=len(parent)).tolist()
+    roots = [v for v in range(len(parent)) if parent[v] == v]
+    for root in roots:
+        children[root] = -1  # never 0
+    leaves = iter([v for v in range(len(parent)) if children[v] == 0])
+    ways = list(islice(leaves, 8))
+    order = []
+    while ways:
+        for i, v in enumerate(ways):
+            order.append(v)
+            above = int(parent[v])
+            children[above] -= 1
+            ways[i] = above if children[above] == 0 else next(leaves, None)
+        ways = [v for v in ways if v is not None]
+    return order + roots
 
 
 def strahler_order(parent: np.ndarray) -> list[int]:

@@ -14,6 +14,7 @@ from strategies import graphs, normal, photograph, uniform, weights
 from torch.utils import _pytree
 
 import treefilter as tf
+from treefilter._native import _C
 
 
 @given(st.data(), graphs(), st.integers(1, 3))
@@ -67,28 +68,38 @@ def test_parents_are_those_of_the_edges(device, data, graph):
     np.testing.assert_array_equal(edge, expected[1])
 
 
+def in_chains(device) -> bool:
+    """Whether trees have CUDA's order there, path after path, or the CPU's, path beside path."""
+    return device.type == "cuda" or _C.emulated
+
+
 @given(st.data(), graphs())
 def test_order_is_the_peeling_of_the_tree(device, data, graph):
     weight = data.draw(weights(graph))
     tree = tf.mst(weight.to(device), graph, root=data.draw(st.integers(0, graph.num_nodes - 1)))
-    assert tree.order[0].tolist() == oracle.strahler_order(tree.parent[0].cpu().numpy())
+    order = oracle.strahler_order if in_chains(device) else oracle.order_by_turns
+    assert tree.order[0].tolist() == order(tree.parent[0].cpu().numpy())
 
 
 def test_order_of_a_binary_tree(device):
     # 0 ─ 1 ─ {3, 4}, 0 ─ 2 ─ {5, 6}, and 7 hanging at 3
     graph = tf.graph(torch.tensor([[0, 0, 1, 1, 2, 2, 3], [1, 2, 3, 4, 5, 6, 7]]), 8)
     tree = tf.mst(torch.ones(1, 7, device=device), graph)
-    assert tree.order[0].tolist() == [4, 5, 6, 7, 3, 1, 2, 0]
+    below = [4, 5, 6, 7, 3, 1, 2] if in_chains(device) else [4, 5, 6, 7, 2, 3, 1]
+    assert tree.order[0].tolist() == [*below, 0]
     moved = tf.mst(torch.ones(1, 7, device=device), graph, root=7)
     assert moved.order[0].tolist() == [4, 5, 6, 2, 0, 1, 3, 7]
 
 
 def test_order_of_large_trees(device):
-    """The order again, from Horton–Strahler numbers computed from the leaves up."""
+    """CUDA's again, from Horton–Strahler numbers computed from the leaves up."""
     graph = tf.grid(257, 301)
     guide = torch.cat([photograph(257, 301), normal(2, 1, 3, 257, 301, dtype=torch.float32)])
     tree = tf.mst(tf.edge_weight(guide, graph).to(device), graph, root=40_000).to("cpu")
     for parent, order in zip(tree.parent.tolist(), tree.order.tolist(), strict=True):
+        if not in_chains(device):
+            assert order == oracle.order_by_turns(np.array(parent))
+            continue
         vertices = range(len(parent))
         best, ties, below = [0 for _ in vertices], [0 for _ in vertices], [0 for _ in vertices]
         place = [(0, v, 0) for v in vertices]  # round, leaf, position
@@ -170,8 +181,9 @@ def test_parts_filter_like_the_whole(tree):
 
 def test_pickle(tree):
     again = pickle.loads(pickle.dumps(tree))
-    assert same(again, tree)
-    assert torch.equal(filtered(again), filtered(tree))
+    assert torch.equal(again.parent, tree.parent)
+    assert torch.equal(again.edge, tree.edge)
+    torch.testing.assert_close(filtered(again), filtered(tree), rtol=1e-12, atol=1e-12)
 
 
 def test_torch_save(tree):
@@ -191,8 +203,9 @@ def test_pytree(tree):
     leaves, spec = _pytree.tree_flatten(tree)
     assert all(isinstance(leaf, torch.Tensor) for leaf in leaves)
     again = _pytree.tree_unflatten(leaves, spec)
-    assert same(again, tree)
-    assert torch.equal(filtered(again), filtered(tree))
+    assert torch.equal(again.parent, tree.parent)
+    assert torch.equal(again.edge, tree.edge)
+    torch.testing.assert_close(filtered(again), filtered(tree), rtol=1e-12, atol=1e-12)
     first = _pytree.tree_map(lambda t: t[:1], tree)
     assert torch.equal(filtered(first, 1), filtered(tree[0], 1))
 
@@ -205,12 +218,13 @@ def test_moving(tree, device):
 
 
 def test_trees_made_by_hand(graph, tree):
-    """A tree is no more than its three tensors: those of the reference serve as well."""
+    """A tree is no more than its three tensors, in any order that has children before parents."""
     weight = normal(3, 3, graph.num_edges)
     slow = tf.reference.mst(weight, graph, root=11).to(tree.parent.device)
     again = tf.Tree(slow.parent, slow.edge, slow.order, (5, 7))
-    assert same(again, tree)
-    assert torch.equal(filtered(again), filtered(tree))
+    assert torch.equal(again.parent, tree.parent)
+    assert torch.equal(again.edge, tree.edge)
+    torch.testing.assert_close(filtered(again), filtered(tree), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["parent", "edge", "order", "shape", "num_nodes", "roots"])

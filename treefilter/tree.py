@@ -22,11 +22,13 @@ class Tree:
     Attributes:
         parent: (B, N) int32, the parent of each vertex; a root is its own parent.
         edge: (B, N) int32, the graph's edge from each vertex to its parent; −1 at a root.
-        order: (B, N) int32, the vertices so that children come before their parents. It lists the
-            paths of the tree's Strahler decomposition one after the other: round 1 holds every
-            maximal chain that hangs at a leaf, by ascending leaf; round 2 the same of what is left,
-            and so on; at last the roots, ascending. So a vertex is mostly followed by its parent,
-            and there are at most log2(leaves) + 1 rounds whatever the depth.
+        order: (B, N) int32, the vertices so that children come before their parents, and the
+            roots, ascending, at last. Where a tree was made decides which of these orders it has;
+            any will do. On the CPU several ways from leaves upwards are followed by turns, so that
+            neighbours in the order are independent. On CUDA the paths of the tree's Strahler
+            decomposition come one after the other: round 1 holds every maximal chain that hangs at
+            a leaf, by ascending leaf; round 2 the same of what is left, and so on: at most
+            log2(leaves) + 1 rounds whatever the depth.
         shape: Shape of the grid, or ``None``.
     """
 

@@ -143,7 +143,7 @@ void name_components(const Boruvka& boruvka, Span<int32_t> component) {
   }
 }
 
-// `order` doubles as workspace: it holds the components until the plan overwrites them.
+// `order` doubles as workspace: it holds the components until the peel overwrites them.
 template <class Mask>
 void grid_trees(Cpu cpu, const Grid& grid, Span<const float> weight, Span<const int64_t> root,
                 const RootedTree& trees) {
@@ -182,7 +182,7 @@ void mst(Cpu cpu, const EdgeList& graph, Span<const float> weight, Span<const in
   check_roots(root, n);
   check_weights(cpu, weight, batch);
   parallel_for(batch, 4 * n, cpu.threads, [&] {
-    return [&, degree = Buffer<int32_t>(n), link = Buffer<LinkedForest::Way>(n)](int64_t b) mutable {
+    return [&, degree = Buffer<int32_t>(n), link = Buffer<LinkedForest::Link>(n)](int64_t b) mutable {
       const LinkedForest forest(degree.span(), link.span());
       const RootedTree tree = RootedTree{parent, edge, order}.sub(b * n, n);
       degree.fill(0);

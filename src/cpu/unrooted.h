@@ -1,16 +1,9 @@
-// Forests that are not rooted yet, without adjacency lists: what the peel of plan.cpp takes apart.
+// Forests that are not rooted yet, without adjacency lists: what the peel (peel.h) takes apart. A vertex
+// with one edge left is a leaf. Both forests below answer
 //
-// A vertex with one edge left is a leaf, and `Way` is that edge. A chain goes from a leaf to the vertex
-// above it and through it if it has just one more edge. Both forests below answer
-//
-//   start(roots)           roots shall never be leaves, nor be passed through
+//   start(roots)           roots shall never be leaves
 //   mark_leaves(v, n, to)  which of the n vertices from v on are leaves
-//   way(v), above(v, way)  the edge of a leaf, and where it leads
-//   pass(u, v, way)        comes to u = above(v, way). If u has one more edge, takes v's away, makes
-//                          `way` the other one and returns true; otherwise nothing that another chain
-//                          of the same round could see changes
-//   detach(v)              takes the edge of v away at the vertex above, and says whether that is a leaf
-//   prefetch(v)            the way of v will be asked for soon
+//   take(v)                takes the leaf v and its edge away, which stays known to it; what is above
 //   finish(root), write()  the result: every vertex's last edge leads to its parent
 #pragma once
 
@@ -28,20 +21,18 @@ struct RootedTree {
   }
 };
 
-// A junction, and whether one edge is left there.
-struct Detached {
-  int32_t junction;
+// The vertex above a leaf, and whether it is one now.
+struct Above {
+  int32_t vertex;
   bool is_leaf;
 };
 
 // An edge list's: the number of a vertex's edges, and the exclusive-ors of its neighbours and of its
-// edges' numbers, which for a leaf are its only neighbour and edge. The links' exclusive-ors may change
-// at once, for no chain of the round reads them at a vertex that none passes through.
+// edges' numbers, which for a leaf are its only neighbour and edge.
 class LinkedForest {
  public:
-  using Way = struct Link {
-    int32_t neighbour;  // its sign: whether there are two edges
-    int32_t edge;
+  struct Link {
+    int32_t neighbour, edge;
   };
 
   LinkedForest(Span<int32_t> degree, Span<Link> link) : degree_(degree), link_(link) {}
@@ -53,32 +44,18 @@ class LinkedForest {
 
   void start(const std::vector<int32_t>& roots) const {
     for (int32_t root : roots) degree_[root] += kRootBoost;
-    for (int32_t v = 0; v < degree_.size; ++v) set_passes(v);
   }
 
   void mark_leaves(int64_t v, int64_t count, uint8_t* __restrict is_leaf) const {
     for (int64_t i = 0; i < count; ++i) is_leaf[i] = degree_[v + i] == 1;
   }
 
-  Way way(int32_t v) const { return link_[v]; }
-  int32_t above(int32_t, Way way) const { return way.neighbour; }
-
-  bool pass(int32_t u, int32_t v, Way& way) const {
-    way = {link_[u].neighbour ^ v, link_[u].edge ^ way.edge};
-    const bool passes = way.neighbour < 0;
-    way.neighbour &= ~kPasses;
-    link_[u] = way;
-    return passes;
+  Above take(int32_t v) const {
+    const Link way = link_[v];
+    const int32_t u = way.neighbour;
+    link_[u] = {link_[u].neighbour ^ v, link_[u].edge ^ way.edge};
+    return {u, --degree_[u] == 1};
   }
-
-  Detached detach(int32_t v) const {
-    const int32_t u = link_[v].neighbour;
-    --degree_[u];
-    set_passes(u);
-    return {u, degree_[u] == 1};
-  }
-
-  void prefetch(int32_t v) const { __builtin_prefetch(&link_[v], 1); }
 
   void finish(int32_t root) const { link_[root] = {root, -1}; }
 
@@ -90,16 +67,11 @@ class LinkedForest {
   }
 
  private:
-  static constexpr int32_t kPasses = INT32_MIN;
-  static constexpr int kRootBoost = 2;  // it has at least 3 when a chain arrives
+  static constexpr int kRootBoost = 2;  // so that never one is left
 
   void connect(int32_t v, int32_t neighbour, int32_t edge) const {
     ++degree_[v];
     link_[v] = {link_[v].neighbour ^ neighbour, link_[v].edge ^ edge};
-  }
-
-  void set_passes(int32_t v) const {
-    link_[v].neighbour = (link_[v].neighbour & ~kPasses) | (degree_[v] == 2 ? kPasses : 0);
   }
 
   Span<int32_t> degree_;
@@ -107,13 +79,11 @@ class LinkedForest {
 };
 
 // A grid's: a bit for each of the directions that a vertex has an edge in, so that most of a large image
-// stays in the caches while chains wander through it. Bit 2 d + 1 is the edge that starts here in
+// stays in the caches while ways wander through it. Bit 2 d + 1 is the edge that starts here in
 // direction d, bit 2 d the one that ends here, so that an edge's two ends call it by neighbouring bits.
 template <class Mask>
 class MaskForest {
  public:
-  using Way = Mask;  // one bit
-
   MaskForest(const Grid& grid, Span<Mask> mask) : grid_(grid), mask_(mask) {
     for (int d = 0; d < grid.num_directions; ++d) {
       offset_[2 * d + 1] = static_cast<int32_t>(jump(d));
@@ -141,24 +111,13 @@ class MaskForest {
     }
   }
 
-  Way way(int32_t v) const { return mask_[v]; }
-  int32_t above(int32_t v, Way way) const { return v + offset_[__builtin_ctz(way)]; }
-
-  bool pass(int32_t u, int32_t, Way& way) const {
-    const Mask here = mask_[u];
-    way = here ^ other_end(way);
-    const bool passes = single(way);
-    mask_[u] = passes ? way : here;
-    return passes;
+  Above take(int32_t v) const {
+    const Mask way = mask_[v];
+    const int32_t u = v + offset_[__builtin_ctz(way)];
+    const Mask left = mask_[u] ^ other_end(way);
+    mask_[u] = left;
+    return {u, single(left)};
   }
-
-  Detached detach(int32_t v) const {
-    const int32_t u = above(v, mask_[v]);
-    mask_[u] ^= other_end(mask_[v]);
-    return {u, single(mask_[u])};
-  }
-
-  void prefetch(int32_t v) const { __builtin_prefetch(&mask_[v], 1); }
 
   void finish(int32_t root) const { mask_[root] = 0; }
 
@@ -182,7 +141,7 @@ class MaskForest {
   }
 
  private:
-  // Two bits that no direction has and no chain takes away.
+  // Two bits that no direction has and nothing takes away.
   static constexpr Mask kRootBits = static_cast<Mask>(Mask{3} << (8 * sizeof(Mask) - 2));
 
   static bool single(Mask mask) { return (mask & (mask - 1)) == 0; }

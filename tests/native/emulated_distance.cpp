@@ -8,6 +8,7 @@
 
 #include "../../src/cuda/emulation.h"
 #include "../../src/distance.h"
+#include "plans.h"
 
 namespace {
 
@@ -59,46 +60,6 @@ int64_t below(int64_t bound) {
 
 // ---- trees ----
 
-// The plan as plan.h defines it, of a tree in the CPU's order.
-std::vector<int32_t> plan_of(const std::vector<int32_t>& parent, const std::vector<int32_t>& order) {
-  const int64_t n = static_cast<int64_t>(parent.size());
-  std::vector<int32_t> plan(PlanView::size(n), -1), round(n, 0), most(n, -1), twice(n, 0), slot(n, 0);
-  int32_t last = -1;
-  for (int64_t s = 0; s < n; ++s) {
-    const int32_t v = order[s], p = parent[v];
-    slot[v] = static_cast<int32_t>(s);
-    if (p == v) continue;
-    round[v] = most[v] < 0 ? 0 : most[v] + twice[v];
-    last = std::max(last, round[v]);
-    if (round[v] > most[p]) {
-      most[p] = round[v];
-      twice[p] = 0;
-    } else if (round[v] == most[p]) {
-      twice[p] = 1;
-    }
-  }
-  int32_t *up = &plan[n], *light_begin = &plan[2 * n], *light = &plan[3 * n + 1],
-          *rounds = &plan[4 * n + 1];
-  std::fill_n(rounds, PlanView::kRounds, static_cast<int32_t>(n));
-  std::vector<std::vector<int32_t>> lights(n);
-  for (int64_t s = n; s-- > 0;) {
-    const int32_t v = order[s], p = parent[v];
-    if (p == v) round[v] = last + 1;
-    rounds[round[v]] = static_cast<int32_t>(s);
-    plan[s] = v;
-    const bool inside = p != v && slot[p] == s + 1 && round[p] == round[v];
-    up[s] = inside ? slot[p] : ~slot[p];
-    if (!inside && p != v) lights[slot[p]].insert(lights[slot[p]].begin(), static_cast<int32_t>(s));
-  }
-  int32_t filled = 0;
-  for (int64_t s = 0; s < n; ++s) {
-    light_begin[s] = filled;
-    for (int32_t top : lights[s]) light[filled++] = top;
-  }
-  light_begin[n] = filled;
-  return plan;
-}
-
 struct Trees {
   int64_t batch, nodes;
   std::vector<int32_t> parent, order, plan;
@@ -121,7 +82,7 @@ Trees trees_of(int64_t batch, int64_t nodes, const std::vector<int32_t>& a,
       span(edge), span(trees.order));
   for (int64_t i = 0; i < batch; ++i) {
     const auto from = trees.parent.begin() + i * nodes, order = trees.order.begin() + i * nodes;
-    const auto plan = plan_of({from, from + nodes}, {order, order + nodes});
+    const auto plan = plan_by_definition({from, from + nodes}, {order, order + nodes});
     trees.plan.insert(trees.plan.end(), plan.begin(), plan.end());
   }
   return trees;

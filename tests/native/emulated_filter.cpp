@@ -13,6 +13,7 @@
 
 #include "../../src/cuda/emulation.h"
 #include "../../src/filter.h"
+#include "plans.h"
 
 namespace {
 
@@ -61,55 +62,6 @@ struct Trees {
   TreeView view_() const { return {batch, nodes, view(parent), view(order), view(plan)}; }
 };
 
-// The plan of one tree from its parents and order.
-std::vector<int32_t> plan_of(int64_t nodes, const int32_t* parent, const int32_t* order) {
-  std::vector<int32_t> slot(nodes), round(nodes), most(nodes, 0), times(nodes, 0);
-  int32_t rounds = 0;
-  for (int64_t s = 0; s < nodes; ++s) slot[order[s]] = static_cast<int32_t>(s);
-  for (int64_t s = 0; s < nodes; ++s) {
-    const int32_t v = order[s], p = parent[v];
-    if (p == v) continue;
-    round[v] = times[v] == 1 ? most[v] : most[v] + 1;
-    rounds = std::max(rounds, round[v]);
-    if (round[v] > most[p]) most[p] = round[v], times[p] = 0;
-    times[p] += round[v] == most[p];
-  }
-  for (int64_t v = 0; v < nodes; ++v) {
-    if (parent[v] == v) round[v] = rounds + 1;
-  }
-  std::vector<int32_t> plan(PlanView::size(nodes), -1);
-  int32_t* up = plan.data() + nodes;
-  int32_t* begin = up + nodes;
-  int32_t* light = begin + nodes + 1;
-  int32_t* first = light + nodes;
-  std::copy_n(order, nodes, plan.data());
-  std::vector<std::vector<int32_t>> lights(nodes);
-  for (int64_t s = 0; s < nodes; ++s) {
-    const int32_t v = order[s], p = parent[v];
-    if (p == v) {
-      up[s] = ~static_cast<int32_t>(s);
-    } else if (round[p] == round[v]) {
-      check(slot[p] == s + 1, "plan: a chain is not contiguous");
-      up[s] = static_cast<int32_t>(s + 1);
-    } else {
-      up[s] = ~slot[p];
-      lights[slot[p]].push_back(static_cast<int32_t>(s));
-    }
-  }
-  int32_t count = 0;
-  for (int64_t s = 0; s < nodes; ++s) {
-    begin[s] = count;
-    for (int32_t c : lights[s]) light[count++] = c;
-  }
-  begin[nodes] = count;
-  for (int64_t k = 0; k < PlanView::kRounds; ++k) {
-    int64_t s = 0;
-    while (s < nodes && round[order[s]] < k + 1) ++s;
-    first[k] = static_cast<int32_t>(s);
-  }
-  return plan;
-}
-
 // Trees by the CPU from an edge list: every weight is drawn by `weight`.
 template <class Weight>
 Trees from_edges(const std::string& name, int64_t batch, int64_t nodes,
@@ -126,7 +78,10 @@ Trees from_edges(const std::string& name, int64_t batch, int64_t nodes,
   mst(Cpu{1}, EdgeList{nodes, view(first), view(second)}, view(weights), view(root), span(t.parent),
       span(edge), span(t.order));
   for (int64_t b = 0; b < batch; ++b) {
-    const auto plan = plan_of(nodes, t.parent.data() + b * nodes, t.order.data() + b * nodes);
+    const auto of = [&](const std::vector<int32_t>& all) {
+      return std::vector<int32_t>(all.begin() + b * nodes, all.begin() + (b + 1) * nodes);
+    };
+    const auto plan = plan_by_definition(of(t.parent), of(t.order));
     t.plan.insert(t.plan.end(), plan.begin(), plan.end());
   }
   return t;
@@ -690,7 +645,7 @@ void check_cycles() {
       Memory memory;
       const auto got = run(Cuda{nullptr, &memory}, pass, t, in, Layout::kPlanes, true);
       std::vector<bool> has(n, false);
-      for (int64_t s = 0; s < slots; ++s) has[t.order[s]] = true;
+      for (int64_t s = 0; s < slots; ++s) has[plan[s]] = true;
       for (int64_t i = 0; i < 2 * n; ++i) check(std::isnan(got.y[i]) != has[i % n], "a cycle's value");
     }
   }

@@ -16,6 +16,7 @@
 #include "../../src/cuda/plan.cuh"
 #include "../../src/mst.h"
 #include "../../src/plan.h"
+#include "plans.h"
 
 namespace {
 
@@ -63,51 +64,6 @@ struct Trees {
   std::vector<int32_t> parent, edge, order, plan;
   std::vector<char> mask;
 };
-
-// ---- plans by their definition ----
-
-// `order` must have children before parents; vertices that `order` does not reach do not count.
-std::vector<int32_t> plan_by_definition(const std::vector<int32_t>& parent,
-                                        const std::vector<int32_t>& order) {
-  const int64_t n = static_cast<int64_t>(order.size());
-  std::vector<int32_t> strahler(n, 0), ties(n, 0), slot(n), plan(PlanView::size(n), 0);
-  int32_t roots_round = 0;
-  for (int64_t s = 0; s < n; ++s) {
-    const int32_t v = order[s], p = parent[v];
-    slot[v] = static_cast<int32_t>(s);
-    strahler[v] += ties[v] != 1;  // a leaf, or two children of the highest order
-    if (p == v) continue;
-    roots_round = std::max(roots_round, strahler[v]);
-    if (strahler[v] > strahler[p]) {
-      strahler[p] = strahler[v];
-      ties[p] = 1;
-    } else if (strahler[v] == strahler[p]) {
-      ++ties[p];
-    }
-  }
-  std::vector<std::vector<int32_t>> light(n);
-  for (int64_t s = 0; s < n; ++s) {
-    const int32_t v = order[s], p = parent[v];
-    const bool root = p == v;
-    if (root) strahler[v] = roots_round + 1;
-    const bool follows = !root && parent[p] != p && strahler[p] == strahler[v];
-    plan[s] = v;
-    plan[n + s] = root ? ~static_cast<int32_t>(s) : follows ? slot[p] : ~slot[p];
-    if (!root && !follows) light[slot[p]].push_back(static_cast<int32_t>(s));
-  }
-  int32_t begin = 0;
-  for (int64_t s = 0; s < n; ++s) {
-    plan[2 * n + s] = begin;
-    for (int32_t top : light[s]) plan[3 * n + 1 + begin++] = top;
-  }
-  plan[3 * n] = begin;
-  for (int64_t k = 0; k < PlanView::kRounds; ++k) {
-    int64_t s = 0;
-    while (s < n && strahler[order[s]] - 1 < k) ++s;
-    plan[4 * n + 1 + k] = static_cast<int32_t>(s);
-  }
-  return plan;
-}
 
 // ---- all ways to run the same ----
 
@@ -169,6 +125,7 @@ void check(const std::string& name, const AnyGraph& graph, const AnyGraph& clean
     };
     const std::vector<int32_t> plan = plan_by_definition(of(cpu.parent), of(cpu.order));
     cpu.plan.insert(cpu.plan.end(), plan.begin(), plan.end());
+    std::copy_n(plan.begin(), nodes, cpu.order.begin() + b * nodes);
   }
   for_all_ways([&](const Cuda& cuda, const char* way) {
     const std::string here = name + " (" + way + ")";
