@@ -11,7 +11,6 @@ from strategies import SEEDS, forests, normal, photograph, snake, uniform
 from torch.testing import assert_close
 
 import treefilter as tf
-from treefilter._native import _C
 
 PASSES = ["leaf_to_root", "root_to_leaf", "sum", "mean"]
 
@@ -537,33 +536,6 @@ def test_same_bits_at_any_batch_position_of_a_shared_tree(device, name):
     together = apply(name, x, tree, affinity)
     for i in range(5):
         assert torch.equal(apply(name, x[i : i + 1], tree, affinity)[0], together[i])
-
-
-@pytest.mark.skipif(_C.emulated, reason="the order is the CPU back end's, the values are many")
-@pytest.mark.parametrize("name", PASSES)
-def test_channels_beyond_the_caches(device, name):
-    """More than 64 MiB of rows have an order of visits of their own."""
-    graph, few = tf.grid(60, 70), 40
-    weight = uniform(4, 1, graph.num_edges)
-    weight[weight > 0.9] = torch.inf
-    tree = tf.mst(weight.to(device), graph)
-    x = normal(5, 1, 100 * few, graph.num_nodes, dtype=torch.float32).to(device)
-    grad = normal(7, 1, 100 * few, graph.num_nodes, dtype=torch.float32).to(device)
-    affinity = uniform(6, 1, graph.num_nodes, dtype=torch.float32).to(device)
-    affinity[:, ::50] = 0
-
-    def run(channels):
-        inputs = x[:, channels].clone().requires_grad_(), affinity.clone().requires_grad_()
-        y = apply(name, inputs[0], tree, inputs[1])
-        return [y.detach(), *torch.autograd.grad(y, inputs, grad[:, channels])]
-
-    y, grad_x, grad_affinity = run(slice(None))
-    parts = [run(slice(few * i, few * (i + 1))) for i in range(100)]
-    assert_close(y, torch.cat([part[0] for part in parts], 1), rtol=1e-4, atol=1e-5)
-    assert_close(grad_x, torch.cat([part[1] for part in parts], 1), rtol=1e-4, atol=1e-5)
-    expected = torch.stack([part[2].double() for part in parts]).sum(0)
-    scale = expected.abs().max().item()
-    assert_close(grad_affinity.double(), expected, rtol=0, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])

@@ -54,7 +54,7 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
                 const Strided<const X>& x, const Strided<X>& out) {
   constexpr int N = C == 1 ? 2 : 4;
   const int64_t nodes = tree.nodes;
-  const Buffer<Visit> visits = visits_of(tree, family, N * sizeof(double));
+  const Buffer<Visit> visits = visits_of(tree, family);
   const T* a = affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes;
   const Buffer<double> up(nodes);
   for (int64_t s = 0; s < nodes; ++s) {

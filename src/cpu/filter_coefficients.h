@@ -46,38 +46,9 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
   return all;
 }
 
-// The tree's order goes over the whole image once a round. Where rows, visits, coefficients and masses
-// are more than caches hold, an order in which a vertex follows its last child is worth its making: it
-// takes an eighth to a fifth off the passes.
-constexpr int64_t kUncached = 64 << 20, kBesidesRow = 32;
-
-// False where vertices hang from no root: they are in no such order.
-TREEFILTER_PHASE inline bool order_depth_first(const int32_t* parent, const Buffer<Visit>& visits) {
-  const int64_t nodes = visits.size();
-  constexpr int32_t kVisited = -1;
-  const Buffer<int32_t> children(nodes, 0);  // that are still to come
-  for (int64_t v = 0; v < nodes; ++v) children[parent[v]] += parent[v] != v;
-  Visit* next = visits.data();
-  for (int32_t leaf = 0; leaf < nodes; ++leaf) {
-    for (int32_t v = leaf; children[v] == 0;) {
-      const int32_t p = parent[v];
-      *next++ = {v, p};
-      children[v] = kVisited;
-      if (p == v) break;
-      --children[p];
-      v = p;
-    }
-  }
-  return next == visits.data() + nodes;
-}
-
-TREEFILTER_PHASE inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family,
-                                                int64_t row_bytes) {
+inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family) {
   Buffer<Visit> visits(tree.nodes);
   const int32_t* parent = tree.parent.data + family.tree * tree.nodes;
-  if (tree.nodes * (row_bytes + kBesidesRow) >= kUncached && order_depth_first(parent, visits)) {
-    return visits;
-  }
   const int32_t* order = tree.order.data + family.tree * tree.nodes;
   for (int64_t s = 0; s < tree.nodes; ++s) visits[s] = {order[s], parent[order[s]]};
   return visits;
@@ -99,9 +70,7 @@ struct Coefficients {
   // stride: 1, or the lanes of a row if the family's coefficients are per lane.
   Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinities, const Family& family,
                int64_t stride, bool derivatives)
-      : visits(visits_of(tree, family, family.channels() * static_cast<int64_t>(sizeof(T)))),
-        stride_(stride),
-        nodes_(tree.nodes) {
+      : visits(visits_of(tree, family)), stride_(stride), nodes_(tree.nodes) {
     const bool mean = pass == Pass::kMean, unused_lanes = stride > family.channels();
     const auto make = [&](bool wanted, std::initializer_list<Buffer<T>*> all) {
       for (Buffer<T>* values : all) {

@@ -3,8 +3,9 @@
 // A coefficient belongs to a slot of the tree's order. It is one number for a whole row, or one per lane
 // where groups of channels are so small that a row spans several (PerLane).
 //
-// A visit depends on the one before (its vertex is mostly that one's parent), so a pass costs one
-// latency of load, arithmetic and store per vertex, and rows of 1 to 16 floats cost nearly the same.
+// Visits that follow one another are independent where the CPU made the tree (peel.h). In an order in
+// which a vertex follows its child, each visit waits for the one before: a latency of load, arithmetic
+// and store.
 #pragma once
 
 #include <algorithm>
