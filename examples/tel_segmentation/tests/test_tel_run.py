@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,17 @@ import tel_miniatures
 import tel_runs
 import tel_voc
 from PIL import Image
-from tel_folders import write_label
+from tel_folders import HEAD, bands, write_image, write_label
 
 from tel_segmentation import cli, config, engine, run
+from tel_segmentation.annotate import Annotate
+from tel_segmentation.annotate import run as annotate
+from tel_segmentation.datasets.voc import Voc
+from tel_segmentation.folder import Folder
 from tel_segmentation.paper import needs, recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
 from tel_segmentation.paper.sameness import cost_deviations, deviations
+from tel_segmentation.record import annotate_options
 from tel_segmentation.run import Run
 from tel_segmentation.tracking import read_history
 
@@ -50,6 +56,8 @@ def test_every_run(id, root, tmp_path):
         assert 0 <= metrics["miou"] <= 1
     classes = {"voc": 21, "cs": 19, "ade": 150}[find(id).dataset]
     assert len(record["classes"]) == classes
+    assert record["training_images"] == (4 if classes == 21 else 3)
+    assert record["annotate"] is None
     sparse = config.load(folder / "config.json").data.annotation != "dense"
     assert (0 < record["labelled_ratio"] < 0.7) == sparse
 
@@ -89,6 +97,42 @@ def test_annotations_with_other_numbers(tmp_path):
     assert not [text for text in deviations(result) if "ignore" in text or "encoding" in text]
     with pytest.raises(ValueError, match=r"data\.ignore: \[19\] instead of \[\]"):
         run.run(replace(options, ignore=()))
+
+
+def test_the_record_knows_annotations_of_our_own(tmp_path):
+    root = tel_miniatures.data_root(tmp_path / "data")
+    shutil.rmtree(root / "ADEChallengeData2016/annotations/block20")
+    annotate(Annotate(f"ade20k:{root / 'ADEChallengeData2016'}", kind="block", border=True))
+    assert run.run(tiny("t2.ade.hrnet.b20.tel", root, tmp_path / "runs")) == 0
+    (file,) = (tmp_path / "runs").glob("*/result.json")
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert result["annotate"] == {
+        "kind": "block", "split": "train", "ratio": 0.2, "scope": "component", "metric": "edt",
+        "border": True, "seed": 0, "encoding": "ade20k",
+    }  # fmt: skip
+    assert "training images: 3 instead of 20210" in deviations(result)
+    assert "evaluated images: 3 instead of 2000" in deviations(result)
+
+
+def test_a_record_outlives_another_programs_manifest(tmp_path):
+    """Label maps of Pascal VOC and of folders, too, are known by their manifest."""
+    source = tmp_path / "dataset.toml"
+    source.write_text(HEAD)
+    write_image(tmp_path / "train/images/a.png")
+    write_label(tmp_path / "train/labels/a.png", bands())
+    assert annotate_options(Folder(source, "train", "dense")) is None
+    annotate(Annotate(str(source), kind="scribble", width=5))
+    made = Folder(source, "train", "scribble")
+    options = {"kind": "scribble", "split": "train", "width": 5, "seed": 0}
+    assert annotate_options(made) == options
+    tel_miniatures.voc(tmp_path / "voc")
+    annotate(Annotate(f"voc:{tmp_path / 'voc'}", kind="scribble", width=5))
+    data = config.Data(annotation=str(tmp_path / "voc/annotations/scribble"))
+    maps = Voc(tmp_path / "voc", "train", data)
+    assert annotate_options(maps) == {**options, "encoding": "class numbers"}
+    assert annotate_options(Voc(tmp_path / "voc", "train", config.Data(annotation="point"))) is None
+    (tmp_path / "annotations/scribble/train/manifest.json").write_text("[1]")
+    assert annotate_options(made) is None
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ class Ade20k(Pairs):
         check_split(split, COUNTS)
         root, images, labels = layout(folder, split)
         found = images_of(images, _SUFFIXES)
+        made: Path | None = None
         has_labels = split != "test" or labels.is_dir()
         if options.annotation == "dense":
             entries = [
@@ -94,7 +95,7 @@ class Ade20k(Pairs):
                 Entry(name, found.get(name, images / f"{name}.jpg"), file, dense.get(name))
                 for name, file in files.items()
             ]
-        super().__init__(root, split, entries, ADE20K, ADE20K, options, skip_missing)
+        super().__init__(root, split, entries, ADE20K, ADE20K, options, skip_missing, made)
 
 
 def layout(folder: Path, split: str) -> tuple[Path, Path, Path]:

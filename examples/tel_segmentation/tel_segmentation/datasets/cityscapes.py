@@ -91,13 +91,14 @@ class Cityscapes(Pairs):
         check_split(split, COUNTS)
         layout = Layout(folder, split, options.encoding)
         label = dense = ENCODINGS[layout.encoding]
+        made: Path | None = None
         if options.annotation == "dense":
             entries = [layout.entry(name) for name in layout.found]
         else:
             made, files = annotation_files(folder, split, options.annotation, ("*.png", "*/*.png"))
             label = _label_encoding(made, files, options)
             entries = [layout.entry(short(name), file) for name, file in files.items()]
-        super().__init__(folder, split, entries, label, dense, options, skip_missing)
+        super().__init__(folder, split, entries, label, dense, options, skip_missing, made)
 
 
 class Layout:

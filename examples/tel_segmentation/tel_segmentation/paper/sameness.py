@@ -7,6 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from tel_segmentation import config
+from tel_segmentation.datasets import ade20k, cityscapes, published_counts, voc_classes
+from tel_segmentation.datasets.encoding import Encoding
 from tel_segmentation.paper.experiments import experiments, resolve
 from tel_segmentation.paper.recipes import Recipe
 from tel_segmentation.record import portable
@@ -20,7 +22,7 @@ IS_NO_OTHER = (
     *MAY_DIFFER, "seed", "amp", "eval_every", "boundary", "data.ignore", "data.encoding",
 )  # fmt: skip
 """Of an experiment: what does not make it another one; files of the same annotations differ in
-their numbers. The total batch is looked at apart."""
+their numbers. The total batch, the counts of images and ignored classes are looked at apart."""
 
 
 def deviations(result: dict[str, Any]) -> list[str]:
@@ -37,7 +39,62 @@ def deviations(result: dict[str, Any]) -> list[str]:
     total = result.get("batch", {}).get("total")
     if total != wanted.batch:
         found.append(f"total batch: {total} instead of {wanted.batch}")
+    kind = wanted.data.source.partition(":")[0]
+    return [
+        *found,
+        *_other_images(result, kind),
+        *_other_annotations(result, wanted.data.annotation),
+        *_ignored_classes(result, settings, kind),
+    ]
+
+
+def _other_images(result: dict[str, Any], kind: str) -> list[str]:
+    """Training or evaluation on another number of images than the data set has.
+
+    Points, scribbles and blocks are published of every training image.
+    """
+    counts = published_counts(kind)
+    evaluation = result.get("evaluation", {})
+    each = [evaluation, *evaluation.get("protocols", {}).values()]
+    evaluated = {
+        metrics[name].get("images") for metrics in each for name in ("last", "best")
+        if name in metrics
+    }  # fmt: skip
+    found = [] if evaluation.get("split") == "val" else ["evaluation: not on val"]
+    for name, seen, published in (
+        ("training images", {result.get("training_images")}, counts["train"]),
+        ("evaluated images", evaluated, counts["val"]),
+    ):
+        found += [f"{name}: {n} instead of {published}" for n in seen if n != published]
     return found
+
+
+def _other_annotations(result: dict[str, Any], wanted: str) -> list[str]:
+    """What ``tel annotate`` made under the name of something else."""
+    made = result.get("annotate")
+    if not made:
+        return []
+    percent = f"{100 * made.get('ratio', 0):g}" * (made.get("kind") == "block")
+    name = f"{made.get('kind')}{percent}"
+    return [] if name == wanted else [f"annotations: {name} instead of {wanted}"]
+
+
+def _ignored_classes(result: dict[str, Any], settings: config.Train, kind: str) -> list[str]:
+    """Classes that training does not see, since their numbers in the annotations are ignored."""
+    made = result.get("annotate") or {}
+    encoding = _encoding(kind, made.get("encoding", settings.data.encoding))
+    classes = {"voc": voc_classes, "cityscapes": cityscapes, "ade20k": ade20k}[kind].CLASSES
+    return [
+        f"data.ignore: {number}, which is {classes[encoding.values.index(number)]}"
+        for number in settings.data.ignore
+        if number in encoding.values
+    ]
+
+
+def _encoding(kind: str, said: str) -> Encoding:
+    if kind == "cityscapes":
+        return cityscapes.TRAIN_IDS if said == "trainIds" else cityscapes.LABEL_IDS
+    return voc_classes.ENCODING if kind == "voc" else ade20k.ADE20K
 
 
 def cost_deviations(cost: dict[str, Any]) -> list[str]:
