@@ -22,7 +22,7 @@ from tel_segmentation.check_report import (
 )
 from tel_segmentation.config import Data
 from tel_segmentation.data import Source
-from tel_segmentation.datasets import ade20k, cityscapes, voc
+from tel_segmentation.datasets import ade20k, cityscapes, published_counts, voc
 from tel_segmentation.datasets.encoding import check_ignore
 from tel_segmentation.datasets.pairs import Pairs
 from tel_segmentation.image_files import some
@@ -36,7 +36,6 @@ SETS: dict[str, Any] = {
     "cityscapes": cityscapes.Cityscapes,
     "ade20k": ade20k.Ade20k,
 }
-PUBLISHED = {"voc": voc.COUNTS, "cityscapes": cityscapes.COUNTS, "ade20k": ade20k.COUNTS}
 SPLITS = (TRAIN, "val")
 LOOKED_AT = 30  # files by which an encoding is judged
 
@@ -65,7 +64,7 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
     Raises:
         ValueError: there is no such folder or split, or no such number to ignore.
     """
-    published = PUBLISHED[kind]
+    published = published_counts(kind)
     if not folder.is_dir():
         raise ValueError(f"{folder} must be a folder with {kind}, there is none")
     splits = options.splits or SPLITS
@@ -101,6 +100,11 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
 def _check_count(source: Any, split: str, published: int, report: Report) -> None:
     if source.missing:
         report.problem(f"{split}: files that are missing", *source.missing)
+    if isinstance(source, Pairs) and source.without_annotation:
+        report.problem(
+            f"{split}: images without an annotation, which training would go without",
+            *source.without_annotation,
+        )
     if len(source) < published:
         report.warnings.append(
             f"{split}: {len(source):,} of the {published:,} published images can be used; results"

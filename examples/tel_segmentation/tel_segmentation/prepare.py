@@ -7,7 +7,6 @@ again; see ``datasets.archives``.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Literal, NamedTuple
 from tyro.conf import Positional
 
 from tel_segmentation.config import Data
-from tel_segmentation.datasets import open_dataset_source
+from tel_segmentation.datasets import open_dataset_source, published_counts
 from tel_segmentation.datasets.archives import (
     Extracted,
     extract,
@@ -94,7 +93,8 @@ class Prepare:
     cityscapes: leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip, archives of blocks.
     ade20k: ADEChallengeData2016.zip, release_test.zip for testing, archives of blocks.
 
-    Exit code: 0 training and validation set are whole, 1 something is missing.
+    Exit code: 0 training and validation set are whole, 1 something is missing, or there are fewer
+    images than are published.
     """
 
     kind: Positional[Literal["voc", "cityscapes", "ade20k"]]
@@ -177,7 +177,7 @@ def _annotation(file: Path) -> str | None:
 
 def _summary(kind: str, folder: Path) -> int:
     """Says what is there now, and what is missing."""
-    counts = importlib.import_module(f"tel_segmentation.datasets.{kind}").COUNTS
+    counts = published_counts(kind)
     missing = False
     for split in ("train", "val"):
         try:
@@ -186,6 +186,7 @@ def _summary(kind: str, folder: Path) -> int:
             missing = True
             print(f"{split}: not whole yet. {error}")
         else:
+            missing |= len(source) < counts[split]
             odd = "" if len(source) == counts[split] else f"; {counts[split]} are published"
             print(f"{split}: {len(source)} images with dense labels{odd}")
     print("\n".join(_annotations(kind, folder)))

@@ -71,6 +71,8 @@ class Pairs:
 
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
+    without_annotation: Sequence[Path] = ()
+    """Where the sparse labels of further images are expected; training goes without these."""
 
     def __init__(
         self,
