@@ -37,7 +37,6 @@ SETS: dict[str, Any] = {
     "ade20k": ade20k.Ade20k,
 }
 SPLITS = (TRAIN, "val")
-LOOKED_AT = 30  # files by which an encoding is judged
 
 
 class Seen(NamedTuple):
@@ -201,17 +200,11 @@ def _check_encoding(source: Any, split: str, report: Report) -> None:
     """Files of trainIds read as labelIds make no error: their numbers all mean something there."""
     if not isinstance(source, cityscapes.Cityscapes):
         return
-    entries = source.entries
-    label = [entry.label for entry in entries if entry.label is not None]
-    truth = [entry.truth for entry in entries if entry.truth is not None]
-    for files, encoding in ((label, source.label_encoding), (truth, source.encoding)):
-        if encoding is cityscapes.LABEL_IDS and cityscapes.like_train_ids(files, LOOKED_AT):
-            report.warnings.append(
-                f"{split}: the numbers in {files[0].parent} are read as {encoding.name}, but look"
-                " like trainIds, since none is above 18: is --encoding trainIds right?"
-            )
-        if label == truth:
-            break
+    for folder in source.like_train_ids():
+        report.warnings.append(
+            f"{split}: the numbers in {folder} are read as labelIds, but look like trainIds, since"
+            " none is above 19: is --encoding trainIds right?"
+        )
 
 
 def _check_points(source: Any, split: str, report: Report) -> None:

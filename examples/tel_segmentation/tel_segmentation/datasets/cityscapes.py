@@ -65,6 +65,7 @@ LABEL_IDS = Encoding("labelIds", tuple(number for _, number, _ in _CLASSES), VOI
 TRAIN_IDS = Encoding("trainIds", tuple(range(len(_CLASSES))), VOID)
 ENCODINGS = {encoding.name: encoding for encoding in (LABEL_IDS, TRAIN_IDS)}
 
+LOOKED_AT = 30  # files by which an encoding is judged
 IMAGE = "_leftImg8bit"
 _FILES = {"labelIds": "_gtFine_labelIds", "trainIds": "_gtFine_labelTrainIds"}
 _ENDINGS = re.compile(f"({'|'.join((IMAGE, *_FILES.values()))})$")
@@ -102,6 +103,18 @@ class Cityscapes(Pairs):
             others = [name for name in layout.names() if name not in sparse]
             self.without_annotation = _expected(made, next(iter(files.values())), others)
         super().__init__(folder, split, entries, label, dense, options, skip_missing, made)
+
+    def like_train_ids(self) -> list[Path]:
+        """Folders of label files that are read as labelIds, but look like trainIds."""
+        found = []
+        labels = [entry.label for entry in self.entries if entry.label is not None]
+        truths = [entry.truth for entry in self.entries if entry.truth is not None]
+        for files, encoding in ((labels, self.label_encoding), (truths, self.encoding)):
+            if encoding is LABEL_IDS and _like_train_ids(files):
+                found.append(files[0].parent)
+            if labels == truths:
+                break
+        return found
 
 
 class Layout:
@@ -198,21 +211,22 @@ def _expected(folder: Path, example: Path, names: Iterable[str]) -> list[Path]:
     ]
 
 
-def like_train_ids(files: Sequence[Path], limit: int) -> bool:
-    """Whether some of the files, evenly chosen, have no number above 18 but 255.
+def _like_train_ids(files: Sequence[Path]) -> bool:
+    """Whether some of the files, evenly chosen, have no number above 19 but 255.
 
-    In labelIds, vegetation, sky, cars and people are above that, and hardly any image has none of
-    them. Files that cannot be read say nothing.
+    TrainIds end at 18, and some publish 19 where nothing is labelled. In labelIds, vegetation, sky,
+    cars and people are above that, and hardly any image has none of them. Files that cannot be read
+    say nothing.
     """
     highest = -1
-    for file in files[:: max(1, len(files) // limit)]:
+    for file in files[:: max(1, len(files) // LOOKED_AT)]:
         try:
             values = read_label(file)
         except ValueError:
             continue
         numbers = values[values != VOID]
         highest = max(highest, int(numbers.max()) if numbers.size else -1)
-    return 0 <= highest < len(CLASSES)
+    return 0 <= highest <= len(CLASSES)
 
 
 def named_encoding(names: Iterable[str]) -> Encoding | None:
