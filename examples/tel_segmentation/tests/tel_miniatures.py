@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import tel_voc
 from tel_folders import write_label
 
 from tel_segmentation.datasets import published_counts
+from tel_segmentation.run import Run
 
 COUNTS = {
     "voc": {"train": 4, "val": 2, "test": 1},
@@ -70,3 +73,11 @@ def kept(label: np.ndarray, nothing: int) -> np.ndarray:
     result = np.full_like(label, nothing)
     result[:, ::3] = label[:, ::3]
     return result
+
+
+def tiny(id: str, root: Path, folder: Path, **changes: Any) -> Run:
+    """A rehearsal of an experiment."""
+    options = Run(
+        id, data_root=root, output=folder, tiny=True, protocols=("ss",), device="cpu", threads=1
+    )
+    return replace(options, **changes)

@@ -2,23 +2,24 @@
 
 import json
 import math
+import re
 import shutil
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tel_crf
 import tel_miniatures
 import tel_runs
-import tel_street
 import tel_voc
+import torch
 from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
+from tel_miniatures import tiny
 
-from tel_segmentation import cli, config, engine, run
+from tel_segmentation import cli, config, cost, engine, predict, run
 from tel_segmentation.annotate import Annotate
 from tel_segmentation.annotate import run as annotate
-from tel_segmentation.datasets import published_counts
 from tel_segmentation.datasets.voc import Voc
 from tel_segmentation.folder import Folder
 from tel_segmentation.paper import needs, recipes
@@ -28,28 +29,31 @@ from tel_segmentation.record import annotate_options
 from tel_segmentation.run import Run
 from tel_segmentation.tracking import read_history
 
-RUNS = sorted({each.run for each in experiments().values() if each.kind != "cost"})
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return tel_miniatures.data_root(tmp_path_factory.mktemp("data"))
 
 
-def tiny(id, root, folder, **changes):
-    options = Run(
-        id, data_root=root, output=folder, tiny=True, protocols=("ss",), device="cpu", threads=1
-    )
-    return replace(options, **changes)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Where every experiment runs; those that share a run find it there."""
+    return tmp_path_factory.mktemp("runs")
 
 
-@pytest.mark.parametrize("id", RUNS)
-def test_every_run(id, root, tmp_path):
-    assert run.run(tiny(id, root, tmp_path)) == 0
-    (folder,) = tmp_path.iterdir()
-    assert folder.name == f"{id}-tiny-s304"
+def ids(*kinds):
+    return [each.id for each in experiments().values() if each.kind in kinds]
+
+
+@pytest.mark.parametrize("id", ids("train", "panels", "curves", "test"))
+def test_every_experiment(id, root, runs, capsys, monkeypatch):
+    tel_crf.install(monkeypatch, lambda energy: np.eye(21)[:, [20]].repeat(energy.shape[1], 1))
+    experiment = find(id)
+    assert run.run(tiny(id, root, runs)) == 0
+    assert re.search(f"^{id}: mIoU on val: .* ss ", capsys.readouterr().out, re.MULTILINE)
+    folder = runs / f"{experiment.run}-tiny-s304"
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    assert record["paper"] == {"id": id, "recipe": "official"}
+    assert record["paper"] == {"id": experiment.run, "recipe": "official"}
     lines = [x for x in read_history(folder / "history.jsonl") if "loss" in x]
     assert lines[-1]["iteration"] == 2
     assert all(math.isfinite(line["loss"]) for line in lines)
@@ -57,12 +61,46 @@ def test_every_run(id, root, tmp_path):
     ss = evaluation["protocols"]["ss"]
     for metrics in (evaluation["last"], evaluation["best"], ss["last"], ss["best"]):
         assert 0 <= metrics["miou"] <= 1
-    classes = {"voc": 21, "cs": 19, "ade": 150}[find(id).dataset]
+    classes = {"voc": 21, "cs": 19, "ade": 150}[experiment.dataset]
     assert len(record["classes"]) == classes
     assert record["training_images"] == (4 if classes == 21 else 3)
     assert record["annotate"] is None
     sparse = config.load(folder / "config.json").data.annotation != "dense"
     assert (0 < record["labelled_ratio"] < 0.7) == sparse
+    assert (experiment.kind != "panels") or any((folder / "panels").iterdir())
+    if experiment.kind == "test":
+        tree = folder / ("voc-test-crf" if experiment.crf else "voc-test")
+        (file,) = (path for path in tree.rglob("*") if path.is_file())
+        with Image.open(file) as picture:
+            values = np.asarray(picture)
+        assert experiment.crf == (values == 20).all()  # what the library answered
+
+
+@pytest.mark.parametrize("id", ids("cost"))
+def test_every_cost(id, root, runs, monkeypatch):
+    monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
+    experiment = find(id)
+    assert run.run(tiny(id, root, runs)) == 0
+    result = json.loads((runs / f"{experiment.run}-tiny-s304/cost.json").read_text("utf-8"))
+    assert result["preset"] == experiment.run
+    assert len(result["rows"]) == 3
+    assert all(math.isfinite(row["seconds"]) for row in result["rows"])
+
+
+@pytest.mark.parametrize("id", ids("test"))
+def test_the_server_gets_seven_scales_and_flip(id, root, runs, monkeypatch):
+    tel_crf.install(monkeypatch, lambda energy: np.exp(-energy))
+    seen = []
+
+    def logits(model, images, evaluation, size):
+        seen.append((evaluation, size))
+        return torch.zeros(1, 21, *size)
+
+    run.run(tiny(id, root, runs))
+    monkeypatch.setattr(predict, "predict_logits", logits)
+    run.run(tiny(id, root, runs))
+    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    assert seen == [(config.Evaluation("native", scales=scales, flip=True), tel_voc.SIZE[::-1])]
 
 
 @pytest.mark.parametrize(
@@ -208,76 +246,8 @@ def test_test_images_for_the_voc_server(root, tmp_path):
         assert picture.getpalette()[-3:] == [224, 224, 192]
 
 
-@pytest.fixture
-def untrained(monkeypatch):
-    """Training anything is a mistake."""
-    monkeypatch.setattr(run, "train", lambda settings, resume: pytest.fail("was trained"))
-
-
-@pytest.mark.parametrize("id", ["t7.dlv2.tel", "t7.dlv2.tel_crf", "t7.ltf.tel"])
-@pytest.mark.parametrize("gone", ["JPEGImages/2008_000006.jpg", "ImageSets/Segmentation/test.txt"])
-def test_test_images_that_are_missing_are_named_before_training(tmp_path, untrained, id, gone):
-    root = tel_miniatures.data_root(tmp_path / "data")
-    file = root / "voc2012/VOCdevkit/VOC2012" / gone
-    file.unlink()
-    with pytest.raises(ValueError, match=str(file)):
-        run.run(tiny(id, root, tmp_path / "runs"))
-    assert not (tmp_path / "runs").exists()
-    with pytest.raises(pytest.fail.Exception, match="was trained"):  # which needs no test images
-        run.run(tiny("t1.scribble.ltf.tel", root, tmp_path / "runs"))
-
-
-def test_the_crf_is_missed_before_training(root, tmp_path, untrained, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydensecrf", None)
-    monkeypatch.delitem(sys.modules, "pydensecrf.densecrf", raising=False)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'tel-segmentation\[crf\]'"):
-        run.run(tiny("t7.dlv2.tel_crf", root, tmp_path))
-
-
-@pytest.mark.parametrize("nothing", [255, 19])
-def test_train_ids_are_not_trained_as_label_ids(tmp_path, untrained, nothing):
-    """All of their numbers mean something there, so that no file is refused when it is read."""
-    root = tel_miniatures.data_root(tmp_path / "data")
-    folder = root / "cityscapes/train/sparse_label/block20"
-    for seed, file in enumerate(sorted(folder.iterdir())):
-        label = tel_street.train_ids(seed)
-        write_label(file, np.where(label == 255, nothing, label))
-    options = tiny("t2.cs.hrnet.b20.tel", root, tmp_path / "runs")
-    with pytest.raises(ValueError, match=rf"{folder} must be labelIds, .* --encoding trainIds if"):
-        run.run(options)
-    for encoding in ("trainIds", "labelIds"):
-        with pytest.raises(pytest.fail.Exception, match="was trained"):
-            run.run(replace(options, encoding=encoding))
-
-
-def test_what_will_be_in_no_table_is_said_before_training(
-    root, tmp_path, untrained, capsys, monkeypatch
-):
-    options = tiny("t1.scribble.dlv3p.tel", root, tmp_path, ignore=(21, 15))
-    tel_miniatures.publish(monkeypatch)
-    with monkeypatch.context() as patch:
-        patch.setitem(published_counts("voc"), "train", 10_582)
-        patch.setitem(published_counts("voc"), "val", 1_449)
-        with pytest.raises(pytest.fail.Exception, match="was trained"):
-            run.run(options)
-        assert capsys.readouterr().err.endswith(
-            ": will be in no table: training images: 4 instead of 10582; evaluated images: 2"
-            " instead of 1449; data.ignore: 15, which is person\n"
-        )
-        monkeypatch.setenv("RANK", "1")
-        with pytest.raises(pytest.fail.Exception, match="was trained"):
-            run.run(options)
-        assert not capsys.readouterr().err
-    monkeypatch.setenv("RANK", "0")
-    with pytest.raises(pytest.fail.Exception, match="was trained"):
-        run.run(replace(options, ignore=()))
-    assert not capsys.readouterr().err
-
-
 @pytest.mark.parametrize("network", ["dlv3p", "ltf"])
 def test_memory_and_time_are_measured_together(network, root, tmp_path, monkeypatch):
-    from tel_segmentation import cost
-
     monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
     assert run.run(tiny(f"t4.{network}.low", root, tmp_path)) == 0
     (file,) = tmp_path.glob("*/cost.json")
