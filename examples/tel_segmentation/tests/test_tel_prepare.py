@@ -113,6 +113,27 @@ def test_voc_with_the_common_masks(tmp_path, downloads, capsys):
     assert Voc(out, "train", config.Data(annotation="dense"))[3].truth.max() == 3
 
 
+def test_scribbles_with_a_readme(tmp_path, downloads):
+    with zipfile.ZipFile(downloads["scribble"], "a") as archive:
+        archive.writestr("README.txt", "ScribbleSup")
+        archive.writestr("preview/2007_000032.jpg", b"")
+    out = tmp_path / "out"
+    assert prepare("voc", out, *(downloads[name] for name in ("scribble", "sbd", "voc"))) == 0
+    assert (out / "voc_scribbles.zip").read_bytes() == downloads["scribble"].read_bytes()
+    assert len(Voc(out, "train", config.Data(annotation="scribble"))) == 4
+
+
+def test_boxes_of_voc_are_no_scribbles(tmp_path, downloads):
+    """Who packs Pascal VOC as a zip file has XML files in it, too."""
+    work, out = tmp_path / "again", tmp_path / "out"
+    with tarfile.open(downloads["voc"]) as archive:
+        archive.extractall(work, filter="data")
+    assert any(work.rglob("*.xml"))
+    assert prepare("voc", out, pack_zip(tmp_path / "voc.zip", work), downloads["sbd"]) == 0
+    assert not (out / "voc_scribbles.zip").exists()
+    assert len(Voc(out, "val", config.Data(annotation="dense"))) == 2
+
+
 def test_an_interrupted_call_goes_on(tmp_path, downloads, capsys, monkeypatch):
     out = tmp_path / "out"
     copy, copied = shutil.copyfileobj, []
