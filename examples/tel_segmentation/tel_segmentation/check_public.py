@@ -176,7 +176,7 @@ def _check_samples(source: Any, split: str, annotation: str, jobs: int, report: 
         training = split == TRAIN
         check_classes(report, title, source.classes, labels, dense, len(source), training)
     _check_encoding(source, split, report)
-    _check_points(source, split, report)
+    _check_unused(source, split, report)
 
 
 def _look(source: Source, index: int) -> Seen | str:
@@ -207,10 +207,15 @@ def _check_encoding(source: Any, split: str, report: Report) -> None:
         )
 
 
-def _check_points(source: Any, split: str, report: Report) -> None:
-    """Points outside the image are dropped, which their user should know."""
+def _check_unused(source: Any, split: str, report: Report) -> None:
+    """What is not used of annotations, which their user should know: points outside the image."""
     if not isinstance(source, voc.Voc):
         return
+    if without := source.without_image():
+        report.warnings.append(
+            f"{split}: the annotation has {len(without):,} images that are not there: "
+            f"{some(without)}"
+        )
     if outside := source.points_outside(progress=True):
         report.notes.append(
             f"{split}: {sum(outside.values())} points lie outside their images and are not used, in"

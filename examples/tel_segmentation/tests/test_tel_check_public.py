@@ -20,7 +20,7 @@ from tel_street import (
     street,
     train_ids,
 )
-from tel_voc import TRAIN, write_points, write_sbd, write_voc
+from tel_voc import TRAIN, VOC_VAL, write_points, write_sbd, write_scribbles, write_voc
 
 from tel_segmentation import cli
 from tel_segmentation.annotate import Annotate
@@ -221,6 +221,27 @@ def test_voc_points_outside_are_counted(tmp_path: Path, capsys) -> None:
     assert f"2 points lie outside their images and are not used, in {TRAIN[1]}" in out
     assert str(file) in out
     assert "train, images: 4 of 4 in" in out
+
+
+def test_voc_annotations_of_images_that_are_not_there(tmp_path: Path, capsys) -> None:
+    """Those of the validation set are there, and published with the others."""
+    write_voc(tmp_path / "VOCdevkit/VOC2012")
+    write_sbd(tmp_path / "SBD")
+    write_points(tmp_path, (*TRAIN, *VOC_VAL))
+    arguments = (f"voc:{tmp_path}", "--annotation", "point", "--splits", "train")
+    assert "that are not there" not in check(capsys, *arguments)[1]
+    write_points(tmp_path, (*TRAIN, *VOC_VAL, "2007_999999", "IMG_1"))
+    code, out, _ = check(capsys, *arguments)
+    assert code == 0
+    warning = "WARNING: train: the annotation has 2 images that are not there: 2007_999999, IMG_1"
+    assert lines(out, warning) == [warning]
+    write_scribbles(tmp_path / "voc_scribbles.zip", (*TRAIN, "2007_999999"))
+    out = check(capsys, *arguments[:2], "scribble", *arguments[3:])[1]
+    assert "has 1 images that are not there: 2007_999999" in out
+    make(Annotate(f"voc:{tmp_path}", kind="block"))
+    (tmp_path / "annotations/block20/train/IMG_1.png").write_bytes(b"")
+    out = check(capsys, *arguments[:2], "block20", *arguments[3:])[1]
+    assert "has 1 images that are not there: IMG_1\n" in out
 
 
 def test_voc_masks_that_are_missing_are_named(tmp_path: Path, capsys) -> None:

@@ -1,4 +1,4 @@
-"""What ``tel run`` looks at before it trains, since hours are lost where it is missed at the end."""
+"""What ``tel run`` looks at before it trains: hours are lost where it is missed at the end."""
 
 import sys
 from dataclasses import replace

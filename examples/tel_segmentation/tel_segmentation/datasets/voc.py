@@ -95,6 +95,12 @@ class Voc:
         """The folder of label maps that training sees, if it sees such."""
         return self.annotation.folder if isinstance(self.annotation, Maps) else None
 
+    def without_image(self) -> list[str]:
+        """Names that the annotation has something of, but that are of no image of any split."""
+        names = [] if self.annotation is None else list(self.annotation.names())
+        there = self.layout.images(names)
+        return [name for name in names if name not in there]
+
     def points_outside(self, progress: bool = False) -> dict[str, int]:
         """The images with points that lie outside of them, and how many; these are not drawn.
 
