@@ -93,14 +93,14 @@ def test_the_server_gets_seven_scales_and_flip(id, root, runs, monkeypatch):
     seen = []
 
     def logits(model, images, evaluation, size):
-        seen.append((evaluation, size))
+        seen.append((evaluation.protocol, evaluation.scales, evaluation.flip, size))
         return torch.zeros(1, 21, *size)
 
     run.run(tiny(id, root, runs))
     monkeypatch.setattr(predict, "predict_logits", logits)
     run.run(tiny(id, root, runs))
     scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-    assert seen == [(config.Evaluation("native", scales=scales, flip=True), tel_voc.SIZE[::-1])]
+    assert seen == [("native", scales, True, tel_voc.SIZE[::-1])]
 
 
 @pytest.mark.parametrize(
