@@ -2,7 +2,8 @@
 
 Beside the annotations, a ``manifest.json`` says how they were made and how much they label, and
 ``contact_sheet.png`` shows some of them. A file depends on the options and the image's name alone,
-whatever the order and the number of processes; what an interrupted run has written is kept.
+whatever the order and the number of processes; what an interrupted run has written is kept, unless
+it contradicts the dense labels, which may have changed since.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def run(options: Annotate) -> None:
 
     Raises:
         ValueError: options, the data set or a label are not as they must be; or the output folder
-            has other files in it, or annotations made with other options.
+            has other files in it, or annotations made with other options or of other labels.
         OSError: a file cannot be written.
     """
     _check(options)
@@ -205,6 +206,13 @@ def _make(dense: DenseLabels, item: _Work) -> Count:
         annotation = dense.read_annotation(item.output)
         if annotation.shape != label.shape:
             raise ValueError(f"{item.output} must be as large as its image, is of another size")
+        wrong = np.count_nonzero((annotation != VOID) & (annotation != label))
+        if wrong:
+            raise ValueError(
+                f"{item.output} must be of the dense labels that are there now, {wrong} of its"
+                " pixels are labelled differently: replace all annotations with --overwrite, or"
+                " delete this one"
+            )
     else:
         annotation = _annotation(item, label)
         image = Image.fromarray(dense.encoding.encode(annotation))

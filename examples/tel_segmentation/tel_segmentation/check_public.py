@@ -22,7 +22,7 @@ from tel_segmentation.check_report import (
 )
 from tel_segmentation.config import Data
 from tel_segmentation.data import Source
-from tel_segmentation.datasets import ade20k, cityscapes, voc
+from tel_segmentation.datasets import ade20k, cityscapes, published_counts, voc
 from tel_segmentation.datasets.encoding import check_ignore
 from tel_segmentation.datasets.pairs import Pairs
 from tel_segmentation.image_files import some
@@ -36,9 +36,7 @@ SETS: dict[str, Any] = {
     "cityscapes": cityscapes.Cityscapes,
     "ade20k": ade20k.Ade20k,
 }
-PUBLISHED = {"voc": voc.COUNTS, "cityscapes": cityscapes.COUNTS, "ade20k": ade20k.COUNTS}
 SPLITS = (TRAIN, "val")
-LOOKED_AT = 30  # files by which an encoding is judged
 
 
 class Seen(NamedTuple):
@@ -65,7 +63,7 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
     Raises:
         ValueError: there is no such folder or split, or no such number to ignore.
     """
-    published = PUBLISHED[kind]
+    published = published_counts(kind)
     if not folder.is_dir():
         raise ValueError(f"{folder} must be a folder with {kind}, there is none")
     splits = options.splits or SPLITS
@@ -101,6 +99,11 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
 def _check_count(source: Any, split: str, published: int, report: Report) -> None:
     if source.missing:
         report.problem(f"{split}: files that are missing", *source.missing)
+    if isinstance(source, Pairs) and source.without_annotation:
+        report.problem(
+            f"{split}: images without an annotation, which training would go without",
+            *source.without_annotation,
+        )
     if len(source) < published:
         report.warnings.append(
             f"{split}: {len(source):,} of the {published:,} published images can be used; results"
@@ -173,7 +176,7 @@ def _check_samples(source: Any, split: str, annotation: str, jobs: int, report: 
         training = split == TRAIN
         check_classes(report, title, source.classes, labels, dense, len(source), training)
     _check_encoding(source, split, report)
-    _check_points(source, split, report)
+    _check_unused(source, split, report)
 
 
 def _look(source: Source, index: int) -> Seen | str:
@@ -197,23 +200,22 @@ def _check_encoding(source: Any, split: str, report: Report) -> None:
     """Files of trainIds read as labelIds make no error: their numbers all mean something there."""
     if not isinstance(source, cityscapes.Cityscapes):
         return
-    entries = source.entries
-    label = [entry.label for entry in entries if entry.label is not None]
-    truth = [entry.truth for entry in entries if entry.truth is not None]
-    for files, encoding in ((label, source.label_encoding), (truth, source.encoding)):
-        if encoding is cityscapes.LABEL_IDS and cityscapes.like_train_ids(files, LOOKED_AT):
-            report.warnings.append(
-                f"{split}: the numbers in {files[0].parent} are read as {encoding.name}, but look"
-                " like trainIds, since none is above 18: is --encoding trainIds right?"
-            )
-        if label == truth:
-            break
+    for folder in source.like_train_ids():
+        report.warnings.append(
+            f"{split}: the numbers in {folder} are read as labelIds, but look like trainIds, since"
+            " none is above 19: is --encoding trainIds right?"
+        )
 
 
-def _check_points(source: Any, split: str, report: Report) -> None:
-    """Points outside the image are dropped, which their user should know."""
+def _check_unused(source: Any, split: str, report: Report) -> None:
+    """What is not used of annotations, which their user should know: points outside the image."""
     if not isinstance(source, voc.Voc):
         return
+    if without := source.without_image():
+        report.warnings.append(
+            f"{split}: the annotation has {len(without):,} images that are not there: "
+            f"{some(without)}"
+        )
     if outside := source.points_outside(progress=True):
         report.notes.append(
             f"{split}: {sum(outside.values())} points lie outside their images and are not used, in"

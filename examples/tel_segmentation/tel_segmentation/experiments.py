@@ -62,8 +62,8 @@ def described(experiment: Experiment, recipe: Recipe) -> str:
         "what": f"{experiment.table}: {experiment.title}",
         "paper": experiment.paper,
         "README": experiment.readme,
-        # All costs of a network are measured together, whichever of them is asked for.
-        "run": f"tel run {experiment.id if experiment.kind == 'cost' else experiment.run}",
+        "run": f"tel run {experiment.id}",
+        "shares": f"the run of {experiment.shares}" if experiment.shares else "",
         "needs": files(experiment),
         "V100 hours": f"{gpu_hours(experiment, recipe):.1f} (estimated, training alone)",
         "note": experiment.note,

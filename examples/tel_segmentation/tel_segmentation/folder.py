@@ -177,6 +177,10 @@ class Folder:
         self._values = label_table(self.info, sparse=annotation != "dense")
         self._truth_values = label_table(self.info)
         self.names = tuple(images)
+        self.annotation_folder: Path | None = None
+        """Of sparse label files; None: training sees the dense labels."""
+        if annotation != "dense":
+            self.annotation_folder = next(iter(labels.values())).parent
         self._files = [(name, images[name], labels[name], truths.get(name)) for name in images]
 
     def __len__(self) -> int:

@@ -7,9 +7,9 @@ again; see ``datasets.archives``.
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from tyro.conf import Positional
 
 from tel_segmentation.config import Data
-from tel_segmentation.datasets import open_dataset_source
+from tel_segmentation.datasets import open_dataset_source, published_counts
 from tel_segmentation.datasets.archives import (
     Extracted,
     extract,
@@ -94,7 +94,8 @@ class Prepare:
     cityscapes: leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip, archives of blocks.
     ade20k: ADEChallengeData2016.zip, release_test.zip for testing, archives of blocks.
 
-    Exit code: 0 training and validation set are whole, 1 something is missing.
+    Exit code: 0 training and validation set are whole, 1 something is missing, or there are fewer
+    images than are published.
     """
 
     kind: Positional[Literal["voc", "cityscapes", "ade20k"]]
@@ -127,11 +128,22 @@ def run(options: Prepare) -> int:
 
 
 def _put(kind: str, archive: Path, output: Path) -> Extracted:
-    if kind == "voc" and (name := _annotation(archive)):
+    choose = _chooser(kind)
+    if kind == "voc" and (name := _annotation(archive, choose)):
         written = put_file(archive, output, name)
         return Extracted(int(written), int(not written))
     if not is_archive(archive):
         raise ValueError(f"{archive} must be a tar or zip archive{_wanted(kind)}")
+    done = extract(archive, output, choose)
+    if done == (0, 0):
+        raise ValueError(
+            f"{archive} must be an archive of {kind}, has none of its files{_wanted(kind)}"
+        )
+    return done
+
+
+def _chooser(kind: str) -> Callable[[str], str | None]:
+    """Of a member's name the place in the output folder; None: it is not wanted."""
     rules = [(re.compile(f"(?:^|/){rule.members}$"), rule.place) for rule in RULES[kind]]
 
     def choose(name: str) -> str | None:
@@ -141,12 +153,7 @@ def _put(kind: str, archive: Path, output: Path) -> Extracted:
                     return found.expand(place)
         return None
 
-    done = extract(archive, output, choose)
-    if done == (0, 0):
-        raise ValueError(
-            f"{archive} must be an archive of {kind}, has none of its files{_wanted(kind)}"
-        )
-    return done
+    return choose
 
 
 def _wanted(kind: str) -> str:
@@ -156,11 +163,14 @@ def _wanted(kind: str) -> str:
     return f"; wanted are {', '.join(wanted)}"
 
 
-def _annotation(file: Path) -> str | None:
-    """The name under which a file of points or scribbles is looked for, if it is one."""
+def _annotation(file: Path, choose: Callable[[str], str | None]) -> str | None:
+    """The name under which a file of points or scribbles is looked for, if it is one.
+
+    Scribbles are XML files; so are Pascal VOC's boxes, but beside files that are wanted.
+    """
     if is_zip(file):
         names = [name for name in list_names(file) if not is_junk(name)]
-        scribbles = names and all(name.endswith(".xml") for name in names)
+        scribbles = any(name.endswith(".xml") for name in names) and not any(map(choose, names))
         return f"{SCRIBBLES}.zip" if scribbles else None
     with file.open("rb") as start:
         if start.read(64).lstrip()[:1] != b"{":
@@ -177,7 +187,7 @@ def _annotation(file: Path) -> str | None:
 
 def _summary(kind: str, folder: Path) -> int:
     """Says what is there now, and what is missing."""
-    counts = importlib.import_module(f"tel_segmentation.datasets.{kind}").COUNTS
+    counts = published_counts(kind)
     missing = False
     for split in ("train", "val"):
         try:
@@ -186,6 +196,7 @@ def _summary(kind: str, folder: Path) -> int:
             missing = True
             print(f"{split}: not whole yet. {error}")
         else:
+            missing |= len(source) < counts[split]
             odd = "" if len(source) == counts[split] else f"; {counts[split]} are published"
             print(f"{split}: {len(source)} images with dense labels{odd}")
     print("\n".join(_annotations(kind, folder)))

@@ -16,6 +16,7 @@ import torch
 from tel_segmentation import checkpoint, config, distributed, losses, memory
 from tel_segmentation.data import Source
 from tel_segmentation.datasets import public_dataset
+from tel_segmentation.manifest import MANIFEST, read_manifest
 from tel_segmentation.state import State
 from tel_segmentation.tracking import HISTORY, read_history
 
@@ -56,6 +57,8 @@ def make(
         "batch": _batch(options),
         "classes": state.classes,
         "colors": state.colors,
+        "training_images": len(source),
+        "annotate": annotate_options(source),
         "labelled_ratio": labelled_ratio(source) if distributed.world()[0] == 0 else None,
         "wall_seconds": state.seconds,
         "seconds_per_iteration": statistics.median(durations) if durations else None,
@@ -113,6 +116,18 @@ def default_experiment(options: config.Train) -> str:
     else:
         name = Path(source).stem
     return f"{name}/{Path(options.data.annotation).name}"
+
+
+def annotate_options(source: Source) -> dict[str, Any] | None:
+    """How ``tel annotate`` made the annotations that training saw; None if it did not make them."""
+    folder: Path | None = getattr(source, "annotation_folder", None)  # generated scenes have none
+    try:
+        manifest = read_manifest(folder / MANIFEST) if folder is not None else None
+    except (ValueError, OSError):  # another program's; a run must not be lost by it
+        manifest = None
+    if manifest is None:
+        return None
+    return {**manifest["options"], **{k: manifest[k] for k in ("encoding",) if k in manifest}}
 
 
 def labelled_ratio(source: Source) -> float:

@@ -219,9 +219,9 @@ def _check_result(result: dict[str, Any], file: Path) -> None:
         if metrics is not None:
             _check_metrics(metrics, len(classes), file)
     numbers = ("labelled_ratio", "wall_seconds", "seconds_per_iteration", "peak_memory_mb")
-    for name in (*numbers, "parameters"):
+    for name in (*numbers, "parameters", "training_images"):
         _check_number(result.get(name), name, file, optional=True)
-    for name, kind in (("device", str), ("weights", str), ("versions", dict)):
+    for name, kind in (("device", str), ("weights", str), ("versions", dict), ("annotate", dict)):
         _optional(result, name, kind, file)
     for name, value in (_optional(result, "diagnostics", dict, file) or {}).items():
         if value is not None and not isinstance(value, int | float):

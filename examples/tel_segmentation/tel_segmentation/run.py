@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from tel_segmentation.engine import CONFIG, train
 from tel_segmentation.model import SMALLEST
 from tel_segmentation.paper import needs, recipes
 from tel_segmentation.paper.experiments import Experiment, find, resolve
+from tel_segmentation.paper.readiness import check_ready
 from tel_segmentation.paper.recipes import SEED, Recipe
 from tel_segmentation.paper.sameness import MAY_DIFFER, differences
 from tel_segmentation.predict import Predict
@@ -76,7 +78,8 @@ def run(options: Run) -> int:
 
     Raises:
         ValueError: no such experiment; data or weights that are not there, by their paths; a run
-            in the folder that is another one.
+            in the folder that is another one; annotations that are read wrongly.
+        ModuleNotFoundError: the experiment has a dense CRF, which is not installed.
     """
     experiment = find(options.id)
     if experiment.kind == "cost":
@@ -85,13 +88,20 @@ def run(options: Run) -> int:
     folder = settings.output
     result = _finished(settings)
     if result is None:
+        if (other := check_ready(experiment, settings)) and not _rank():
+            print(f"{folder}: will be in no table: {'; '.join(other)}", file=sys.stderr)
         result = train(settings, resume=(folder / CONFIG).exists())
-    if int(os.environ.get("RANK", "0")) > 0:
+    if _rank():
         return 0
     print(comparison(experiment, result))
     if experiment.kind == "test":
         _predict_test(options, experiment, settings)
     return 0
+
+
+def _rank() -> int:
+    """Of this process under torchrun."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def plan(options: Run, experiment: Experiment) -> config.Train:

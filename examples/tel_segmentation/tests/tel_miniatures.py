@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import tel_street
 import tel_voc
 from tel_folders import write_label
+
+from tel_segmentation.datasets import published_counts
+from tel_segmentation.run import Run
+
+COUNTS = {
+    "voc": {"train": 4, "val": 2, "test": 1},
+    "cityscapes": {"train": 3, "val": 3, "test": 3},
+    "ade20k": {"train": 3, "val": 3, "test": 3},
+}
+
+
+def publish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The counts of the miniatures are what is published, for a test."""
+    for kind, counts in COUNTS.items():
+        for split, count in counts.items():
+            monkeypatch.setitem(published_counts(kind), split, count)
 
 
 def data_root(root: Path) -> Path:
@@ -54,3 +73,11 @@ def kept(label: np.ndarray, nothing: int) -> np.ndarray:
     result = np.full_like(label, nothing)
     result[:, ::3] = label[:, ::3]
     return result
+
+
+def tiny(id: str, root: Path, folder: Path, **changes: Any) -> Run:
+    """A rehearsal of an experiment."""
+    options = Run(
+        id, data_root=root, output=folder, tiny=True, protocols=("ss",), device="cpu", threads=1
+    )
+    return replace(options, **changes)

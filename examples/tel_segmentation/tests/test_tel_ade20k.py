@@ -105,6 +105,21 @@ def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
         Ade20k(tmp_path, "val", DENSE)
 
 
+@pytest.mark.parametrize("make", [published_ade, official_ade])
+def test_a_label_without_its_image(tmp_path: Path, make) -> None:
+    make(tmp_path)
+    (gone,) = tmp_path.rglob("ADE_train_00000001.jpg")
+    gone.unlink()
+    with pytest.raises(MissingFilesError, match=re.escape(f"are missing: {gone}")):
+        Ade20k(tmp_path, "train", DENSE)
+    rest = Ade20k(tmp_path, "train", DENSE, skip_missing=True)
+    assert rest.names == ade_names()[1:]
+    write_label(tmp_path / "train/sparse_label/block20/ADE_train_00000003.png", ade_label(2))
+    blocks = Ade20k(tmp_path, "train", BLOCK)
+    folder = tmp_path / "train/sparse_label/block20"
+    assert blocks.without_annotation == [folder / f"{name}.png" for name in ade_names()[:2]]
+
+
 @pytest.mark.parametrize("place", ["release_test/testing", "../release_test/testing"])
 def test_test_split_has_no_labels(tmp_path: Path, place: str) -> None:
     root = tmp_path / "ADEChallengeData2016"

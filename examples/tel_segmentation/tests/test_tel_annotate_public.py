@@ -156,6 +156,29 @@ def test_killed_run_goes_on_and_is_not_trained_with(
     assert read(folder) == read(tmp_path / "whole")
 
 
+def test_annotations_of_other_labels_are_not_kept(tmp_path: Path) -> None:
+    """The labels were corrected, and the command is given again."""
+    published_cityscapes(tmp_path)
+    options = Annotate(f"cityscapes:{tmp_path}", kind="block")
+    run(options)
+    folder = tmp_path / "annotations/block20/train"
+    before = read(folder)
+    run(options)
+    assert read(folder) == before
+    label = street(1)
+    label[label == 26] = 33
+    write_label(tmp_path / "gtFine/train/aachen" / f"{CITY_NAMES[1]}_gtFine_labelIds.png", label)
+    file = folder / f"{NAMES[1]}.png"
+    stale = int((values(file) == 26).sum())
+    message = f"{file} must be of the dense labels that are there now, {stale} of its pixels"
+    with pytest.raises(ValueError, match=message):
+        run(options)
+    file.unlink()
+    run(options)
+    assert (values(file)[values(file) != 255] == label[values(file) != 255]).all()
+    run(dataclasses.replace(options, overwrite=True))
+
+
 def test_published_annotations_are_left_alone(tmp_path: Path) -> None:
     official_cityscapes(tmp_path)
     folder = tmp_path / "train/sparse_label/block20"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tel_miniatures
 from tel_folders import write_label
 from tel_street import (
     CITY_NAMES,
@@ -19,11 +20,12 @@ from tel_street import (
     street,
     train_ids,
 )
-from tel_voc import TRAIN, write_points, write_sbd, write_voc
+from tel_voc import TRAIN, VOC_VAL, write_points, write_sbd, write_scribbles, write_voc
 
-from tel_segmentation import check_public, cli
+from tel_segmentation import cli
 from tel_segmentation.annotate import Annotate
 from tel_segmentation.annotate import run as make
+from tel_segmentation.datasets import published_counts
 
 SETS = {
     "cityscapes published": ("cityscapes", published_cityscapes),
@@ -37,10 +39,7 @@ SETS = {
 def small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The miniature counts are what is published, but for tests of these."""
     if "published" not in request.node.name.split("[")[0]:
-        counts = {"train": 3, "val": 3, "test": 3}
-        voc = {"train": 4, "val": 2, "test": 1}
-        sets = {"voc": voc, "cityscapes": counts, "ade20k": counts}
-        monkeypatch.setattr(check_public, "PUBLISHED", sets)
+        tel_miniatures.publish(monkeypatch)
 
 
 def check(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -96,7 +95,7 @@ def test_published_counts(tmp_path: Path, capsys) -> None:
 
 
 def test_more_than_published_is_odd(tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setitem(check_public.PUBLISHED, "ade20k", {"train": 2})
+    monkeypatch.setitem(published_counts("ade20k"), "train", 2)
     published_ade(tmp_path)
     out = check(capsys, f"ade20k:{tmp_path}", "--splits", "train")[1]
     assert "train: 3 images are more than the 2 published ones" in out
@@ -119,6 +118,42 @@ def test_every_missing_and_unreadable_file_is_named(tmp_path: Path, capsys) -> N
     assert str(broken) in problems
     assert "must be 4 × 3 pixels like its image" in problems
     assert "train: 2 of the 3 published images can be used" in out
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_an_image_that_is_missing_is_named_by_its_label(tmp_path: Path, capsys, name: str) -> None:
+    kind, write = SETS[name]
+    write(tmp_path, "train")
+    place = {
+        "cityscapes published": f"leftImg8bit/train/zurich/{CITY_NAMES[2]}_leftImg8bit.png",
+        "cityscapes official": f"train/image/{CITY_NAMES[2]}_leftImg8bit.png",
+        "ade20k published": "images/training/ADE_train_00000002.jpg",
+        "ade20k official": "train/image/ADE_train_00000002.jpg",
+    }[name]
+    (tmp_path / place).unlink()
+    code, out, _ = check(capsys, f"{kind}:{tmp_path}", "--splits", "train")
+    assert code == 1
+    assert f"PROBLEM: train: files that are missing: 1\n    {tmp_path / place}\n" in out
+    assert "train: 2 of the 3 published images can be used" in out
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_annotations_that_are_missing_are_named(tmp_path: Path, capsys, name: str) -> None:
+    """Training goes without these images, so that nothing else would say it."""
+    kind, write = SETS[name]
+    write(tmp_path, "train")
+    make(Annotate(f"{kind}:{tmp_path}", kind="block"))
+    arguments = (f"{kind}:{tmp_path}", "--splits", "train", "--annotation", "block20")
+    assert check(capsys, *arguments)[0] == 0
+    folder = tmp_path / "annotations/block20/train"
+    file = sorted(folder.glob("[aA]*.png"))[1]
+    file.unlink()
+    code, out, _ = check(capsys, *arguments)
+    assert code == 1
+    assert lines(out, "PROBLEM") == [
+        "PROBLEM: train: images without an annotation, which training would go without: 1"
+    ]
+    assert f"\n    {file}\n" in out
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -186,6 +221,27 @@ def test_voc_points_outside_are_counted(tmp_path: Path, capsys) -> None:
     assert f"2 points lie outside their images and are not used, in {TRAIN[1]}" in out
     assert str(file) in out
     assert "train, images: 4 of 4 in" in out
+
+
+def test_voc_annotations_of_images_that_are_not_there(tmp_path: Path, capsys) -> None:
+    """Those of the validation set are there, and published with the others."""
+    write_voc(tmp_path / "VOCdevkit/VOC2012")
+    write_sbd(tmp_path / "SBD")
+    write_points(tmp_path, (*TRAIN, *VOC_VAL))
+    arguments = (f"voc:{tmp_path}", "--annotation", "point", "--splits", "train")
+    assert "that are not there" not in check(capsys, *arguments)[1]
+    write_points(tmp_path, (*TRAIN, *VOC_VAL, "2007_999999", "IMG_1"))
+    code, out, _ = check(capsys, *arguments)
+    assert code == 0
+    warning = "WARNING: train: the annotation has 2 images that are not there: 2007_999999, IMG_1"
+    assert lines(out, warning) == [warning]
+    write_scribbles(tmp_path / "voc_scribbles.zip", (*TRAIN, "2007_999999"))
+    out = check(capsys, *arguments[:2], "scribble", *arguments[3:])[1]
+    assert "has 1 images that are not there: 2007_999999" in out
+    make(Annotate(f"voc:{tmp_path}", kind="block"))
+    (tmp_path / "annotations/block20/train/IMG_1.png").write_bytes(b"")
+    out = check(capsys, *arguments[:2], "block20", *arguments[3:])[1]
+    assert "has 1 images that are not there: IMG_1\n" in out
 
 
 def test_voc_masks_that_are_missing_are_named(tmp_path: Path, capsys) -> None:

@@ -196,6 +196,46 @@ def test_files_that_are_missing_are_named(tmp_path: Path) -> None:
     assert rest.missing == [gone]
 
 
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (published_cityscapes, "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png"),
+        (official_cityscapes, "train/image/aachen_000000_000019_leftImg8bit.png"),
+    ],
+)
+def test_a_label_without_its_image(tmp_path: Path, make, place: str) -> None:
+    make(tmp_path)
+    (tmp_path / place).unlink()
+    with pytest.raises(MissingFilesError, match=re.escape(f"are missing: {tmp_path / place}")):
+        Cityscapes(tmp_path, "train", DENSE)
+    rest = Cityscapes(tmp_path, "train", DENSE, skip_missing=True)
+    assert rest.names == NAMES[1:]
+    assert rest.missing == [tmp_path / place]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("aachen_000000_000019_leftImg8bit.png", "zurich_000121_000019_leftImg8bit.png"),
+        ("aachen/aachen_000000_000019_gtFine_labelIds.png",
+         "zurich/zurich_000121_000019_gtFine_labelIds.png"),
+    ],
+)  # fmt: skip
+def test_images_that_an_annotation_lacks(tmp_path: Path, given: str, expected: str) -> None:
+    """Of which only the image is there, or only the dense label."""
+    published_cityscapes(tmp_path)
+    (tmp_path / "gtFine/train/zurich/zurich_000121_000019_gtFine_labelIds.png").unlink()
+    (tmp_path / "leftImg8bit/train/aachen/aachen_000001_000019_leftImg8bit.png").unlink()
+    folder = tmp_path / "train/sparse_label/block20"
+    write_label(folder / given, block(0))
+    source = Cityscapes(tmp_path, "train", BLOCK)
+    assert source.names == NAMES[:1]
+    second = given.replace("000000", "000001")
+    assert source.without_annotation == [folder / expected, folder / second]
+    assert source.annotation_folder == folder
+    assert Cityscapes(tmp_path, "train", DENSE, skip_missing=True).annotation_folder is None
+
+
 def test_an_annotation_without_its_image(tmp_path: Path) -> None:
     published_cityscapes(tmp_path)
     write_label(tmp_path / "train/sparse_label/block20/ulm_000000_000019_leftImg8bit.png", block(0))

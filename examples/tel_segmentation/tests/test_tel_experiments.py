@@ -129,7 +129,10 @@ def test_what_the_list_says_can_be_run(capsys):
         assert cli.main(["experiments", id]) == 0
         text = capsys.readouterr().out
         (command,) = re.findall(r"^run +tel run (\S+)$", text, re.MULTILINE)
-        assert find(command).run == find(id).run
+        asked, printed = find(id), find(command)
+        assert printed.run == asked.run
+        assert (printed.kind, printed.crf) == (asked.kind, asked.crf)
+        assert ("pydensecrf2" in text) == asked.crf
 
 
 def test_rates_of_the_recipes_are_those_of_the_networks():

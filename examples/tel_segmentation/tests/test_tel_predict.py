@@ -1,8 +1,8 @@
 import sys
-import types
 
 import numpy as np
 import pytest
+import tel_crf
 import torch
 from PIL import Image
 
@@ -135,29 +135,7 @@ def test_crf_without_its_package_says_what_to_install(monkeypatch):
 
 
 def test_crf_gives_the_library_bytes_energies_and_its_parameters(monkeypatch):
-    calls = {}
-
-    class Fake:
-        def __init__(self, width, height, classes):
-            calls["size"] = (width, height, classes)
-
-        def setUnaryEnergy(self, energy):
-            calls["energy"] = energy
-
-        def addPairwiseGaussian(self, **values):
-            calls["gaussian"] = values
-
-        def addPairwiseBilateral(self, **values):
-            calls["bilateral"] = values
-
-        def inference(self, iterations):
-            calls["iterations"] = iterations
-            return np.exp(-calls["energy"])
-
-    library = types.ModuleType("pydensecrf.densecrf")
-    library.DenseCRF2D = Fake
-    monkeypatch.setitem(sys.modules, "pydensecrf", types.ModuleType("pydensecrf"))
-    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", library)
+    calls = tel_crf.install(monkeypatch, lambda energy: np.exp(-energy))
     image = torch.randint(0, 256, (3, 5, 7), dtype=torch.uint8)
     probabilities = torch.rand(4, 5, 7).softmax(0)
     crf = DenseCrf()

@@ -7,13 +7,22 @@ import zipfile
 
 import numpy as np
 import pytest
+import tel_miniatures
 import tel_voc
 from PIL import Image
+from tel_street import CITY_NAMES, published_ade, published_cityscapes
 
 from tel_segmentation import config
 from tel_segmentation.cli import main
 from tel_segmentation.datasets.voc import Voc
 from tel_segmentation.prepare import RULES, Prepare, run
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, request):
+    """The miniature counts are what is published, but for tests of these."""
+    if "published" not in request.node.name:
+        tel_miniatures.publish(monkeypatch)
 
 
 def pack_tar(file, folder, mode="w"):
@@ -68,8 +77,7 @@ def test_voc_with_sbd(tmp_path, downloads, capsys):
     names = ("ground", "scribble", "sbd", "point", "voc")
     assert prepare("voc", out, *(downloads[name] for name in names)) == 0
     printed = capsys.readouterr().out
-    assert "train: 4 images with dense labels; 10582 are published" in printed
-    assert "val: 2 images with dense labels; 1449 are published" in printed
+    assert "train: 4 images with dense labels\nval: 2 images with dense labels\n" in printed
     assert "point: 4 images\nscribble: 4 images\n" in printed
     assert f"--data.source voc:{out}" in printed
     for annotation in ("dense", "point", "scribble"):
@@ -86,6 +94,14 @@ def test_voc_with_sbd(tmp_path, downloads, capsys):
     assert {p.name for p in (out / "SBD").iterdir()} == {"cls", "train.txt", "val.txt"}
 
 
+def test_fewer_than_are_published_are_not_the_whole(tmp_path, downloads, capsys):
+    assert prepare("voc", tmp_path / "out", downloads["voc"], downloads["sbd"]) == 1
+    printed = capsys.readouterr().out
+    assert "train: 4 images with dense labels; 10582 are published" in printed
+    assert "val: 2 images with dense labels; 1449 are published" in printed
+    assert "Use it as" not in printed
+
+
 def test_voc_with_the_common_masks(tmp_path, downloads, capsys):
     out = tmp_path / "out"
     assert prepare("voc", out, downloads["augmented"]) == 1
@@ -95,6 +111,27 @@ def test_voc_with_the_common_masks(tmp_path, downloads, capsys):
     assert "train: 4 images" in printed
     assert "scribble: not usable yet. scribbles must be in" in printed
     assert Voc(out, "train", config.Data(annotation="dense"))[3].truth.max() == 3
+
+
+def test_scribbles_with_a_readme(tmp_path, downloads):
+    with zipfile.ZipFile(downloads["scribble"], "a") as archive:
+        archive.writestr("README.txt", "ScribbleSup")
+        archive.writestr("preview/2007_000032.jpg", b"")
+    out = tmp_path / "out"
+    assert prepare("voc", out, *(downloads[name] for name in ("scribble", "sbd", "voc"))) == 0
+    assert (out / "voc_scribbles.zip").read_bytes() == downloads["scribble"].read_bytes()
+    assert len(Voc(out, "train", config.Data(annotation="scribble"))) == 4
+
+
+def test_boxes_of_voc_are_no_scribbles(tmp_path, downloads):
+    """Who packs Pascal VOC as a zip file has XML files in it, too."""
+    work, out = tmp_path / "again", tmp_path / "out"
+    with tarfile.open(downloads["voc"]) as archive:
+        archive.extractall(work, filter="data")
+    assert any(work.rglob("*.xml"))
+    assert prepare("voc", out, pack_zip(tmp_path / "voc.zip", work), downloads["sbd"]) == 0
+    assert not (out / "voc_scribbles.zip").exists()
+    assert len(Voc(out, "val", config.Data(annotation="dense"))) == 2
 
 
 def test_an_interrupted_call_goes_on(tmp_path, downloads, capsys, monkeypatch):
@@ -218,6 +255,35 @@ def test_ade20k(tmp_path, capsys):
     block = f"{ade}train/sparse_label/block10/ADE_train_00000001.png"
     assert files_of(out) == sorted([*kept, block])
     assert "annotations: block10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "gone"),
+    [
+        ("cityscapes", f"leftImg8bit/val/aachen/{CITY_NAMES[1]}_leftImg8bit.png"),
+        ("cityscapes", f"gtFine/train/zurich/{CITY_NAMES[2]}_gtFine_labelIds.png"),
+        ("ade20k", "ADEChallengeData2016/images/training/ADE_train_00000002.jpg"),
+        ("ade20k", "ADEChallengeData2016/annotations/validation/ADE_val_00000001.png"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path, capsys, kind, gone):
+    work, out = tmp_path / "work", tmp_path / "out"
+    for split in ("train", "val"):
+        if kind == "cityscapes":
+            published_cityscapes(work, split)
+        else:
+            published_ade(work / "ADEChallengeData2016", split)
+    whole = pack_zip(tmp_path / "all.zip", work)
+    assert prepare(kind, out, whole) == 0
+    assert f"Use it as --data.source {kind}:{out}" in capsys.readouterr().out
+    (out / gone).unlink()
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.write(whole, f"block20/{CITY_NAMES[0]}_leftImg8bit.png")
+        archive.write(whole, "block20/ADE_train_00000001.png")
+    assert prepare(kind, out, tmp_path / "other.zip") == 1
+    printed = capsys.readouterr().out
+    assert f"not whole yet. 1 files must be there, are missing: {out / gone}\n" in printed
+    assert "Use it as" not in printed
 
 
 def test_every_kind_has_rules():

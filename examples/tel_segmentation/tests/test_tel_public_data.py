@@ -9,7 +9,12 @@ import torch
 from PIL import Image
 
 from tel_segmentation import config, presets, record
-from tel_segmentation.datasets import make_sample, open_dataset_source, public_dataset
+from tel_segmentation.datasets import (
+    make_sample,
+    open_dataset_source,
+    public_dataset,
+    published_counts,
+)
 
 
 def sample(split, height=40, width=60, **options):
@@ -52,6 +57,18 @@ def test_numbers_that_no_label_file_can_have(tmp_path, kind, folder, number):
     options = config.Data(annotation="dense", ignore=(255, number))
     with pytest.raises(ValueError, match=f"ignore must be numbers of .* 0 to 65535, got {number}"):
         open_dataset_source(kind, root / folder, options, "train")
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "val", "test"),
+    [
+        ("voc", 10_582, 1_449, 1_456),
+        ("cityscapes", 2_975, 500, 1_525),
+        ("ade20k", 20_210, 2_000, 3_352),
+    ],
+)
+def test_the_published_counts(kind, train, val, test):
+    assert published_counts(kind) == {"train": train, "val": val, "test": test}
 
 
 def test_a_shorter_side_of_nothing():

@@ -326,6 +326,8 @@ def spoil(**changes):
         (spoil(config__loss__tel=3), "tel must be of type dict"),
         (spoil(diagnostics={"a": "b"}), "diagnostics must be numbers"),
         (spoil(wall_seconds="long"), "wall_seconds must be a finite number"),
+        (spoil(training_images="all"), "training_images must be a finite number"),
+        (spoil(annotate="blocks"), "annotate must be of type dict"),
         (
             lambda folder: (folder / "history.jsonl").write_text('{"iteration": 1}\n{"loss": 2}\n'),
             r"history\.jsonl, line 2",

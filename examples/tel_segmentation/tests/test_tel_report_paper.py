@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 
 import pytest
 from PIL import Image
@@ -20,27 +21,39 @@ from tel_segmentation.report_records import find_records
 CLASSES = ["a", "b"]
 
 
-def metrics(miou):
-    return {"miou": miou, "accuracy": 0.9, "boundary_miou": 0.3, "iou": [miou, miou], "images": 1}
+IMAGES = {"voc": (10_582, 1_449), "cityscapes": (2_975, 500), "ade20k": (20_210, 2_000)}
+"""As published: for training and for validation."""
+
+
+def metrics(miou, images=1):
+    return {
+        "miou": miou, "accuracy": 0.9, "boundary_miou": 0.3, "iou": [miou, miou], "images": images,
+    }  # fmt: skip
 
 
 def write(
-    folder, id, miou, recipe="official", seed=304, change=lambda options: options, total=None
-):
-    """The record of a run that is the paper's but for ``change``."""
+    folder, id, miou, recipe="official", seed=304, change=lambda options: options, total=None,
+    **other,
+):  # fmt: skip
+    """The record of a run that is the paper's but for ``change`` and ``other``."""
     options = resolve(find(id), recipe)
+    kind = options.data.source.partition(":")[0]
+    images, evaluated = IMAGES[kind]
     settings = change(
         dataclasses.replace(
             options,
             seed=seed,
             batch=4,
             accumulate=2,
-            data=dataclasses.replace(options.data, source="voc:VOCdevkit", workers=9),
+            data=dataclasses.replace(options.data, source=f"{kind}:elsewhere", workers=9),
             output=folder,
         )
     )
     protocols = {
-        name: {"last": metrics(miou + add), "best": metrics(miou + add + 0.001)}
+        name: {
+            "last": metrics(miou + add, evaluated),
+            "best": metrics(miou + add + 0.001, evaluated),
+        }
         for name, add in (("ss", 0.01), ("msf", 0.02), ("official", 0.03))
     }
     folder.mkdir(parents=True)
@@ -57,11 +70,14 @@ def write(
         "colors": [[0, 0, 0], [9, 9, 9]],
         "evaluation": {
             "split": "val",
-            "last": metrics(miou),
-            "best": metrics(miou + 0.001),
+            "last": metrics(miou, evaluated),
+            "best": metrics(miou + 0.001, evaluated),
             "protocols": protocols,
         },
+        "training_images": images,
+        "annotate": None,
         "config": json.loads(config.to_json(portable(settings))),
+        **other,
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     lines = [
@@ -162,19 +178,119 @@ def test_a_run_with_other_settings_is_in_no_table(tmp_path, change, total, what)
         assert what in text
 
 
+def evaluated(evaluation, where, images):
+    """The record's evaluation with other counts of images."""
+    changed = json.loads(json.dumps(evaluation))
+    part = changed if where == "last" else changed["protocols"][where]
+    part["last"]["images"] = images
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("id", "other", "what"),
+    [
+        ("t1.point.dlv3p.tel", {"training_images": 2}, "training images: 2 instead of 10582"),
+        ("t2.cs.hrnet.b20.tel", {"training_images": 500}, "training images: 500 instead of 2975"),
+        ("t2.ade.hrnet.b20.tel", {"training_images": 2975},
+         "training images: 2975 instead of 20210"),
+        ("t1.full.ltf", {"training_images": None}, "training images: None instead of 10582"),
+        ("t1.full.ltf", "last", "evaluated images: 100 instead of 1449"),
+        ("t2.cs.hrnet.b20.tel", "ss", "evaluated images: 100 instead of 500"),
+        ("t2.ade.hrnet.b20.tel", "msf", "evaluated images: 100 instead of 2000"),
+    ],
+)  # fmt: skip
+def test_a_run_on_a_part_of_the_data_is_in_no_table(tmp_path, id, other, what):
+    whole = write(tmp_path / "whole", id, 0.75)
+    assert deviations(whole) == []
+    if isinstance(other, str):
+        other = {"evaluation": evaluated(whole["evaluation"], other, 100)}
+    assert deviations(write(tmp_path / "part", id, 0.75, seed=2, **other)) == [what]
+    (row,) = [row for row in rows(tmp_path, id[:2].upper()).values() if row["ours"]]
+    assert (row["id"], row["seeds"]) == (id, "1")
+
+
+def test_what_was_evaluated_is_the_validation_set(tmp_path):
+    result = write(tmp_path / "a", "t1.full.ltf", 0.75)
+    evaluation = {**result["evaluation"], "split": "train"}
+    assert deviations({**result, "evaluation": evaluation}) == ["evaluation: not on val"]
+
+
+@pytest.mark.parametrize(
+    ("id", "ignore", "encoding", "what"),
+    [
+        ("t1.scribble.dlv3p.tel", (21, 15, 0), "auto", ["15, which is person",
+                                                        "0, which is background"]),
+        ("t1.scribble.dlv3p.tel", (21, 254), "auto", []),
+        ("t2.cs.hrnet.b20.tel", (19, 34, 6), "auto", ["19, which is traffic light"]),
+        ("t2.cs.hrnet.b20.tel", (19, 18), "trainIds", ["18, which is bicycle"]),
+        ("t2.ade.hrnet.b20.tel", (0, 255, 150), "auto", ["150, which is flag"]),
+    ],
+)  # fmt: skip
+def test_a_class_that_is_ignored_makes_another_run(tmp_path, id, ignore, encoding, what):
+    def change(options):
+        data = dataclasses.replace(options.data, ignore=ignore, encoding=encoding)
+        return dataclasses.replace(options, data=data)
+
+    result = write(tmp_path / "a", id, 0.75, change=change)
+    assert deviations(result) == [f"data.ignore: {each}" for each in what]
+
+
+BLOCKS = {"kind": "block", "split": "train", "ratio": 0.2, "scope": "component", "seed": 0}
+
+
+def test_annotations_of_our_own_are_said_to_be_so(tmp_path):
+    """Nobody can have the published generator: such runs count, but never as one with others."""
+    id = "t2.cs.hrnet.b20.tel"
+    write(tmp_path / "a", id, 0.60)
+    write(tmp_path / "b", id, 0.70, seed=1, annotate=BLOCKS)
+    write(tmp_path / "c", id, 0.72, seed=2, annotate=BLOCKS)
+    ours, other = sorted_out(find_records([tmp_path]))
+    assert other == []
+    head, *body = accuracy_table("T2", ours)
+    found = [dict(zip(head, row, strict=True)) for row in body if row[0] == id]
+    assert [(row["ours"], row["seeds"]) for row in found] == [
+        ("60.0 / 60.1", "1"), ("71.0 / 71.1", "2"),
+    ]  # fmt: skip
+    assert found[0]["annotations"] == ""
+    assert found[1]["annotations"] == (
+        "tel annotate: kind block, split train, ratio 0.2, scope component, seed 0"
+    )
+    output, md = tmp_path / "page.html", tmp_path / "page.md"
+    report(Report((tmp_path,), output, markdown=md, paper=True))
+    for page in (output, md):
+        assert found[1]["annotations"] in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        ({**BLOCKS, "ratio": 0.5}, "annotations: block50 instead of block20"),
+        ({"kind": "scribble", "width": 3}, "annotations: scribble instead of block20"),
+    ],
+)
+def test_annotations_under_the_name_of_others(tmp_path, made, what):
+    assert deviations(write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.6, annotate=made)) == [what]
+
+
+def test_ignored_numbers_of_annotations_of_our_own_are_in_their_encoding(tmp_path):
+    def change(options):
+        return dataclasses.replace(options, data=dataclasses.replace(options.data, ignore=(19,)))
+
+    made = {**BLOCKS, "encoding": "trainIds"}
+    assert deviations(write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.6, annotate=made,
+                            change=change)) == []  # fmt: skip
+
+
 def test_devices_and_folders_make_no_other_run(tmp_path):
     def change(options):
         return dataclasses.replace(options, device="cpu", amp="off", threads=3, tensorboard=False)
 
-    assert deviations(write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.6, change=lambda o: change(
-        dataclasses.replace(o, data=dataclasses.replace(o.data, source="cityscapes:elsewhere"))
-    ))) == []  # fmt: skip
+    assert deviations(write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.6, change=change)) == []
 
 
 def test_the_page(tmp_path):
     write(tmp_path / "a", "t1.scribble.dlv3p.tel", 0.75)
-    write(tmp_path / "b", "t2.cs.hrnet.b20.tel", 0.65, change=lambda o: dataclasses.replace(
-        o, data=dataclasses.replace(o.data, source="cityscapes:elsewhere")))  # fmt: skip
+    write(tmp_path / "b", "t2.cs.hrnet.b20.tel", 0.65)
     (tmp_path / "a" / "panels").mkdir()
     Image.new("RGB", (60, 20)).save(tmp_path / "a" / "panels" / "2007_000032.png")
     write_cost(tmp_path / "cost", "t4.dlv3p.both")
@@ -204,18 +320,21 @@ def test_the_page(tmp_path):
 def test_the_curves_in_numbers(tmp_path):
     """Of Fig. 7: TEL's end above the baseline's, the paper's beside it; blank without the runs."""
 
-    def city(options):
-        data = dataclasses.replace(options.data, source="cityscapes:elsewhere")
-        return dataclasses.replace(options, data=data)
-
     def table():
         ours, _ = sorted_out(find_records([tmp_path]))
         return [row[2:] for row in curves_table(ours)[1:]]
 
-    write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.65, change=city)
+    write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.65)
     assert table() == [["+5.6", "", ""], ["+7.3", "", ""]]
-    write(tmp_path / "b", "t2.cs.hrnet.b20.baseline", 0.60, change=city)
+    write(tmp_path / "b", "t2.cs.hrnet.b20.baseline", 0.60)
     assert table() == [["+5.6", "+5.0", "+5.0"], ["+7.3", "+15.0", "+15.0"]]
+    # Another run with blocks of our own has no baseline with such.
+    write(tmp_path / "c", "t2.cs.hrnet.b20.tel", 0.9, seed=1, annotate=BLOCKS)
+    assert table() == [["+5.6", "+5.0", "+5.0"], ["+7.3", "+15.0", "+15.0"]]
+    shutil.rmtree(tmp_path / "a")
+    assert table() == [["+5.6", "", ""], ["+7.3", "", ""]]
+    shutil.rmtree(tmp_path / "c")
+    write(tmp_path / "a", "t2.cs.hrnet.b20.tel", 0.65)
     output, md = tmp_path / "page.html", tmp_path / "page.md"
     report(Report((tmp_path,), output, markdown=md, paper=True))
     assert "| f7.tel | TEL's soft label | +7.3 | +15.0 | +15.0 |" in md.read_text(encoding="utf-8")

@@ -2,24 +2,32 @@
 
 import json
 import math
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import tel_crf
 import tel_miniatures
 import tel_runs
 import tel_voc
+import torch
 from PIL import Image
-from tel_folders import write_label
+from tel_folders import HEAD, bands, write_image, write_label
+from tel_miniatures import tiny
 
-from tel_segmentation import cli, config, engine, run
+from tel_segmentation import cli, config, cost, engine, predict, run
+from tel_segmentation.annotate import Annotate
+from tel_segmentation.annotate import run as annotate
+from tel_segmentation.datasets.voc import Voc
+from tel_segmentation.folder import Folder
 from tel_segmentation.paper import needs, recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
 from tel_segmentation.paper.sameness import cost_deviations, deviations
+from tel_segmentation.record import annotate_options
 from tel_segmentation.run import Run
 from tel_segmentation.tracking import read_history
-
-RUNS = sorted({each.run for each in experiments().values() if each.kind != "cost"})
 
 
 @pytest.fixture(scope="module")
@@ -27,20 +35,25 @@ def root(tmp_path_factory):
     return tel_miniatures.data_root(tmp_path_factory.mktemp("data"))
 
 
-def tiny(id, root, folder, **changes):
-    options = Run(
-        id, data_root=root, output=folder, tiny=True, protocols=("ss",), device="cpu", threads=1
-    )
-    return replace(options, **changes)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Where every experiment runs; those that share a run find it there."""
+    return tmp_path_factory.mktemp("runs")
 
 
-@pytest.mark.parametrize("id", RUNS)
-def test_every_run(id, root, tmp_path):
-    assert run.run(tiny(id, root, tmp_path)) == 0
-    (folder,) = tmp_path.iterdir()
-    assert folder.name == f"{id}-tiny-s304"
+def ids(*kinds):
+    return [each.id for each in experiments().values() if each.kind in kinds]
+
+
+@pytest.mark.parametrize("id", ids("train", "panels", "curves", "test"))
+def test_every_experiment(id, root, runs, capsys, monkeypatch):
+    tel_crf.install(monkeypatch, lambda energy: np.eye(21)[:, [20]].repeat(energy.shape[1], 1))
+    experiment = find(id)
+    assert run.run(tiny(id, root, runs)) == 0
+    assert re.search(f"^{id}: mIoU on val: .* ss ", capsys.readouterr().out, re.MULTILINE)
+    folder = runs / f"{experiment.run}-tiny-s304"
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    assert record["paper"] == {"id": id, "recipe": "official"}
+    assert record["paper"] == {"id": experiment.run, "recipe": "official"}
     lines = [x for x in read_history(folder / "history.jsonl") if "loss" in x]
     assert lines[-1]["iteration"] == 2
     assert all(math.isfinite(line["loss"]) for line in lines)
@@ -48,10 +61,46 @@ def test_every_run(id, root, tmp_path):
     ss = evaluation["protocols"]["ss"]
     for metrics in (evaluation["last"], evaluation["best"], ss["last"], ss["best"]):
         assert 0 <= metrics["miou"] <= 1
-    classes = {"voc": 21, "cs": 19, "ade": 150}[find(id).dataset]
+    classes = {"voc": 21, "cs": 19, "ade": 150}[experiment.dataset]
     assert len(record["classes"]) == classes
+    assert record["training_images"] == (4 if classes == 21 else 3)
+    assert record["annotate"] is None
     sparse = config.load(folder / "config.json").data.annotation != "dense"
     assert (0 < record["labelled_ratio"] < 0.7) == sparse
+    assert (experiment.kind != "panels") or any((folder / "panels").iterdir())
+    if experiment.kind == "test":
+        tree = folder / ("voc-test-crf" if experiment.crf else "voc-test")
+        (file,) = (path for path in tree.rglob("*") if path.is_file())
+        with Image.open(file) as picture:
+            values = np.asarray(picture)
+        assert experiment.crf == (values == 20).all()  # what the library answered
+
+
+@pytest.mark.parametrize("id", ids("cost"))
+def test_every_cost(id, root, runs, monkeypatch):
+    monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
+    experiment = find(id)
+    assert run.run(tiny(id, root, runs)) == 0
+    result = json.loads((runs / f"{experiment.run}-tiny-s304/cost.json").read_text("utf-8"))
+    assert result["preset"] == experiment.run
+    assert len(result["rows"]) == 3
+    assert all(math.isfinite(row["seconds"]) for row in result["rows"])
+
+
+@pytest.mark.parametrize("id", ids("test"))
+def test_the_server_gets_seven_scales_and_flip(id, root, runs, monkeypatch):
+    tel_crf.install(monkeypatch, lambda energy: np.exp(-energy))
+    seen = []
+
+    def logits(model, images, evaluation, size):
+        seen.append((evaluation.protocol, evaluation.scales, evaluation.flip, size))
+        return torch.zeros(1, 21, *size)
+
+    run.run(tiny(id, root, runs))
+    monkeypatch.setattr(predict, "predict_logits", logits)
+    run.run(tiny(id, root, runs))
+    scales = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    assert seen == [("native", scales, True, tel_voc.SIZE[::-1])]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +138,42 @@ def test_annotations_with_other_numbers(tmp_path):
     assert not [text for text in deviations(result) if "ignore" in text or "encoding" in text]
     with pytest.raises(ValueError, match=r"data\.ignore: \[19\] instead of \[\]"):
         run.run(replace(options, ignore=()))
+
+
+def test_the_record_knows_annotations_of_our_own(tmp_path):
+    root = tel_miniatures.data_root(tmp_path / "data")
+    shutil.rmtree(root / "ADEChallengeData2016/annotations/block20")
+    annotate(Annotate(f"ade20k:{root / 'ADEChallengeData2016'}", kind="block", border=True))
+    assert run.run(tiny("t2.ade.hrnet.b20.tel", root, tmp_path / "runs")) == 0
+    (file,) = (tmp_path / "runs").glob("*/result.json")
+    result = json.loads(file.read_text(encoding="utf-8"))
+    assert result["annotate"] == {
+        "kind": "block", "split": "train", "ratio": 0.2, "scope": "component", "metric": "edt",
+        "border": True, "seed": 0, "encoding": "ade20k",
+    }  # fmt: skip
+    assert "training images: 3 instead of 20210" in deviations(result)
+    assert "evaluated images: 3 instead of 2000" in deviations(result)
+
+
+def test_a_record_outlives_another_programs_manifest(tmp_path):
+    """Label maps of Pascal VOC and of folders, too, are known by their manifest."""
+    source = tmp_path / "dataset.toml"
+    source.write_text(HEAD)
+    write_image(tmp_path / "train/images/a.png")
+    write_label(tmp_path / "train/labels/a.png", bands())
+    assert annotate_options(Folder(source, "train", "dense")) is None
+    annotate(Annotate(str(source), kind="scribble", width=5))
+    made = Folder(source, "train", "scribble")
+    options = {"kind": "scribble", "split": "train", "width": 5, "seed": 0}
+    assert annotate_options(made) == options
+    tel_miniatures.voc(tmp_path / "voc")
+    annotate(Annotate(f"voc:{tmp_path / 'voc'}", kind="scribble", width=5))
+    data = config.Data(annotation=str(tmp_path / "voc/annotations/scribble"))
+    maps = Voc(tmp_path / "voc", "train", data)
+    assert annotate_options(maps) == {**options, "encoding": "class numbers"}
+    assert annotate_options(Voc(tmp_path / "voc", "train", config.Data(annotation="point"))) is None
+    (tmp_path / "annotations/scribble/train/manifest.json").write_text("[1]")
+    assert annotate_options(made) is None
 
 
 @pytest.mark.parametrize(
@@ -163,8 +248,6 @@ def test_test_images_for_the_voc_server(root, tmp_path):
 
 @pytest.mark.parametrize("network", ["dlv3p", "ltf"])
 def test_memory_and_time_are_measured_together(network, root, tmp_path, monkeypatch):
-    from tel_segmentation import cost
-
     monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: (100.0, 200.0))
     assert run.run(tiny(f"t4.{network}.low", root, tmp_path)) == 0
     (file,) = tmp_path.glob("*/cost.json")

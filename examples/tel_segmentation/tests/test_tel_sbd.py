@@ -49,6 +49,12 @@ def test_names_with_blank_lines_and_paths(tmp_path):
     assert read_names(path) == ["a", "b"]
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_bytes(b"\xef\xbb\xbf2007_000032\r\n2007_000039\r\n")
+    assert read_names(path) == ["2007_000032", "2007_000039"]
+
+
 def test_a_name_twice(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("a\nb\na\n")

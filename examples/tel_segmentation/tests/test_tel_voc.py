@@ -14,6 +14,7 @@ from tel_segmentation import config
 from tel_segmentation.data import open_source, training_batches
 from tel_segmentation.datasets.voc import COUNTS, Voc
 from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, palette
+from tel_segmentation.datasets.voc_layout import find_layout
 
 
 def options(**values):
@@ -108,6 +109,48 @@ def test_validation_set_of_every_layout(tmp_path, layout):
     source = Voc(layout(tmp_path), "val", options())
     assert [source[i].name for i in range(len(source))] == sorted(VOC_VAL)
     assert all(set(source[i].truth.unique().tolist()) == {-1, 0, 1} for i in range(len(source)))
+
+
+def published_lists():
+    """Lists of the published lengths, whose names overlap so that trainaug has 10,582.
+
+    Of SBD's 11,355 names 1,104 are of VOC's validation set and 1,133 of its training set, of either
+    some in SBD's own training list and the others in its validation list.
+    """
+    names = [f"2008_{number:06d}" for number in range(20_000)]
+    voc_train, voc_val = names[:1_464], names[1_464 : 1_464 + 1_449]
+    others = names[2_913 : 2_913 + 11_355 - 1_104 - 1_133]
+    sbd_train = voc_train[:700] + voc_val[:600] + others[:7_198]
+    sbd_val = voc_train[700:1_133] + voc_val[600:1_104] + others[7_198:]
+    return voc_train, voc_val, sbd_train, sbd_val
+
+
+@pytest.mark.parametrize("layout", ["sbd", "aug.txt", "trainaug.txt"])
+def test_the_rule_of_trainaug_on_lists_of_the_published_lengths(tmp_path, layout):
+    voc_train, voc_val, sbd_train, sbd_val = published_lists()
+    sbd = {*sbd_train, *sbd_val}
+    assert list(map(len, (voc_train, voc_val, sbd_train, sbd_val, sbd))) == [
+        1_464, 1_449, 8_498, 2_857, 11_355,
+    ]  # fmt: skip
+    voc = tmp_path / "VOCdevkit" / "VOC2012"
+    (voc / "JPEGImages").mkdir(parents=True)
+    lists = {"train.txt": voc_train, "val.txt": voc_val}
+    if layout == "sbd":
+        tel_voc.write_list(tmp_path / "SBD" / "train.txt", sbd_train)
+        tel_voc.write_list(tmp_path / "SBD" / "val.txt", sbd_val)
+    elif layout == "aug.txt":
+        lists["aug.txt"] = sorted(sbd - set(voc_train))
+    else:
+        lists["trainaug.txt"] = sorted((sbd | set(voc_train)) - set(voc_val), reverse=True)
+    for name, each in lists.items():
+        tel_voc.write_list(voc / "ImageSets" / "Segmentation" / name, each)
+    found = find_layout(tmp_path)
+    names = found.names("train")
+    assert len(names) == 10_582
+    assert names == sorted(set(names))
+    assert set(voc_train) < set(names)
+    assert not set(voc_val) & set(names)
+    assert len(found.names("val")) == 1_449
 
 
 def test_published_masks_of_trainaug_win_over_those_of_sbd(voc):

@@ -165,6 +165,29 @@ def test_scribbles_in_a_zip_file(tmp_path, folder):
     assert (label[16, 22:29] == 0).all()
 
 
+def test_another_zip_file_in_the_same_place(tmp_path):
+    """In a session that goes on, after another download."""
+    file = tmp_path / "voc_scribbles.zip"
+    for tag, value in (("dog", 12), ("horse", 13)):
+        file.unlink(missing_ok=True)
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("a.xml", tel_voc.scribble_xml([(tag, [(3, 3)])]))
+        scribbles = Scribbles(file)
+        assert set(np.unique(scribbles.label("a", IMAGE))) == {-1, value}
+    file.unlink()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("b.xml", tel_voc.scribble_xml([]))
+    with pytest.raises(ValueError, match=f"{file}: a.xml must be readable"):
+        scribbles.label("a", IMAGE)
+
+
+@pytest.mark.parametrize(("width", "height"), [("30.0", "20.0"), (" 30 ", "2e1")])
+def test_whole_numbers_that_some_write_as_floats(tmp_path, width, height):
+    text = tel_voc.scribble_xml([("dog", [("3.0", "3.5")])], size=(width, height))
+    (tmp_path / "a.xml").write_text(text)
+    assert set(np.unique(Scribbles(tmp_path).label("a", IMAGE))) == {-1, 12}
+
+
 def test_other_scribbles_of_the_same_names_are_not_taken(tmp_path):
     file = tmp_path / "voc_scribbles.zip"
     tel_voc.write_scribbles(file, ("a",), "pascal_2012/")
@@ -199,6 +222,8 @@ def test_what_scribbles_call_the_classes(tmp_path, tag, value):
         ("<annotation></annotation>", "have size/width"),
         (tel_voc.scribble_xml([("sofa", [("nan", 1)])]), "X and Y must be numbers, got nan"),
         (tel_voc.scribble_xml([("sofa", [("", 1)])]), "have size/width"),
+        (tel_voc.scribble_xml([], size=(30.5, 20)), "whole numbers, got 30.5"),
+        (tel_voc.scribble_xml([], size=(30, "inf")), "whole numbers, got inf"),
         ("<annotation>", "have size/width"),
     ],
 )

@@ -5,6 +5,7 @@ A data set is a class made with ``(folder, split, options)`` that is a ``data.So
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,16 @@ def public_dataset(source: str) -> tuple[str, Path] | None:
     if not folder:
         raise ValueError(f"source must be {kind}:FOLDER with the data set's folder, got {source!r}")
     return kind, Path(folder).expanduser()
+
+
+def published_counts(kind: str) -> dict[str, int]:
+    """How many images of each split are published.
+
+    Args:
+        kind: ``voc``, ``cityscapes`` or ``ade20k``.
+    """
+    counts: dict[str, int] = importlib.import_module(f"{__name__}.{kind}").COUNTS
+    return counts
 
 
 def open_dataset_source(kind: str, folder: Path, options: Data, split: str) -> Source:

@@ -30,6 +30,7 @@ from tel_segmentation.datasets.pairs import (
     images_of,
 )
 from tel_segmentation.folder import voc_colors
+from tel_segmentation.image_files import label_files
 
 COUNTS = {"train": 20210, "val": 2000, "test": 3352}
 
@@ -79,6 +80,10 @@ class Ade20k(Pairs):
         check_split(split, COUNTS)
         root, images, labels = layout(folder, split)
         found = images_of(images, _SUFFIXES)
+        dense = label_files(labels)
+        # A label whose image is missing is to be noticed, too.
+        found = {**{name: images / f"{name}.jpg" for name in dense}, **found}
+        made: Path | None = None
         has_labels = split != "test" or labels.is_dir()
         if options.annotation == "dense":
             entries = [
@@ -89,12 +94,13 @@ class Ade20k(Pairs):
         else:
             made, files = annotation_files(root, split, options.annotation)
             encoding_of_annotations(made, {ADE20K.name: ADE20K})
-            dense = images_of(labels, (".png",)) if labels.is_dir() else {}
             entries = [
                 Entry(name, found.get(name, images / f"{name}.jpg"), file, dense.get(name))
                 for name, file in files.items()
             ]
-        super().__init__(root, split, entries, ADE20K, ADE20K, options, skip_missing)
+            others = [name for name in found if name not in files]
+            self.without_annotation = [made / f"{name}.png" for name in others]
+        super().__init__(root, split, entries, ADE20K, ADE20K, options, skip_missing, made)
 
 
 def layout(folder: Path, split: str) -> tuple[Path, Path, Path]:

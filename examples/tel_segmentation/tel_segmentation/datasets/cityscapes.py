@@ -65,6 +65,7 @@ LABEL_IDS = Encoding("labelIds", tuple(number for _, number, _ in _CLASSES), VOI
 TRAIN_IDS = Encoding("trainIds", tuple(range(len(_CLASSES))), VOID)
 ENCODINGS = {encoding.name: encoding for encoding in (LABEL_IDS, TRAIN_IDS)}
 
+LOOKED_AT = 30  # files by which an encoding is judged
 IMAGE = "_leftImg8bit"
 _FILES = {"labelIds": "_gtFine_labelIds", "trainIds": "_gtFine_labelTrainIds"}
 _ENDINGS = re.compile(f"({'|'.join((IMAGE, *_FILES.values()))})$")
@@ -91,13 +92,29 @@ class Cityscapes(Pairs):
         check_split(split, COUNTS)
         layout = Layout(folder, split, options.encoding)
         label = dense = ENCODINGS[layout.encoding]
+        made: Path | None = None
         if options.annotation == "dense":
-            entries = [layout.entry(name) for name in layout.found]
+            entries = [layout.entry(name) for name in layout.names()]
         else:
             made, files = annotation_files(folder, split, options.annotation, ("*.png", "*/*.png"))
             label = _label_encoding(made, files, options)
-            entries = [layout.entry(short(name), file) for name, file in files.items()]
-        super().__init__(folder, split, entries, label, dense, options, skip_missing)
+            sparse = {short(name): file for name, file in files.items()}
+            entries = [layout.entry(name, file) for name, file in sparse.items()]
+            others = [name for name in layout.names() if name not in sparse]
+            self.without_annotation = _expected(made, next(iter(files.values())), others)
+        super().__init__(folder, split, entries, label, dense, options, skip_missing, made)
+
+    def like_train_ids(self) -> list[Path]:
+        """Folders of label files that are read as labelIds, but look like trainIds."""
+        found = []
+        labels = [entry.label for entry in self.entries if entry.label is not None]
+        truths = [entry.truth for entry in self.entries if entry.truth is not None]
+        for files, encoding in ((labels, self.label_encoding), (truths, self.encoding)):
+            if encoding is LABEL_IDS and _like_train_ids(files):
+                found.append(files[0].parent)
+            if labels == truths:
+                break
+        return found
 
 
 class Layout:
@@ -111,6 +128,8 @@ class Layout:
     Attributes:
         images: folder of the images.
         labels: folder of the dense labels.
+        found: images by name, CITY_SEQUENCE_FRAME.
+        dense: dense labels likewise.
         published: whether it is the published layout, with folders for cities.
         encoding: of the dense labels.
 
@@ -130,8 +149,14 @@ class Layout:
         self.labels = folder / "gtFine" / split if self.published else folder / split / "label"
         self.encoding = self._encoding(encoding)
         pattern = f"*/*{_FILES[self.encoding]}.png" if self.published else "*.png"
-        self._has_labels = split != "test" or any(self.labels.glob(pattern))
+        labels = [file for file in self.labels.glob(pattern) if file.name[0] != "."]
+        self.dense = {short(file.stem): file for file in labels}
+        self._has_labels = split != "test" or bool(self.dense)
         self.found = {short(image.stem): image for image in self._images()}
+
+    def names(self) -> list[str]:
+        """Of the images, then of dense labels whose image is missing, which is to be noticed."""
+        return [*self.found, *sorted(self.dense.keys() - self.found.keys())]
 
     def entry(self, name: str, sparse: Path | None = None) -> Entry:
         """The files of an image; with a sparse label the dense one only if it is there.
@@ -141,11 +166,14 @@ class Layout:
             sparse: label file.
         """
         city = name.split("_")[0] if self.published else ""
-        image = self.found.get(name, self.images / city / f"{name}{IMAGE}.png")
-        stem = name + _FILES[self.encoding] if self.published else image.stem
-        dense = self.labels / city / f"{stem}.png"
-        if not self._has_labels or (sparse is not None and not dense.is_file()):
+        dense = self.dense.get(name)
+        # In the flat layout an image and its label have one name.
+        file = dense.name if dense and not self.published else f"{name}{IMAGE}.png"
+        image = self.found.get(name, self.images / city / file)
+        if not self._has_labels or (sparse is not None and dense is None):
             return Entry(image.stem, image, sparse, None)
+        stem = name + _FILES[self.encoding] if self.published else image.stem
+        dense = dense or self.labels / city / f"{stem}.png"
         return Entry(image.stem, image, sparse or dense, dense)
 
     def _images(self) -> list[Path]:
@@ -174,21 +202,31 @@ def short(stem: str) -> str:
     return _ENDINGS.sub("", stem)
 
 
-def like_train_ids(files: Sequence[Path], limit: int) -> bool:
-    """Whether some of the files, evenly chosen, have no number above 18 but 255.
+def _expected(folder: Path, example: Path, names: Iterable[str]) -> list[Path]:
+    """Where sparse labels of these names would be in a folder that has ``example``."""
+    ending = example.stem.removeprefix(short(example.stem))
+    in_cities = example.parent != folder
+    return [
+        folder / (name.split("_")[0] if in_cities else "") / f"{name}{ending}.png" for name in names
+    ]
 
-    In labelIds, vegetation, sky, cars and people are above that, and hardly any image has none of
-    them. Files that cannot be read say nothing.
+
+def _like_train_ids(files: Sequence[Path]) -> bool:
+    """Whether some of the files, evenly chosen, have no number above 19 but 255.
+
+    TrainIds end at 18, and some publish 19 where nothing is labelled. In labelIds, vegetation, sky,
+    cars and people are above that, and hardly any image has none of them. Files that cannot be read
+    say nothing.
     """
     highest = -1
-    for file in files[:: max(1, len(files) // limit)]:
+    for file in files[:: max(1, len(files) // LOOKED_AT)]:
         try:
             values = read_label(file)
         except ValueError:
             continue
         numbers = values[values != VOID]
         highest = max(highest, int(numbers.max()) if numbers.size else -1)
-    return 0 <= highest < len(CLASSES)
+    return 0 <= highest <= len(CLASSES)
 
 
 def named_encoding(names: Iterable[str]) -> Encoding | None:

@@ -54,6 +54,7 @@ class Pairs:
         truth: what the numbers of the dense label files mean.
         options: size, short_side; ``ignore`` of label files that are not the dense ones.
         skip_missing: leave out samples of which a file is missing instead of refusing them all.
+        annotation_folder: of sparse label files.
 
     Attributes:
         names: of the samples.
@@ -61,6 +62,7 @@ class Pairs:
         missing: files that are missing; none unless ``skip_missing``.
         encoding: of the dense labels.
         label_encoding: of the label files.
+        annotation_folder: as given; None: training sees the dense labels.
 
     Raises:
         MissingFilesError: files are missing; their paths are in the message.
@@ -69,6 +71,8 @@ class Pairs:
 
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
+    without_annotation: Sequence[Path] = ()
+    """Where the sparse labels of further images are expected; training goes without these."""
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Pairs:
         truth: Encoding,
         options: Data,
         skip_missing: bool = False,
+        annotation_folder: Path | None = None,
     ) -> None:
         check_ignore(options.ignore)
         entries = list(entries)
@@ -93,6 +98,7 @@ class Pairs:
         if odd := [ascii(name) for name in self.names if not is_text(name)]:
             raise ValueError(f"{root} must have file names that are text, has {some(odd)}")
         self.encoding, self.label_encoding = truth, label
+        self.annotation_folder = annotation_folder
 
     def __len__(self) -> int:
         return len(self.entries)

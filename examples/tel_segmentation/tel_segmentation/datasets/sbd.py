@@ -58,7 +58,8 @@ def read_names(path: Path) -> list[str]:
         ValueError: the file is missing or not text, or a name is there twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # utf-8-sig: a byte order mark would be part of the first name
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} must be a list of image names, got: {error}") from error
     names = [Path(line.split()[0]).stem for line in lines if line.strip()]

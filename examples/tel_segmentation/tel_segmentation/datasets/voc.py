@@ -18,7 +18,7 @@ from tel_segmentation.data import UNLABELLED, Sample
 from tel_segmentation.datasets import make_sample
 from tel_segmentation.datasets.encoding import check_ignore
 from tel_segmentation.datasets.sbd import read_mask
-from tel_segmentation.datasets.voc_annotations import Annotation, find_annotation
+from tel_segmentation.datasets.voc_annotations import Annotation, Maps, find_annotation
 from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, ENCODING
 from tel_segmentation.datasets.voc_layout import find_layout
 from tel_segmentation.datasets.voc_strokes import Points
@@ -89,6 +89,17 @@ class Voc:
         truth = self._truth(name, image)
         label = truth if self.annotation is None else self.annotation.label(name, image)
         return make_sample(name, image, label.copy(), truth, self.options, self.split)
+
+    @property
+    def annotation_folder(self) -> Path | None:
+        """The folder of label maps that training sees, if it sees such."""
+        return self.annotation.folder if isinstance(self.annotation, Maps) else None
+
+    def without_image(self) -> list[str]:
+        """Names that the annotation has something of, but that are of no image of any split."""
+        names = [] if self.annotation is None else list(self.annotation.names())
+        there = self.layout.images(names)
+        return [name for name in names if name not in there]
 
     def points_outside(self, progress: bool = False) -> dict[str, int]:
         """The images with points that lie outside of them, and how many; these are not drawn.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from tel_segmentation.datasets.encoding import encoding_of_annotations
 from tel_segmentation.datasets.voc_classes import ENCODING
 from tel_segmentation.datasets.voc_strokes import Points, Scribbles
 from tel_segmentation.image_files import check_size, label_files, read_label
+from tel_segmentation.manifest import SHEET
 
 FOREGROUND = "voc_whats_the_point.json"
 BACKGROUND = "voc_whats_the_point_bg_from_scribbles.json"
@@ -24,6 +26,10 @@ class Annotation(Protocol):
     """What training may see of every image."""
 
     def __contains__(self, name: object) -> bool: ...
+
+    def names(self) -> Iterator[str]:
+        """Of all images that it has something of, whether these are there or not."""
+        ...
 
     def label(self, name: str, image: Image.Image) -> NDArray[np.int64]:
         """(H, W) int64, -1 unlabelled."""
@@ -53,6 +59,10 @@ class Maps:
 
     def __contains__(self, name: object) -> bool:
         return name in self._files
+
+    def names(self) -> Iterator[str]:
+        """Of all label maps but the sheet of ``tel annotate``."""
+        return (name for name in self._files if name != SHEET)
 
     def label(self, name: str, image: Image.Image) -> NDArray[np.int64]:
         """The file's classes.

@@ -18,7 +18,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +69,10 @@ class Points:
     def __contains__(self, name: object) -> bool:
         return any(name in points for points in self._points)
 
+    def names(self) -> Iterator[str]:
+        """Of all images that have points."""
+        return iter({name: None for points in self._points for name in points})
+
     def of(self, name: str) -> list[Point]:
         """All points of an image, the background's last."""
         return [point for points in self._points for point in points.get(str(name), ())]
@@ -107,6 +111,10 @@ class Scribbles:
     def __contains__(self, name: object) -> bool:
         return name in self._members
 
+    def names(self) -> Iterator[str]:
+        """Of all images that have scribbles."""
+        return iter(self._members)
+
     def label(self, name: str, image: Image.Image) -> NDArray[np.int64]:
         """Lines with a disc at every joint, later ones over earlier ones; -1 elsewhere.
 
@@ -128,8 +136,10 @@ class Scribbles:
         try:
             if self.source.is_dir():
                 return (self.source / member).read_bytes()
-            return _zip(self.source, os.getpid()).read(member)
-        except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+            stat = self.source.stat()
+            return _zip(self.source, stat.st_mtime_ns, stat.st_size, os.getpid()).read(member)
+        # KeyError: the file was replaced by one that has no such member
+        except (OSError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise ValueError(f"{self.source}: {member} must be readable, got: {error}") from error
 
 
@@ -196,7 +206,7 @@ def _parse_scribbles(
     """The polylines of an XML file, and the size of its image."""
     try:
         root = ElementTree.fromstring(text)
-        size = int(root.findtext("size/width", "")), int(root.findtext("size/height", ""))
+        width, height = (_whole(root.findtext(f"size/{side}", "")) for side in ("width", "height"))
         lines = []
         for polygon in root.iter("polygon"):
             tag = polygon.findtext("tag", "").strip()
@@ -212,7 +222,15 @@ def _parse_scribbles(
             f"{where} must have size/width, size/height and polygons with a tag and points X, Y,"
             f" got: {error}"
         ) from error
-    return lines, size
+    return lines, (width, height)
+
+
+def _whole(text: str) -> int:
+    """Some programs write 500.0."""
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(f"width and height must be whole numbers, got {text}")
+    return int(number)
 
 
 def _number(text: str) -> float:
@@ -240,6 +258,9 @@ def _zip_members(file: Path) -> dict[str, str]:
 
 
 @lru_cache(maxsize=4)
-def _zip(file: Path, process: int) -> zipfile.ZipFile:
-    """An open zip file; of every process its own, since processes would move each other's place."""
+def _zip(file: Path, modified: int, size: int, process: int) -> zipfile.ZipFile:
+    """An open zip file; of every process its own, since processes would move each other's place.
+
+    Another file may have come into its place, which its time and size tell.
+    """
     return zipfile.ZipFile(file)

@@ -43,6 +43,8 @@ def files(experiment: Experiment) -> str:
         parts.append(_ANNOTATIONS[own.annotation])
     if experiment.kind == "test":
         parts.append("the test images, and the VOC server for the number")
+    if experiment.crf:
+        parts.append("pydensecrf2")
     return "; ".join([*parts, weights])
 
 

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from tel_segmentation import config
+from tel_segmentation.datasets import ade20k, cityscapes, published_counts, voc_classes
+from tel_segmentation.datasets.encoding import Encoding
 from tel_segmentation.paper.experiments import experiments, resolve
 from tel_segmentation.paper.recipes import Recipe
 from tel_segmentation.record import portable
@@ -20,7 +22,7 @@ IS_NO_OTHER = (
     *MAY_DIFFER, "seed", "amp", "eval_every", "boundary", "data.ignore", "data.encoding",
 )  # fmt: skip
 """Of an experiment: what does not make it another one; files of the same annotations differ in
-their numbers. The total batch is looked at apart."""
+their numbers. The total batch, the counts of images and ignored classes are looked at apart."""
 
 
 def deviations(result: dict[str, Any]) -> list[str]:
@@ -34,10 +36,17 @@ def deviations(result: dict[str, Any]) -> list[str]:
     """
     settings, wanted = _both(result)
     found = differences(settings, wanted, IS_NO_OTHER)
+    kind = wanted.data.source.partition(":")[0]
+    made = result.get("annotate") or {}
     total = result.get("batch", {}).get("total")
     if total != wanted.batch:
         found.append(f"total batch: {total} instead of {wanted.batch}")
-    return found
+    return [
+        *found,
+        *_other_images(kind, result),
+        *_other_annotations(made, wanted.data.annotation),
+        *ignored_classes(kind, settings.data, made.get("encoding")),
+    ]
 
 
 def cost_deviations(cost: dict[str, Any]) -> list[str]:
@@ -50,6 +59,72 @@ def cost_deviations(cost: dict[str, Any]) -> list[str]:
         ValueError: as above.
     """
     return differences(*_both(cost), IS_NO_OTHER)
+
+
+def other_counts(kind: str, training: set[Any], evaluated: set[Any]) -> list[str]:
+    """Numbers of images that are not those of the data set.
+
+    Points, scribbles and blocks are published of every training image.
+
+    Args:
+        kind: ``voc``, ``cityscapes`` or ``ade20k``.
+        training: how many images were trained on; None: not known.
+        evaluated: how many images were evaluated, each time.
+    """
+    counts = published_counts(kind)
+    return [
+        f"{name}: {number} instead of {published}"
+        for name, numbers, published in (
+            ("training images", training, counts["train"]),
+            ("evaluated images", evaluated, counts["val"]),
+        )
+        for number in numbers
+        if number != published
+    ]
+
+
+def ignored_classes(kind: str, data: config.Data, made: str | None = None) -> list[str]:
+    """Classes that training does not see, since their numbers in the annotations are ignored.
+
+    Args:
+        kind: as above.
+        data: ignore, encoding.
+        made: the encoding that ``tel annotate`` noted.
+    """
+    encoding = _encoding(kind, made or data.encoding)
+    classes = {"voc": voc_classes, "cityscapes": cityscapes, "ade20k": ade20k}[kind].CLASSES
+    return [
+        f"data.ignore: {number}, which is {classes[encoding.values.index(number)]}"
+        for number in data.ignore
+        if number in encoding.values
+    ]
+
+
+def _encoding(kind: str, said: str) -> Encoding:
+    if kind == "cityscapes":
+        return cityscapes.TRAIN_IDS if said == "trainIds" else cityscapes.LABEL_IDS
+    return voc_classes.ENCODING if kind == "voc" else ade20k.ADE20K
+
+
+def _other_images(kind: str, result: dict[str, Any]) -> list[str]:
+    """Training or evaluation on other images than the data set's."""
+    evaluation = result.get("evaluation", {})
+    each = [evaluation, *evaluation.get("protocols", {}).values()]
+    evaluated = {
+        metrics[name].get("images") for metrics in each for name in ("last", "best")
+        if name in metrics
+    }  # fmt: skip
+    counts = other_counts(kind, {result.get("training_images")}, evaluated)
+    return counts if evaluation.get("split") == "val" else ["evaluation: not on val", *counts]
+
+
+def _other_annotations(made: dict[str, Any], wanted: str) -> list[str]:
+    """What ``tel annotate`` made under the name of something else."""
+    if not made:
+        return []
+    percent = f"{100 * made.get('ratio', 0):g}" * (made.get("kind") == "block")
+    name = f"{made.get('kind')}{percent}"
+    return [] if name == wanted else [f"annotations: {name} instead of {wanted}"]
 
 
 def _both(result: dict[str, Any]) -> tuple[config.Train, config.Train]:

@@ -35,9 +35,11 @@ Table = list[list[str]]
 
 
 class Ours(NamedTuple):
-    """The runs of one experiment and recipe that are what they are called."""
+    """The runs of one experiment, recipe and annotation that are what they are called."""
 
     recipe: str
+    annotations: str
+    """What there is in the place of the published ones, in words; empty: nothing is known."""
     records: list[Record]
 
     def miou(self, protocol: str = "") -> str:
@@ -51,6 +53,9 @@ class Ours(NamedTuple):
         return " / ".join(texts) if any(texts) else BLANK
 
 
+NOTHING = Ours(BLANK, BLANK, [])
+
+
 def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     return f"{100 * fmean(known):.1f}" if known else BLANK
@@ -62,7 +67,7 @@ def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[t
     Raises:
         ValueError: a record is of no experiment; its folder is named.
     """
-    own: dict[str, dict[str, list[Record]]] = {}
+    own: dict[str, dict[tuple[str, str], list[Record]]] = {}
     other: list[tuple[str, str]] = []
     for record in records:
         paper = record.result.get("paper")
@@ -76,12 +81,23 @@ def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[t
             score = f"mIoU {100 * record.miou:.1f}"
             other.append((record.name, "; ".join([score, *differences])))
         else:
-            own.setdefault(paper["id"], {}).setdefault(paper["recipe"], []).append(record)
+            key = paper["recipe"], made_annotations(record.result)
+            own.setdefault(paper["id"], {}).setdefault(key, []).append(record)
     grouped = {
-        id: [Ours(recipe, runs) for recipe, runs in sorted(each.items())]
-        for id, each in own.items()
+        id: [Ours(*key, runs) for key, runs in sorted(each.items())] for id, each in own.items()
     }
     return grouped, other
+
+
+def made_annotations(result: dict[str, Any]) -> str:
+    """How ``tel annotate`` made a run's annotations, in words; empty if they are not known to be.
+
+    The generator of the published ones is not public: such a run stands in the tables, apart.
+    """
+    options = result.get("annotate")
+    if not options:
+        return ""
+    return f"tel annotate: {', '.join(f'{name} {value}' for name, value in options.items())}"
 
 
 def costs_sorted_out(
@@ -110,11 +126,12 @@ def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
     """
     val = " (val)" * (name == "T7")  # the test images' labels are the server's alone
     rows = [["id", "what", "paper", "README", f"ours{val}",
-             *(f"ours, {each}{val}" for each in PROTOCOLS), "recipe", "seeds"]]  # fmt: skip
+             *(f"ours, {each}{val}" for each in PROTOCOLS), "recipe", "seeds",
+             "annotations"]]  # fmt: skip
     for experiment in of_table(name):
-        for group in ours.get(experiment.run, [Ours(BLANK, [])]):
+        for group in ours.get(experiment.run, [NOTHING]):
             # A CRF is not in the numbers of the run that it is shared with.
-            known = group if not experiment.crf else Ours(BLANK, [])
+            known = group if not experiment.crf else NOTHING
             rows.append([
                 experiment.id,
                 what(experiment),
@@ -123,11 +140,12 @@ def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
                 *(known.miou(each) for each in PROTOCOLS),
                 known.recipe,
                 str(len(known.records) or BLANK),
+                known.annotations,
             ])  # fmt: skip
     for each in numbers.QUOTED:
         if each.table == name:
             said = ", ".join(x for x in (each.method, each.annotation, each.network) if x)
-            rows.append([BLANK, said, f"{each.miou:.1f}", *[BLANK] * 7])
+            rows.append([BLANK, said, f"{each.miou:.1f}", *[BLANK] * 8])
     return rows
 
 
@@ -208,5 +226,6 @@ EXPLANATION = (
     " flip, native aspect), official (the official scripts' last one: of Pascal VOC multi-scale and"
     " flip of squashed images, else the recipe's own). The paper does not say which of them its"
     " tables have. Rows without an id are quoted by the paper from others, of which many have a CRF"
-    " behind the network, several stages, or further data. What is blank was not run."
+    " behind the network, several stages, or further data. What is blank was not run. Annotations"
+    " that tel annotate made in the place of the published ones are said to be so."
 )

@@ -1,0 +1,53 @@
+"""Before an experiment is trained: what would otherwise be missing, or be said, only at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tel_segmentation import config
+from tel_segmentation.data import Source, open_source
+from tel_segmentation.datasets import public_dataset
+from tel_segmentation.datasets.cityscapes import Cityscapes
+from tel_segmentation.outcome import dense
+from tel_segmentation.paper.experiments import Experiment
+from tel_segmentation.paper.sameness import ignored_classes, other_counts
+
+
+def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
+    """Opens all that the experiment reads, down to what it needs after the training.
+
+    Args:
+        experiment: as it was asked for, not the one whose run it shares.
+        settings: of its run, with the data set's folder.
+
+    Returns:
+        What makes it another experiment although it can be run: images that are fewer than
+        published, classes that are ignored.
+
+    Raises:
+        ValueError: files are missing, by their paths; or the annotations' numbers are read wrongly.
+        ModuleNotFoundError: the dense CRF is not installed.
+    """
+    training = open_source(settings.data, "train", settings.seed)
+    validation = open_source(dense(settings.data), "val")
+    _check_encoding(training, settings.data)
+    if experiment.kind == "test":
+        open_source(dense(settings.data), "test")
+    if experiment.crf:
+        from tel_segmentation.postprocess import DenseCrf
+
+        DenseCrf()
+    kind, _ = public_dataset(settings.data.source) or ("", Path())
+    counts = other_counts(kind, {len(training)}, {len(validation)})
+    return [*counts, *ignored_classes(kind, settings.data)]
+
+
+def _check_encoding(source: Source, data: config.Data) -> None:
+    """Files of trainIds that are read as labelIds make no error: all of their numbers are known."""
+    if not isinstance(source, Cityscapes) or data.encoding != "auto":
+        return
+    if folders := source.like_train_ids():
+        raise ValueError(
+            f"the numbers in {folders[0]} must be labelIds, which have some above 19, got none:"
+            " give --encoding trainIds if they are trainIds, or --encoding labelIds if they are not"
+        )
