@@ -218,6 +218,14 @@ def check(options: Train) -> None:
             "optimizer must have lr > 0 and ema in [0, 1), got"
             f" {options.optimizer.lr} and {options.optimizer.ema}"
         )
+    if options.loss.teachers and options.loss.method != "seminar_lite":
+        raise ValueError(
+            "loss.teachers must be given for loss.method seminar_lite alone, got"
+            f" {options.loss.method!r}"
+        )
+    part = options.loss.teacher_ramp_part
+    if part is not None and not 0 <= part <= 1:
+        raise ValueError(f"loss.teacher_ramp_part must be in [0, 1], got {part}")
     if options.loss.method == "full" and options.data.annotation != "dense":
         raise ValueError(
             f"data.annotation must be dense for loss.method full, got {options.data.annotation!r}"

@@ -56,8 +56,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     _check(options)
-    device = distributed.start(options.device)
-    try:
+    with distributed.session(options.device) as device:
         if options.threads:
             torch.set_num_threads(options.threads)
         memory.reset_peak(device)
@@ -72,8 +71,6 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
             print(f"{options.output}: {state.model.weights}", file=sys.stderr)
         seconds = _loop(options, state, source, validation)
         return outcome.finish(options, state, source, seconds)
-    finally:
-        distributed.stop()
 
 
 def _check(options: config.Train) -> None:
@@ -217,8 +214,7 @@ def _iteration(
         _check_finite("gradient", norm, state.iteration, parts)
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    if state.ema is not None:
-        state.ema.update_parameters(state.model)
+    state.update_average()
 
 
 def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
@@ -228,15 +224,12 @@ def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
 
 
 def _forward(options: config.Train, state: State, objective: nn.Module, batch: Batch) -> StepOutput:
-    teacher: Tensor | None = None
     amp = torch.autocast(state.device.type, dtype=AMP[options.amp], enabled=options.amp != "off")
     with amp:
-        if options.loss.method == "seminar_lite" and state.ema is not None:
-            with torch.no_grad():
-                teacher = state.ema.module.train()(batch.input).logits
+        teachers = state.taught(batch.input)
         try:
             output: StepOutput = objective(
-                batch.input, batch.guide, batch.label, state.iteration, teacher
+                batch.input, batch.guide, batch.label, state.iteration, teachers
             )
         except ValueError as error:  # of a term: an embedding that is not finite, say
             raise ValueError(

@@ -13,9 +13,10 @@ from tyro.conf import Positional
 
 from tel_segmentation import config
 from tel_segmentation.cost import measure_recipe
+from tel_segmentation.distributed import session
 from tel_segmentation.engine import CONFIG, train
 from tel_segmentation.model import SMALLEST
-from tel_segmentation.paper import needs, recipes
+from tel_segmentation.paper import needs, recipes, stages
 from tel_segmentation.paper.experiments import Experiment, find, resolve
 from tel_segmentation.paper.recipes import SEED, Recipe
 from tel_segmentation.paper.sameness import MAY_DIFFER, differences
@@ -85,7 +86,11 @@ def run(options: Run) -> int:
     folder = settings.output
     result = _finished(settings)
     if result is None:
-        result = train(settings, resume=(folder / CONFIG).exists())
+        with session(options.device):
+            for teacher in stages.teachers(settings):
+                if _finished(teacher) is None:
+                    train(teacher, resume=(teacher.output / CONFIG).exists())
+            result = train(settings, resume=(folder / CONFIG).exists())
     if int(os.environ.get("RANK", "0")) > 0:
         return 0
     print(comparison(experiment, result))
@@ -132,7 +137,7 @@ def plan(options: Run, experiment: Experiment) -> config.Train:
         settings = _tiny(settings, options, processes)
     if options.iterations is not None:
         settings = replace(settings, iterations=options.iterations)
-    return recipes.divided(settings, processes, options.per_process_batch)
+    return stages.placed(recipes.divided(settings, processes, options.per_process_batch))
 
 
 def folder_name(options: Run, experiment: Experiment) -> str:

@@ -422,7 +422,7 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         iteration=0,
         device=torch.device("cpu"),
-        ema=None,
+        update_average=lambda: None,
     )
     window = SimpleNamespace(add=lambda batch, output: seen.append(batch))
     options = tel_runs.options(tmp_path, accumulate=parts)
