@@ -139,6 +139,8 @@ def evaluate_model(
 def _described(evaluation: Evaluation) -> dict[str, Any]:
     """A protocol as records have it: only what counts for it."""
     described: dict[str, Any] = {"protocol": evaluation.protocol}
+    if evaluation.multiple > 1:
+        described["multiple"] = evaluation.multiple
     if evaluation.protocol != "native":
         described["size"] = list(evaluation.size or ())
     if evaluation.protocol == "sliding":

@@ -218,6 +218,7 @@ def _predict_test(options: Run, experiment: Experiment, settings: config.Train) 
             voc_test=Path(source),
             output=tree,
             protocol="native",
+            multiple=settings.model.coarsest_stride,
             scales=SCALES,
             flip=True,
             crf=experiment.crf,

@@ -8,7 +8,7 @@ import tel_miniatures
 import torch
 from PIL import Image
 
-from tel_segmentation import config, engine, losses
+from tel_segmentation import config, engine, losses, protocols
 from tel_segmentation.augment import augment
 from tel_segmentation.config import Evaluation
 from tel_segmentation.data import Sample, open_source
@@ -87,7 +87,8 @@ def test_the_papers_recipe(id):
     assert options.loss.tel.mst_offset == 0
     assert not options.model.bgr
     assert options.model.rates is None
-    assert options.evaluation == Evaluation()
+    assert options.evaluation == Evaluation(multiple=options.model.coarsest_stride)
+    assert options.evaluation == protocols.named("ss", options)
 
 
 @pytest.mark.parametrize("recipe", ["official", "paper"])
@@ -119,6 +120,10 @@ def test_deeplabv2_is_our_own_choice_on_torchvisions_weights(recipe):
     model = options.model
     assert (model.name, model.network, model.output_stride) == ("resnet101", "deeplabv2", 8)
     assert (model.weights, model.bgr, model.rates) == ("resnet101-63fe2227.pth", False, None)
+    multiple = options.evaluation.multiple
+    assert multiple == (8 if recipe == "paper" else 1)
+    evaluation = dataclasses.replace(standard.evaluation, multiple=multiple)
+    standard = dataclasses.replace(standard, evaluation=evaluation)
     for name in ("data", "loss", "optimizer", "evaluation", "iterations", "batch", "eval_every"):
         assert getattr(options, name) == getattr(standard, name), name
 

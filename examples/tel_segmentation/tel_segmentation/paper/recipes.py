@@ -135,7 +135,7 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
             momentum=0.9,
             power=0.9,
         ),
-        evaluation=_evaluation(dataset) if official else config.Evaluation(),
+        evaluation=_evaluation(dataset) if official else _single_scale(model),
         recipe=recipe,
         protocols=("ss", "msf", "official") if official else ("ss", "msf"),
         iterations=chosen.iterations,
@@ -146,6 +146,11 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
         eval_every=chosen.eval_every,
         checkpoint_every=500,
     )
+
+
+def _single_scale(model: config.Model) -> config.Evaluation:
+    """The protocol ``ss``: images of any size, padded to the network's stride."""
+    return config.Evaluation(multiple=model.coarsest_stride)
 
 
 def _evaluation(dataset: str) -> config.Evaluation:
