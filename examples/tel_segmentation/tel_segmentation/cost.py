@@ -30,7 +30,7 @@ from tel_segmentation.config import Loss
 from tel_segmentation.data import Batch, Sample, Source, open_source, training_batches
 from tel_segmentation.datasets import ade20k, cityscapes, public_dataset, voc_classes
 from tel_segmentation.distributed import start
-from tel_segmentation.engine import AMP
+from tel_segmentation.engine import AMP, tuned_convolutions
 from tel_segmentation.losses import title
 from tel_segmentation.record import device_name, portable, revision
 from tel_segmentation.state import State
@@ -75,14 +75,18 @@ class Measured:
         batch = self.batches[index % len(self.batches)]
         self._wait()
         began = time.perf_counter()
+        with tuned_convolutions(self.device):
+            self._update(batch, index)
+        self._wait()
+        return time.perf_counter() - began
+
+    def _update(self, batch: Batch, index: int) -> None:
         self.state.optimizer.zero_grad(set_to_none=True)
         amp = self.options.amp
         with torch.autocast(self.device.type, dtype=AMP[amp], enabled=amp != "off"):
             output = self.state.objective(batch.input, batch.guide, batch.label, index)
         output.loss.backward()
         self.state.optimizer.step()
-        self._wait()
-        return time.perf_counter() - began
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

@@ -3,7 +3,7 @@
 An iteration is a pure function of the state at its start: the samples are those of its number
 (``data``), and the random numbers of the network's dropout are seeded by (seed, iteration, rank).
 So a run that is killed and resumed from its last checkpoint ends with the same weights as one that
-was not.
+was not: bit by bit on a CPU; on a GPU sums differ in their order from run to run.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
         while state.iteration < options.iterations:
             began = time.perf_counter()
             lr = state.set_learning_rate()
-            _iteration(options, state, objective, batches, window)
+            with tuned_convolutions(state.device):
+                _iteration(options, state, objective, batches, window)
             state.iteration += 1
             durations.append(time.perf_counter() - began)
             state.seconds += durations[-1]
@@ -162,6 +163,25 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
                 )
     board.close()
     return durations
+
+
+@contextlib.contextmanager
+def tuned_convolutions(device: torch.device) -> Iterator[None]:
+    """On CUDA, cuDNN takes the algorithms that it times as fastest, unless torch is deterministic.
+
+    For iterations of training, whose crops all have one size: it would time them anew for every
+    size of image that is evaluated. Which is fastest may differ from time to time, and so may the
+    last bits of a run on a GPU.
+    """
+    cudnn = torch.backends.cudnn
+    deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    before = cudnn.benchmark
+    if device.type == "cuda":
+        cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def _show(
