@@ -11,7 +11,7 @@ from PIL import Image
 from tel_segmentation import config, engine, losses, protocols
 from tel_segmentation.augment import augment
 from tel_segmentation.config import Evaluation
-from tel_segmentation.data import Sample, open_source
+from tel_segmentation.data import Sample, TrainingSet, open_source
 from tel_segmentation.inputs import unlabelled_region
 from tel_segmentation.paper import recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
@@ -236,6 +236,65 @@ def test_views_have_the_crop_and_padding_of_the_recipe(id):
         scale = int(rows[-1] - rows[0] + 1) / 200
         assert 0.5 / 1.1**0.5 - 0.01 < scale < 2 / 0.9**0.5 + 0.01
     assert len(tops) > 5  # at a random place
+
+
+def test_samples_of_cityscapes(tmp_path):
+    """As training gets them from the files: 512 × 1024 with the image at a random place."""
+    id = "t2.cs.hrnet.b20.tel"
+    root = tel_miniatures.data_root(tmp_path)
+    settings = plan(Run(id, data_root=root, weights="none", output=tmp_path), find(id))
+    source = open_source(settings.data, "train")
+    samples = TrainingSet(source, settings.data, settings.seed)
+    tops, lefts = [], []
+    for position in range(16):
+        _, view = samples[position, position % len(source)]
+        for values in (view.input, view.guide):
+            assert values.shape == (3, 512, 1024)
+        for values in (view.label, view.truth):
+            assert values.shape == (512, 1024)
+            inside = values != -2
+            rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+            top, bottom, left, right = (
+                int(x) for x in (rows[0], rows[-1], columns[0], columns[-1])
+            )
+            assert inside[top : bottom + 1, left : right + 1].all()
+            # The miniature has 24 × 40 pixels.
+            assert 0.5 / 1.1**0.5 - 0.05 < (bottom - top + 1) / 24 < 2 / 0.9**0.5
+            assert 0.5 * 0.9**0.5 - 0.05 < (right - left + 1) / 40 < 2 * 1.1**0.5
+            assert (view.guide[:, ~inside] == 0).all()
+        tops.append(top)
+        lefts.append(left)
+    # Anywhere, and of each other independently.
+    assert min(tops) < 120 < 350 < max(tops)
+    assert min(lefts) < 240 < 700 < max(lefts)
+    assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.7
+
+
+def test_crops_of_images_as_large_as_cityscapes():
+    """No padding where the image is larger than the crop, some where it has shrunk below it."""
+    data = resolve(find("t2.cs.hrnet.b20.tel")).data
+    row, column = torch.meshgrid(torch.arange(1024), torch.arange(2048), indexing="ij")
+    place = torch.stack((row // 4, column // 8, row * 0)).to(torch.uint8)
+    label = torch.zeros(1024, 2048, dtype=torch.int64)
+    sample = Sample("a", place, label, label)
+
+    def view(scale, seed):
+        changed = dataclasses.replace(data, scale=(scale, scale), aspect=(1, 1), flip=0)
+        return augment(sample, changed, np.random.default_rng(seed))
+
+    corners = set()
+    for seed in range(5):
+        seen = view(1.0, seed)
+        assert (seen.label == 0).all()
+        corners.add(tuple((seen.guide[:2, 0, 0] * 255).round().int().tolist()))
+    assert len(corners) == 5
+    tops = set()
+    for seed in range(5):
+        seen = view(0.45, seed)
+        inside = seen.label == 0
+        assert int(inside.sum()) == 460 * 921
+        tops.add(int(inside.any(1).nonzero()[0]))
+    assert len(tops) > 3
 
 
 def test_padding_and_void_in_the_loss():
