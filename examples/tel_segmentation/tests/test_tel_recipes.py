@@ -30,9 +30,9 @@ OFFICIAL = {
     "t1.scribble.ltf.tel":
         ((512, 512), 32, 80_000, 1e-3, 1e-2, 1e-4, 0.6, 0.02, 32, 1000, SQUASH),
     "t2.cs.hrnet.b20.tel":
-        ((512, 1024), 8, 40_000, 1e-2, 1e-2, 5e-4, 0.4, 0.002, None, 1000, Evaluation()),
+        ((512, 1024), 8, 40_000, 1e-2, 1e-2, 5e-4, 0.4, 0.002, None, 1000, Evaluation(multiple=32)),
     "t2.cs.dlv3p.b20.tel":
-        ((512, 1024), 8, 40_000, 5e-3, 5e-3, 5e-4, 0.4, 0.002, 8, 1000, Evaluation()),
+        ((512, 1024), 8, 40_000, 5e-3, 5e-3, 5e-4, 0.4, 0.002, 8, 1000, Evaluation(multiple=8)),
     "t2.ade.hrnet.b20.tel":
         ((512, 512), 16, 150_000, 2e-2, 2e-2, 1e-4, 0.4, 0.002, None, 1000, SHORT),
     "t2.ade.dlv3p.b20.tel":
@@ -74,6 +74,8 @@ def test_the_official_recipe(id):
     assert options.loss.tel.mst_offset == 1
     assert options.model.bgr
     assert options.protocols == ("ss", "msf", "official")
+    # Cityscapes is evaluated once by what has two names.
+    assert (protocols.named("ss", options) == options.evaluation) == (".cs." in id)
     # The dilations are those of stride 8 even at 16.
     assert options.model.rates == ((12, 24, 36) if options.model.network == "deeplabv3+" else None)
 
@@ -290,7 +292,7 @@ def test_crops_of_images_as_large_as_cityscapes():
     assert len(corners) == 5
     tops = set()
     for seed in range(5):
-        seen = view(0.45, seed)
+        seen = view(0.45, seed)  # as large as the crop at 0.5, the smallest of the recipe
         inside = seen.label == 0
         assert int(inside.sum()) == 460 * 921
         tops.add(int(inside.any(1).nonzero()[0]))
