@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tel_segmentation.annotations import (
+    Ties,
     blocks,
     blocks_above,
     interior_distance,
@@ -70,6 +71,9 @@ class Annotate:
     """How the distance to the edge is measured (blocks)."""
     border: bool = False
     """Whether the border of the image is an edge too (blocks)."""
+    ties: Ties = "hash"
+    """Which of the pixels equally far from the edge keep their labels (blocks of any scope but
+    dataset): chosen by a hash of their places and the seed, or those of the upper rows."""
     width: int = 3
     """Of a scribble, in pixels."""
     seed: int = 0
@@ -169,7 +173,7 @@ def _recipe(options: Annotate) -> Manifest:
     used = {
         "point": (),
         "scribble": ("width",),
-        "block": ("ratio", "scope", "metric", "border"),
+        "block": ("ratio", "scope", "metric", "border", "ties"),
     }[options.kind]
     names = ("kind", "split", *used, "seed")
     values = dataclasses.asdict(options)
@@ -236,7 +240,7 @@ def _annotation(item: _Work, label: Label) -> Label:
         return scribbles(label, None, rng, options.width)
     if options.scope != "dataset":
         ratio, metric, border = options.ratio, options.metric, options.border
-        return blocks(label, ratio, options.scope, metric, border, options.seed)
+        return blocks(label, ratio, options.scope, metric, border, options.seed, options.ties)
     assert item.threshold is not None
     distance = interior_distance(label, options.metric, options.border)
     return np.where(blocks_above(distance, item.threshold), label, VOID).astype(np.uint8)

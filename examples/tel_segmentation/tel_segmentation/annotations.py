@@ -35,6 +35,7 @@ LOOK_AHEAD = (4.0, 2.0, 1.0)  # pixels
 SWERVES = tuple(sign * 0.2 * k for k in range(9) for sign in (1, -1))[1:]
 
 Scope = Literal["component", "class", "image"]
+Ties = Literal["hash", "row-major"]
 Place = tuple[float, float]  # y, x
 
 
@@ -106,6 +107,7 @@ def blocks(
     metric: Metric = "edt",
     border: bool = False,
     seed: int = 0,
+    ties: Ties = "hash",
 ) -> NDArray[np.uint8]:
     """The part of the labels that is farthest from the edges between classes.
 
@@ -119,21 +121,25 @@ def blocks(
             pixel at least), every ``class``, or the ``image`` (small and thin objects vanish).
         metric: of the distance to the edge, see ``interior_distance``.
         border: whether the image's border is an edge too.
-        seed: chooses among pixels equally far from the edge.
+        seed: of the hash.
+        ties: which of the pixels equally far from the edge come first: by a ``hash`` of their
+            places, all over the scope, or those of the upper rows (``row-major``).
 
     Returns:
         (H, W) uint8, 255 unlabelled. Of n pixels of a scope, round(ratio · n) stay labelled.
 
     Raises:
         TypeError, ValueError: a map that is not as described, a ratio outside [0, 1], an unknown
-            scope or metric.
+            scope, metric or order of ties.
     """
     distance = interior_distance(label, metric, border)
     if not 0 <= ratio <= 1:
         raise ValueError(f"blocks: ratio must be in [0, 1], got {ratio}")
     if scope not in get_args(Scope):
         raise ValueError(f"blocks: scope must be one of {get_args(Scope)}, got {scope!r}")
-    y, x = np.nonzero(label != VOID)
+    if ties not in get_args(Ties):
+        raise ValueError(f"blocks: ties must be one of {get_args(Ties)}, got {ties!r}")
+    y, x = np.nonzero(label != VOID)  # row-major
     unit = np.zeros(len(y), np.int64)
     if scope != "image":
         unit = (label if scope == "class" else components(label))[y, x].astype(np.int64)
@@ -143,7 +149,8 @@ def blocks(
         keep = np.maximum(keep, size > 0)
 
     kept, equal = _deepest(unit, distance[y, x], keep)
-    tied = equal[np.lexsort((_hash(y[equal], x[equal], seed), unit[equal]))]
+    order = _hash(y[equal], x[equal], seed) if ties == "hash" else equal
+    tied = equal[np.lexsort((order, unit[equal]))]
     missing = keep - np.bincount(unit[kept], minlength=len(size))
     kept[tied[_rank(unit[tied], len(size)) < missing[unit[tied]]]] = True
     result = np.full(label.shape, VOID, np.uint8)
@@ -291,6 +298,7 @@ __all__ = [
     "VOID",
     "Metric",
     "Scope",
+    "Ties",
     "blocks",
     "blocks_above",
     "components",

@@ -104,6 +104,11 @@ class Model:
     """The network sees blue, green, red with the statistics of red, green, blue, as the official
     code's does: for weights that were trained that way."""
 
+    @property
+    def coarsest_stride(self) -> int:
+        """Of the coarsest feature map: sides of its multiples are halved without a rest."""
+        return 32 if self.network == "hrnet" else self.output_stride
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -127,12 +132,15 @@ class Evaluation:
     """How whole images are evaluated while training; ``tel evaluate`` has the same choices."""
 
     protocol: Literal["native", "squash", "short-side", "sliding"] = "native"
-    """``native``: the image as it is; ``squash``: resized to ``size`` whatever its aspect, as the
-    official code does with Pascal VOC; ``short-side``: its shorter side resized to ``size``, padded
-    to a multiple of 8 (ADE20K); ``sliding``: windows of ``size``, overlapping, averaged. Logits are
-    resized to the labels' size and compared there."""
+    """``native``: the image's own size, see ``multiple``; ``squash``: resized to ``size`` whatever
+    its aspect, as the official code does with Pascal VOC; ``short-side``: its shorter side resized
+    to ``size``, padded to a multiple of 8 (ADE20K); ``sliding``: windows of ``size``, overlapping,
+    averaged. Logits are resized to the labels' size and compared there."""
     size: tuple[int, int] | None = None
     """Height and width of the protocol; of ``short-side`` the first counts."""
+    multiple: int = 1
+    """Of ``native``: the sides of the network's input are padded, at the right and below, to
+    multiples of this with ImageNet's mean colour; 1: as they are."""
     overlap: float = 1 / 3
     """Part of a sliding window that its neighbour covers, too."""
     scales: tuple[float, ...] = (1.0,)
@@ -161,8 +169,9 @@ class Train:
     """Whose recipe that follows: ``official`` (the code's) or ``paper``."""
     protocols: tuple[str, ...] = ()
     """Evaluation of the finished network besides that while training: ``ss`` (single scale, native
-    aspect), ``msf`` (multi-scale and flip, native aspect), ``official`` (that while
-    training, of squashed images with multi-scale and flip: what the official scripts do last)."""
+    aspect, padded to the network's stride), ``msf`` (the same, multi-scale and flip), ``official``
+    (that while training, of squashed images with multi-scale and flip: what the official scripts do
+    last)."""
     output: Path = Path("runs/run")
     """The run's folder: configuration, checkpoints, history, result."""
     iterations: int = 300
@@ -218,6 +227,14 @@ def check(options: Train) -> None:
             "optimizer must have lr > 0 and ema in [0, 1), got"
             f" {options.optimizer.lr} and {options.optimizer.ema}"
         )
+    if options.loss.teachers and options.loss.method != "seminar_lite":
+        raise ValueError(
+            "loss.teachers must be given for loss.method seminar_lite alone, got"
+            f" {options.loss.method!r}"
+        )
+    part = options.loss.teacher_ramp_part
+    if part is not None and not 0 <= part <= 1:
+        raise ValueError(f"loss.teacher_ramp_part must be in [0, 1], got {part}")
     if options.loss.method == "full" and options.data.annotation != "dense":
         raise ValueError(
             f"data.annotation must be dense for loss.method full, got {options.data.annotation!r}"

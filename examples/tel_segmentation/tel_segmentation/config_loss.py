@@ -85,9 +85,16 @@ class Loss:
     ramp: float = 0.0
     """Part of the training over which it then grows to its full weight."""
     threshold: float = 0.9
-    """Confidence from which naive self-training believes the prediction."""
+    """Confidence from which naive self-training believes the prediction, and the second stage of
+    seminar_lite its teachers."""
     teacher_ramp: int = 100
-    """Iterations until the consistency with the mean teacher (seminar_lite) has its full weight."""
+    """Iterations until the consistency with the mean teacher (seminar_lite) has its full weight;
+    the teacher's decay is 0.99 until then and 0.999 afterwards."""
+    teacher_ramp_part: float | None = None
+    """The same as a part of the training; it then counts instead of the iterations."""
+    teachers: tuple[str, ...] = ()
+    """Folders of finished runs, or checkpoints: seminar_lite is then its second stage, with cross
+    entropy to the labels on which they agree. Without any it is the first."""
     reduction: Literal["batch", "global"] = "batch"
     """Cross entropy is the mean over this process's labelled pixels, or over all processes'."""
     resolution: Literal["full", "prediction"] = "full"

@@ -1,9 +1,11 @@
 """What the trees cost: time and memory of a training iteration (paper, Tab. 4 and 5).
 
     tel cost photos --output cost.json
+    tel cost cityscapes-hrnet --batch 2 --amp fp16
 
 Partial cross entropy, TEL low and TEL low+high take turns on the same batches of generated scenes,
-one iteration each, so that whatever else the machine does meets all of them. Reported are medians,
+one iteration each, so that whatever else the machine does meets all of them. Presets of the public
+data sets have those' numbers of classes, others the scenes'. Reported are medians,
 and the median of each round's ratio to partial cross entropy. Memory is the peak above what the
 network itself takes: of torch's allocator on a GPU, of a process of its own on a CPU.
 """
@@ -26,13 +28,16 @@ from tqdm import trange
 from tel_segmentation import checkpoint, config, memory, presets
 from tel_segmentation.config import Loss
 from tel_segmentation.data import Batch, Sample, Source, open_source, training_batches
+from tel_segmentation.datasets import ade20k, cityscapes, public_dataset, voc_classes
 from tel_segmentation.distributed import start
-from tel_segmentation.engine import AMP
+from tel_segmentation.engine import AMP, tuned_convolutions
 from tel_segmentation.losses import title
 from tel_segmentation.record import device_name, portable, revision
 from tel_segmentation.state import State
 
-VOC_CLASSES = 21
+CLASSES = {
+    "voc": voc_classes.CLASSES, "cityscapes": cityscapes.CLASSES, "ade20k": ade20k.CLASSES,
+}  # fmt: skip
 Peaks = tuple[float | None, float | None]
 """Memory above the network's own, and all of it."""
 WARM = 2  # iterations before the clock
@@ -46,6 +51,8 @@ class Cost:
     """Whose network, batch, crop and precision are measured."""
     rounds: int = 15
     """Iterations of each method."""
+    batch: int | None = None
+    """Images at once; by default those of the preset. The paper's table is per GPU."""
     amp: str = "off"
     device: str = "auto"
     threads: int = 1
@@ -68,14 +75,18 @@ class Measured:
         batch = self.batches[index % len(self.batches)]
         self._wait()
         began = time.perf_counter()
+        with tuned_convolutions(self.device):
+            self._update(batch, index)
+        self._wait()
+        return time.perf_counter() - began
+
+    def _update(self, batch: Batch, index: int) -> None:
         self.state.optimizer.zero_grad(set_to_none=True)
         amp = self.options.amp
         with torch.autocast(self.device.type, dtype=AMP[amp], enabled=amp != "off"):
             output = self.state.objective(batch.input, batch.guide, batch.label, index)
         output.loss.backward()
         self.state.optimizer.step()
-        self._wait()
-        return time.perf_counter() - began
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -101,20 +112,23 @@ def measure(options: Cost) -> dict[str, Any]:
     """Time by turns, memory one by one, of a preset."""
     amp: Any = options.amp
     base = dataclasses.replace(presets.PRESETS[options.preset][1], amp=amp)
+    if options.batch is not None:
+        base = dataclasses.replace(base, batch=options.batch)
     return {"preset": options.preset, **measured(base, options)}
 
 
 def measure_recipe(base: config.Train, name: str, output: Path, rounds: int) -> None:
-    """The same of any configuration, written as JSON with it; Pascal VOC's number of classes."""
+    """The same of any configuration, written as JSON with it."""
     options = Cost(name, rounds, device=base.device, threads=base.threads or 1)
-    result = {"preset": name, "recipe": base.recipe, **measured(base, options, VOC_CLASSES)}
+    result = {"preset": name, "recipe": base.recipe, **measured(base, options)}
     result["config"] = json.loads(config.to_json(portable(base)))
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(output, json.dumps(result, indent=1) + "\n")
 
 
-def measured(base: config.Train, options: Cost, classes: int | None = None) -> dict[str, Any]:
+def measured(base: config.Train, options: Cost) -> dict[str, Any]:
     """Partial cross entropy, low, and low and high, of a configuration's network and batch."""
+    classes = class_count(base.data.source)
     device = start(options.device)
     torch.set_num_threads(options.threads)
     tel = dataclasses.replace(base.loss, method="tel")
@@ -149,6 +163,7 @@ def measured(base: config.Train, options: Cost, classes: int | None = None) -> d
         "model": plans[0].model.name,
         "crop": plans[0].data.crop,
         "batch": plans[0].batch,
+        "classes": len(source.classes),
         "amp": base.amp,
         "device": device_name(device),
         "threads": options.threads,
@@ -157,6 +172,12 @@ def measured(base: config.Train, options: Cost, classes: int | None = None) -> d
         "git": revision(),
         "rows": rows,
     }
+
+
+def class_count(source: str) -> int | None:
+    """Of the public data set that a configuration names, which need not be there; else None."""
+    public = public_dataset(source)
+    return len(CLASSES[public[0]]) if public else None
 
 
 def _ratio(value: float | None, base: float | None) -> float | None:
@@ -212,6 +233,8 @@ def run(options: Cost) -> None:
     if options.preset not in presets.PRESETS:
         known = ", ".join(presets.PRESETS)
         raise ValueError(f"preset must be one of {known}, got {options.preset!r}")
+    if options.batch is not None and options.batch < 1:
+        raise ValueError(f"batch must be at least 1, got {options.batch}")
     text = json.dumps(measure(options), indent=1)
     if options.output is None:
         print(text)

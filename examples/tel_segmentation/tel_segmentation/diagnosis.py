@@ -105,8 +105,8 @@ def panels(
             # The control's trees are another image's, and here images come one by one.
             if objective.term is not None and not objective.options.loss.tel.shuffle_guide:
                 label = torch.full(guide[:, 0].shape, -1, device=device)  # every pixel is shown
-                teacher = prediction.logits
-                inputs = LossInputs(prediction.logits, prediction.embed, guide, label, 0, teacher)
+                logits = prediction.logits  # also for teachers: what they say is not drawn
+                inputs = LossInputs(logits, prediction.embed, guide, label, 0, (logits,))
                 pseudo = objective.term(inputs).pseudo
         result.append((sample.name, _panel(sample, prediction.full, pseudo, source)))
     objective.train(was_training)

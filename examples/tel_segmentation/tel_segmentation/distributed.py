@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -53,10 +55,21 @@ def start(device: str) -> torch.device:
     return result
 
 
-def stop() -> None:
-    """Leaves the process group."""
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+@contextlib.contextmanager
+def session(device: str) -> Iterator[torch.device]:
+    """``start``; at the end the process group is left, unless a session around this one has it.
+
+    Processes cannot join a group a second time, so runs after each other need such a session.
+
+    Raises:
+        ValueError: a device that torch does not have here.
+    """
+    outermost = not (dist.is_available() and dist.is_initialized())
+    try:
+        yield start(device)
+    finally:
+        if outermost and dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def mean_over(total: Tensor, count: Tensor, *, across_processes: bool = False) -> Tensor:

@@ -3,7 +3,7 @@
 An iteration is a pure function of the state at its start: the samples are those of its number
 (``data``), and the random numbers of the network's dropout are seeded by (seed, iteration, rank).
 So a run that is killed and resumed from its last checkpoint ends with the same weights as one that
-was not.
+was not: bit by bit on a CPU; on a GPU sums differ in their order from run to run.
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
         Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
     """
     _check(options)
-    device = distributed.start(options.device)
-    try:
+    with distributed.session(options.device) as device:
         if options.threads:
             torch.set_num_threads(options.threads)
         memory.reset_peak(device)
@@ -72,8 +71,6 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
             print(f"{options.output}: {state.model.weights}", file=sys.stderr)
         seconds = _loop(options, state, source, validation)
         return outcome.finish(options, state, source, seconds)
-    finally:
-        distributed.stop()
 
 
 def _check(options: config.Train) -> None:
@@ -137,7 +134,8 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
         while state.iteration < options.iterations:
             began = time.perf_counter()
             lr = state.set_learning_rate()
-            _iteration(options, state, objective, batches, window)
+            with tuned_convolutions(state.device):
+                _iteration(options, state, objective, batches, window)
             state.iteration += 1
             durations.append(time.perf_counter() - began)
             state.seconds += durations[-1]
@@ -165,6 +163,25 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
                 )
     board.close()
     return durations
+
+
+@contextlib.contextmanager
+def tuned_convolutions(device: torch.device) -> Iterator[None]:
+    """On CUDA, cuDNN takes the algorithms that it times as fastest, unless torch is deterministic.
+
+    For iterations of training, whose crops all have one size: it would time them anew for every
+    size of image that is evaluated. Which is fastest may differ from time to time, and so may the
+    last bits of a run on a GPU.
+    """
+    cudnn = torch.backends.cudnn
+    deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    before = cudnn.benchmark
+    if device.type == "cuda":
+        cudnn.benchmark = not deterministic
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def _show(
@@ -217,8 +234,7 @@ def _iteration(
         _check_finite("gradient", norm, state.iteration, parts)
     state.scaler.step(state.optimizer)
     state.scaler.update()
-    if state.ema is not None:
-        state.ema.update_parameters(state.model)
+    state.update_average()
 
 
 def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
@@ -228,15 +244,12 @@ def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
 
 
 def _forward(options: config.Train, state: State, objective: nn.Module, batch: Batch) -> StepOutput:
-    teacher: Tensor | None = None
     amp = torch.autocast(state.device.type, dtype=AMP[options.amp], enabled=options.amp != "off")
     with amp:
-        if options.loss.method == "seminar_lite" and state.ema is not None:
-            with torch.no_grad():
-                teacher = state.ema.module.train()(batch.input).logits
+        teachers = state.taught(batch.input)
         try:
             output: StepOutput = objective(
-                batch.input, batch.guide, batch.label, state.iteration, teacher
+                batch.input, batch.guide, batch.label, state.iteration, teachers
             )
         except ValueError as error:  # of a term: an embedding that is not finite, say
             raise ValueError(

@@ -47,7 +47,7 @@ class Evaluate(ProtocolOptions):
     """``train``, ``val``, ``test``, or any split that the data set has."""
     which: Which = "last"
     """The last iterate or the best on the validation set (the average of the weights where the run
-    keeps one), or the last without averaging (raw)."""
+    keeps one), the last without averaging (raw), or the mean teacher (teacher)."""
     native: bool = False
     """Compare at the labels' original size, not at the network's input size."""
     crf: bool = False
@@ -139,6 +139,8 @@ def evaluate_model(
 def _described(evaluation: Evaluation) -> dict[str, Any]:
     """A protocol as records have it: only what counts for it."""
     described: dict[str, Any] = {"protocol": evaluation.protocol}
+    if evaluation.multiple > 1:
+        described["multiple"] = evaluation.multiple
     if evaluation.protocol != "native":
         described["size"] = list(evaluation.size or ())
     if evaluation.protocol == "sliding":

@@ -22,7 +22,7 @@ class LossInputs(NamedTuple):
     image: Tensor  # (B, 3, H, W): the guide, in [0, 1], not normalised, not jittered
     label: Tensor  # (B, H, W) int64: class, -1 unlabelled, -2 padding
     iteration: int = 0
-    teacher: Tensor | None = None  # (B, K, h, w): logits of the mean teacher
+    teachers: tuple[Tensor, ...] = ()  # (B, K, h, w) each: logits of the networks that teach
     void: Tensor | None = None  # (B, H, W) bool: pixels of no class, where they are known
 
 

@@ -14,6 +14,7 @@ from tel_segmentation.gated_crf import GatedCRFLoss
 from tel_segmentation.grid_crf import GridCRFLoss
 from tel_segmentation.mean_teacher import SeminarLite
 from tel_segmentation.pseudo_labels import BilateralLoss, NonLocalLoss
+from tel_segmentation.teacher_ensemble import TaughtTreeEnergy
 from tel_segmentation.tree_energy import TreeEnergyLoss
 
 
@@ -44,9 +45,17 @@ METHODS: dict[str, Method] = {
     ),
     "grid_crf": Method("GridCRF", lambda o: GridCRFLoss(o.kernel), GridCRFLoss.default_weight),
     "seminar_lite": Method(
-        "TEL with a mean teacher", lambda o: SeminarLite(o.tel, o.teacher_ramp), 1.0
+        "TEL with a mean teacher",
+        lambda o: (
+            TaughtTreeEnergy(o.tel, o.threshold)
+            if o.teachers
+            else SeminarLite(o.tel, o.teacher_ramp)
+        ),
+        1.0,
     ),
 }
+
+TAUGHT = "TEL with an ensemble of teachers"  # the second stage of seminar_lite
 
 
 def term(options: config.Loss) -> tuple[nn.Module | None, float]:
@@ -58,7 +67,7 @@ def term(options: config.Loss) -> tuple[nn.Module | None, float]:
 
 def title(options: config.Loss) -> str:
     """The method's name in tables."""
-    name = METHODS[options.method].title
+    name = TAUGHT if options.teachers else METHODS[options.method].title
     if options.method != "tel":
         return name
     tel = options.tel

@@ -34,6 +34,8 @@ def read_manifest(file: Path) -> Manifest | None:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(manifest["options"], dict):
             raise TypeError("options that are no table")
+        if manifest["options"].get("kind") == "block":  # older ones had no choice
+            manifest["options"].setdefault("ties", "hash")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} must be a manifest of tel annotate, got: {error}") from error
     return dict(manifest)

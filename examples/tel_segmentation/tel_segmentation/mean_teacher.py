@@ -1,13 +1,15 @@
-"""Consistency with a mean teacher ("seminar_lite").
+"""Consistency with a mean teacher: the first stage of "seminar_lite".
 
 Inspired by, not a reproduction of: Chen, H., Wang, J., Chen, H.C., et al.: Seminar Learning for
 Click-Level Weakly Supervised Semantic Segmentation. ICCV 2021, whose code is not public. This is
 its first stage with the tree energy loss in place of the DenseCRF loss: partial cross entropy +
-λ · tree energy loss + μ(t) · consistency.
+λ · tree energy loss + μ(t) · consistency. The second one is ``teacher_ensemble``.
 
-The teacher is the exponential moving average of the weights that the training loop keeps (a decay
-of 0.99 to 0.999 is usual), run without gradient, in training mode, on the same input. Ramp:
-Laine, S., Aila, T.: Temporal Ensembling for Semi-Supervised Learning. ICLR 2017.
+The teacher is the exponential moving average of the weights that the training loop keeps, run
+without gradient, in training mode, on the same input. Its decay has two values as in Tarvainen, A.,
+Valpola, H.: Mean teachers are better role models. NeurIPS 2017: 0.99 while the student changes
+fast, then 0.999. Ramp: Laine, S., Aila, T.: Temporal Ensembling for Semi-Supervised Learning. ICLR
+2017.
 """
 
 from __future__ import annotations
@@ -21,6 +23,13 @@ from tel_segmentation.config import TreeEnergy
 from tel_segmentation.inputs import LossInputs, LossOutput, size_of, unlabelled_region
 from tel_segmentation.pairwise import check_label, full_precision, probabilities
 from tel_segmentation.tree_energy import TreeEnergyLoss
+
+EARLY_DECAY, LATE_DECAY = 0.99, 0.999
+
+
+def teacher_decay(iteration: int, length: int) -> float:
+    """The decay of the teacher's average: 0.99 in the ramp, 0.999 from iteration ``length`` on."""
+    return EARLY_DECAY if iteration < length else LATE_DECAY
 
 
 def sigmoid_ramp(iteration: int, length: int) -> float:
@@ -79,12 +88,15 @@ class MeanTeacherLoss(nn.Module):
         """The loss of a batch.
 
         Raises:
-            ValueError: there is no teacher.
+            ValueError: there is no teacher, or more than one.
         """
-        if inputs.teacher is None:
-            raise ValueError("mean_teacher_loss: teacher must be a teacher's logits, got None")
+        if len(inputs.teachers) != 1:
+            raise ValueError(
+                "mean_teacher_loss: inputs.teachers must be the logits of one teacher, got"
+                f" {len(inputs.teachers)}"
+            )
         ramp = sigmoid_ramp(inputs.iteration, self.ramp)
-        return mean_teacher_loss(inputs.logits, inputs.teacher, inputs.label, ramp=ramp)
+        return mean_teacher_loss(inputs.logits, inputs.teachers[0], inputs.label, ramp=ramp)
 
 
 class SeminarLite(nn.Module):
@@ -105,7 +117,7 @@ class SeminarLite(nn.Module):
         """The loss of a batch, with the pseudo labels of the trees and, as ``teacher``, the other.
 
         Raises:
-            ValueError: there is no teacher.
+            ValueError: there is no teacher, or more than one.
         """
         consistency: LossOutput = self.consistency(inputs)
         tree: LossOutput = self.tree_energy(inputs)

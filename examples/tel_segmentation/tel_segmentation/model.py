@@ -86,6 +86,11 @@ class Segmenter(nn.Module):
         embed = self.embedding(features) if self.embedding is not None else None
         return Prediction(full, logits, embed)
 
+    def classify(self, image: Tensor) -> Tensor:
+        """The logits (B, K, h, w) of an image as in ``forward``, at the network's own stride."""
+        logits: Tensor = self.head(self.features(image))
+        return logits
+
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that pretrained weights would fill."""
         return self.features.backbone.parameters()

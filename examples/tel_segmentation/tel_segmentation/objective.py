@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import torch
@@ -30,7 +31,8 @@ class Objective(nn.Module):
         self.options = options
         self.model = build_model(options.model, num_classes, embed=needs_embedding(options.loss))
         self.cross_entropy = PartialCrossEntropy(options.loss.reduction)
-        self.term, self.weight = losses.term(options.loss)
+        loss = dataclasses.replace(options.loss, teacher_ramp=teacher_ramp(options))
+        self.term, self.weight = losses.term(loss)
 
     def forward(
         self,
@@ -38,7 +40,7 @@ class Objective(nn.Module):
         guide: Tensor,
         label: Tensor,
         iteration: int,
-        teacher: Tensor | None = None,
+        teachers: tuple[Tensor, ...] = (),
     ) -> StepOutput:
         """The loss of a batch; ``data.Batch`` has the shapes."""
         prediction: Prediction = self.model(input)
@@ -53,7 +55,7 @@ class Objective(nn.Module):
         if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):
             return StepOutput(seg, parts, prediction, None)
         output: LossOutput = self.term(
-            LossInputs(prediction.logits, prediction.embed, guide, label, iteration, teacher)
+            LossInputs(prediction.logits, prediction.embed, guide, label, iteration, teachers)
         )
         parts[f"loss_{self.options.loss.method}"] = output.loss.detach()
         factor = self.weight * schedule(self.options, iteration)
@@ -74,3 +76,9 @@ def schedule(options: config.Train, iteration: int) -> float:
     if since < 0:
         return 0.0
     return min(1.0, since / options.loss.ramp) if options.loss.ramp else 1.0
+
+
+def teacher_ramp(options: config.Train) -> int:
+    """Iterations until the consistency with the mean teacher has its full weight."""
+    part = options.loss.teacher_ramp_part
+    return options.loss.teacher_ramp if part is None else round(part * options.iterations)

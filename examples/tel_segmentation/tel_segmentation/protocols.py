@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tel_segmentation.augment import normalize
+from tel_segmentation.augment import MEAN, normalize
 from tel_segmentation.config import Evaluation, Train
 from tel_segmentation.model import SMALLEST
 
@@ -28,6 +28,7 @@ SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 """Of the official code's multi-scale evaluation, which mirrors, too."""
 MULTIPLE = 8
 """To which the protocol ``short-side`` pads."""
+BLACK = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,14 @@ class ProtocolOptions:
     """How each image is given to the network."""
 
     protocol: Literal["as-trained", "native", "squash", "short-side", "sliding"] = "as-trained"
-    """As in training's evaluations; the image as it is; resized to ``protocol-size`` whatever its
+    """As in training's evaluations; the image's own size; resized to ``protocol-size`` whatever its
     aspect; its shorter side resized to that; or in windows of that size."""
     protocol_size: tuple[int, int] | None = None
     """Height and width for the protocol; of ``short-side`` the first counts. By default the run's
     own where this is its protocol, else its crop."""
+    multiple: int | None = None
+    """Of native: pad the input's sides to multiples of this with the mean colour; by default as in
+    the run's own evaluation where that is native, else not."""
     overlap: float | None = None
     """Part of a sliding window that its neighbour covers, too; by default a third."""
     scales: tuple[float, ...] | None = None
@@ -57,10 +61,16 @@ class ProtocolOptions:
         return Evaluation(
             protocol=kind,
             size=None if kind == "native" else size,
+            multiple=self._multiple(own, kind),
             overlap=own.overlap if self.overlap is None else self.overlap,
             scales=self.scales or own.scales,
             flip=self.flip or own.flip,
         )
+
+    def _multiple(self, own: Evaluation, kind: str) -> int:
+        if self.multiple is not None:
+            return self.multiple
+        return own.multiple if kind == own.protocol else 1
 
 
 def named(name: str, options: Train) -> Evaluation:
@@ -72,9 +82,10 @@ def named(name: str, options: Train) -> Evaluation:
     own = options.evaluation
     # The official scripts' last evaluation is multi-scale and mirrored of Pascal VOC alone.
     squashed = own.protocol == "squash"
+    single = Evaluation(multiple=options.model.coarsest_stride)
     known = {
-        "ss": Evaluation(),
-        "msf": Evaluation(scales=SCALES, flip=True),
+        "ss": single,
+        "msf": dataclasses.replace(single, scales=SCALES, flip=True),
         "official": dataclasses.replace(own, scales=SCALES, flip=True) if squashed else own,
     }
     if name not in known:
@@ -86,6 +97,11 @@ def check(options: Evaluation) -> None:
     """Raises a ValueError for what no evaluation can have."""
     if not options.scales or not all(0 < scale < math.inf for scale in options.scales):
         raise ValueError(f"evaluation.scales must be positive, got {options.scales}")
+    if options.multiple < 1 or (options.multiple > 1 and options.protocol != "native"):
+        raise ValueError(
+            "evaluation.multiple must be at least 1, and 1 for other protocols than native, got"
+            f" {options.multiple} for {options.protocol}"
+        )
     if options.protocol == "native":
         return
     if options.size is None or min(options.size) < SMALLEST:
@@ -159,11 +175,14 @@ def _mirrored(model: nn.Module, inputs: Tensor, options: Evaluation) -> Tensor:
 
     if options.protocol == "sliding" and options.size is not None:
         return _sliding(run, inputs, options.size, options.overlap)
-    if options.protocol == "short-side":
-        height, width = sides(inputs)
-        whole = [-(-side // MULTIPLE) * MULTIPLE for side in (height, width)]
-        return run(_padded(inputs, (whole[0], whole[1])))[..., :height, :width]
-    return run(inputs)
+    height, width = sides(inputs)
+    multiple = MULTIPLE if options.protocol == "short-side" else options.multiple
+    whole = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+    if whole == (height, width):
+        return run(inputs)
+    # The official code pads with black; what is of the mean colour is 0 for the network.
+    color = BLACK if options.protocol == "short-side" else MEAN
+    return run(_padded(inputs, whole, color))[..., :height, :width]
 
 
 def _sliding(
@@ -193,10 +212,14 @@ def _starts(length: int, window: int, overlap: float) -> list[int]:
     return [round(i * (length - window) / max(count - 1, 1)) for i in range(count)]
 
 
-def _padded(inputs: Tensor, size: tuple[int, int]) -> Tensor:
-    """Black at the right and below, as training pads."""
+def _padded(
+    inputs: Tensor, size: tuple[int, int], color: tuple[float, float, float] = BLACK
+) -> Tensor:
+    """One colour at the right and below; black, as training pads."""
     height, width = sides(inputs)
-    return F.pad(inputs, (0, size[1] - width, 0, size[0] - height))
+    padded = inputs.new_tensor(color).view(3, 1, 1).expand(*inputs.shape[:-2], *size).clone()
+    padded[..., :height, :width] = inputs
+    return padded
 
 
 def sides(values: Tensor) -> tuple[int, int]:

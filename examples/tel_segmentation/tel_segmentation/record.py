@@ -98,7 +98,8 @@ def portable(options: config.Train) -> config.Train:
     elif not data.source.startswith("scenes:"):
         data = replace(data, source=Path(data.source).name, annotation=Path(data.annotation).name)
     model = replace(model, weights=Path(model.weights).name)
-    return replace(options, data=data, model=model, output=Path(options.output.name))
+    loss = replace(options.loss, teachers=tuple(Path(x).name for x in options.loss.teachers))
+    return replace(options, data=data, model=model, loss=loss, output=Path(options.output.name))
 
 
 def write(folder: Path, record: dict[str, Any]) -> None:

@@ -14,9 +14,10 @@ from tyro.conf import Positional
 
 from tel_segmentation import config
 from tel_segmentation.cost import measure_recipe
+from tel_segmentation.distributed import session
 from tel_segmentation.engine import CONFIG, train
 from tel_segmentation.model import SMALLEST
-from tel_segmentation.paper import needs, recipes
+from tel_segmentation.paper import needs, recipes, stages
 from tel_segmentation.paper.experiments import Experiment, find, resolve
 from tel_segmentation.paper.readiness import check_ready
 from tel_segmentation.paper.recipes import SEED, Recipe
@@ -90,7 +91,11 @@ def run(options: Run) -> int:
     if result is None:
         if (other := check_ready(experiment, settings)) and not _rank():
             print(f"{folder}: will be in no table: {'; '.join(other)}", file=sys.stderr)
-        result = train(settings, resume=(folder / CONFIG).exists())
+        with session(options.device):
+            for teacher in stages.teachers(settings):
+                if _finished(teacher) is None:
+                    train(teacher, resume=(teacher.output / CONFIG).exists())
+            result = train(settings, resume=(folder / CONFIG).exists())
     if _rank():
         return 0
     print(comparison(experiment, result))
@@ -142,7 +147,7 @@ def plan(options: Run, experiment: Experiment) -> config.Train:
         settings = _tiny(settings, options, processes)
     if options.iterations is not None:
         settings = replace(settings, iterations=options.iterations)
-    return recipes.divided(settings, processes, options.per_process_batch)
+    return stages.placed(recipes.divided(settings, processes, options.per_process_batch))
 
 
 def folder_name(options: Run, experiment: Experiment) -> str:
@@ -223,6 +228,7 @@ def _predict_test(options: Run, experiment: Experiment, settings: config.Train) 
             voc_test=Path(source),
             output=tree,
             protocol="native",
+            multiple=settings.model.coarsest_stride,
             scales=SCALES,
             flip=True,
             crf=experiment.crf,

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tel_segmentation import checkpoint, config
 from tel_segmentation.data import Source
 from tel_segmentation.distributed import synchronized, world
-from tel_segmentation.objective import Objective
-
-TEACHER_DECAY = 0.99  # of the mean teacher, where ``optimizer.ema`` is not set
+from tel_segmentation.mean_teacher import teacher_decay
+from tel_segmentation.objective import Objective, teacher_ramp
+from tel_segmentation.trained import load_teachers
 
 
 class State:
@@ -30,14 +30,11 @@ class State:
         self.model: nn.Module = self.objective.model
         self.optimizer = _optimizer(self.objective, options.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
-        decay = options.optimizer.ema
-        if options.loss.method == "seminar_lite":
-            decay = decay or TEACHER_DECAY
-        self.ema = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-            if decay
-            else None
-        )
+        second_stage = bool(options.loss.teachers)
+        mean_teacher = options.loss.method == "seminar_lite" and not second_stage
+        averaged = options.optimizer.ema > 0 or mean_teacher
+        self.ema = AveragedModel(self.model, use_buffers=True) if averaged else None
+        self.teachers = load_teachers(options.loss.teachers, source.classes, device)
         self.iteration = 0
         self.seconds = 0.0
         self.best: dict[str, Any] = {}  # metrics of the best evaluation on val
@@ -59,6 +56,29 @@ class State:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         return options.optimizer.lr * factor
+
+    def taught(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the networks that teach say about a normalised batch, (B, K, h, w) logits each.
+
+        A mean teacher normalises by the batch, as its student does; finished networks do not.
+        """
+        if self.options.loss.method != "seminar_lite":
+            return ()
+        with torch.no_grad():
+            if self.teachers:
+                return tuple(teacher.classify(image) for teacher in self.teachers)
+            assert self.ema is not None
+            return (self.ema.module.train()(image).logits,)
+
+    def update_average(self) -> None:
+        """Moves the average of the weights, if there is one, a step towards them."""
+        if self.ema is None:
+            return
+        decay = self.options.optimizer.ema or teacher_decay(
+            self.iteration, teacher_ramp(self.options)
+        )
+        self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
+        self.ema.update_parameters(self.model)
 
     def save(self, path: Path) -> None:
         """Writes everything; what ``checkpoint.load`` reads."""

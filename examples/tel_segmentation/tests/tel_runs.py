@@ -88,4 +88,5 @@ def two_processes(*arguments, folder):
 
 def environment():
     """One thread: other tests run beside this one."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE)}
+    path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tel_folders import HEAD, write_image, write_label
 
 from tel_segmentation import annotate
 from tel_segmentation.annotate import Annotate, name_of, run
+from tel_segmentation.annotations import blocks
 from tel_segmentation.folder import Folder
 
 COLORS = "colors = [[10, 20, 30], [200, 0, 0], [0, 200, 0]]\n"
@@ -162,6 +164,42 @@ def test_options_are_not_mixed(toml: Path) -> None:
     run(dataclasses.replace(other, overwrite=True))
     after = read(toml.parent / "annotations/block20/train")
     assert all(after[f"{name}.png"] != before[f"{name}.png"] for name in NAMES)
+
+
+def test_the_order_of_ties_is_an_option_that_the_manifest_has(toml: Path) -> None:
+    options = Annotate(toml, kind="block", ratio=0.3)
+    folder = toml.parent / "annotations/block30/train"
+    made = {}
+    for ties in ("hash", "row-major"):
+        run(dataclasses.replace(options, ties=ties, overwrite=True))
+        assert json.loads((folder / "manifest.json").read_text())["options"]["ties"] == ties
+        made[ties] = read(folder)["a.png"]
+    expected = blocks(scene(0), 0.3, ties="row-major")
+    assert np.array_equal(np.asarray(Image.open(folder / "a.png")), expected)
+    assert made["hash"] != made["row-major"]
+    with pytest.raises(ValueError, match="ties: row-major there, hash now"):
+        run(options)
+
+
+def test_blocks_of_before_there_was_a_choice_are_by_the_hash(toml: Path) -> None:
+    options = Annotate(toml, kind="block")
+    run(options)
+    file = toml.parent / "annotations/block20/train/manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["options"]["ties"]
+    file.write_text(json.dumps(manifest))
+    run(options)
+    with pytest.raises(ValueError, match="ties: hash there, row-major now"):
+        run(dataclasses.replace(options, ties="row-major"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_bar_says_how_far_it_is(toml: Path, capsys: pytest.CaptureFixture, jobs: int) -> None:
+    run(Annotate(toml, kind="block", scope="dataset", jobs=jobs))
+    shown = capsys.readouterr().err
+    for title in ("distances", "annotations"):
+        assert re.search(rf"\b{title}: +0%.*\b0/{len(NAMES)} ", shown)
+        assert re.search(rf"\b{title}: 100%.*\b{len(NAMES)}/{len(NAMES)} ", shown)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -211,6 +211,23 @@ def test_among_pixels_equally_deep_a_hash_of_the_place_chooses(seed):
         assert kept == set(places[: round(0.3 * len(places))])
 
 
+@pytest.mark.parametrize("scope", ["component", "class", "image"])
+def test_among_pixels_equally_deep_the_upper_rows_may_come_first(scope):
+    label = np.zeros((9, 14), np.int64)
+    label[:, 5:] = 1
+    label[4, 2] = 255
+    distance = interior_distance(label)
+    result = blocks(label, 0.3, scope, seed=3, ties="row-major")
+    for values in ((0,), (1,)) if scope != "image" else ((0, 1),):
+        places = [tuple(p) for p in np.argwhere(np.isin(label, values)).tolist()]
+        places.sort(key=lambda p: (-distance[p], p))
+        kept = {tuple(p) for p in np.argwhere(np.isin(result, values)).tolist()}
+        assert kept == set(places[: round(0.3 * len(places))])
+    assert not np.array_equal(result, blocks(label, 0.3, scope, seed=3))
+    with pytest.raises(ValueError, match=r"ties must be one of \('hash', 'row-major'\), got 'x'"):
+        blocks(label, 0.3, ties="x")
+
+
 @given(label=labels(largest=4), metric=st.sampled_from(METRICS))
 @quick
 def test_interior_distance_is_the_nearest_other_label(label, metric):

@@ -60,6 +60,59 @@ def test_the_backbone_dilates_instead_of_striding(stride, expected):
     assert backbone(images(1, 3, 64, 64))[-1].shape[-1] == 64 // stride
 
 
+NETWORKS = {
+    "DeepLabV3+": Model(name="resnet26", output_stride=8),
+    "DeepLabV2": Model(name="resnet18", network="deeplabv2", output_stride=8),
+    "LTF": Model(name="resnet18", network="ltf", output_stride=32),
+    "HRNet": Model(name="hrnet_w18_small", network="hrnet"),
+    "tiny": Model(),
+}
+
+
+def norms(module):
+    return {n: m for n, m in module.named_modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_batch_norm_starts_as_the_identity(network):
+    """In the last layer of residual blocks, too, which timm would start at 0."""
+    for name, norm in norms(build_model(NETWORKS[network], 3)).items():
+        assert (norm.weight == 1).all(), name
+        assert (norm.bias == 0).all(), name
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_batch_norm_of_networks_and_heads(network):
+    """eps 1e-5 and momentum 0.1 everywhere: pooled branch, context, decoder, head, embedding."""
+    model = build_model(NETWORKS[network], 3)
+    found = norms(model)
+    outside = {name for name in found if not name.startswith("features.backbone.")}
+    expected = {
+        "DeepLabV3+": {"features.aspp.pooled", "features.aspp.project", "features.fuse", "head.0"},
+        "LTF": {"features.context", "features.refine.0", "head.0"},
+        "HRNet": {"head.1"},
+    }.get(network, set())
+    for part in (*expected, "embedding"):
+        assert any(name.startswith(part) for name in outside), part
+    for name, norm in found.items():
+        assert (norm.eps, norm.momentum) == (1e-5, 0.1), name
+        assert norm.track_running_stats
+        assert norm.affine
+
+
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_other_initial_weights_are_timms(name):
+    """Of a model that has zeros to do without, and of one that has not the option."""
+    torch.manual_seed(0)
+    ours = dilated_backbone(name, 16)[0].state_dict()
+    torch.manual_seed(0)
+    theirs = timm.create_model(name, features_only=True, output_stride=16).state_dict()
+    zeros = {key for key, value in theirs.items() if key.endswith("bn2.weight") and not value.any()}
+    assert bool(zeros) == (name == "resnet18")
+    for key in ours.keys() - zeros:
+        assert torch.equal(ours[key], theirs[key]), key
+
+
 def test_input_in_the_normalisation_of_the_backbone():
     photo = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     mean, std = (

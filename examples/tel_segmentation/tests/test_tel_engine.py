@@ -334,6 +334,42 @@ def test_no_gpu_asked_for_in_vain(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("device", "asked", "tuned"),
+    [("cuda", None, True), ("cpu", None, False), ("cuda", "cudnn", False), ("cuda", "all", False)],
+)
+def test_cudnn_is_tuned_on_cuda_unless_determinism_is_asked_for(device, asked, tuned, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", asked == "cudnn")
+    torch.use_deterministic_algorithms(asked == "all")
+    try:
+        with engine.tuned_convolutions(torch.device(device)):
+            assert torch.backends.cudnn.benchmark == tuned
+        assert not torch.backends.cudnn.benchmark
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_cudnn_is_tuned_in_iterations_and_not_for_images_that_are_evaluated(tmp_path, monkeypatch):
+    events = []
+
+    @contextlib.contextmanager
+    def tuned(device):
+        events.append("tuned")
+        yield
+        events.append("as before")
+
+    def watched(module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a: events.append(name) or function(*a))
+
+    monkeypatch.setattr(engine, "tuned_convolutions", tuned)
+    watched(engine, "_forward")
+    watched(engine.outcome, "validate")
+    engine.train(tel_runs.options(tmp_path / "run", iterations=2, eval_every=1))
+    assert events == ["tuned", "_forward", "as before", "validate"] * 2
+
+
 def test_full_supervision_needs_dense_labels(tmp_path):
     with pytest.raises(ValueError, match=r"data\.annotation must be dense"):
         engine.train(tel_runs.options(tmp_path / "run", loss={"method": "full"}))
@@ -422,7 +458,7 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         iteration=0,
         device=torch.device("cpu"),
-        ema=None,
+        update_average=lambda: None,
     )
     window = SimpleNamespace(add=lambda batch, output: seen.append(batch))
     options = tel_runs.options(tmp_path, accumulate=parts)

@@ -100,6 +100,8 @@ def test_hours_follow_from_the_papers():
     assert needs.gpu_hours(find("t3b.low")) == pytest.approx(4 * 9.2)
     assert needs.gpu_hours(find("t1.scribble.ltf.tel"), "paper") == pytest.approx(4 * 12.7)
     assert needs.gpu_hours(find("t1.scribble.ltf.tel")) == pytest.approx(8 * 12.7)  # batch 32
+    # Two teachers and their student.
+    assert needs.gpu_hours(find("t1.point.dlv3p.tel_seminar")) == pytest.approx(3 * 4 * 9.8)
     hours = [needs.gpu_hours(each) for each in experiments().values()]
     assert all(0 < value < 500 for value in hours)
 

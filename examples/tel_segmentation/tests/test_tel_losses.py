@@ -25,8 +25,8 @@ def toy(method):
     label[:, 2, 1], label[:, 2, 6] = 0, 1
     logits = torch.randn(2, 3, 8, 8)
     embed = torch.rand(2, 256, 8, 8) / 10
-    teacher = torch.randn(2, 3, 8, 8) if method == "seminar_lite" else None
-    return LossInputs(logits, embed, image, label, 1000, teacher)
+    teachers = (torch.randn(2, 3, 8, 8),) if method == "seminar_lite" else ()
+    return LossInputs(logits, embed, image, label, 1000, teachers)
 
 
 @pytest.mark.parametrize("method", [m for m in losses.METHODS if m not in ("partial", "full")])
@@ -54,11 +54,11 @@ def test_a_step_of_training_lowers_the_loss(method):
     objective = Objective(options, 3).train()
     guide = torch.rand(2, 3, 32, 32)
     label = torch.randint(-1, 3, (2, 32, 32))
-    teacher = torch.randn(2, 3, 16, 16) if method == "seminar_lite" else None
+    teachers = (torch.randn(2, 3, 16, 16),) if method == "seminar_lite" else ()
     optimizer = torch.optim.SGD(objective.parameters(), lr=0.02)
 
     def step():
-        output = objective((guide - 0.45) / 0.22, guide, label, 1000, teacher)
+        output = objective((guide - 0.45) / 0.22, guide, label, 1000, teachers)
         optimizer.zero_grad()
         output.loss.backward()
         optimizer.step()

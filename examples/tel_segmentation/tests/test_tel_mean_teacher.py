@@ -4,6 +4,7 @@ import pytest
 import tel_cases
 import torch
 
+from tel_segmentation import config
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.inputs import LossInputs
 from tel_segmentation.mean_teacher import (
@@ -11,7 +12,10 @@ from tel_segmentation.mean_teacher import (
     SeminarLite,
     mean_teacher_loss,
     sigmoid_ramp,
+    teacher_decay,
 )
+from tel_segmentation.objective import Objective, teacher_ramp
+from tel_segmentation.state import State
 from tel_segmentation.tree_energy import tree_energy_loss
 
 
@@ -64,11 +68,55 @@ def test_ramp():
     assert sigmoid_ramp(0, 0) == 1.0
 
 
+def test_the_teachers_decay_rises_when_the_ramp_is_over():
+    assert [teacher_decay(t, 20) for t in (0, 19, 20, 79)] == [0.99, 0.99, 0.999, 0.999]
+    assert teacher_decay(0, 0) == 0.999
+
+
+class Three:
+    classes, colors = tuple("abc"), ((0, 0, 0),) * 3
+
+
+@pytest.mark.parametrize(
+    ("loss", "ema", "decays"),
+    [
+        ({"teacher_ramp_part": 0.25}, 0.0, {0: 0.99, 19: 0.99, 20: 0.999, 79: 0.999}),
+        ({"teacher_ramp": 10}, 0.0, {9: 0.99, 10: 0.999}),
+        ({}, 0.0, {79: 0.99}),  # a hundred iterations
+        ({"teacher_ramp_part": 0.25}, 0.9, {0: 0.9, 79: 0.9}),  # said otherwise
+    ],
+)
+def test_decay_over_the_training(loss, ema, decays):
+    options = config.Train(
+        iterations=80,
+        loss=config.Loss(method="seminar_lite", **loss),
+        optimizer=config.Optimizer(ema=ema),
+    )
+    state = State(options, Three(), torch.device("cpu"))
+    weight, average = next(state.model.parameters()), next(state.ema.parameters())
+    state.update_average()  # the first one copies
+    for iteration, decay in decays.items():
+        before, state.iteration = average.detach().clone(), iteration
+        with torch.no_grad():
+            weight += 1
+        state.update_average()
+        expected = decay * before + (1 - decay) * weight.detach()
+        torch.testing.assert_close(average.detach(), expected)
+
+
+@pytest.mark.parametrize(("part", "length"), [(0.25, 20), (None, 10)])
+def test_the_ramp_is_a_part_of_the_training(part, length):
+    loss = config.Loss(method="seminar_lite", teacher_ramp=10, teacher_ramp_part=part)
+    options = config.Train(iterations=80, loss=loss)
+    assert teacher_ramp(options) == length
+    assert Objective(options, 3).term.consistency.ramp == length
+
+
 def test_module_ramps_with_the_iteration():
     logits, image, label = tel_cases.batch()
     low = TreeEnergy(level="low")
     module = SeminarLite(low, ramp=10)
-    inputs = LossInputs(logits, None, image, label, iteration=10, teacher=teacher(logits))
+    inputs = LossInputs(logits, None, image, label, iteration=10, teachers=(teacher(logits),))
     tree = 0.4 * tree_energy_loss(logits, image, label, options=low).loss
     consistency = loss(logits, image, label)
     torch.testing.assert_close(module(inputs).loss, tree + consistency)
@@ -81,8 +129,10 @@ def test_module_ramps_with_the_iteration():
 
 def test_wrong_arguments():
     logits, image, label = tel_cases.batch()
-    with pytest.raises(ValueError, match="teacher's logits, got None"):
-        SeminarLite(TreeEnergy())(LossInputs(logits, None, image, label))
+    inputs = LossInputs(logits, None, image, label)
+    for teachers in ((), (logits, logits)):
+        with pytest.raises(ValueError, match=f"logits of one teacher, got {len(teachers)}"):
+            SeminarLite(TreeEnergy())(inputs._replace(teachers=teachers))
     with pytest.raises(ValueError, match="teacher must have the logits' shape"):
         mean_teacher_loss(logits, logits[:, 1:], label)
     with pytest.raises(ValueError, match="label must be integers"):

@@ -1,11 +1,15 @@
 """The paper's networks at their full size: shapes and numbers of parameters."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from tel_segmentation.config import Model
 from tel_segmentation.model import build_model
+from tel_segmentation.paper import needs, recipes
 
 FULL_SIZE = {
     "VOC": (Model(name="resnet101s", rates=(12, 24, 36)), 21, (512, 512), (128, 128)),
@@ -38,6 +42,18 @@ def test_shapes_at_full_size(case):
         assert logits.shape == (2, classes, *low)
         assert embed.shape == (2, 256, *low)
         assert model.eval()(torch.empty(1, 3, *size)).shape == (1, classes, *size)
+
+
+@pytest.mark.parametrize("case", needs.GMACS, ids=" ".join)
+def test_operations_behind_the_hours(case):
+    """Of a forward pass on one crop, in evaluation: without the embedding."""
+    options = recipes.resolve(*case)
+    classes = {"voc": 21, "cs": 19, "ade": 150}[case[0]]
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model = build_model(replace(options.model, weights="none"), classes)
+        model.eval()(torch.empty(1, 3, *options.data.crop))
+    counted = counter.get_total_flops() / 2 / 1e9  # a multiplication and an addition
+    assert needs.GMACS[case] == pytest.approx(counted, rel=0.005)
 
 
 def conv(inside, outside, size=1, norm=True, bias=False):

@@ -32,9 +32,9 @@ def test_protocols_at_the_end(finished):
     ss, msf, official = (evaluation["protocols"][name] for name in ("ss", "msf", "official"))
     assert ss["last"]["protocol"]["protocol"] == "native"
     assert (len(msf["last"]["protocol"]["scales"]), msf["last"]["protocol"]["flip"]) == (7, True)
-    assert official["last"]["protocol"] == msf["last"]["protocol"] | {
-        "protocol": "squash", "size": [40, 48],
-    }  # fmt: skip
+    padded = dict(msf["last"]["protocol"])
+    assert padded.pop("multiple") == ss["last"]["protocol"]["multiple"] == 16
+    assert official["last"]["protocol"] == padded | {"protocol": "squash", "size": [40, 48]}
     for both in (ss, msf, official):
         assert both["best"]["iteration"] <= both["last"]["iteration"] == 6
     assert result["paper"] is None
@@ -106,7 +106,10 @@ def test_protocols_that_mean_the_same_are_run_once(tmp_path, monkeypatch):
         return original(*arguments, **options)
 
     monkeypatch.setattr(outcome, "evaluate_model", counted)
-    result = engine.train(tel_runs.options(tmp_path / "a", protocols=("ss",), eval_every=6))
+    same = Evaluation(multiple=16)
+    result = engine.train(
+        tel_runs.options(tmp_path / "a", evaluation=same, protocols=("ss",), eval_every=6)
+    )
     # one while training, one of the last and one of the best on the test split
     assert len(calls) == 3
     evaluation = result["evaluation"]

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from tel_segmentation import config, protocols
-from tel_segmentation.augment import MEAN, STD
+from tel_segmentation.augment import MEAN, STD, normalize
 from tel_segmentation.config import Evaluation
+from tel_segmentation.model import build_model
 from tel_segmentation.protocols import ProtocolOptions, predict_logits
 
 
@@ -44,6 +45,7 @@ def smooth(height, width):
 SIZES = [(48, 48), (40, 64), (70, 33)]
 PROTOCOLS = [
     Evaluation(),
+    Evaluation(multiple=16),
     Evaluation("squash", (64, 48)),
     Evaluation("short-side", (50, 50)),
     Evaluation("sliding", (32, 40)),
@@ -74,6 +76,9 @@ def test_what_the_network_sees():
         return model.seen
 
     assert seen() == [(40, 60)]
+    assert seen(multiple=16) == [(48, 64)]
+    assert seen(multiple=20) == [(40, 60)]
+    assert seen(multiple=32, scales=(0.5, 2.0), flip=True) == [(32, 32)] * 2 + [(96, 128)] * 2
     assert seen(scales=(0.5, 2.0), flip=True) == [(32, 32)] * 2 + [(80, 120)] * 2
     assert seen(protocol="squash", size=(64, 64)) == [(64, 64)]
     assert seen(protocol="squash", size=(64, 64), scales=(1.5,)) == [(96, 96)]
@@ -81,6 +86,68 @@ def test_what_the_network_sees():
     assert seen(protocol="short-side", size=(50, 50)) == [(56, 80)]
     assert seen(protocol="sliding", size=(32, 32)) == [(32, 32)] * 2 * 3
     assert seen(protocol="sliding", size=(64, 64)) == [(64, 64)]
+
+
+class Kept(Colours):
+    """Keeps what it is given."""
+
+    def forward(self, x):
+        self.given = x
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "colour"),
+    [
+        (Evaluation(multiple=32), (0.485, 0.456, 0.406)),
+        (Evaluation("short-side", (45, 45)), (0, 0, 0)),
+    ],
+)
+def test_the_colour_of_padding(evaluation, colour):
+    """The mean one, which is 0 for the network; black as in the official code."""
+    image, model = smooth(45, 61), Kept()
+    logits = predict_logits(model, image, evaluation)
+    height, width = model.given.shape[-2:]
+    assert height * width > 45 * 61
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    shown = model.given * std + mean
+    expected = torch.tensor(colour, dtype=torch.float32)
+    for part in (shown[0, :, 45:], shown[0, :, :, 61:]):
+        torch.testing.assert_close(part.flatten(1).mT, expected.expand(part[0].numel(), 3))
+    assert (evaluation.multiple == 32) == bool((model.given[0, :, 45:] == 0).all())
+    torch.testing.assert_close(logits, image / 255)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        config.Model(),
+        config.Model("resnet18", output_stride=16),
+        config.Model("resnet18", output_stride=8),
+        config.Model("resnet26", "deeplabv2", 8),
+        config.Model("hrnet_w18_small", "hrnet"),
+        config.Model("resnet18", "ltf", 32),
+    ],
+    ids=lambda m: f"{m.network}-{m.name}-{m.output_stride}",
+)
+def test_networks_and_sizes_that_are_no_multiples(model):
+    """They take any size. Padding is another input, so whole images are evaluated without it where
+    they always were (``Evaluation()``), and multiples of the stride are the same with and without.
+    """
+    torch.manual_seed(0)
+    network = build_model(model, 3).eval()
+    padded = protocols.named("ss", config.Train(model=model))
+    assert padded.multiple > 1
+    noise = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    image = noise.to(torch.uint8)
+    with torch.no_grad():
+        plain, same = (predict_logits(network, image, each) for each in (Evaluation(), padded))
+        assert torch.equal(plain, same)
+        image = image[..., :45, :61]
+        plain, other = (predict_logits(network, image, each) for each in (Evaluation(), padded))
+        assert plain.shape == other.shape == (1, 3, 45, 61)
+        assert torch.equal(plain, network(normalize(image / 255)))
+    assert not torch.allclose(plain, other)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +209,8 @@ def test_flip_is_undone():
         ({"protocol": "squash"}, r"evaluation\.size must be at least 32 × 32 .* squash, got None"),
         ({"protocol": "sliding", "size": (16, 64)}, r"evaluation\.size must be .*\(16, 64\)"),
         ({"protocol": "sliding", "size": (64, 64), "overlap": 1.0}, r"overlap must be in \[0, 1\)"),
+        ({"multiple": 0}, r"evaluation\.multiple must be at least 1, .* got 0 for native"),
+        ({"protocol": "squash", "size": (64, 64), "multiple": 16}, "got 16 for squash"),
     ],
 )
 def test_errors(options, message):
@@ -152,12 +221,16 @@ def test_errors(options, message):
 def test_names_of_protocols():
     squash = Evaluation("squash", (512, 512))
     options = config.Train(evaluation=squash)
-    assert protocols.named("ss", options) == Evaluation()
+    assert protocols.named("ss", options) == Evaluation(multiple=16)
+    for network, stride, multiple in (("deeplabv2", 8, 8), ("ltf", 32, 32), ("hrnet", 16, 32)):
+        model = config.Model("some", network, stride)
+        named = protocols.named("ss", dataclasses.replace(options, model=model))
+        assert named == Evaluation(multiple=multiple)
     msf = protocols.named("msf", options)
-    assert (msf.protocol, msf.flip) == ("native", True)
+    assert (msf.protocol, msf.flip, msf.multiple) == ("native", True, 16)
     assert msf.scales == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     official = protocols.named("official", options)
-    assert official == dataclasses.replace(msf, protocol="squash", size=(512, 512))
+    assert official == dataclasses.replace(msf, protocol="squash", size=(512, 512), multiple=1)
     # Only Pascal VOC's script has several scales: Cityscapes whole, ADE20K by its shorter side.
     for own in (Evaluation(), Evaluation("short-side", (512, 512))):
         assert protocols.named("official", config.Train(evaluation=own)) == own
@@ -173,5 +246,8 @@ def test_options_of_commands_fall_back_on_the_run():
     assert ProtocolOptions(protocol="native").evaluation(trained) == Evaluation()
     sliding = ProtocolOptions(protocol="sliding", protocol_size=(64, 64), flip=True)
     assert sliding.evaluation(trained) == Evaluation("sliding", (64, 64), flip=True)
-    plain = dataclasses.replace(trained, evaluation=Evaluation())
+    plain = dataclasses.replace(trained, evaluation=Evaluation(multiple=16))
+    assert ProtocolOptions().evaluation(plain) == plain.evaluation
+    assert ProtocolOptions(protocol="native", multiple=8).evaluation(plain).multiple == 8
+    assert ProtocolOptions(protocol="squash").evaluation(plain).multiple == 1
     assert ProtocolOptions(protocol="sliding").evaluation(plain).size == (64, 96)

@@ -8,10 +8,10 @@ import tel_miniatures
 import torch
 from PIL import Image
 
-from tel_segmentation import config, engine, losses
+from tel_segmentation import config, engine, losses, protocols
 from tel_segmentation.augment import augment
 from tel_segmentation.config import Evaluation
-from tel_segmentation.data import Sample, open_source
+from tel_segmentation.data import Sample, TrainingSet, open_source
 from tel_segmentation.inputs import unlabelled_region
 from tel_segmentation.paper import recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
@@ -30,9 +30,9 @@ OFFICIAL = {
     "t1.scribble.ltf.tel":
         ((512, 512), 32, 80_000, 1e-3, 1e-2, 1e-4, 0.6, 0.02, 32, 1000, SQUASH),
     "t2.cs.hrnet.b20.tel":
-        ((512, 1024), 8, 40_000, 1e-2, 1e-2, 5e-4, 0.4, 0.002, None, 1000, Evaluation()),
+        ((512, 1024), 8, 40_000, 1e-2, 1e-2, 5e-4, 0.4, 0.002, None, 1000, Evaluation(multiple=32)),
     "t2.cs.dlv3p.b20.tel":
-        ((512, 1024), 8, 40_000, 5e-3, 5e-3, 5e-4, 0.4, 0.002, 8, 1000, Evaluation()),
+        ((512, 1024), 8, 40_000, 5e-3, 5e-3, 5e-4, 0.4, 0.002, 8, 1000, Evaluation(multiple=8)),
     "t2.ade.hrnet.b20.tel":
         ((512, 512), 16, 150_000, 2e-2, 2e-2, 1e-4, 0.4, 0.002, None, 1000, SHORT),
     "t2.ade.dlv3p.b20.tel":
@@ -74,6 +74,8 @@ def test_the_official_recipe(id):
     assert options.loss.tel.mst_offset == 1
     assert options.model.bgr
     assert options.protocols == ("ss", "msf", "official")
+    # Cityscapes is evaluated once by what has two names.
+    assert (protocols.named("ss", options) == options.evaluation) == (".cs." in id)
     # The dilations are those of stride 8 even at 16.
     assert options.model.rates == ((12, 24, 36) if options.model.network == "deeplabv3+" else None)
 
@@ -87,7 +89,8 @@ def test_the_papers_recipe(id):
     assert options.loss.tel.mst_offset == 0
     assert not options.model.bgr
     assert options.model.rates is None
-    assert options.evaluation == Evaluation()
+    assert options.evaluation == Evaluation(multiple=options.model.coarsest_stride)
+    assert options.evaluation == protocols.named("ss", options)
 
 
 @pytest.mark.parametrize("recipe", ["official", "paper"])
@@ -119,6 +122,10 @@ def test_deeplabv2_is_our_own_choice_on_torchvisions_weights(recipe):
     model = options.model
     assert (model.name, model.network, model.output_stride) == ("resnet101", "deeplabv2", 8)
     assert (model.weights, model.bgr, model.rates) == ("resnet101-63fe2227.pth", False, None)
+    multiple = options.evaluation.multiple
+    assert multiple == (8 if recipe == "paper" else 1)
+    evaluation = dataclasses.replace(standard.evaluation, multiple=multiple)
+    standard = dataclasses.replace(standard, evaluation=evaluation)
     for name in ("data", "loss", "optimizer", "evaluation", "iterations", "batch", "eval_every"):
         assert getattr(options, name) == getattr(standard, name), name
 
@@ -231,6 +238,65 @@ def test_views_have_the_crop_and_padding_of_the_recipe(id):
         scale = int(rows[-1] - rows[0] + 1) / 200
         assert 0.5 / 1.1**0.5 - 0.01 < scale < 2 / 0.9**0.5 + 0.01
     assert len(tops) > 5  # at a random place
+
+
+def test_samples_of_cityscapes(tmp_path):
+    """As training gets them from the files: 512 × 1024 with the image at a random place."""
+    id = "t2.cs.hrnet.b20.tel"
+    root = tel_miniatures.data_root(tmp_path)
+    settings = plan(Run(id, data_root=root, weights="none", output=tmp_path), find(id))
+    source = open_source(settings.data, "train")
+    samples = TrainingSet(source, settings.data, settings.seed)
+    tops, lefts = [], []
+    for position in range(16):
+        _, view = samples[position, position % len(source)]
+        for values in (view.input, view.guide):
+            assert values.shape == (3, 512, 1024)
+        for values in (view.label, view.truth):
+            assert values.shape == (512, 1024)
+            inside = values != -2
+            rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
+            top, bottom, left, right = (
+                int(x) for x in (rows[0], rows[-1], columns[0], columns[-1])
+            )
+            assert inside[top : bottom + 1, left : right + 1].all()
+            # The miniature has 24 × 40 pixels.
+            assert 0.5 / 1.1**0.5 - 0.05 < (bottom - top + 1) / 24 < 2 / 0.9**0.5
+            assert 0.5 * 0.9**0.5 - 0.05 < (right - left + 1) / 40 < 2 * 1.1**0.5
+            assert (view.guide[:, ~inside] == 0).all()
+        tops.append(top)
+        lefts.append(left)
+    # Anywhere, and of each other independently.
+    assert min(tops) < 120 < 350 < max(tops)
+    assert min(lefts) < 240 < 700 < max(lefts)
+    assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.7
+
+
+def test_crops_of_images_as_large_as_cityscapes():
+    """No padding where the image is larger than the crop, some where it has shrunk below it."""
+    data = resolve(find("t2.cs.hrnet.b20.tel")).data
+    row, column = torch.meshgrid(torch.arange(1024), torch.arange(2048), indexing="ij")
+    place = torch.stack((row // 4, column // 8, row * 0)).to(torch.uint8)
+    label = torch.zeros(1024, 2048, dtype=torch.int64)
+    sample = Sample("a", place, label, label)
+
+    def view(scale, seed):
+        changed = dataclasses.replace(data, scale=(scale, scale), aspect=(1, 1), flip=0)
+        return augment(sample, changed, np.random.default_rng(seed))
+
+    corners = set()
+    for seed in range(5):
+        seen = view(1.0, seed)
+        assert (seen.label == 0).all()
+        corners.add(tuple((seen.guide[:2, 0, 0] * 255).round().int().tolist()))
+    assert len(corners) == 5
+    tops = set()
+    for seed in range(5):
+        seen = view(0.45, seed)  # as large as the crop at 0.5, the smallest of the recipe
+        inside = seen.label == 0
+        assert int(inside.sum()) == 460 * 921
+        tops.add(int(inside.any(1).nonzero()[0]))
+    assert len(tops) > 3
 
 
 def test_padding_and_void_in_the_loss():

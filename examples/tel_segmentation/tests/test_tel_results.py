@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import tel_runs
 
-from tel_segmentation import config, cost, demo, engine, measure, presets
+from tel_segmentation import config, cost, demo, engine, measure, presets, publish
 from tel_segmentation.interrupts import Interrupted
+from tel_segmentation.paper.tables import cost_table
 from tel_segmentation.record import RESULT
 
 
@@ -120,3 +121,59 @@ def test_cost(tmp_path, monkeypatch):
     assert all(row["seconds"] > 0 for row in result["rows"])
     with pytest.raises(ValueError, match="preset must be one of"):
         cost.run(cost.Cost("large"))
+
+
+@pytest.mark.parametrize(
+    ("preset", "classes", "batch"),
+    [
+        ("cityscapes-hrnet", 19, 2),
+        ("ade20k-hrnet", 150, 4),
+        ("voc-deeplab", 21, 4),
+        ("voc-ltf", 21, 8),
+        ("photos", 6, 8),  # whatever photographs these will be
+    ],
+)
+def test_cost_of_a_preset_is_that_of_its_data_sets_classes(preset, classes, batch, monkeypatch):
+    """On a small network: logits are as many as the data set's, images as many as are asked for."""
+    settings = presets.PRESETS[preset][1]
+    assert settings.batch == batch
+    small = dataclasses.replace(
+        settings, model=config.Model(), data=dataclasses.replace(settings.data, crop=(32, 64))
+    )
+    monkeypatch.setitem(presets.PRESETS, preset, ("", small))
+    seen = []
+    monkeypatch.setattr(
+        cost, "_memory", lambda plan, options, count: seen.append((plan.batch, count)) or (1.0, 2.0)
+    )
+    logits = []
+
+    def observed(self, index):
+        batch = self.batches[index % len(self.batches)]
+        logits.append(tuple(self.state.objective.model(batch.input).logits.shape[:2]))
+        return 1.0
+
+    monkeypatch.setattr(cost.Measured, "iteration", observed)
+    result = cost.measure(cost.Cost(preset, rounds=1, batch=3, device="cpu"))
+    assert set(logits) == {(3, classes)}
+    assert set(seen) == {(3, None if preset == "photos" else classes)}
+    assert (result["classes"], result["batch"]) == (classes, 3)
+    assert cost.measure(cost.Cost(preset, rounds=1, device="cpu"))["batch"] == batch
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        cost.run(cost.Cost(preset, batch=0))
+
+
+def test_tables_find_what_is_measured(tmp_path, monkeypatch):
+    """The page of results and the paper's tables, from what ``tel cost`` and ``tel run`` write."""
+    settings = dataclasses.replace(tel_runs.options(tmp_path), recipe="official")
+    monkeypatch.setitem(presets.PRESETS, "cost.ltf", ("", settings))
+    peaks = iter([(100.0, 200.0), (110.0, 210.0), (120.0, 230.0)] * 2)
+    monkeypatch.setattr(cost, "_memory", lambda plan, options, classes: next(peaks))
+    monkeypatch.setattr(cost.Measured, "iteration", lambda self, index: 0.5)
+    cost.run(cost.Cost("cost.ltf", rounds=1, device="cpu", output=tmp_path / "cost-small.json"))
+    assert "| TEL low+high | 0.500 | 1.00 | 120 | 1.20 |" in publish.cost_tables(tmp_path)
+    cost.measure_recipe(settings, "cost.ltf", tmp_path / "cost.json", rounds=1)
+    measured = json.loads((tmp_path / "cost.json").read_text(encoding="utf-8"))
+    (row,) = (row for row in cost_table("T4", [measured]) if row[0] == "t4.ltf.both")
+    assert row[4:6] == ["230", "1.150"]
+    (row,) = (row for row in cost_table("T5", [measured]) if row[0] == "t5.ltf.low")
+    assert row[4:6] == ["0.500", "1.000"]

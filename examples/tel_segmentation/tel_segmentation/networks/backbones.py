@@ -74,11 +74,23 @@ def pyramid_backbone(name: str) -> tuple[nn.Module, list[int], list[int]]:
 
 def _feature_maps(name: str, output_stride: int) -> tuple[nn.Module, list[int], list[int]]:
     check_name(name)
-    backbone = timm.create_model(
-        name, pretrained=False, features_only=True, output_stride=output_stride
-    )
+    backbone = _without_zeros(name, features_only=True, output_stride=output_stride)
     info: Any = backbone.feature_info
     return backbone, info.channels(), info.reduction()
+
+
+def _without_zeros(name: str, **options: Any) -> Any:
+    """Timm's model, whose batch norms all start as the identity.
+
+    timm starts the last one of every residual block at 0 where a model has such blocks; the paper's
+    networks do not. Those models have an option for it, which others do not know.
+    """
+    try:
+        return timm.create_model(name, pretrained=False, zero_init_last=False, **options)
+    except TypeError as error:
+        if "zero_init_last" not in str(error):
+            raise
+    return timm.create_model(name, pretrained=False, **options)
 
 
 def check_name(name: str) -> None:

@@ -39,8 +39,10 @@ METHODS: tuple[Method, ...] = (
         "TEL with Seminar",
         "inspired by",
         "t1.point.dlv3p.tel_seminar",
-        "Seminar's code is private: its first stage alone, a mean teacher beside TEL; 74.2 is not"
-        " to be expected",
+        "Seminar's code is private: a first stage with a mean teacher beside TEL (decay 0.99, then"
+        " 0.999 from a quarter of the training on), with the seeds s and s + 1; then, as the"
+        " result, a fresh network that learns from TEL and from the labels on which both teachers"
+        " agree with a confidence above 0.9 (`--loss.teachers`). 74.2 is not to be expected",
     ),
     Method(
         "Seminar",

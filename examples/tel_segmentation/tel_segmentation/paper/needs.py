@@ -95,7 +95,8 @@ def gpu_hours(experiment: Experiment, recipe: Recipe = "official") -> float:
 
     Pascal VOC: four times the hours of the paper's Tab. 5, times the batch over its 16. Others:
     the same for DeepLabV3+ times the ratio of multiply–add operations, T · batch · ``GMACS``. What
-    DenseCRF and the other terms take is not known; they count as partial cross entropy.
+    DenseCRF and the other terms take is not known; they count as partial cross entropy. Teachers
+    are runs like their student's; what they take beside it is not counted.
     """
     if experiment.kind == "cost":
         return COST
@@ -105,7 +106,8 @@ def gpu_hours(experiment: Experiment, recipe: Recipe = "official") -> float:
     trees = own.loss.get("method", "tel") in ("tel", "seminar_lite")
     level = levels[str(own.tel.get("level", "low+high"))] if trees else "none"
     hours = {n: numbers.PAPER[f"t5.{n}.{level}"] * recipes.GPUS for n in ("dlv3p", "ltf")}
-    work = chosen.batch * chosen.iterations / (16 * 80_000)
+    runs = 1 + len(own.loss.get("teachers", ()))
+    work = runs * chosen.batch * chosen.iterations / (16 * 80_000)
     if own.dataset == "voc" and own.network in hours:
         return hours[own.network] * work
     ratio = GMACS[own.dataset, own.network] / GMACS["voc", "dlv3p"]
@@ -114,7 +116,7 @@ def gpu_hours(experiment: Experiment, recipe: Recipe = "official") -> float:
 
 GMACS = {
     ("voc", "dlv3p"): 98.4,
-    ("voc", "ltf"): 344.7,
+    ("voc", "ltf"): 347.5,
     ("voc", "dlv2"): 189.3,
     ("cs", "dlv3p"): 555.9,
     ("cs", "hrnet"): 322.8,

@@ -135,7 +135,7 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
             momentum=0.9,
             power=0.9,
         ),
-        evaluation=_evaluation(dataset) if official else config.Evaluation(),
+        evaluation=_evaluation(dataset, model) if official else _single_scale(model),
         recipe=recipe,
         protocols=("ss", "msf", "official") if official else ("ss", "msf"),
         iterations=chosen.iterations,
@@ -148,13 +148,18 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
     )
 
 
-def _evaluation(dataset: str) -> config.Evaluation:
+def _single_scale(model: config.Model) -> config.Evaluation:
+    """The protocol ``ss``: images of any size, padded to the network's stride."""
+    return config.Evaluation(multiple=model.coarsest_stride)
+
+
+def _evaluation(dataset: str, model: config.Model) -> config.Evaluation:
     """The official code's, in training."""
     if dataset == "voc":
         return config.Evaluation(protocol="squash", size=(512, 512))
     if dataset == "ade":
         return config.Evaluation(protocol="short-side", size=(512, 512))
-    return config.Evaluation()  # whole images of 2048 × 1024
+    return _single_scale(model)  # whole: 2048 × 1024 is a multiple
 
 
 def divided(options: config.Train, processes: int, per_process: int | None = None) -> config.Train:
