@@ -149,7 +149,7 @@ def test_the_record_knows_annotations_of_our_own(tmp_path):
     result = json.loads(file.read_text(encoding="utf-8"))
     assert result["annotate"] == {
         "kind": "block", "split": "train", "ratio": 0.2, "scope": "component", "metric": "edt",
-        "border": True, "seed": 0, "encoding": "ade20k",
+        "border": True, "ties": "hash", "seed": 0, "encoding": "ade20k",
     }  # fmt: skip
     assert "training images: 3 instead of 20210" in deviations(result)
     assert "evaluated images: 3 instead of 2000" in deviations(result)
