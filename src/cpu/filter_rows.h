@@ -147,8 +147,10 @@ class Rows {
   T* row(int64_t v) const { return rows_ + v * width_.stride(); }
 
   void prefetch(int64_t s) const {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+    if (width_.stride() < kLine) return;  // it costs what it gains
     for (int32_t v : {visits_[s].vertex, visits_[s].parent}) {
-      for (int64_t l = 0; l < width_.stride(); l += 64 / static_cast<int64_t>(sizeof(T))) {
+      for (int64_t l = 0; l < width_.stride(); l += kLine) {
         __builtin_prefetch(row(v) + l, 1);
       }
     }
