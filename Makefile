@@ -104,6 +104,7 @@ bench-compare: $(VENV)/.ready
 # The native code under AddressSanitizer and UBSan, inside an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
                 tests/test_edge_weight.py tests/test_errors.py
+DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py
 test-asan: $(VENV)/.ready
 	rm -rf build/asan
 	$(INSTALL) --target build/asan . -C build-dir=build/asan-objects \
@@ -134,7 +135,7 @@ test-emulated: $(VENV)/.ready
 	for setting in forward:232448 shuffled:2048; do \
 	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
-	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) || exit 1; \
+	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) || exit 1; \
 	done
 
 # The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a

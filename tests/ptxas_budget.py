@@ -63,6 +63,9 @@ def excesses(used: Used, budget: Used) -> list[str]:
             for what, amount in amounts.items()
             if amount > allowed[what]
         ]
+    lines += [
+        f"{kernel}: in the budget, but not in the build" for kernel in budget.keys() - used.keys()
+    ]
     return lines
 
 
@@ -76,6 +79,9 @@ def main() -> int:
     if not used:
         print(f"{arguments.log} has no report of a kernel")
         return 2
+    if spilling := [name for name, amounts in used.items() if amounts["spills"]]:
+        print("\n".join(f"{name}: registers are spilled" for name in spilling))
+        return 1
     if arguments.write:
         BUDGET.write_text(json.dumps(used, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         return 0

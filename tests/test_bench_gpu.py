@@ -251,7 +251,7 @@ def test_the_page_sets_predictions_beside_measurements(measured):
 
 
 def test_verify():
-    tree = [torch.tensor([[0, 0, 1]], dtype=torch.int32)] * 3
+    tree = [torch.tensor([[0, 0, 1]], dtype=torch.int32)] * 2
     verify(MST, tree, tree)
     other = [tree[0] + torch.tensor([[0, 1, 0]]), *tree[1:]]
     with pytest.raises(WrongError, match="1 of 3 values of parent differ"):

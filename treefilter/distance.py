@@ -10,6 +10,7 @@ from torch import Tensor
 from . import _ops
 from ._checks import accumulate_in, check_batch, check_choice, check_instance, check_tensor, widen
 from ._checks import describe as _describe
+from ._take import take
 from .affinity import tree_weight
 from .tree import Tree
 
@@ -167,7 +168,7 @@ def _along(
         sums = _PathSums.apply(weights, tree.parent, tree.order, tree._plan, via)
     else:
         flat = bottleneck.flatten(1).long()
-        chosen = weights.gather(1, flat.clamp(min=0)).masked_fill(flat < 0, 0)
+        chosen = take(weights, flat.clamp(min=0)).masked_fill(flat < 0, 0)
         sums = chosen.view(bottleneck.shape)
     return torch.where(via < 0, value, sums)
 

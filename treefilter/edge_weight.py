@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _ops
 from ._checks import check_choice, check_instance, check_tensor, flatten_nodes, widen
+from ._take import take
 from .graph import Graph
 
 METRICS = ("sqeuclidean", "euclidean", "cityblock", "chebyshev", "cosine")
@@ -74,7 +75,7 @@ def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
     wide = torch.float64 if f.dtype == torch.float64 else torch.float32
-    ends = flat.gather(1, offset + first).to(wide), flat.gather(1, offset + second).to(wide)
+    ends = take(flat, offset + first).to(wide), take(flat, offset + second).to(wide)
     return (ends[0] - ends[1]).abs()
 
 

@@ -17,6 +17,7 @@ from ._checks import (
     flatten_nodes,
     widen,
 )
+from ._take import take
 from .tree import Tree
 
 
@@ -231,7 +232,7 @@ def _parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
     if not (torch.is_grad_enabled() and (p.requires_grad or q.requires_grad)):
         return _ops.parent_dot(p, q, parent, groups)
     own = torch.arange(parent.shape[1], device=parent.device)
-    above = p.gather(2, parent.long().unsqueeze(1).expand(p.shape))
+    above = take(p, parent.long().unsqueeze(1).expand(p.shape))
     dot = (above * q).unflatten(1, (groups, -1)).sum(2)
     return dot.masked_fill((parent == own).unsqueeze(1), 0)
 

@@ -64,7 +64,9 @@ def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor |
         check_tensor("mst", "root", root, "int")
         if tuple(root.shape) not in ((), (batch,)):
             raise ValueError(f"mst: root must have shape ({batch},), got {tuple(root.shape)}")
-        return root.to(weight.device, torch.int64).expand(batch), 0
+        if root.device != weight.device:  # copying it there would wait for the device
+            raise ValueError(f"mst: root must be on {weight.device} like weight, got {root.device}")
+        return root.to(torch.int64).expand(batch), 0
     if isinstance(root, bool) or not isinstance(root, int | torch.SymInt):
         raise TypeError(f"mst: root must be an integer or a tensor, got {type(root).__name__}")
     if not 0 <= root < num_nodes:

@@ -157,9 +157,10 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
   static_assert(Threads % kWarp == 0 && Threads <= 1024);
   if (blocks <= 0) return;
   if (shared_bytes > 48 * 1024) {
+    // The most there is: with what this launch needs, another thread's larger one would fail.
     check_cuda(
         cudaFuncSetAttribute(block_kernel<Threads, Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(shared_bytes)),
+                             static_cast<int>(shared_limit())),
         name);
   }
   block_kernel<Threads><<<static_cast<unsigned>(blocks < (1 << 24) ? blocks : (1 << 24)), Threads,

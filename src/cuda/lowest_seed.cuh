@@ -274,10 +274,6 @@ struct LowestSeedOf {
   TREEFILTER_HD LowestSeed<T> operator()(int64_t b) const { return all.image(b); }
 };
 
-// Up to this size an image has a block of its own.
-constexpr int64_t kBlockNodes = 1 << 16;
-constexpr int kBlockThreads = 512;
-
 template <class T>
 void name_lowest(const Cuda& cuda, const RowInput<T>& input, int64_t batch, const T* distance,
                  const bool* seeds, int64_t* nearest) {
@@ -288,8 +284,8 @@ void name_lowest(const Cuda& cuda, const RowInput<T>& input, int64_t batch, cons
                            batch * (LowestSeed<T>::kBits + 1) * LowestSeed<T>::kMostRounds);
   const LowestSeed<T> program{batch,    n,    input, 0,         distance,  seeds, nearest, lower, upper,
                               question, even, odd,   all_label, component, best,  hook,    more};
-  if (n <= kBlockNodes) {
-    launch_blocks<kBlockThreads>(cuda, "distance_transform", batch, 0,
+  if (2 * n <= largest_for_a_block) {
+    launch_blocks<kImageThreads>(cuda, "distance_transform", batch, 0,
                                  PerImage<LowestSeedOf<T>>{{program}});
   } else {
     run_program(cuda, "distance_transform", 2 * all, program);

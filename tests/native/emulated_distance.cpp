@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../../src/cuda/emulation.h"
+#include "../../src/cuda/per_image.cuh"
 #include "../../src/distance.h"
 #include "plans.h"
 
@@ -234,15 +235,16 @@ void check_ways(Path path, const Input<T>& in, const Results<T>& r) {
   }
 }
 
-// Calls test(what) with a block for each row, and with rows that all the device works on (run_stages in
-// src/cuda/tree_scan.cuh).
+// Calls test(what) with a block for each row and image, and with all the device for all of them
+// (run_stages in src/cuda/tree_scan_large.cuh, name_lowest in lowest_seed.cuh).
 template <class Test>
 void both_sizes(const Test& test) {
-  const int64_t limit = emulation::shared_limit;
+  const int64_t limit = emulation::shared_limit, largest = cuda::largest_for_a_block;
   test("");
-  emulation::shared_limit = 0;
+  emulation::shared_limit = cuda::largest_for_a_block = 0;
   test(", by the whole device");
   emulation::shared_limit = limit;
+  cuda::largest_for_a_block = largest;
 }
 
 template <class T>
