@@ -1,5 +1,6 @@
 """What only a GPU can show: nothing waits for it, graphs, streams, devices."""
 
+import math
 import threading
 
 import pytest
@@ -13,15 +14,29 @@ SHAPES = [(1, 1), (1, 7), (24, 33), (256, 300)]  # the last: several blocks for 
 WIDE = (1024, 1100)  # more than a block's shared memory holds
 
 
-def inputs(shape, seed=0, batch=2, channels=3):
+def inputs(shape, seed=0, batch=2, channels=3, graph=None):
+    """A guide and what is filtered; for a list of edges without a shape."""
     generator = torch.Generator().manual_seed(seed)
-    guide = torch.rand(batch, 4, *shape, generator=generator)
-    x = torch.rand(batch, channels, *shape, generator=generator)
+    size = shape if graph is None else graph.shape or (graph.num_nodes,)
+    guide = torch.rand(batch, 4, *size, generator=generator)
+    x = torch.rand(batch, channels, *size, generator=generator)
     return guide.cuda().requires_grad_(), x.cuda().requires_grad_()
 
 
+def four(shape):
+    return tf.grid(*shape)
+
+
+def eight(shape):
+    return tf.grid(*shape, connectivity=8)
+
+
+def listed(shape):
+    return tf.graph(tf.grid(*shape).edge_index, math.prod(shape)).to("cuda")
+
+
 def pipeline(guide, x, graph):
-    """Every function, forward and backward; all results."""
+    """From the guide to the results, forward and backward; all results."""
     weight = tf.edge_weight(guide, graph)
     tree = tf.mst(weight, graph)
     y = tf.filter(x, tree, tf.affinity(weight, tree, sigma=0.5))
@@ -34,61 +49,99 @@ def pipeline(guide, x, graph):
     return [tree.parent, tree.order, y, near, nearest, far, *grads]
 
 
+def others(guide, x, graph):
+    """What the pipeline leaves out: metrics, types, passes, groups, second derivatives, paths."""
+    results = []
+    noise = (x.detach() * 99).sin()  # sums of it are rounded
+    for metric in ("euclidean", "cityblock", "chebyshev", "cosine"):
+        weight = tf.edge_weight(guide, graph, metric)
+        tree = tf.mst(weight, graph, root=graph.num_nodes // 2)
+        results += [weight, tree.parent, tree.edge, tree.order]
+        results += torch.autograd.grad((weight * (weight * 99).sin().detach()).sum(), guide)
+    a = tf.affinity(weight.detach(), tree, sigma=0.1)
+    groups = torch.stack([a, a.square(), a.sqrt()], 1).requires_grad_()
+    for apply in (tf.leaf_to_root, tf.root_to_leaf, tf.filter):
+        y = apply(x, tree, groups)
+        first = torch.autograd.grad((y * noise).sum(), (x, groups), create_graph=True)
+        second = torch.autograd.grad(sum((g * g.detach().cos()).sum() for g in first), (x, groups))
+        results += [y, *first, *second]
+        results += [apply(x.detach().to(t), tree, a) for t in (torch.float64, torch.bfloat16)]
+    seeds = noise.flatten(2)[:, 0] > 0.9
+    length = weight.detach().requires_grad_()
+    sources = torch.arange(2, device=x.device)
+    for path in ("sum", "max"):
+        near, nearest = tf.distance_transform(length, tree, seeds, path)
+        far = tf.distance(length, tree, sources % graph.num_nodes, path)
+        finite = torch.where(near.isinf(), 0, near).sum() + (far * far.detach().sin()).sum()
+        results += [near, nearest, far, *torch.autograd.grad(finite, length)]
+    return [result.detach() for result in results]
+
+
+# What is run on which graph of a shape; the graph is made before anything is watched or captured.
+RUNS = [
+    pytest.param(run, make, id=f"{run.__name__}-{make.__name__}")
+    for run in (pipeline, others)
+    for make in (four, eight, listed)
+]
+
+
 def assert_equal(a, b):
     for i, (s, t) in enumerate(zip(a, b, strict=True)):
         assert torch.equal(s, t), i
 
 
+@pytest.mark.parametrize(("run", "make"), RUNS)
 @pytest.mark.parametrize("shape", [*SHAPES, WIDE])
-def test_nothing_waits_for_the_device(shape):
-    guide, x = inputs(shape)
-    graph = tf.grid(*shape)
-    expected = pipeline(guide, x, graph)
+def test_nothing_waits_for_the_device(shape, run, make):
+    graph = make(shape)
+    guide, x = inputs(shape, graph=graph)
+    expected = run(guide, x, graph)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        results = pipeline(guide, x, graph)
+        results = run(guide, x, graph)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert_equal(results, expected)
 
 
+@pytest.mark.parametrize(("run", "make"), RUNS)
 @pytest.mark.parametrize("shape", [*SHAPES, WIDE])
-def test_in_a_cuda_graph(shape):
+def test_in_a_cuda_graph(shape, run, make):
     """Captured once, replayed on other inputs: the same as called; there phases are launched."""
-    guide, x = inputs(shape)
-    grid = tf.grid(*shape)
+    graph = make(shape)
+    guide, x = inputs(shape, graph=graph)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
-            pipeline(guide, x, grid)
+            run(guide, x, graph)
     torch.cuda.current_stream().wait_stream(side)
     captured = torch.cuda.CUDAGraph()
     with torch.cuda.graph(captured):
-        results = pipeline(guide, x, grid)
+        results = run(guide, x, graph)
     for seed in (1, 2):
-        other_guide, other_x = inputs(shape, seed)
+        other_guide, other_x = inputs(shape, seed, graph=graph)
         with torch.no_grad():
             guide.copy_(other_guide)
             x.copy_(other_x)
         captured.replay()
         torch.cuda.synchronize()
-        assert_equal(results, pipeline(other_guide, other_x, grid))
+        assert_equal(results, run(other_guide, other_x, graph))
 
 
 def test_on_several_streams_and_from_several_threads():
-    shape = (96, 130)
-    graph = tf.grid(*shape)
-    cases = [inputs(shape, seed) for seed in range(6)]
-    expected = [pipeline(*case, graph) for case in cases]
+    # Of two sizes, whose kernels are the same and need more or less shared memory.
+    shapes = [(96, 130), (180, 220)] * 3
+    cases = [(*inputs(shape, seed), tf.grid(*shape)) for seed, shape in enumerate(shapes)]
+    expected = [pipeline(*case) for case in cases]
     torch.cuda.synchronize()
     results = [None] * len(cases)
 
     def work(i):
         with torch.cuda.stream(torch.cuda.Stream()):
             for _ in range(5):
-                results[i] = pipeline(*cases[i], graph)
+                results[i] = pipeline(*cases[i])
             torch.cuda.current_stream().synchronize()
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(cases))]
@@ -100,14 +153,15 @@ def test_on_several_streams_and_from_several_threads():
         assert_equal(got, wanted)
 
 
+@pytest.mark.parametrize(("run", "make"), RUNS)
 @pytest.mark.parametrize("shape", [*SHAPES, WIDE])
-def test_same_bits_every_time_and_anywhere_in_the_batch(shape):
-    guide, x = inputs(shape, batch=3)
-    graph = tf.grid(*shape)
-    whole = pipeline(guide, x, graph)
-    assert_equal(pipeline(guide, x, graph), whole)
+def test_same_bits_every_time_and_anywhere_in_the_batch(shape, run, make):
+    graph = make(shape)
+    guide, x = inputs(shape, batch=3, graph=graph)
+    whole = run(guide, x, graph)
+    assert_equal(run(guide, x, graph), whole)
     for i in range(3):
-        alone = pipeline(
+        alone = run(
             guide.detach()[i : i + 1].requires_grad_(),
             x.detach()[i : i + 1].requires_grad_(),
             graph,
