@@ -54,12 +54,15 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
                 const Strided<const X>& x, const Strided<X>& out) {
   constexpr int N = C == 1 ? 2 : 4;
   const int64_t nodes = tree.nodes;
-  const Buffer<Visit> visits = visits_of(tree, family);
+  const int32_t* parent = tree.parent.data + family.tree * nodes;
+  const int32_t* order = tree.order.data + family.tree * nodes;
   const T* a = affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes;
-  const Buffer<double> up(nodes);
+  const Buffer<Visit> visits(nodes);
+  const Buffer<T> up(nodes);
   for (int64_t s = 0; s < nodes; ++s) {
-    const auto [v, p] = visits[s];
-    up[s] = v == p ? 0 : static_cast<double>(a[v]);
+    const int32_t v = order[s], p = parent[v];
+    visits[s] = {v, p};
+    up[s] = v == p ? T(0) : a[v];
   }
   parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu.threads, [&] {
     return [&, rows = Buffer<double>(nodes * N)](int64_t i) {

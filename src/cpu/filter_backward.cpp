@@ -35,7 +35,8 @@ class BlockGradient {
   template <class Step>
   TREEFILTER_PHASE void up(const T* values) const {
     for (int64_t s = 0; s < nodes_; ++s) {
-      both_.prefetch(std::min(s + kAhead, nodes_ - 1));
+      const Visit later = k_.visits[std::min(s + kAhead, nodes_ - 1)];
+      both_.prefetch(later.parent, later.vertex);
       const auto [v, p] = k_.visits[s];
       const Step step(values, s);
       if (v != p && !step.closed()) update(step, both_.row(p), both_.row(v));
@@ -46,7 +47,8 @@ class BlockGradient {
   template <bool Mean, class Step>
   TREEFILTER_PHASE void down(const T* values, Dots<T>* dots) const {
     for (int64_t s = nodes_; s-- > 0;) {
-      both_.prefetch(std::max<int64_t>(s - kAhead, 0));
+      const Visit later = k_.visits[std::max<int64_t>(s - kAhead, 0)];
+      both_.prefetch(later.vertex, later.parent);
       const auto [v, p] = k_.visits[s];
       if (v == p) continue;
       T* self = both_.row(v);

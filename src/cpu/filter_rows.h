@@ -22,14 +22,18 @@ struct Visit {
 };
 
 // The visits are known in advance while what they visit lies anywhere: asking for a later visit's memory
-// hides most of its latency.
-constexpr int64_t kAhead = 16;
+// hides most of its latency. A row of a line or two is asked for whole, and so is the one that it is
+// linked to; of longer rows only the one that is written, because more would be asked for than a core
+// can wait for; and so of shorter ones, unless the second-level cache holds them all.
+constexpr int64_t kAhead = 32;
+constexpr int64_t kSecondLevel = 1 << 20;
 
 // A slot's coefficient: of all lanes of a row, or an array of one per lane.
 template <class T, int N, bool PerLane>
 struct Coefficient {
   T value;
-  Coefficient(const T* values, int64_t s) : value(values[s]) {}
+  template <class Value>
+  Coefficient(const Value* values, int64_t s) : value(values[s]) {}
   bool all_zero() const { return value == 0; }
   template <class Size>
   T operator()(int64_t, Size) const {
@@ -57,7 +61,8 @@ struct Coefficient<T, N, true> {
 template <class T, int N, bool PerLane>
 struct AddStep {
   Coefficient<T, N, PerLane> a;
-  AddStep(const T* values, int64_t s) : a(values, s) {}
+  template <class Value>
+  AddStep(const Value* values, int64_t s) : a(values, s) {}
   bool closed() const { return a.all_zero(); }
   const T* base(const T* row, const T*) const { return row; }
   template <class V, class Size>
@@ -70,7 +75,8 @@ struct AddStep {
 template <class T, int N, bool PerLane>
 struct SumStep {
   Coefficient<T, N, PerLane> a;
-  SumStep(const T* values, int64_t s) : a(values, s) {}
+  template <class Value>
+  SumStep(const Value* values, int64_t s) : a(values, s) {}
   bool closed() const { return a.all_zero(); }
   const T* base(const T* row, const T*) const { return row; }
   template <class V, class Size>
@@ -123,37 +129,26 @@ class Rows {
   Rows(Width width, Span<const Visit> visits, T* rows) : width_(width), visits_(visits), rows_(rows) {}
 
   // Every row, children first, changes its parent's.
-  template <class Step>
-  TREEFILTER_PHASE void up(const T* values) const {
-    for (int64_t s = 0; s < visits_.size; ++s) {
-      prefetch(std::min(s + kAhead, visits_.size - 1));
-      const auto [v, p] = visits_[s];
-      const Step step(values, s);
-      if (v != p && !step.closed()) update(step, row(p), row(v));
-    }
+  template <class Step, class Value>
+  void up(const Value* values) const {
+    cached() ? up_rows<Step, false>(values) : up_rows<Step, true>(values);
   }
 
   // Every row, parents first, is changed by its parent's.
-  template <class Step>
-  TREEFILTER_PHASE void down(const T* values) const {
-    for (int64_t s = visits_.size; s-- > 0;) {
-      prefetch(std::max<int64_t>(s - kAhead, 0));
-      const auto [v, p] = visits_[s];
-      const Step step(values, s);
-      if (v != p && !step.closed()) update(step, row(v), row(p));
-    }
+  template <class Step, class Value>
+  void down(const Value* values) const {
+    cached() ? down_rows<Step, false>(values) : down_rows<Step, true>(values);
   }
 
   T* row(int64_t v) const { return rows_ + v * width_.stride(); }
 
-  void prefetch(int64_t s) const {
+  // Asks for the memory of a visit that writes `to`'s row. Inlined, because a call costs what it gains.
+  inline __attribute__((always_inline)) void prefetch(int32_t to, int32_t from) const {
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-    if (width_.stride() < kLine) return;  // it costs what it gains
-    for (int32_t v : {visits_[s].vertex, visits_[s].parent}) {
-      for (int64_t l = 0; l < width_.stride(); l += kLine) {
-        __builtin_prefetch(row(v) + l, 1);
-      }
-    }
+    const int64_t stride = width_.stride();
+    for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(to) + l, 1);
+    if (stride < kLine || stride > 2 * kLine) return;
+    for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(from) + l, 1);
   }
 
   // `to` becomes what the step makes of it and the row `from` that it is linked to.
@@ -168,6 +163,37 @@ class Rows {
   }
 
  private:
+  bool cached() const {
+    const int64_t bytes = width_.stride() * static_cast<int64_t>(sizeof(T));
+    return bytes < 64 && visits_.size * bytes <= kSecondLevel;
+  }
+
+  template <class Step, bool Ask, class Value>
+  TREEFILTER_PHASE void up_rows(const Value* values) const {
+    for (int64_t s = 0; s < visits_.size; ++s) {
+      if constexpr (Ask) {
+        const Visit later = visits_[std::min(s + kAhead, visits_.size - 1)];
+        prefetch(later.parent, later.vertex);
+      }
+      const auto [v, p] = visits_[s];
+      const Step step(values, s);
+      if (v != p && !step.closed()) update(step, row(p), row(v));
+    }
+  }
+
+  template <class Step, bool Ask, class Value>
+  TREEFILTER_PHASE void down_rows(const Value* values) const {
+    for (int64_t s = visits_.size; s-- > 0;) {
+      if constexpr (Ask) {
+        const Visit later = visits_[std::max<int64_t>(s - kAhead, 0)];
+        prefetch(later.vertex, later.parent);
+      }
+      const auto [v, p] = visits_[s];
+      const Step step(values, s);
+      if (v != p && !step.closed()) update(step, row(v), row(p));
+    }
+  }
+
   Width width_;
   Span<const Visit> visits_;
   T* rows_;
