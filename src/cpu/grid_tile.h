@@ -38,9 +38,8 @@ class TileSolver : FirstRound {
     for (int d = 0; d < grid_.num_directions; ++d) {
       for_rows([&](int64_t z, int64_t y) {
         const auto [x0, x1] = starts_in_row(grid_.directions[d], z, y);
-        const uint16_t* tree = tree_.data() + row_start(z, y);
-        bool* to = mask.data + edge_number(grid_.directions[d], z, y, 0);
-        for (int64_t x = x0; x < x1; ++x) to[x] = tree[x] >> d & 1;
+        edge_row(tree_.data() + row_start(z, y) + x0, static_cast<uint16_t>(1 << d), x1 - x0,
+                 mask.data + edge_number(grid_.directions[d], z, y, x0));
       });
     }
   }
@@ -65,6 +64,11 @@ class TileSolver : FirstRound {
 
   void take(int32_t slot, bool taken) {
     tree_[slot_vertex(slot)] |= static_cast<uint16_t>(taken << slot_direction(slot));
+  }
+
+  static void edge_row(const uint16_t* __restrict tree, uint16_t bit, int64_t size,
+                       bool* __restrict mask) {
+    for (int64_t x = 0; x < size; ++x) mask[x] = (tree[x] & bit) != 0;
   }
 
   template <class Mask>

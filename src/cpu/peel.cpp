@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "bit_words.h"
+#include "boruvka.h"
 
 namespace treefilter {
 namespace {
@@ -36,19 +37,23 @@ class Peel {
     }
   }
 
-  Above take(int32_t v) {
-    *next_++ = v;
-    return forest_.take(v);
-  }
-
+  // All that a step reads is copied here: a store to a mask, a byte, could change anything else.
   TREEFILTER_PHASE void follow_ways() {
+    const Forest forest = forest_;
+    const int32_t* const leaves = leaves_.data();
+    const int64_t count = count_;
+    int32_t* next = next_;
+    const auto take = [&](int32_t v) {
+      *next++ = v;
+      return forest.take(v);
+    };
     int32_t at[kWays];
-    int64_t ways = std::min<int64_t>(kWays, count_), begun = ways;
-    std::copy_n(leaves_.data(), ways, at);
-    while (begun + kWays <= count_) {
+    int64_t ways = std::min<int64_t>(kWays, count), begun = ways;
+    std::copy_n(leaves, ways, at);
+    while (begun + kWays <= count) {
       for (int32_t& v : at) {
         const Above above = take(v);
-        v = above.is_leaf ? above.vertex : leaves_[begun];
+        v = select(-static_cast<int32_t>(above.is_leaf), above.vertex, leaves[begun]);
         begun += !above.is_leaf;
       }
     }
@@ -58,12 +63,13 @@ class Peel {
         const Above above = take(at[i]);
         if (above.is_leaf) {
           at[left++] = above.vertex;
-        } else if (begun < count_) {
-          at[left++] = leaves_[begun++];
+        } else if (begun < count) {
+          at[left++] = leaves[begun++];
         }
       }
       ways = left;
     }
+    next_ = next;
   }
 
   const Forest& forest_;
