@@ -84,16 +84,18 @@ struct Coefficients {
     make(mean && derivatives, {&total, &inverse});
     if (mean) masses = Buffer<Mass>((derivatives ? groups : 1) * nodes_);
     const int64_t lanes = stride == 1 ? 1 : family.group_channels;  // of a group
+    const Buffer<T> a(nodes_);  // [slot] a group's affinities, 0 at a root
     for (int64_t g = 0; g < groups; ++g) {
-      const T* a =
-          affinities.values.data + (family.affinity * affinities.groups + family.group0 + g) * nodes_;
+      const int64_t group = family.affinity * affinities.groups + family.group0 + g;
+      const T* const of_vertex = affinities.values.data + group * nodes_;
+      for (int64_t s = 0; s < nodes_; ++s) {
+        const auto [v, p] = visits[s];
+        a[s] = v == p ? T(0) : of_vertex[v];
+      }
       if (mean) {
-        set_means(a, g * lanes, lanes, masses.data() + (derivatives ? g * nodes_ : 0));
+        set_means(a.data(), g * lanes, lanes, masses.data() + (derivatives ? g * nodes_ : 0));
       } else {
-        for (int64_t s = 0; s < nodes_; ++s) {
-          const auto [v, p] = visits[s];
-          put(up, s, g * lanes, lanes, v == p ? T(0) : a[v]);
-        }
+        put(up, 0, nodes_, g * lanes, lanes, a.data());
       }
     }
   }
@@ -111,7 +113,7 @@ struct Coefficients {
         __builtin_prefetch(&of[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
         const auto [v, p] = visits[s];
         shares.row[i] = of[p].below;
-        shares.linked[i] = v == p ? 0 : static_cast<double>(a[v]) * of[v].below;
+        shares.linked[i] = v == p ? 0 : static_cast<double>(a[s]) * of[v].below;
         of[p].below = shares.row[i] + shares.linked[i];
       }
       put_mixes(up, first, size, lane, count, shares);
@@ -122,7 +124,7 @@ struct Coefficients {
         const int64_t s = first + i;
         __builtin_prefetch(&of[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
         const auto [v, p] = visits[s];
-        const double w = v == p ? 0 : static_cast<double>(a[v]);
+        const double w = static_cast<double>(a[s]);
         shares.row[i] = (1 - w) * (1 + w) * of[v].below;
         shares.linked[i] = v == p ? 0 : w * of[p].total;
         of[v].total = shares.row[i] + shares.linked[i];
@@ -130,9 +132,15 @@ struct Coefficients {
       put_mixes(down, first, size, lane, count, shares);
     }
     if (total.size() == 0) return;
-    for (int64_t v = 0; v < nodes_; ++v) {
-      put(total, v, lane, count, static_cast<T>(of[v].total));
-      put(inverse, v, lane, count, static_cast<T>(1 / of[v].total));
+    for (int64_t first = 0; first < nodes_; first += kTogether) {
+      const int64_t size = std::min(kTogether, nodes_ - first);
+      T sums[kTogether], inverses[kTogether];
+      for (int64_t i = 0; i < size; ++i) {
+        sums[i] = static_cast<T>(of[first + i].total);
+        inverses[i] = static_cast<T>(1 / of[first + i].total);
+      }
+      put(total, first, size, lane, count, sums);
+      put(inverse, first, size, lane, count, inverses);
     }
   }
 
@@ -148,15 +156,19 @@ struct Coefficients {
       const double inverse = 1 / (shares.row[i] + shares.linked[i]);
       weights[i] = mix_weight<T>(shares.row[i] * inverse, shares.linked[i] * inverse);
     }
-    for (int64_t i = 0; i < size; ++i) put(to, first + i, lane, count, weights[i]);
+    put(to, first, size, lane, count, weights);
   }
 
-  void put(const Buffer<T>& to, int64_t row, int64_t lane, int64_t count, T value) const {
+  // Sets `count` lanes of `size` rows, each to a value.
+  void put(const Buffer<T>& to, int64_t first, int64_t size, int64_t lane, int64_t count,
+           const T* values) const {
     if (stride_ == 1) {
-      to[row] = value;
+      std::copy_n(values, size, to.data() + first);
       return;
     }
-    std::fill_n(to.data() + row * stride_ + lane, count, value);
+    for (int64_t i = 0; i < size; ++i) {
+      std::fill_n(to.data() + (first + i) * stride_ + lane, count, values[i]);
+    }
   }
 
   int64_t stride_, nodes_;
