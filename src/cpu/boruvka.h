@@ -265,7 +265,7 @@ class Boruvka {
       const bool same = (best_[other] == best) & (self < other);
       const bool root = static_cast<int>(same) | static_cast<int>(!chooses);
       mark(e.number, !root);
-      link_[c] = root ? ~roots : other;
+      link_[c] = select(-static_cast<int32_t>(root), ~roots, other);
       next_origin_[roots] = origin_[c];  // overwritten unless c is a root
       roots += root;
     }
