@@ -54,16 +54,9 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
                 const Strided<const X>& x, const Strided<X>& out) {
   constexpr int N = C == 1 ? 2 : 4;
   const int64_t nodes = tree.nodes;
-  const int32_t* parent = tree.parent.data + family.tree * nodes;
-  const int32_t* order = tree.order.data + family.tree * nodes;
-  const T* a = affinity.values.data + (family.affinity * affinity.groups + family.group0) * nodes;
-  const Buffer<Visit> visits(nodes);
-  const Buffer<T> up(nodes);
-  for (int64_t s = 0; s < nodes; ++s) {
-    const int32_t v = order[s], p = parent[v];
-    visits[s] = {v, p};
-    up[s] = v == p ? T(0) : a[v];
-  }
+  const Buffer<Visit> visits = visits_of(tree, family);
+  const int64_t group = family.affinity * affinity.groups + family.group0;
+  const Buffer<T> up = in_order(visits, affinity.values.data + group * nodes);
   parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu.threads, [&] {
     return [&, rows = Buffer<double>(nodes * N)](int64_t i) {
       const X* from = x.at(family.batch0 + i, family.channel0());

@@ -35,8 +35,7 @@ class BlockGradient {
   template <class Step>
   TREEFILTER_PHASE void up(const T* values) const {
     for (int64_t s = 0; s < nodes_; ++s) {
-      const Visit later = k_.visits[std::min(s + kAhead, nodes_ - 1)];
-      both_.prefetch(later.parent, later.vertex);
+      both_.ask_up(s);
       const auto [v, p] = k_.visits[s];
       const Step step(values, s);
       if (v != p && !step.closed()) update(step, both_.row(p), both_.row(v));
@@ -47,8 +46,7 @@ class BlockGradient {
   template <bool Mean, class Step>
   TREEFILTER_PHASE void down(const T* values, Dots<T>* dots) const {
     for (int64_t s = nodes_; s-- > 0;) {
-      const Visit later = k_.visits[std::max<int64_t>(s - kAhead, 0)];
-      both_.prefetch(later.vertex, later.parent);
+      both_.ask_down(s);
       const auto [v, p] = k_.visits[s];
       if (v == p) continue;
       T* self = both_.row(v);

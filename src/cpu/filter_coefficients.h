@@ -47,11 +47,30 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
 }
 
 inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family) {
-  Buffer<Visit> visits(tree.nodes);
-  const int32_t* parent = tree.parent.data + family.tree * tree.nodes;
-  const int32_t* order = tree.order.data + family.tree * tree.nodes;
-  for (int64_t s = 0; s < tree.nodes; ++s) visits[s] = {order[s], parent[order[s]]};
+  const int64_t nodes = tree.nodes;
+  const bool far = is_far(nodes * static_cast<int64_t>(sizeof(int32_t)));
+  Buffer<Visit> visits(nodes);
+  const int32_t* parent = tree.parent.data + family.tree * nodes;
+  const int32_t* order = tree.order.data + family.tree * nodes;
+  for (int64_t s = 0; s < nodes; ++s) {
+    if (far) __builtin_prefetch(parent + order[std::min(s + kFarAhead, nodes - 1)], 0, 2);
+    visits[s] = {order[s], parent[order[s]]};
+  }
   return visits;
+}
+
+// A group's affinities in the order of visits, 0 at a root. of_vertex: in that of vertices.
+template <class T>
+Buffer<T> in_order(const Buffer<Visit>& visits, const T* of_vertex) {
+  const int64_t nodes = visits.size();
+  const bool far = is_far(nodes * static_cast<int64_t>(sizeof(T)));
+  Buffer<T> a(nodes);
+  for (int64_t s = 0; s < nodes; ++s) {
+    if (far) __builtin_prefetch(of_vertex + visits[std::min(s + kFarAhead, nodes - 1)].vertex, 0, 2);
+    const auto [v, p] = visits[s];
+    a[s] = v == p ? T(0) : of_vertex[v];
+  }
+  return a;
 }
 
 // What a mean's passes know of a vertex: m and n of filter.h, side by side because a visit needs both.
@@ -84,14 +103,9 @@ struct Coefficients {
     make(mean && derivatives, {&total, &inverse});
     if (mean) masses = Buffer<Mass>((derivatives ? groups : 1) * nodes_);
     const int64_t lanes = stride == 1 ? 1 : family.group_channels;  // of a group
-    const Buffer<T> a(nodes_);  // [slot] a group's affinities, 0 at a root
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t group = family.affinity * affinities.groups + family.group0 + g;
-      const T* const of_vertex = affinities.values.data + group * nodes_;
-      for (int64_t s = 0; s < nodes_; ++s) {
-        const auto [v, p] = visits[s];
-        a[s] = v == p ? T(0) : of_vertex[v];
-      }
+      const Buffer<T> a = in_order(visits, affinities.values.data + group * nodes_);
       if (mean) {
         set_means(a.data(), g * lanes, lanes, masses.data() + (derivatives ? g * nodes_ : 0));
       } else {
@@ -104,12 +118,14 @@ struct Coefficients {
   // The filter of ones, and what follows from it. Masses depend on one another, the divisions only on
   // masses: they follow some slots later, where they can be done several at a time.
   TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count, Mass* of) const {
+    const bool far = is_far(nodes_ * static_cast<int64_t>(sizeof(Mass)));
     for (int64_t v = 0; v < nodes_; ++v) of[v].below = 1;
     Shares shares;
     for (int64_t first = 0; first < nodes_; first += kTogether) {
       const int64_t size = std::min(kTogether, nodes_ - first);
       for (int64_t i = 0; i < size; ++i) {
         const int64_t s = first + i;
+        if (far) __builtin_prefetch(&of[visits[std::min(s + kFarAhead, nodes_ - 1)].parent], 0, 2);
         __builtin_prefetch(&of[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
         const auto [v, p] = visits[s];
         shares.row[i] = of[p].below;
@@ -122,6 +138,7 @@ struct Coefficients {
       const int64_t size = std::min(kTogether, end), first = end - size;
       for (int64_t i = size; i-- > 0;) {
         const int64_t s = first + i;
+        if (far) __builtin_prefetch(&of[visits[std::max<int64_t>(s - kFarAhead, 0)].vertex], 0, 2);
         __builtin_prefetch(&of[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
         const auto [v, p] = visits[s];
         const double w = static_cast<double>(a[s]);

@@ -24,9 +24,15 @@ struct Visit {
 // The visits are known in advance while what they visit lies anywhere: asking for a later visit's memory
 // hides most of its latency. A row of a line or two is asked for whole, and so is the one that it is
 // linked to; of longer rows only the one that is written, because more would be asked for than a core
-// can wait for; and so of shorter ones, unless the second-level cache holds them all.
-constexpr int64_t kAhead = 32;
+// can wait for; and so of shorter ones, unless the second-level cache holds them all. What comes from
+// memory the second-level cache is asked for long before: it can wait for more lines than the first.
+constexpr int64_t kAhead = 32, kFarAhead = 128;
 constexpr int64_t kSecondLevel = 1 << 20;
+
+// Whether an array of so many bytes lies beyond the caches that a core has for itself.
+constexpr bool is_far(int64_t bytes) {
+  return bytes > 4 * kSecondLevel;
+}
 
 // A slot's coefficient: of all lanes of a row, or an array of one per lane.
 template <class T, int N, bool PerLane>
@@ -126,7 +132,8 @@ struct MixStep<T, N, true> {
 template <class T, class Width>
 class Rows {
  public:
-  Rows(Width width, Span<const Visit> visits, T* rows) : width_(width), visits_(visits), rows_(rows) {}
+  Rows(Width width, Span<const Visit> visits, T* rows)
+      : width_(width), visits_(visits), rows_(rows), far_(is_far(visits.size * row_bytes())) {}
 
   // Every row, children first, changes its parent's.
   template <class Step, class Value>
@@ -142,13 +149,18 @@ class Rows {
 
   T* row(int64_t v) const { return rows_ + v * width_.stride(); }
 
-  // Asks for the memory of a visit that writes `to`'s row. Inlined, because a call costs what it gains.
-  inline __attribute__((always_inline)) void prefetch(int32_t to, int32_t from) const {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
-    const int64_t stride = width_.stride();
-    for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(to) + l, 1);
-    if (stride < kLine || stride > 2 * kLine) return;
-    for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(from) + l, 1);
+  // Ask for the memory of the visits to come after that of slot s, on the way up, which writes parents,
+  // and down. All of this is inlined by force: GCC drops calls of what does nothing but ask.
+  inline __attribute__((always_inline)) void ask_up(int64_t s) const {
+    const int64_t last = visits_.size - 1;
+    if (far_) ask_far(visits_[std::min(s + kFarAhead, last)]);
+    const Visit later = visits_[std::min(s + kAhead, last)];
+    ask(later.parent, later.vertex);
+  }
+  inline __attribute__((always_inline)) void ask_down(int64_t s) const {
+    if (far_) ask_far(visits_[std::max<int64_t>(s - kFarAhead, 0)]);
+    const Visit later = visits_[std::max<int64_t>(s - kAhead, 0)];
+    ask(later.vertex, later.parent);
   }
 
   // `to` becomes what the step makes of it and the row `from` that it is linked to.
@@ -163,18 +175,30 @@ class Rows {
   }
 
  private:
+  static constexpr int64_t kLineBytes = 64, kLine = kLineBytes / static_cast<int64_t>(sizeof(T));
+
+  int64_t row_bytes() const { return width_.stride() * static_cast<int64_t>(sizeof(T)); }
   bool cached() const {
-    const int64_t bytes = width_.stride() * static_cast<int64_t>(sizeof(T));
-    return bytes < 64 && visits_.size * bytes <= kSecondLevel;
+    return row_bytes() < kLineBytes && visits_.size * row_bytes() <= kSecondLevel;
+  }
+
+  inline __attribute__((always_inline)) void ask_far(Visit visit) const {
+    for (int64_t l = 0; l < width_.stride(); l += kLine) {
+      __builtin_prefetch(row(visit.vertex) + l, 0, 2);
+      __builtin_prefetch(row(visit.parent) + l, 0, 2);
+    }
+  }
+  inline __attribute__((always_inline)) void ask(int32_t to, int32_t from) const {
+    const int64_t stride = width_.stride();
+    for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(to) + l, 1);
+    if (stride < kLine || stride > 2 * kLine) return;
+    for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(from) + l, 1);
   }
 
   template <class Step, bool Ask, class Value>
   TREEFILTER_PHASE void up_rows(const Value* values) const {
     for (int64_t s = 0; s < visits_.size; ++s) {
-      if constexpr (Ask) {
-        const Visit later = visits_[std::min(s + kAhead, visits_.size - 1)];
-        prefetch(later.parent, later.vertex);
-      }
+      if constexpr (Ask) ask_up(s);
       const auto [v, p] = visits_[s];
       const Step step(values, s);
       if (v != p && !step.closed()) update(step, row(p), row(v));
@@ -184,10 +208,7 @@ class Rows {
   template <class Step, bool Ask, class Value>
   TREEFILTER_PHASE void down_rows(const Value* values) const {
     for (int64_t s = visits_.size; s-- > 0;) {
-      if constexpr (Ask) {
-        const Visit later = visits_[std::max<int64_t>(s - kAhead, 0)];
-        prefetch(later.vertex, later.parent);
-      }
+      if constexpr (Ask) ask_down(s);
       const auto [v, p] = visits_[s];
       const Step step(values, s);
       if (v != p && !step.closed()) update(step, row(v), row(p));
@@ -197,6 +218,7 @@ class Rows {
   Width width_;
   Span<const Visit> visits_;
   T* rows_;
+  bool far_;
 };
 
 }  // namespace treefilter
