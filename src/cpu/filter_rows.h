@@ -178,9 +178,7 @@ class Rows {
   static constexpr int64_t kLineBytes = 64, kLine = kLineBytes / static_cast<int64_t>(sizeof(T));
 
   int64_t row_bytes() const { return width_.stride() * static_cast<int64_t>(sizeof(T)); }
-  bool cached() const {
-    return row_bytes() < kLineBytes && visits_.size * row_bytes() <= kSecondLevel;
-  }
+  bool cached() const { return row_bytes() < kLineBytes && visits_.size * row_bytes() <= kSecondLevel; }
 
   inline __attribute__((always_inline)) void ask_far(Visit visit) const {
     for (int64_t l = 0; l < width_.stride(); l += kLine) {
