@@ -76,11 +76,11 @@ bench-full: $(BENCH_VENV)/.installed
 	$(BENCH) --full --seconds 4
 	$(BENCH_VENV)/bin/python benchmarks/report.py
 
-# The page again from the JSON files that are there, and the table in README.md.
 # Where the time goes: results/profile.md. Needs perf.
 bench-profile: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python benchmarks/profile_phases.py
 
+# The page again from the JSON files that are there, and the table in README.md.
 bench-report: $(VENV)/.ready
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/gpu_report.py
