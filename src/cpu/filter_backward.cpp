@@ -34,23 +34,21 @@ class BlockGradient {
 
   template <class Step>
   TREEFILTER_PHASE void up(const T* values) const {
-    for (int64_t s = 0; s < nodes_; ++s) {
-      both_.ask_up(s);
-      const auto [v, p] = k_.visits[s];
+    both_.for_slots_up([values](const auto& both, int64_t s) {
+      const auto [v, p] = both.visit(s);
       const Step step(values, s);
-      if (v != p && !step.closed()) update(step, both_.row(p), both_.row(v));
-    }
+      if (v != p && !step.closed()) update(step, both.row(p), both.row(v));
+    });
   }
 
   // dots[group][slot]; a root has none, and is its own result.
   template <bool Mean, class Step>
   TREEFILTER_PHASE void down(const T* values, Dots<T>* dots) const {
-    for (int64_t s = nodes_; s-- > 0;) {
-      both_.ask_down(s);
-      const auto [v, p] = k_.visits[s];
-      if (v == p) continue;
-      T* self = both_.row(v);
-      const T* linked = both_.row(p);
+    both_.for_slots_down([this, values, dots](const auto& both, int64_t s) {
+      const auto [v, p] = both.visit(s);
+      if (v == p) return;
+      T* self = both.row(v);
+      const T* linked = both.row(p);
       T above[N], below[N];
       for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
         constexpr int kSize = decltype(size)::value;
@@ -67,13 +65,13 @@ class BlockGradient {
       add_groups(above, below, dots + s);
       const Step step(values, s);
       if (!step.closed()) update(step, self, linked);
-    }
+    });
   }
 
  private:
   // Both halves of a row; they share their coefficients.
   template <class Step>
-  void update(const Step& step, T* to, const T* from) const {
+  static void update(const Step& step, T* to, const T* from) {
     const T* base = step.base(to, from);
     for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
       constexpr int kSize = decltype(size)::value;

@@ -118,36 +118,28 @@ struct Coefficients {
   // The filter of ones, and what follows from it. Masses depend on one another, the divisions only on
   // masses: they follow some slots later, where they can be done several at a time.
   TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count, Mass* of) const {
-    const bool far = is_far(nodes_ * static_cast<int64_t>(sizeof(Mass)));
     for (int64_t v = 0; v < nodes_; ++v) of[v].below = 1;
+    const Rows<Mass, Lanes<1>> masses_of({}, {visits.data(), nodes_}, of);
     Shares shares;
-    for (int64_t first = 0; first < nodes_; first += kTogether) {
-      const int64_t size = std::min(kTogether, nodes_ - first);
-      for (int64_t i = 0; i < size; ++i) {
-        const int64_t s = first + i;
-        if (far) __builtin_prefetch(&of[visits[std::min(s + kFarAhead, nodes_ - 1)].parent], 0, 2);
-        __builtin_prefetch(&of[visits[std::min(s + kAhead, nodes_ - 1)].parent], 1);
-        const auto [v, p] = visits[s];
-        shares.row[i] = of[p].below;
-        shares.linked[i] = v == p ? 0 : static_cast<double>(a[s]) * of[v].below;
-        of[p].below = shares.row[i] + shares.linked[i];
-      }
-      put_mixes(up, first, size, lane, count, shares);
-    }
-    for (int64_t end = nodes_; end > 0; end -= kTogether) {
-      const int64_t size = std::min(kTogether, end), first = end - size;
-      for (int64_t i = size; i-- > 0;) {
-        const int64_t s = first + i;
-        if (far) __builtin_prefetch(&of[visits[std::max<int64_t>(s - kFarAhead, 0)].vertex], 0, 2);
-        __builtin_prefetch(&of[visits[std::max<int64_t>(s - kAhead, 0)].vertex], 1);
-        const auto [v, p] = visits[s];
-        const double w = static_cast<double>(a[s]);
-        shares.row[i] = (1 - w) * (1 + w) * of[v].below;
-        shares.linked[i] = v == p ? 0 : w * of[p].total;
-        of[v].total = shares.row[i] + shares.linked[i];
-      }
-      put_mixes(down, first, size, lane, count, shares);
-    }
+    masses_of.for_slots_up([&, nodes = nodes_](const auto& rows, int64_t s) {
+      const auto [v, p] = rows.visit(s);
+      Mass &self = *rows.row(v), &linked = *rows.row(p);
+      const int64_t i = s % kTogether;
+      shares.row[i] = linked.below;
+      shares.linked[i] = v == p ? 0 : static_cast<double>(a[s]) * self.below;
+      linked.below = shares.row[i] + shares.linked[i];
+      if (i == kTogether - 1 || s == nodes - 1) put_mixes(up, s - i, i + 1, lane, count, shares);
+    });
+    masses_of.for_slots_down([&, nodes = nodes_](const auto& rows, int64_t s) {
+      const auto [v, p] = rows.visit(s);
+      Mass& self = *rows.row(v);
+      const int64_t i = s % kTogether;
+      const double w = static_cast<double>(a[s]);
+      shares.row[i] = (1 - w) * (1 + w) * self.below;
+      shares.linked[i] = v == p ? 0 : w * rows.row(p)->total;
+      self.total = shares.row[i] + shares.linked[i];
+      if (i == 0) put_mixes(down, s, std::min(kTogether, nodes - s), lane, count, shares);
+    });
     if (total.size() == 0) return;
     for (int64_t first = 0; first < nodes_; first += kTogether) {
       const int64_t size = std::min(kTogether, nodes_ - first);
@@ -166,8 +158,8 @@ struct Coefficients {
   struct Shares {
     double row[kTogether], linked[kTogether];
   };
-  void put_mixes(const Buffer<T>& to, int64_t first, int64_t size, int64_t lane, int64_t count,
-                 const Shares& shares) const {
+  TREEFILTER_PHASE void put_mixes(const Buffer<T>& to, int64_t first, int64_t size, int64_t lane,
+                                  int64_t count, const Shares& shares) const {
     T weights[kTogether];
     for (int64_t i = 0; i < size; ++i) {
       const double inverse = 1 / (shares.row[i] + shares.linked[i]);

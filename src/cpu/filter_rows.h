@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "../filter.h"
 #include "vector.h"
@@ -34,13 +35,20 @@ constexpr bool is_far(int64_t bytes) {
   return bytes > 4 * kSecondLevel;
 }
 
+// Without a comparison, which would have to think of NaN.
+template <class T>
+auto magnitude_bits(T value) {
+  constexpr auto kMagnitude = std::numeric_limits<decltype(bits_of<T, 1>(value))>::max();
+  return bits_of<T, 1>(value) & kMagnitude;
+}
+
 // A slot's coefficient: of all lanes of a row, or an array of one per lane.
 template <class T, int N, bool PerLane>
 struct Coefficient {
   T value;
   template <class Value>
   Coefficient(const Value* values, int64_t s) : value(values[s]) {}
-  bool all_zero() const { return value == 0; }
+  bool all_zero() const { return magnitude_bits(value) == 0; }
   template <class Size>
   T operator()(int64_t, Size) const {
     return value;
@@ -106,7 +114,7 @@ template <class T, int N, bool PerLane>
 struct MixStep {
   T t;
   MixStep(const T* values, int64_t s) : t(values[s]) {}
-  bool closed() const { return t == 0 && !std::signbit(t); }
+  bool closed() const { return bits_of<T, 1>(t) == 0; }
   const T* base(const T* row, const T* linked) const { return std::signbit(t) ? linked : row; }
   template <class V, class Size>
   V operator()(int64_t, Size, V base, V row, V linked) const {
@@ -137,31 +145,54 @@ class Rows {
 
   // Every row, children first, changes its parent's.
   template <class Step, class Value>
-  void up(const Value* values) const {
-    cached() ? up_rows<Step, false>(values) : up_rows<Step, true>(values);
+  TREEFILTER_PHASE void up(const Value* values) const {
+    for_slots_up([values](const Rows& rows, int64_t s) {
+      const auto [v, p] = rows.visit(s);
+      const Step step(values, s);
+      if (v != p && !step.closed()) rows.update(step, rows.row(p), rows.row(v));
+    });
   }
 
   // Every row, parents first, is changed by its parent's.
   template <class Step, class Value>
-  void down(const Value* values) const {
-    cached() ? down_rows<Step, false>(values) : down_rows<Step, true>(values);
+  TREEFILTER_PHASE void down(const Value* values) const {
+    for_slots_down([values](const Rows& rows, int64_t s) {
+      const auto [v, p] = rows.visit(s);
+      const Step step(values, s);
+      if (v != p && !step.closed()) rows.update(step, rows.row(v), rows.row(p));
+    });
   }
 
+  // Calls use(rows, s) for all slots, children first or parents first, and asks for the memory that
+  // later visits will need. `rows` is a copy of this that nothing can point to: for all that the
+  // compiler knows, whatever is stored could change this one, which would be read again for every visit.
+  template <class Use>
+  inline __attribute__((always_inline)) void for_slots_up(const Use& use) const {
+    const Rows rows = *this;
+    const int64_t size = rows.visits_.size, asking = rows.cached() ? 0 : size - kFarAhead;
+    int64_t s = 0;
+    for (; s < asking; ++s) {
+      if (rows.far_) rows.ask_far(s + kFarAhead);
+      rows.ask(rows.visits_[s + kAhead].parent, rows.visits_[s + kAhead].vertex);
+      use(rows, s);
+    }
+    for (; s < size; ++s) use(rows, s);
+  }
+  template <class Use>
+  inline __attribute__((always_inline)) void for_slots_down(const Use& use) const {
+    const Rows rows = *this;
+    const int64_t last_asking = rows.cached() ? rows.visits_.size : kFarAhead;
+    int64_t s = rows.visits_.size - 1;
+    for (; s >= last_asking; --s) {
+      if (rows.far_) rows.ask_far(s - kFarAhead);
+      rows.ask(rows.visits_[s - kAhead].vertex, rows.visits_[s - kAhead].parent);
+      use(rows, s);
+    }
+    for (; s >= 0; --s) use(rows, s);
+  }
+
+  Visit visit(int64_t s) const { return visits_[s]; }
   T* row(int64_t v) const { return rows_ + v * width_.stride(); }
-
-  // Ask for the memory of the visits to come after that of slot s, on the way up, which writes parents,
-  // and down. All of this is inlined by force: GCC drops calls of what does nothing but ask.
-  inline __attribute__((always_inline)) void ask_up(int64_t s) const {
-    const int64_t last = visits_.size - 1;
-    if (far_) ask_far(visits_[std::min(s + kFarAhead, last)]);
-    const Visit later = visits_[std::min(s + kAhead, last)];
-    ask(later.parent, later.vertex);
-  }
-  inline __attribute__((always_inline)) void ask_down(int64_t s) const {
-    if (far_) ask_far(visits_[std::max<int64_t>(s - kFarAhead, 0)]);
-    const Visit later = visits_[std::max<int64_t>(s - kAhead, 0)];
-    ask(later.vertex, later.parent);
-  }
 
   // `to` becomes what the step makes of it and the row `from` that it is linked to.
   template <class Step>
@@ -180,10 +211,11 @@ class Rows {
   int64_t row_bytes() const { return width_.stride() * static_cast<int64_t>(sizeof(T)); }
   bool cached() const { return row_bytes() < kLineBytes && visits_.size * row_bytes() <= kSecondLevel; }
 
-  inline __attribute__((always_inline)) void ask_far(Visit visit) const {
+  // Asking is inlined by force: GCC drops calls of what does nothing else.
+  inline __attribute__((always_inline)) void ask_far(int64_t s) const {
     for (int64_t l = 0; l < width_.stride(); l += kLine) {
-      __builtin_prefetch(row(visit.vertex) + l, 0, 2);
-      __builtin_prefetch(row(visit.parent) + l, 0, 2);
+      __builtin_prefetch(row(visits_[s].vertex) + l, 0, 2);
+      __builtin_prefetch(row(visits_[s].parent) + l, 0, 2);
     }
   }
   inline __attribute__((always_inline)) void ask(int32_t to, int32_t from) const {
@@ -191,26 +223,6 @@ class Rows {
     for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(to) + l, 1);
     if (stride < kLine || stride > 2 * kLine) return;
     for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(row(from) + l, 1);
-  }
-
-  template <class Step, bool Ask, class Value>
-  TREEFILTER_PHASE void up_rows(const Value* values) const {
-    for (int64_t s = 0; s < visits_.size; ++s) {
-      if constexpr (Ask) ask_up(s);
-      const auto [v, p] = visits_[s];
-      const Step step(values, s);
-      if (v != p && !step.closed()) update(step, row(p), row(v));
-    }
-  }
-
-  template <class Step, bool Ask, class Value>
-  TREEFILTER_PHASE void down_rows(const Value* values) const {
-    for (int64_t s = visits_.size; s-- > 0;) {
-      if constexpr (Ask) ask_down(s);
-      const auto [v, p] = visits_[s];
-      const Step step(values, s);
-      if (v != p && !step.closed()) update(step, row(v), row(p));
-    }
   }
 
   Width width_;
