@@ -27,7 +27,6 @@ class BlockGradient {
 
   BlockGradient(const Family& family, const Coefficients<T>& k, int64_t used, T* rows)
       : family_(family),
-        k_(k),
         used_(used),
         nodes_(k.visits.size()),
         both_({}, {k.visits.data(), nodes_}, rows) {}
@@ -95,7 +94,6 @@ class BlockGradient {
   }
 
   const Family& family_;
-  const Coefficients<T>& k_;
   int64_t used_, nodes_;
   Rows<T, Lanes<2 * N>> both_;
 };

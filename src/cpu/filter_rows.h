@@ -164,8 +164,9 @@ class Rows {
   }
 
   // Calls use(rows, s) for all slots, children first or parents first, and asks for the memory that
-  // later visits will need. `rows` is a copy of this that nothing can point to: for all that the
-  // compiler knows, whatever is stored could change this one, which would be read again for every visit.
+  // later visits will need, except at the end, where there are no visits so far ahead. `rows` is a copy
+  // of this that nothing can point to: for all that the compiler knows, whatever is stored could change
+  // this one, which would be read again for every visit.
   template <class Use>
   inline __attribute__((always_inline)) void for_slots_up(const Use& use) const {
     const Rows rows = *this;
