@@ -31,9 +31,9 @@ namespace treefilter::cuda {
 //   channels(i, values)              set i, whose values are kept in `values`
 //   up(), down()                     which passes there are
 //   load(set, s)                     the value that a slot starts with
-//   visit(set, s, p, own, linked)    in the pass down, once for each slot: its value after the pass up,
-//   and
-//                                    the result of its parent, which is in slot p (p = s at a root)
+//   visit(set, s, p, own, linked)    in the pass down, once for each slot: its value after the pass
+//                                    up, and the result of its parent, which is in slot p (p = s at a
+//                                    root)
 //   store(set, s)                    when all passes are over
 //   fill(set, v)                     for every vertex v, before all else, if some have no slot (a cycle)
 template <class Task>

@@ -74,9 +74,8 @@ struct MeanSteps {
 
   // With u the weight of `linked` in the step up from a slot, and b that of `own` in the step down to
   // it:
-  //   up_weight    u at the top of a chain; inside of a chain 1 - u where that is smaller than u, else
-  //   -u.
-  //                The sign bit tells the two apart, also for u = 0.
+  //   up_weight    u at the top of a chain; inside of a chain 1 - u where that is smaller than u,
+  //                else -u. The sign bit tells the two apart, also for u = 0.
   //   own_weight   b
   //   link_weight  1 for the first form, else 1 - b
   const T *up_weight, *own_weight, *link_weight;

@@ -7,8 +7,8 @@
 //            (edge_order.h). In the first round on a grid each vertex takes the minimum of its own
 //            edges.
 //   hook     Every root points at the root on the other side of its lightest edge. Of two roots that
-//   chose the
-//            same edge, the lower one stays a root. Because the order is strict there is no other cycle.
+//            chose the same edge, the lower one stays a root. Because the order is strict there is no
+//            other cycle.
 //   relabel  Every vertex follows the pointers to its new root.
 // A root that hooks keeps its lightest edge: these are the edges of the forest, each of them once.
 //

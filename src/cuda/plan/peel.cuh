@@ -2,25 +2,22 @@
 //
 // A round of the plan is here
 //   climb   One thread for each leaf climbs its chain as long as vertices have two edges, from vertex to
-//   vertex
-//           by the exclusive-ors. It stores the parent of each vertex, its chain (by the number of the
-//           leaf) and its position in the chain, and for the chain its top. The vertex above the top
-//           loses a neighbour.
-//   detach  When no thread climbs any more, the vertices above lose the edges too, and the leaves of the
-//   next
-//           round show.
+//           vertex by the exclusive-ors. It stores the parent of each vertex, its chain (by the number
+//           of the leaf) and its position in the chain, and for the chain its top. The vertex above the
+//           top loses a neighbour.
+//   detach  When no thread climbs any more, the vertices above lose the edges too, and the leaves of
+//           the next round show.
 // So the cost of a round is the length of its longest chain, one dependent load a step. On most
 // photographs chains are shorter than 1,000 vertices, but a ramp has chains of 436,000, and a snake one
 // of N. Therefore a thread stops after `longest_climb` steps. If one did, the rest of the chains is
 // found by pointer jumping:
 //   near    Every vertex inside of such a chain learns one of its two neighbours, by a phase over the
-//   edges. The
-//           exclusive-or gives the other one.
+//           edges. The exclusive-or gives the other one.
 //   start   An arc for each of the two directions out of a vertex says where one step leads.
 //   jump    Arcs are extended as the pointers in mst/boruvka.cuh: in a phase a thread follows at most
-//   kJump. join    The direction that ends where a climb stopped leads down to the leaf; the length of
-//   its arc gives
-//           the position in the chain.
+//           kJump of them.
+//   join    The direction that ends where a climb stopped leads down to the leaf; the length of its arc
+//           gives the position in the chain.
 // A path between two vertices with three or more edges has no such end. It waits for a later round.
 #pragma once
 

@@ -10,8 +10,7 @@
 //            waits for all threads of the *grid group*. A grid group is one of these sets of threads:
 //              GridGroup    all threads of one cooperative kernel, with barriers across the whole grid
 //              LaunchGroup  a kernel launch for each phase, where a cooperative kernel is not possible
-//              or
-//                           the stream is being captured into a graph
+//                           or the stream is being captured into a graph
 //              BlockGroup   the threads of one block, which works on one image of many
 //   block    A struct with operator()(Block&): the code of one block (block.cuh). It is made of
 //            block.each([&](int t) {…}), which runs for every thread and ends with a barrier, of

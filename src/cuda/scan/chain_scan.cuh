@@ -7,16 +7,17 @@
 //
 // A task is a sequence of passes over the channels of a batch; for each vertex a channel has one value.
 // It provides
-//   nodes(), trees(), channel(i)  sizes, plans, and one channel: its `plan`, and what passes are made
-//   from channels_per_tree             so many consecutive channels have the same tree Value, LargestMap
-//   the type of a channel's values; the largest Map of its passes run(runner) runner.vertices<F>():
-//   F(channel)(v) for every vertex v
+//   nodes(), trees(), channel(i)  sizes, plans, and one channel: its `plan`, and what passes are made of
+//   channels_per_tree             so many consecutive channels have the same tree
+//   Value, LargestMap             the type of a channel's values; the largest Map of its passes
+//   run(runner)                   runner.vertices<F>(): F(channel)(v) for every vertex v
 //                                 runner.pass<Pass>(): Pass(channel), every round
 // and a pass provides
-//   kUp          leaf to root, or root to leaf
+//   kUp                   leaf to root, or root to leaf
 //   kGathers, gather(s)   if kGathers, first in a round: takes in the light children of slot s
-//   Map, step(s)          what slot s makes of the value of the slot below it (kUp), or above it, in its
-//   chain put(s, step, value)   takes the result
+//   Map, step(s)          what slot s makes of the value of the slot before it in its chain, which is
+//                         the one below it (kUp) or above it
+//   put(s, step, value)   takes the result
 // None of these touches what others of the same round touch.
 //
 // The cost of a round of n slots is two visits to each slot. A channel of moderate size gets a block,

@@ -104,11 +104,14 @@ struct FindRounds {
 // ---- the four phases ----
 
 // A scan says what is scanned:
-//   kUp                      leaf to root, or root to leaf
-//   Map                      identity(), compose(earlier, later), is_open(): whether anything gets
-//   through nodes(), channels        sizes plan(channel)            the channel's plan segments, bundles
-//   arrays of maps, [channel][segment] and [channel][bundle] enter(i, map)            notes what enters
-//   segment i: `map` applied to nothing Segments<kReduce>{scan, k}  phases 1 and 4 in round k
+//   kUp                         leaf to root, or root to leaf
+//   Map                         identity(), compose(earlier, later), is_open(): whether anything that
+//                               enters gets through
+//   nodes(), channels           sizes
+//   plan(channel)               the channel's plan
+//   segments, bundles           arrays of maps, [channel][segment] and [channel][bundle]
+//   enter(i, map)               notes what enters segment i: the value that `map` makes of nothing
+//   Segments<kReduce>{scan, k}  phases 1 and 4 in round k
 
 template <class Scan>
 struct ReduceBundles {
