@@ -7,10 +7,20 @@
 // An edge with an end outside of [0, N) weighs 0 and contributes nothing.
 #pragma once
 
-#include "adjacency.cuh"
+#include "../runtime/prefix_sum.cuh"
 #include "grid.cuh"
 
 namespace treefilter::cuda {
+
+// An edge list, in which edges with an end outside of [0, N) do not exist.
+struct ListedEdges {
+  int64_t nodes, edges;
+  const int32_t *first, *second;
+
+  TREEFILTER_HD bool exists(int64_t e) const {
+    return first[e] >= 0 && first[e] < nodes && second[e] >= 0 && second[e] < nodes;
+  }
+};
 
 // A thread for each edge.
 template <bool Same, class X, class T>
@@ -79,6 +89,54 @@ struct ListArgmax {
     }
     for (int k = 0; k < Channels; ++k) keep_largest(difference[k], c + k, largest, channel);
   }
+};
+
+// The edges of each vertex, in two lists: those that it is the first end of, and those that it is the
+// second end of. (One list would have 2 E ends, more than int32 numbers for the largest E.)
+struct Adjacency {
+  struct Keys {
+    ListedEdges graph;
+    int32_t* key;
+    TREEFILTER_HD void operator()(int64_t e) const {
+      const bool exists = graph.exists(e);
+      key[e] = exists ? graph.first[e] : -1;
+      key[graph.edges + e] = exists ? graph.second[e] : -1;
+    }
+  };
+
+  ListedEdges graph;
+  int32_t* key;
+  Grouping lists;
+
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const {
+    group.each(graph.edges, Keys{graph, key});
+    lists(group);
+  }
+};
+
+inline Adjacency make_adjacency(const Cuda& cuda, const ListedEdges& graph) {
+  const int64_t nodes = graph.nodes, edges = graph.edges;
+  const auto [key, begin, items, next, other, position, flags, sums, sums_of_sums] =
+      cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
+          2 * edges, 2 * (nodes + 1), 2 * edges, 2 * nodes, 2 * edges, 2 * edges, Grouping::kLevels,
+          PrefixSum::sums_size(2, nodes + 1), PrefixSum::sums_of_sums_size(2, nodes + 1));
+  return {graph,
+          key,
+          {2, nodes, edges, key, begin, items, next, other, position, flags, sums, sums_of_sums,
+           nodes + 1, edges}};
+}
+
+// One of the two lists of a vertex, first … last - 1; row 0: the edges that it is the first end of.
+struct Incident {
+  const int32_t* edges;
+  int32_t first, last;
+
+  TREEFILTER_HD Incident(const Grouping& lists, int row, int64_t v)
+      : edges(lists.items + row * lists.items_stride),
+        first(lists.begin[row * lists.begin_stride + v]),
+        last(lists.begin[row * lists.begin_stride + v + 1]) {}
+  TREEFILTER_HD int32_t count() const { return last - first; }
 };
 
 // The rows of lists are cut into parts of this many edges. A list with more edges is summed part by
