@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The pinned cmake and ninja are in the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/* src/cuda/*)
+SOURCES := $(foreach depth,* */* */*/*,$(wildcard src/$(depth).h src/$(depth).cpp src/$(depth).cuh src/$(depth).cu))
 # Here CUDA is built where it is asked for (test-gpu, test-cuda-build): for all architectures it takes
 # minutes. A plain `pip install .` builds it wherever it finds nvcc.
 export TREEFILTER_CUDA ?= OFF
@@ -126,7 +126,7 @@ test-tsan: $(VENV)/.ready
 	cmake --build build/tsan
 	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
-# The device code on the CPU (src/cuda/launch.cuh), in the place of the CPU's own, through the ordinary
+# The device code on the CPU (src/cuda/runtime/launch.cuh), in the place of the CPU's own, through the ordinary
 # tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
 test-emulated: $(VENV)/.ready
 	rm -rf build/emulated

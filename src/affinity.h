@@ -5,7 +5,8 @@
 // O(N).
 #pragma once
 
-#include "mst.h"
+#include "core.h"
+#include "cuda/runtime/call.h"
 
 namespace treefilter {
 

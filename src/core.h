@@ -7,11 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
-#include <utility>
 
-#include "workspace.h"
-
-// What device code calls as well (cuda/launch.cuh).
+// What device code calls as well (cuda/runtime/launch.cuh).
 #ifdef __CUDACC__
 #define TREEFILTER_HD __host__ __device__
 #else
@@ -23,6 +20,11 @@ namespace treefilter {
 // A phase of an algorithm, which a profile shall show by name (`make bench-profile`). It is called a few
 // times, so that a call costs nothing.
 #define TREEFILTER_PHASE __attribute__((noinline))
+
+// Where the work is done, if on the CPU: by how many threads. (On CUDA: cuda/runtime/call.h.)
+struct Cpu {
+  int threads;
+};
 
 // A borrowed array. Made from a tensor by bindings.cpp only, which checks it.
 template <class T>
@@ -44,45 +46,6 @@ struct Strided {
   TREEFILTER_HD T* at(int64_t b, int64_t c) const {
     return data + b * batch_stride + c * channel_stride;
   }
-};
-
-// An owned array of trivial values, not initialised: most workspaces are written before they are read.
-// The memory is taken from workspace.h.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(int64_t size) : size_(size) {
-    if (size == 0) return;
-    data_ = static_cast<T*>(take_workspace(static_cast<size_t>(size) * sizeof(T)));
-  }
-  Buffer(int64_t size, T value) : Buffer(size) { fill(value); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  Buffer(Buffer&& other) noexcept { swap(other); }
-  Buffer& operator=(Buffer&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  ~Buffer() {
-    if (data_ != nullptr) return_workspace(data_, static_cast<size_t>(size_) * sizeof(T));
-  }
-
-  void fill(T value) {
-    for (int64_t i = 0; i < size_; ++i) data_[i] = value;
-  }
-  T* data() const { return data_; }
-  int64_t size() const { return size_; }
-  T& operator[](int64_t i) const { return data_[i]; }
-  Span<T> span() const { return {data_, size_}; }
-
- private:
-  void swap(Buffer& other) {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-  }
-  T* data_ = nullptr;
-  int64_t size_ = 0;
 };
 
 // ---- 16-bit floats: read as they are, computed with in float ----

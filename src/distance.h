@@ -12,7 +12,7 @@
 // takes a radix sort of the weights besides. Cost: O(N) a row.
 #pragma once
 
-#include "filter.h"
+#include "tree.h"
 
 namespace treefilter {
 

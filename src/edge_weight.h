@@ -15,7 +15,8 @@
 // own type and summed in float (or double).
 #pragma once
 
-#include "mst.h"
+#include "cuda/runtime/call.h"
+#include "graph.h"
 
 namespace treefilter {
 

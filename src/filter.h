@@ -40,26 +40,15 @@
 // Channels are taken in blocks, one row of 1 to 32 values per vertex, in raster order, so that a visit
 // to a vertex is a load of a cache line or two and a short vector operation. Planar tensors are
 // transposed into rows and back; where a vertex's channels lie side by side anyway (channels last), the
-// result is filtered in place. One to three channels are filtered in double, as sums (cpu/filter.cpp
-// says why).
+// result is filtered in place. One to three channels are filtered in double, as sums
+// (cpu/filter/filter.cpp says why).
 #pragma once
 
-#include "mst.h"
-#include "plan.h"
+#include "tree.h"
 
 namespace treefilter {
 
 enum class Pass { kLeafToRoot, kRootToLeaf, kSum, kMean };
-
-// parent, order [batch, nodes]; a batch of 1 serves any. plan [batch, PlanView::size(nodes)], CUDA only.
-struct TreeView {
-  int64_t batch, nodes;
-  Span<const int32_t> parent, order, plan;
-
-  TREEFILTER_HD PlanView plan_of(int64_t b) const {
-    return {plan.data + (batch == 1 ? 0 : b) * PlanView::size(nodes), nodes};
-  }
-};
 
 // affinity [batch, groups, nodes]; a batch of 1 serves any. Group g weighs channels g C/G … (g+1) C/G
 // - 1.

@@ -1,5 +1,5 @@
 // Rooting and the order of the passes on CUDA in one go: the Strahler decomposition of a tree into
-// paths. (The CPU's order is that of cpu/peel.h.)
+// paths. (The CPU's order is that of cpu/mst/peel.h.)
 //
 // Round k takes away every maximal chain that ends in a leaf of what is left; the root is never taken.
 // Chains are laid out one after the other, each from its leaf upwards, so
@@ -11,7 +11,8 @@
 //
 #pragma once
 
-#include "mst.h"
+#include "core.h"
+#include "cuda/runtime/call.h"
 
 namespace treefilter {
 

@@ -1,6 +1,6 @@
 """The native module, any build of it. Shapes and meanings are in src/*.h.
 
-_native.py says which build is imported; tensors are checked in src/tensor.h.
+_native.py says which build is imported; tensors are checked in src/python/tensor.h.
 """
 
 import enum

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "parallel.h"
+#include "support/parallel.h"
 
 namespace treefilter {
 namespace {

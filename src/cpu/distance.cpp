@@ -4,8 +4,10 @@
 #include <limits>
 #include <string>
 
-#include "boruvka.h"
-#include "parallel.h"
+#include "support/parallel.h"
+#include "support/radix_sort.h"
+#include "support/union_find.h"
+#include "support/workspace.h"
 
 namespace treefilter {
 namespace {

@@ -6,7 +6,7 @@
 // A tree in which two vertices have the same edge is no tree; there it is open which of the two values
 // the way back keeps.
 #include "../affinity.h"
-#include "launch.cuh"
+#include "runtime/launch.cuh"
 
 namespace treefilter {
 using namespace cuda;

@@ -1,14 +1,15 @@
-// Distances of the CUDA back end, emulated (src/cuda/emulation.h), against the CPU's and brute force, on
-// trees of all kinds and in every order of the threads, which must not change a bit.
+// Distances of the CUDA back end, emulated (src/cuda/runtime/emulation.h), against the CPU's and brute
+// force, on trees of all kinds and in every order of the threads, which must not change a bit.
 #include <cmath>
 #include <cstdio>
 #include <functional>
 #include <random>
 #include <vector>
 
-#include "../../src/cuda/emulation.h"
-#include "../../src/cuda/per_image.cuh"
+#include "../../src/cuda/runtime/emulation.h"
+#include "../../src/cuda/runtime/per_image.cuh"
 #include "../../src/distance.h"
+#include "../../src/mst.h"
 #include "plans.h"
 
 namespace {
@@ -236,7 +237,7 @@ void check_ways(Path path, const Input<T>& in, const Results<T>& r) {
 }
 
 // Calls test(what) with a block for each row and image, and with all the device for all of them
-// (run_stages in src/cuda/tree_scan_large.cuh, name_lowest in lowest_seed.cuh).
+// (run_stages in src/cuda/scan/chain_scan_large.cuh, name_lowest in distance/lowest_seed.cuh).
 template <class Test>
 void both_sizes(const Test& test) {
   const int64_t limit = emulation::shared_limit, largest = cuda::largest_for_a_block;

@@ -1,6 +1,6 @@
-// src/cuda/edge_weight.cu and affinity.cu as emulated on the CPU, in every order of threads: the bits of
-// the CPU back end, and those of a brute force over edges that are listed here once more.
-// Compiled together with these two and src/cpu/*.cpp, by `g++ -x c++`.
+// src/cuda/edge_weight/edge_weight.cu and src/cuda/affinity.cu as emulated on the CPU, in every order of
+// threads: the bits of the CPU back end, and those of a brute force over edges that are listed here once
+// more. Compiled together with these two and src/cpu/*.cpp, by `g++ -x c++`.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "../../src/affinity.h"
-#include "../../src/cuda/emulation.h"
+#include "../../src/cuda/runtime/emulation.h"
 #include "../../src/edge_weight.h"
 
 namespace {
@@ -391,7 +391,7 @@ void check_grids() {
   const std::vector<int64_t> six{1, 0, 0, 0, 1, 0, 0, 0, 1};
   const std::vector<int64_t> twenty_six{1,  0, 0, 0, 1, 0, 0,  0, 1, 1, 1, 0, 1,  -1, 0,  1, 0, 1,  1, 0,
                                         -1, 0, 1, 1, 0, 1, -1, 1, 1, 1, 1, 1, -1, 1,  -1, 1, 1, -1, -1};
-  // Rows of whole runs (edge_runs.cuh) too, of one type or of all; one tile of them and several.
+  // Rows of whole runs (edge_weight/runs.cuh) too, of one type or of all; one tile of them and several.
   const int64_t sizes[][2] = {{1, 1}, {1, 9},  {9, 1},  {2, 2}, {1, 2},
                               {5, 7}, {11, 4}, {3, 40}, {1, 8}, {35, 72}};
   for (const auto& [height, width] : sizes) {

@@ -1,6 +1,6 @@
-// The filter's CUDA sources as an emulation (src/cuda/launch.cuh) against the CPU back end, in double,
-// and against dense matrices: trees of all shapes, every pass and type, the three ways to walk a row,
-// and every order of threads, which must not change a bit.
+// The filter's CUDA sources as an emulation (src/cuda/runtime/launch.cuh) against the CPU back end, in
+// double, and against dense matrices: trees of all shapes, every pass and type, the three ways to walk a
+// row, and every order of threads, which must not change a bit.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -11,8 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "../../src/cuda/emulation.h"
+#include "../../src/cuda/runtime/emulation.h"
 #include "../../src/filter.h"
+#include "../../src/mst.h"
 #include "plans.h"
 
 namespace {
@@ -380,7 +381,7 @@ bool threads_too = true;
 enum class Way { kShared, kGlobal, kProgram };
 constexpr Way kWays[] = {Way::kShared, Way::kGlobal, Way::kProgram};
 
-// Makes rows of this many vertices go that way (run_rows in filter_large.cuh).
+// Makes rows of this many vertices go that way (run_rows in filter/channels_large.cuh).
 void set_way(Way way, int64_t nodes) {
   emulation::shared_limit = way == Way::kShared ? 232448 : way == Way::kGlobal ? 800 + 2 * nodes : 16;
 }

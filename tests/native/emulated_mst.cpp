@@ -1,6 +1,6 @@
-// The CUDA trees and plans (src/cuda/mst.cu, plan.cu) in emulation: bit by bit the CPU's trees, and the
-// plans that the definition gives, in every order of the threads, by blocks and by the whole device,
-// with walks that are cut short or not.
+// The CUDA trees and plans (src/cuda/mst/mst.cu, src/cuda/plan/plan.cu) in emulation: bit by bit the
+// CPU's trees, and the plans that the definition gives, in every order of the threads, by blocks and by
+// the whole device, with walks that are cut short or not.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "../../src/cuda/emulation.h"
-#include "../../src/cuda/per_image.cuh"
-#include "../../src/cuda/plan.cuh"
+#include "../../src/cuda/plan/forest.cuh"
+#include "../../src/cuda/runtime/emulation.h"
+#include "../../src/cuda/runtime/per_image.cuh"
 #include "../../src/mst.h"
 #include "../../src/plan.h"
 #include "plans.h"

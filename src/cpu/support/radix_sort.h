@@ -1,0 +1,43 @@
+// A radix sort for edges in a total order.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "../../core.h"
+
+namespace treefilter {
+
+// An edge and the number that it is sorted by.
+struct OrderedEdge {
+  uint64_t order;
+  int32_t a, b;
+
+  int32_t number() const { return static_cast<int32_t>(order & 0xffffffffu); }
+};
+
+// Sorts by `order`, least significant byte first; bytes that all edges share are skipped.
+TREEFILTER_PHASE inline void radix_sort(std::vector<OrderedEdge>& edges) {
+  const auto lighter = [](const OrderedEdge& a, const OrderedEdge& b) { return a.order < b.order; };
+  if (std::is_sorted(edges.begin(), edges.end(), lighter)) return;  // equal weights, in order already
+  constexpr int kBytes = 8;
+  std::vector<OrderedEdge> other(edges.size());
+  std::vector<int64_t> count(kBytes * 256, 0);
+  for (const OrderedEdge& e : edges) {
+    for (int byte = 0; byte < kBytes; ++byte) ++count[byte * 256 + (e.order >> (8 * byte) & 255)];
+  }
+  for (int byte = 0; byte < kBytes; ++byte) {
+    int64_t* place = &count[byte * 256];
+    if (*std::max_element(place, place + 256) == static_cast<int64_t>(edges.size())) continue;
+    int64_t sum = 0;
+    for (int digit = 0; digit < 256; ++digit) {
+      const int64_t here = place[digit];
+      place[digit] = sum;
+      sum += here;
+    }
+    for (const OrderedEdge& e : edges) other[place[e.order >> (8 * byte) & 255]++] = e;
+    edges.swap(other);
+  }
+}
+
+}  // namespace treefilter

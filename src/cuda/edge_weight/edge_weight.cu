@@ -1,0 +1,156 @@
+// Nothing is kept between threads, and nothing but features and results is moved: each thread has the
+// sums of its edges (edge_inner), or of its vertex (edge_scatter), in registers, and goes through the
+// channels, several at a time so that enough reads are on the way. On a grid a plane of features is read
+// from memory once: 16 bytes at a time where its rows allow that (runs.cuh), else value by value
+// (grid.cuh), and neighbours' reads of the same rows come at nearly the same time and meet in the
+// caches. edge_scatter is told by weights of 0 what it need not read.
+//
+// Sums run in the order of the CPU: over channels ascending, over a vertex's edges by direction on a
+// grid and by edge number in a list. Results are the same bits, but where a feature is not finite and
+// the weight of its edge is 0: the CPU makes a NaN of it, which is not read here.
+//
+// Cost: B C N features read, and B C N written by edge_scatter: bound by memory. A list adds O(E + N) to
+// find its vertices' edges, and reads both ends of every edge: sectors, not rows. Of a hub of a list a
+// thread sums 1024 edges, then one the sums: the one place where their order is not the CPU's.
+#include <type_traits>
+
+#include "../../edge_weight.h"
+#include "../runtime/launch.cuh"
+#include "grid.cuh"
+#include "list.cuh"
+#include "run_sums.cuh"
+
+namespace treefilter {
+using namespace cuda;
+
+namespace {
+
+// Calls launch(Directions<Count>) with the smallest Count that has a kernel.
+template <class Launch>
+void with_directions(const Grid& grid, const Launch& launch) {
+  if (grid.num_directions <= 2) return launch(Directions<2>(grid));
+  if (grid.num_directions <= 4) return launch(Directions<4>(grid));
+  launch(Directions<kMaxDirections>(grid));
+}
+
+ListedEdges edges_of(const EdgeList& graph) {
+  return {graph.num_nodes, graph.first.size, graph.first.data, graph.second.data};
+}
+
+template <bool Same, class X, class T>
+void inner(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t channels, const X* f,
+           const X* t, T* weight) {
+  const bool done = with_runs<X>(grid, {f, t}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_inner",
+                 RunInner<decltype(kind), Same, X, T>{runs, psi, channels, f, t, weight});
+  });
+  if (done) return;
+  with_directions(grid, [&](const auto& directions) {
+    constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
+    launch_wide(cuda, "edge_inner", batch * directions.nodes(),
+                GridInner<kCount, Same, X, T>{directions, psi, channels, f, t, weight});
+  });
+}
+
+template <bool Same, class X, class T>
+void inner(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64_t channels, const X* f,
+           const X* t, T* weight) {
+  const ListedEdges graph = edges_of(list);
+  launch_flat(cuda, "edge_inner", batch * graph.edges,
+              ListInner<Same, X, T>{graph, psi, channels, f, t, weight});
+}
+
+template <class X, class T>
+void scatter(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t channels,
+             const T* weight, const X* f, X* out) {
+  const bool done = with_runs<X, 4>(grid, {f, out}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_scatter",
+                 RunScatter<decltype(kind), X, T>{runs, psi, channels, weight, f, out});
+  });
+  if (done) return;
+  with_directions(grid, [&](const auto& directions) {
+    using Phase = GridScatter<std::decay_t<decltype(directions)>::kCount, X, T>;
+    launch_wide(cuda, "edge_scatter", batch * Phase::slices(channels) * directions.nodes(),
+                Phase{directions, psi, channels, weight, f, out});
+  });
+}
+
+template <class X, class T>
+void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64_t channels,
+             const T* weight, const X* f, X* out) {
+  const ListedEdges graph = edges_of(list);
+  const Adjacency adjacency = make_adjacency(cuda, graph);
+  using Phase = ListScatter<X, T>;
+  run_program(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
+  const Parts all{graph.edges};
+  const auto [parts] = cuda.arrays<T>(batch * channels * all.count());
+  const Phase phase{graph, adjacency.lists, psi, channels, weight, f, out, parts};
+  const int64_t rows = batch * Phase::slices(channels);
+  launch_flat(cuda, "edge_scatter (parts)", rows * all.count(), ListParts<X, T>{phase});
+  launch_flat(cuda, "edge_scatter", rows * graph.nodes, phase);
+}
+
+template <class X, class T>
+void argmax(const Cuda& cuda, const Grid& grid, int64_t batch, int64_t channels, const X* f,
+            int64_t* out) {
+  const bool done = with_runs<X>(grid, {f}, [&](auto kind) {
+    const Runs<decltype(kind), X> runs(grid, batch);
+    launch_tiles(cuda, "edge_argmax", RunArgmax<decltype(kind), X, T>{runs, channels, f, out});
+  });
+  if (done) return;
+  with_directions(grid, [&](const auto& directions) {
+    constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
+    launch_wide(cuda, "edge_argmax", batch * directions.nodes(),
+                GridArgmax<kCount, X, T>{directions, channels, f, out});
+  });
+}
+
+template <class X, class T>
+void argmax(const Cuda& cuda, const EdgeList& list, int64_t batch, int64_t channels, const X* f,
+            int64_t* out) {
+  const ListedEdges graph = edges_of(list);
+  launch_flat(cuda, "edge_argmax", batch * graph.edges, ListArgmax<X, T>{graph, channels, f, out});
+}
+
+}  // namespace
+
+template <class AnyGraph, class X, class T>
+void edge_inner(const Cuda& cuda, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
+                Span<const X> f, Span<const X> t, Span<T> weight) {
+  if (f.data == t.data) {
+    inner<true>(cuda, graph, psi, batch, channels, f.data, t.data, weight.data);
+  } else {
+    inner<false>(cuda, graph, psi, batch, channels, f.data, t.data, weight.data);
+  }
+}
+
+template <class AnyGraph, class X, class T>
+void edge_scatter(const Cuda& cuda, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
+                  Span<const T> weight, Span<const X> f, Span<X> out) {
+  if (out.size == 0) return;
+  scatter(cuda, graph, psi, batch, channels, weight.data, f.data, out.data);
+}
+
+template <class AnyGraph, class X, class T>
+void edge_argmax(const Cuda& cuda, const AnyGraph& graph, int64_t batch, int64_t channels,
+                 Span<const X> f, Span<int64_t> out) {
+  argmax<X, T>(cuda, graph, batch, channels, f.data, out.data);
+}
+
+#define TREEFILTER_INSTANTIATE(AnyGraph, X, T)                                                    \
+  template void edge_inner<AnyGraph, X, T>(const Cuda&, const AnyGraph&, Psi, int64_t, int64_t,   \
+                                           Span<const X>, Span<const X>, Span<T>);                \
+  template void edge_scatter<AnyGraph, X, T>(const Cuda&, const AnyGraph&, Psi, int64_t, int64_t, \
+                                             Span<const T>, Span<const X>, Span<X>);              \
+  template void edge_argmax<AnyGraph, X, T>(const Cuda&, const AnyGraph&, int64_t, int64_t,       \
+                                            Span<const X>, Span<int64_t>);
+#define TREEFILTER_INSTANTIATE_BOTH(X, T) \
+  TREEFILTER_INSTANTIATE(Grid, X, T) TREEFILTER_INSTANTIATE(EdgeList, X, T)
+TREEFILTER_INSTANTIATE_BOTH(float, float)
+TREEFILTER_INSTANTIATE_BOTH(double, double)
+TREEFILTER_INSTANTIATE_BOTH(BFloat16, float)
+TREEFILTER_INSTANTIATE_BOTH(Half, float)
+
+}  // namespace treefilter

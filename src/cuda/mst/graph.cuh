@@ -1,0 +1,159 @@
+// The two kinds of graph as the device reads them: which edges there are, and which vertices they join.
+//
+// Vertices and edges are numbered within one graph, by int32. "Items" are what an algorithm goes
+// through to see every edge once: the vertices of a grid, each with its edges in ascending directions,
+// so that neighbouring threads read neighbouring weights; the edges of a list.
+#pragma once
+
+#include "../../graph.h"
+#include "../runtime/divisor.cuh"
+
+namespace treefilter::cuda {
+
+struct Ends {
+  int32_t a, b;
+};
+
+class GridGraph {
+ public:
+  // Of a vertex all edges can be listed.
+  static constexpr bool kListsNeighbours = true;
+
+  explicit GridGraph(const Grid& grid)
+      : edges_(grid.num_edges()),
+        depth_(static_cast<int32_t>(grid.depth)),
+        height_(static_cast<int32_t>(grid.height)),
+        width_(static_cast<int32_t>(grid.width)),
+        directions_(grid.num_directions),
+        by_nodes_(grid.num_nodes()) {
+    for (int i = 0; i < directions_; ++i) {
+      const Direction& d = grid.directions[i];
+      const int64_t code = (d.dz * 3 + d.dy) * 3 + d.dx - 1;
+      if (code < 0 || code >= kMaxDirections) {
+        throw std::invalid_argument("mst: a grid's steps must lead to its next vertices");
+      }
+      codes_ |= static_cast<uint64_t>(code) << (4 * i);
+    }
+  }
+
+  TREEFILTER_HD int64_t nodes() const { return by_nodes_.size; }
+  TREEFILTER_HD int64_t edges() const { return edges_; }
+  TREEFILTER_HD const Divisor& by_nodes() const { return by_nodes_; }
+  TREEFILTER_HD const Divisor& by_items() const { return by_nodes_; }
+
+  // Calls visit(edge, Ends) for the edges that start at a vertex.
+  template <class Visit>
+  TREEFILTER_HD void edges_of_item(int64_t item, const Visit& visit) const {
+    const int32_t v = static_cast<int32_t>(item);
+    const Place place = place_of(v);
+    int32_t first_edge = 0;
+    for (int i = 0; i < directions_; ++i) {
+      const Step s = step(i);
+      visit_step(s, first_edge, place, v, visit);
+      first_edge += s.count();
+    }
+  }
+
+  // Calls visit(edge, Ends) for all edges of a vertex.
+  template <class Visit>
+  TREEFILTER_HD void edges_of_vertex(int32_t v, const Visit& visit) const {
+    const Place place = place_of(v);
+    int32_t first_edge = 0;
+    for (int i = 0; i < directions_; ++i) {
+      const Step s = step(i);
+      visit_step(s, first_edge, place, v, visit);
+      visit_step(s, first_edge, {place.z - s.dz, place.y - s.dy, place.x - s.dx}, v - s.offset, visit);
+      first_edge += s.count();
+    }
+  }
+
+  TREEFILTER_HD Ends ends(int32_t edge) const {
+    int i = 0;
+    Step s = step(0);
+    for (; i + 1 < directions_ && edge >= s.count(); s = step(++i)) edge -= s.count();
+    const uint32_t rest = static_cast<uint32_t>(edge), row = rest / static_cast<uint32_t>(s.width);
+    const int32_t x = static_cast<int32_t>(rest % static_cast<uint32_t>(s.width)) + s.x0;
+    const int32_t y = static_cast<int32_t>(row % static_cast<uint32_t>(s.height)) + s.y0;
+    const int32_t z = static_cast<int32_t>(row / static_cast<uint32_t>(s.height));
+    const int32_t v = (z * height_ + y) * width_ + x;
+    return {v, v + s.offset};
+  }
+
+ private:
+  // A Direction (mst.h).
+  struct Step {
+    int32_t dz, dy, dx, y0, x0, depth, height, width, offset;
+    TREEFILTER_HD int32_t count() const { return depth * height * width; }
+  };
+  struct Place {
+    int32_t z, y, x;
+  };
+
+  // Computed each time: threads that index a table of the kernel's parameters copy it first.
+  TREEFILTER_HD Step step(int i) const {
+    const int32_t code = static_cast<int32_t>(codes_ >> (4 * i) & 15) + 5;
+    const int32_t dz = code / 9, dy = code % 9 / 3 - 1, dx = code % 3 - 1;
+    return {dz,
+            dy,
+            dx,
+            dy < 0 ? 1 : 0,
+            dx < 0 ? 1 : 0,
+            depth_ - dz,
+            dy == 0 ? height_ : height_ - 1,
+            dx == 0 ? width_ : width_ - 1,
+            (dz * height_ + dy) * width_ + dx};
+  }
+
+  TREEFILTER_HD Place place_of(int32_t v) const {
+    const uint32_t row = static_cast<uint32_t>(v) / static_cast<uint32_t>(width_);
+    const uint32_t height = static_cast<uint32_t>(height_);
+    return {static_cast<int32_t>(row / height), static_cast<int32_t>(row % height),
+            v - static_cast<int32_t>(row) * width_};
+  }
+
+  // The edge of direction s that starts at vertex v, which is at `place`, if there is one.
+  template <class Visit>
+  static TREEFILTER_HD void visit_step(const Step& s, int32_t first_edge, const Place& place, int32_t v,
+                                       const Visit& visit) {
+    const int32_t y = place.y - s.y0, x = place.x - s.x0;
+    if (place.z < 0 || place.z >= s.depth || y < 0 || y >= s.height || x < 0 || x >= s.width) return;
+    visit(first_edge + (place.z * s.height + y) * s.width + x, Ends{v, v + s.offset});
+  }
+
+  int64_t edges_;
+  int32_t depth_, height_, width_;
+  int32_t directions_;
+  uint64_t codes_ = 0;  // of a direction 4 bits: its number among the 13 steps that go forward
+  Divisor by_nodes_;
+};
+
+class ListGraph {
+ public:
+  static constexpr bool kListsNeighbours = false;
+
+  explicit ListGraph(const EdgeList& list)
+      : by_nodes_(list.num_nodes),
+        by_edges_(list.first.size),
+        first_(list.first.data),
+        second_(list.second.data) {}
+
+  TREEFILTER_HD int64_t nodes() const { return by_nodes_.size; }
+  TREEFILTER_HD int64_t edges() const { return by_edges_.size; }
+  TREEFILTER_HD const Divisor& by_nodes() const { return by_nodes_; }
+  TREEFILTER_HD const Divisor& by_items() const { return by_edges_; }
+
+  template <class Visit>
+  TREEFILTER_HD void edges_of_item(int64_t item, const Visit& visit) const {
+    const int32_t edge = static_cast<int32_t>(item);
+    const Ends e = ends(edge);
+    if (e.a >= 0 && e.a < nodes() && e.b >= 0 && e.b < nodes()) visit(edge, e);
+  }
+
+  TREEFILTER_HD Ends ends(int32_t edge) const { return {first_[edge], second_[edge]}; }
+
+ private:
+  Divisor by_nodes_, by_edges_;
+  const int32_t *first_, *second_;
+};
+
+}  // namespace treefilter::cuda

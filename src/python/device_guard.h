@@ -1,0 +1,18 @@
+#pragma once
+
+namespace treefilter {
+
+// Makes a CUDA device the current one of this thread for a while (cuda/runtime/device.cu).
+class CurrentDevice {
+ public:
+  explicit CurrentDevice(int index);
+  CurrentDevice(const CurrentDevice&) = delete;
+  CurrentDevice& operator=(const CurrentDevice&) = delete;
+  ~CurrentDevice();
+
+ private:
+  int previous_;
+  bool changed_ = false;
+};
+
+}  // namespace treefilter

@@ -1,0 +1,270 @@
+// The only way from a tensor to a pointer: every check of dtype, shape, device and contiguity that the
+// native code relies on, made once, where the pointer is made. torch is met as Python objects only, so
+// one build serves every version of it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "../cpu/support/workspace.h"
+#include "../filter.h"
+#include "../graph.h"
+#include "device.h"
+
+namespace treefilter {
+
+namespace py = pybind11;
+
+using Shape = std::vector<int64_t>;
+
+template <class T>
+constexpr const char* kDtypeName = nullptr;
+template <>
+inline constexpr const char* kDtypeName<float> = "float32";
+template <>
+inline constexpr const char* kDtypeName<double> = "float64";
+template <>
+inline constexpr const char* kDtypeName<BFloat16> = "bfloat16";
+template <>
+inline constexpr const char* kDtypeName<Half> = "float16";
+template <>
+inline constexpr const char* kDtypeName<int32_t> = "int32";
+template <>
+inline constexpr const char* kDtypeName<int64_t> = "int64";
+template <>
+inline constexpr const char* kDtypeName<bool> = "bool";
+
+// torch's dtype object for T, looked up once.
+template <class T>
+py::handle dtype() {
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
+  return storage
+      .call_once_and_store_result([] {
+        return py::object(py::module_::import("torch").attr(kDtypeName<std::remove_const_t<T>>));
+      })
+      .get_stored();
+}
+
+template <class T>
+bool has_dtype(py::handle tensor) {
+  return py::object(tensor.attr("dtype")).ptr() == dtype<T>().ptr();
+}
+
+[[noreturn]] inline void refuse(py::handle tensor, const char* name, const std::string& expected) {
+  throw std::invalid_argument(std::string(name) + " must be a " + expected + ", got " +
+                              py::str(tensor.attr("shape")).cast<std::string>() + " " +
+                              py::str(tensor.attr("dtype")).cast<std::string>() + " on " +
+                              py::str(tensor.attr("device")).cast<std::string>());
+}
+
+// One call of the native code: the device that all of its tensors must be on, and what works there.
+// With TREEFILTER_EMULATE (a build for tests) the CPU stands in for a GPU.
+class Call {
+ public:
+  Call(py::handle tensor, int threads) : is_cpu_(tensor.attr("is_cpu").cast<bool>()), threads_(threads) {
+    if (is_cpu_) return;
+    device_ = tensor.attr("device");
+#ifdef TREEFILTER_CUDA
+    if (tensor.attr("is_cuda").cast<bool>()) {
+      on_device_.emplace(device_);
+      return;
+    }
+#endif
+    throw std::runtime_error("treefilter was not built for tensors on " +
+                             py::str(device_).cast<std::string>());
+  }
+
+  // Whether values can be looked at before the work is done.
+  bool is_host() const { return !kEmulated && is_cpu_; }
+
+  // Calls work(Cpu{…}) or work(Cuda{…}).
+  template <class Work>
+  void run(const Work& work) const {
+#if defined(TREEFILTER_EMULATE)
+    EmulatedMemory memory;
+    work(Cuda{nullptr, &memory});
+#else
+#ifdef TREEFILTER_CUDA
+    if (on_device_) return on_device_->run(work);
+#endif
+    work(Cpu{threads_});
+#endif
+  }
+
+  // A pointer to a tensor of this dtype and shape on the call's device; any strides.
+  template <class T>
+  T* pointer(py::handle tensor, const char* name, const Shape& shape) const {
+    const bool here =
+        is_cpu_ ? tensor.attr("is_cpu").cast<bool>() : py::object(tensor.attr("device")).equal(device_);
+    if (!here || !has_dtype<T>(tensor) || tensor.attr("shape").cast<Shape>() != shape) {
+      const std::string device = is_cpu_ ? "CPU" : py::str(device_).cast<std::string>();
+      refuse(tensor, name,
+             std::string(kDtypeName<std::remove_const_t<T>>) + " " + device + " tensor of shape " +
+                 py::str(py::cast(shape)).cast<std::string>());
+    }
+    return reinterpret_cast<T*>(tensor.attr("data_ptr")().cast<uintptr_t>());
+  }
+
+  template <class T>
+  Span<T> span(py::handle tensor, const char* name, const Shape& shape) const {
+    T* data = pointer<T>(tensor, name, shape);
+    if (!tensor.attr("is_contiguous")().cast<bool>()) refuse(tensor, name, "contiguous tensor");
+    int64_t size = 1;
+    for (int64_t length : shape) size *= length;
+    return {data, size};
+  }
+
+  // A (B, C, N) tensor with any strides.
+  template <class T>
+  Strided<T> strided(py::handle tensor, const char* name, const Shape& shape) const {
+    T* data = pointer<T>(tensor, name, shape);
+    const auto strides = tensor.attr("stride")().cast<Shape>();
+    return {data, shape.at(0), shape.at(1), shape.at(2), strides.at(0), strides.at(1), strides.at(2)};
+  }
+
+  // The same for a tensor that was made for this call and is written for the first time.
+  template <class T>
+  Span<T> output(py::handle tensor, const char* name, const Shape& shape) const {
+    const Span<T> to = span<T>(tensor, name, shape);
+    if (is_host()) prefer_huge_pages(to.data, static_cast<size_t>(to.size) * sizeof(T));
+    return to;
+  }
+
+  template <class T>
+  Strided<T> strided_output(py::handle tensor, const char* name, const Shape& shape) const {
+    const Strided<T> to = strided<T>(tensor, name, shape);
+    const int64_t size = to.batch * to.channels * to.nodes;
+    if (is_host()) prefer_huge_pages(to.data, static_cast<size_t>(size) * sizeof(T));
+    return to;
+  }
+
+ private:
+#ifdef TREEFILTER_EMULATE
+  static constexpr bool kEmulated = true;
+#else
+  static constexpr bool kEmulated = false;
+#endif
+
+  bool is_cpu_;
+  int threads_;
+  py::object device_;  // if it is not the CPU
+#ifdef TREEFILTER_CUDA
+  std::optional<OnDevice> on_device_;
+#endif
+};
+
+inline Shape shape_of(py::handle tensor) {
+  return tensor.attr("shape").cast<Shape>();
+}
+
+// Calls run(X{}, T{}) with the tensor's type and the type that it is summed in.
+template <class Run>
+void with_type(py::handle tensor, const char* name, const Run& run) {
+  if (has_dtype<float>(tensor)) return run(float{}, float{});
+  if (has_dtype<double>(tensor)) return run(double{}, double{});
+  if (has_dtype<BFloat16>(tensor)) return run(BFloat16{}, float{});
+  if (has_dtype<Half>(tensor)) return run(Half{}, float{});
+  refuse(tensor, name, "floating point tensor");
+}
+
+// The same for tensors that are in their summation type already.
+template <class Run>
+void with_sum_type(py::handle tensor, const char* name, const Run& run) {
+  if (has_dtype<float>(tensor)) return run(float{});
+  if (has_dtype<double>(tensor)) return run(double{});
+  refuse(tensor, name, "float32 or float64 tensor");
+}
+
+// ---- graphs and trees: their indices are checked here too, so that nothing reads out of bounds ----
+
+using OptionalTensor = std::optional<py::object>;
+
+inline Grid grid_of(const Shape& layout) {
+  const size_t steps = layout.size() - 3;
+  if (layout.size() < 6 || steps % 3 != 0 || steps / 3 > kMaxDirections) {
+    throw std::invalid_argument("layout must be 3 sizes and 1 to 13 directions");
+  }
+  return Grid(layout[0], layout[1], layout[2], static_cast<int>(steps / 3), layout.data() + 3);
+}
+
+inline EdgeList edge_list_of(const Call& on, py::handle edges, int64_t num_nodes) {
+  const int64_t num_edges = shape_of(edges).at(1);
+  const auto ends = on.span<const int32_t>(edges, "edges", {2, num_edges});
+  bool inside = true;
+  for (int64_t i = 0; on.is_host() && i < ends.size; ++i) inside &= ends[i] >= 0 && ends[i] < num_nodes;
+  if (!inside) throw std::invalid_argument("edges must be in [0, " + std::to_string(num_nodes) + ")");
+  return {num_nodes, ends.sub(0, num_edges), ends.sub(num_edges, num_edges)};
+}
+
+// Calls run(Cpu or Cuda, grid or edge list), without the GIL.
+template <class Run>
+void with_graph(const Call& on, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
+                const Run& run) {
+  const auto work = [&](const auto& graph) {
+    const py::gil_scoped_release release;
+    on.run([&](const auto& device) { run(device, graph); });
+  };
+  if (edges) return work(edge_list_of(on, *edges, num_nodes));
+  const Grid graph = grid_of(layout);
+  if (graph.num_nodes() != num_nodes) throw std::invalid_argument("layout does not fit");
+  work(graph);
+}
+
+// Calls run(Cpu or Cuda), without the GIL.
+template <class Run>
+void without_gil(const Call& on, const Run& run) {
+  const py::gil_scoped_release release;
+  on.run(run);
+}
+
+inline int64_t num_edges_of(const OptionalTensor& edges, const Shape& layout) {
+  return edges ? shape_of(*edges).at(1) : grid_of(layout).num_edges();
+}
+
+inline void check_tree(Span<const int32_t> values, const char* name, int64_t low, int64_t end) {
+  // In a form that becomes vector code: it is done at every call.
+  const int32_t first = static_cast<int32_t>(low), last = static_cast<int32_t>(end - 1);
+  int32_t outside = 0;
+  for (int64_t i = 0; i < values.size; ++i) outside |= (values[i] < first) | (values[i] > last);
+  if (outside != 0) {
+    throw std::invalid_argument(std::string("tree.") + name + " must be in [" + std::to_string(low) +
+                                ", " + std::to_string(end) + ")");
+  }
+}
+
+// One tree for all of the batch, or one for each.
+inline TreeView tree_of(const Call& on, py::handle parent, py::handle order, py::handle plan,
+                        int64_t batch) {
+  const Shape shape = shape_of(parent);
+  if (shape.at(0) != 1 && shape[0] != batch) throw std::invalid_argument("tree must fit the batch");
+  TreeView tree{shape.at(0),
+                shape.at(1),
+                on.span<const int32_t>(parent, "tree.parent", shape),
+                on.span<const int32_t>(order, "tree.order", shape),
+                {}};
+  if (!on.is_host()) {  // made of the parents, and by us
+    if (plan.is_none()) return tree;
+    tree.plan = on.span<const int32_t>(plan, "tree.plan", {shape[0], PlanView::size(shape[1])});
+    return tree;
+  }
+  const py::gil_scoped_release release;
+  check_tree(tree.parent, "parent", 0, tree.nodes);
+  check_tree(tree.order, "order", 0, tree.nodes);
+  return tree;
+}
+
+template <class T>
+Affinity<T> affinity_of(const Call& on, py::handle affinity, const TreeView& tree, int64_t batch,
+                        int64_t channels) {
+  const Shape shape = shape_of(affinity);
+  const int64_t groups = shape.at(1);
+  const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0;
+  if (!fits) throw std::invalid_argument("affinity and tree must fit the batch and the channels");
+  return {shape[0], groups, on.span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
+}
+
+}  // namespace treefilter
