@@ -170,6 +170,22 @@ def plan(parent: Tensor) -> Tensor:
     return out
 
 
+def _empty_order(parent: Tensor) -> tuple[Tensor, Tensor]:
+    order = torch.empty_like(parent, memory_format=torch.contiguous_format)
+    return order, parent.new_empty((parent.shape[0],), dtype=torch.int64)
+
+
+@_op("_order(Tensor parent) -> (Tensor, Tensor)", _empty_order)
+def order(parent: Tensor) -> tuple[Tensor, Tensor]:
+    """The order of trees that were made elsewhere, on the CPU, and how many vertices are in it.
+
+    Vertices on cycles are not. Where there is a plan, it has both.
+    """
+    out = _empty_order(parent)
+    _C.order(parent.contiguous(), *out, torch.get_num_threads())
+    return out
+
+
 # ---- affinity ----
 
 

@@ -34,16 +34,18 @@ def check_parents(parent: Tensor) -> None:
 
 def order_of(parent: Tensor, plan: Tensor) -> Tensor:
     """The order of passes, ``Tree.order``; ValueError, naming a vertex, if there is a cycle."""
+    num_nodes = parent.shape[1]
     if plan.shape[1]:  # on CUDA; it begins with the order and ends with the number of its vertices
-        in_cycle = plan[:, -1] < parent.shape[1]
-        order = plan[:, : parent.shape[1]].contiguous()
+        order, ordered = plan[:, :num_nodes].contiguous(), plan[:, -1]
     else:
-        order, in_cycle = _by_depth(parent)
-    if in_cycle.any():
-        b = in_cycle.nonzero()[0].item()
+        order, ordered = _ops.order(parent)
+    if (ordered < num_nodes).any():
+        b = (ordered < num_nodes).nonzero()[0].item()
+        on_cycle = torch.ones(num_nodes, dtype=torch.bool, device=parent.device)
+        on_cycle[order[b, : ordered[b]].long()] = False  # only they have no place in the order
         raise ValueError(
             "Tree.from_parents: parent must lead from every vertex to a root, "
-            f"got a cycle through vertex {_lowest_in_cycle(parent[b])} of tree {b}"
+            f"got a cycle through vertex {on_cycle.nonzero()[0].item()} of tree {b}"
         )
     return order
 
@@ -108,32 +110,3 @@ def _down(value: Tensor, parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
     one = torch.ones(1, 1, parent.shape[1], dtype=value.dtype, device=value.device)
     x = value.unsqueeze(1)
     return _ops.propagate(x, parent, order, plan, one, _ops.ROOT_TO_LEAF).squeeze(1)
-
-
-def _by_depth(parent: Tensor) -> tuple[Tensor, Tensor]:
-    """The vertices by descending depth, and (B,) bool: whether there is a cycle."""
-    jump, depth = _jump(parent)
-    in_cycle = (parent.gather(1, jump) != jump).any(1)
-    return depth.argsort(dim=1, descending=True, stable=True).int(), in_cycle
-
-
-def _jump(parent: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, N): where at least N steps lead to, or as many as to a root, and how many these are.
-
-    By jumps that double: log2 of the largest depth of them.
-    """
-    jump, steps = parent.long(), (~is_root(parent)).int()
-    for _ in range(parent.shape[1].bit_length()):
-        beyond = jump.gather(1, jump)
-        if torch.equal(beyond, jump):
-            break
-        steps += steps.gather(1, jump)
-        jump = beyond
-    return jump, steps
-
-
-def _lowest_in_cycle(parent: Tensor) -> int:
-    """The lowest vertex of (N,) that is on a cycle. Steps enough lead into it and all round it."""
-    jump, _ = _jump(parent.unsqueeze(0))
-    jump = jump[0]
-    return int(jump[parent[jump] != jump].min())

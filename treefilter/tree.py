@@ -93,7 +93,8 @@ class Tree:
     ) -> Tree:
         """Trees that were made elsewhere, checked, with an order computed for them.
 
-        O(N log depth), without a loop over vertices. To raise its errors it waits for the device.
+        O(N), with the order that :func:`treefilter.mst` would give these trees. On CUDA it waits for
+        the device, since it raises errors for values.
 
         Args:
             parent: (B, N) integer tensor, the parent of each vertex; a root is its own parent.

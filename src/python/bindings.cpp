@@ -210,6 +210,23 @@ void bind_plan(const Tensor& parent, const Tensor& out) {
   });
 }
 
+void bind_order(const Tensor& parent, const Tensor& order, const Tensor& ordered, int threads) {
+  const Call on(parent, threads);
+  const Shape shape = shape_of(parent);
+  const int64_t batch = shape.at(0), nodes = shape.at(1);
+  const auto parents = on.span<const int32_t>(parent, "tree.parent", shape);
+  const auto orders = on.output<int32_t>(order, "order", shape);
+  const auto counts = on.output<int64_t>(ordered, "ordered", {batch});
+  check_tree(parents, "parent", 0, nodes);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      order_trees(device, nodes, parents, orders, counts);
+    } else {
+      throw std::invalid_argument("order: parent must be on the CPU");
+    }
+  });
+}
+
 Path path_of(const OptionalTensor& bottleneck) {
   return bottleneck ? Path::kMax : Path::kSum;
 }
@@ -325,6 +342,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("mst", bind_mst);
   m.def("mst_edges", bind_mst_edges);
   m.def("plan", bind_plan);
+  m.def("order", bind_order);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
   m.def("propagate", bind_propagate);
