@@ -51,8 +51,8 @@ void order_trees(Cpu cpu, int64_t nodes, Span<const int32_t> parent, Span<int32_
                  Span<int64_t> ordered) {
   parallel_for(ordered.size, 4 * nodes, cpu.threads, [&] {
     return [&, children = Buffer<int32_t>(nodes), leaves = Buffer<int32_t>(nodes)](int64_t b) {
-      ordered[b] = order_tree(parent.sub(b * nodes, nodes), order.sub(b * nodes, nodes),
-                              children.span(), leaves.span());
+      ordered[b] = order_tree(parent.sub(b * nodes, nodes), order.sub(b * nodes, nodes), children.span(),
+                              leaves.span());
     };
   });
 }
