@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import accumulate_in, check_batch, check_choice, check_instance, check_tensor, widen
+from ._checks import (
+    accumulate_in,
+    check_batch,
+    check_choice,
+    check_devices,
+    check_edge_values,
+    check_instance,
+    check_tensor,
+    widen,
+)
 from ._checks import describe as _describe
 from ._take import take
 from .affinity import tree_weight
@@ -51,6 +60,7 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
     """
     weights = _tree_weights("distance", weight, tree, path)
     check_tensor("distance", "source", source, "int")
+    check_devices("distance", "weight", weight, source=source)
     batch = weight.shape[0]
     if source.ndim not in (1, 2) or (source.ndim == 2 and source.shape[0] != batch):
         raise ValueError(
@@ -99,6 +109,7 @@ def distance_transform(
     function = "distance_transform"
     weights = _tree_weights(function, weight, tree, path)
     check_tensor(function, "seeds", seeds, "bool")
+    check_devices(function, "weight", weight, seeds=seeds)
     batch, shape = weight.shape[0], tuple(seeds.shape[1:])
     if seeds.ndim < 2 or seeds.shape[0] != batch or shape not in ((tree.num_nodes,), tree.shape):
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
@@ -141,6 +152,7 @@ def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
     """
     check_tensor("distance_matrix", "weight", weight, "float")
     check_instance("distance_matrix", "tree", tree, Tree)
+    check_edge_values("distance_matrix", weight)
     n = tree.num_nodes
     if weight.shape[0] * n * n > MATRIX_LIMIT:
         raise ValueError(
@@ -154,8 +166,8 @@ def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tenso
     check_tensor(function, "weight", weight, "float")
     check_instance(function, "tree", tree, Tree)
     check_choice(function, "path", path, PATHS)
-    if weight.ndim != 2:
-        raise ValueError(f"{function}: weight must have shape (B, E), got {tuple(weight.shape)}")
+    check_edge_values(function, weight)
+    check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
     return tree_weight(weight.unsqueeze(1).to(accumulate_in(weight)), tree).squeeze(1)
 

@@ -83,9 +83,9 @@ def _cosine(f: Tensor, graph: Graph) -> Tensor:
     wide = f if f.dtype == torch.float64 else f.float()
     # The largest entry first: its square must neither overflow nor vanish.
     size = wide.detach().abs().amax(1, keepdim=True) if f.shape[1] else wide.sum(1, keepdim=True)
-    scaled = wide / torch.where(size > 0, size, 1)
-    squared = scaled.square().sum(1, keepdim=True)
-    unit = torch.where(squared > 0, scaled / torch.where(squared > 0, squared, 1).sqrt(), 0)
+    scaled = wide / torch.where(size == 0, 1, size)
+    squared = scaled.square().sum(1, keepdim=True)  # NaN stays NaN, as in all other metrics
+    unit = torch.where(squared == 0, 0, scaled / torch.where(squared == 0, 1, squared).sqrt())
     return 0.5 * _sqeuclidean(unit, graph)
 
 

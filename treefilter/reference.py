@@ -62,7 +62,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         weight = d.square().sum(1)
     elif metric == "euclidean":
         largest = _largest(d)
-        scaled = d / torch.where(largest == 0, 1, largest)
+        scaled = d / torch.where((largest == 0) | largest.isinf(), 1, largest)
         weight = largest.squeeze(1) * _sqrt(scaled.square().sum(1))
     elif metric == "cosine":
         weight = d.square().sum(1) / 2

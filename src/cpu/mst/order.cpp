@@ -3,6 +3,7 @@
 
 #include "../../tree.h"
 #include "../support/parallel.h"
+#include "../support/workspace.h"
 #include "peel.h"
 
 namespace treefilter {
