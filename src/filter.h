@@ -67,11 +67,11 @@ void propagate(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<c
 // The derivative of kSum or kMean: grad is that of the loss in the filter's result.
 // grad_affinity [B, groups, nodes] may be empty; then only grad_x is computed.
 template <class X, class T>
-void filter_backward(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x,
-                     Strided<const X> grad, Strided<X> grad_x, Span<T> grad_affinity);
+void filter_backward(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X> grad,
+                     Strided<const X> x, Strided<X> grad_x, Span<T> grad_affinity);
 template <class X, class T>
-void filter_backward(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x,
-                     Strided<const X> grad, Strided<X> grad_x, Span<T> grad_affinity);
+void filter_backward(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<const X> grad,
+                     Strided<const X> x, Strided<X> grad_x, Span<T> grad_affinity);
 
 // What x is taken less of for the mean's derivative: about the mean of a channel, from as many vertices
 // as cost nothing. Neighbours along a row or a column of an image are not all of them: the step is odd.

@@ -1,7 +1,5 @@
-// The geometry of a grid: where the edges of each direction start, and how they are numbered.
+// The directions of a grid that have edges.
 #include "graph.h"
-
-#include <algorithm>
 
 namespace treefilter {
 
@@ -9,19 +7,10 @@ Grid::Grid(int64_t depth, int64_t height, int64_t width, int num_directions, con
     : depth(depth), height(height), width(width) {
   int64_t first_edge = 0;
   for (int i = 0; i < num_directions; ++i) {
-    Direction d;
-    d.dz = steps[3 * i];
-    d.dy = steps[3 * i + 1];
-    d.dx = steps[3 * i + 2];
-    d.y0 = std::max<int64_t>(0, -d.dy);
-    d.x0 = std::max<int64_t>(0, -d.dx);
-    d.depth = std::max<int64_t>(0, depth - d.dz);
-    d.height = std::max<int64_t>(0, height - std::abs(d.dy));
-    d.width = std::max<int64_t>(0, width - std::abs(d.dx));
-    d.first_edge = first_edge;
-    const int64_t count = d.depth * d.height * d.width;
-    if (count == 0) continue;  // a missing axis: no stage has to think of it again
-    first_edge += count;
+    const Direction d = Direction::in_grid(steps[3 * i], steps[3 * i + 1], steps[3 * i + 2], depth,
+                                           height, width, first_edge);
+    if (d.depth <= 0 || d.height <= 0 || d.width <= 0) continue;  // a missing axis: no edges
+    first_edge += d.count();
     directions[this->num_directions++] = d;
   }
 }
@@ -29,7 +18,7 @@ Grid::Grid(int64_t depth, int64_t height, int64_t width, int num_directions, con
 int64_t Grid::num_edges() const {
   if (num_directions == 0) return 0;
   const Direction& last = directions[num_directions - 1];
-  return last.first_edge + last.depth * last.height * last.width;
+  return last.first_edge + last.count();
 }
 
 }  // namespace treefilter

@@ -7,13 +7,43 @@ namespace treefilter {
 
 constexpr int kMaxDirections = 13;
 
-// A step of the half-neighbourhood and the edges that it makes: one from each vertex of a box.
-struct Direction {
-  int64_t dz, dy, dx;
-  int64_t y0, x0;                // first row and column that such an edge starts in
-  int64_t depth, height, width;  // of the box of starting vertices
-  int64_t first_edge;
+// A step of the half-neighbourhood and the edges that it makes: one from each vertex of a box, numbered
+// in the order of these vertices. Int: int64_t, or on the device int32_t, which takes fewer registers.
+template <class Int>
+struct DirectionOf {
+  Int dz, dy, dx;
+  Int y0, x0;                // first row and column that such an edge starts in (first plane: 0)
+  Int depth, height, width;  // of the box of starting vertices
+  Int first_edge;
+
+  // In a grid of these sizes. A side of the box is not positive where no vertex has such a neighbour.
+  static TREEFILTER_HD DirectionOf in_grid(Int dz, Int dy, Int dx, Int depth, Int height, Int width,
+                                           Int first_edge) {
+    return {dz,
+            dy,
+            dx,
+            dy < 0 ? -dy : 0,
+            dx < 0 ? -dx : 0,
+            depth - dz,
+            dy < 0 ? height + dy : height - dy,
+            dx < 0 ? width + dx : width - dx,
+            first_edge};
+  }
+
+  TREEFILTER_HD Int count() const { return depth * height * width; }
+
+  // Whether an edge starts at a vertex.
+  TREEFILTER_HD bool starts_at(Int z, Int y, Int x) const {
+    const Int row = y - y0, column = x - x0;
+    return z >= 0 && z < depth && row >= 0 && row < height && column >= 0 && column < width;
+  }
+  // The number of that edge.
+  TREEFILTER_HD Int edge_at(Int z, Int y, Int x) const {
+    return first_edge + (z * height + (y - y0)) * width + (x - x0);
+  }
 };
+
+using Direction = DirectionOf<int64_t>;
 
 // A grid of the graph stage: sizes (1 for a missing axis) and directions in order of edge number.
 struct Grid {

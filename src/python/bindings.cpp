@@ -166,15 +166,15 @@ void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const 
     const Shape given = shape_of(x);
     const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
-    const auto xs = on.strided<const X>(x, "x", shape);
     const auto gs = on.strided<const X>(grad, "grad", shape);
+    const auto xs = on.strided<const X>(x, "x", shape);
     const auto to = on.strided_output<X>(grad_x, "grad_x", shape);
     const auto a = affinity_of<T>(on, affinity, tree, shape[0], shape[1]);
     Span<T> ga;
     if (grad_affinity) {
       ga = on.output<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
     }
-    without_gil(on, [&](const auto& device) { filter_backward(device, pass, tree, a, xs, gs, to, ga); });
+    without_gil(on, [&](const auto& device) { filter_backward(device, pass, tree, a, gs, xs, to, ga); });
   });
 }
 

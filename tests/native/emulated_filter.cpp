@@ -285,10 +285,10 @@ Results<X, T> run(const Device& device, Pass pass, const Trees& trees, const Inp
   parent_dot(device, trees.view_(), in.groups, Strided<const X>(x), Strided<const X>(y), span(r.dot));
   if (pass != Pass::kSum && pass != Pass::kMean) return r;
   r.grad_a.assign(b * in.groups * n, 0);
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(grad),
+  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, span(r.grad_a));
   r.grad_x = grad_x.values();
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(grad),
+  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, Span<T>{});
   r.grad_x_alone = grad_x.values();
   return r;

@@ -85,7 +85,7 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   r.grad_a.resize(r.a.size());
   r.dot.resize(r.a.size());
   propagate(cpu, Pass::kMean, tree, affinity, planes(f.data()), planes(r.y.data()));
-  filter_backward(cpu, Pass::kMean, tree, affinity, planes(f.data()), planes(g.data()),
+  filter_backward(cpu, Pass::kMean, tree, affinity, planes(g.data()), planes(f.data()),
                   planes(r.grad_x.data()), span(r.grad_a));
   parent_dot(cpu, tree, groups, planes(f.data()), planes(g.data()), span(r.dot));
 

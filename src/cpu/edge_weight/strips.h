@@ -75,8 +75,7 @@ inline GridStrip strip_of(const Grid& grid, const Direction& d, const Segment& s
   const bool none = z < 0 || z >= d.depth || y < d.y0 || y >= d.y0 + d.height || x0 >= x1;
   if (none) return {0, 0, 0, 0};
   const int64_t u0 = (z * grid.height + y) * grid.width + x0;
-  return {d.first_edge + (z * d.height + y - d.y0) * d.width + x0 - d.x0, u0,
-          u0 + (d.dz * grid.height + d.dy) * grid.width + d.dx, x1 - x0};
+  return {d.edge_at(z, y, x0), u0, u0 + (d.dz * grid.height + d.dy) * grid.width + d.dx, x1 - x0};
 }
 
 // Calls visit(b, strips, number of strips) for the strips of every tile of every image of the batch.

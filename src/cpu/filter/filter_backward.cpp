@@ -115,7 +115,7 @@ void set_centre(const Channels<const X>& x, T (&centre)[N]) {
 
 template <bool PerLane, class X, class T>
 void backward_block(Pass pass, const Family& family, const Coefficients<T>& k, const Block& block,
-                    T* packed, const Strided<const X>& x, const Strided<const X>& grad,
+                    T* packed, const Strided<const X>& grad, const Strided<const X>& x,
                     const Strided<X>& grad_x, Dots<T>* dots) {
   with_lanes<T, true>(block.used, [&](auto lanes) {
     constexpr int N = lanes_of(lanes);
@@ -193,7 +193,7 @@ TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
 
 template <class X, class T>
 void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-                     const Family& family, Strided<const X> x, Strided<const X> grad, Strided<X> grad_x,
+                     const Family& family, Strided<const X> grad, Strided<const X> x, Strided<X> grad_x,
                      Span<T> grad_affinity) {
   const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
   const bool wanted = grad_affinity.size > 0;
@@ -210,7 +210,7 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
       Dots<T>* const to = wanted ? dots.data() + i * part : nullptr;
       std::fill_n(to, part, Dots<T>{0, 0});
       const auto run = family.per_lane() ? backward_block<true, X, T> : backward_block<false, X, T>;
-      run(pass, family, k, all[i], packed.data(), x, grad, grad_x, to);
+      run(pass, family, k, all[i], packed.data(), grad, x, grad_x, to);
     };
   });
   if (!wanted) return;
@@ -240,11 +240,11 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
 
 template <class X, class T>
 void filter_backward(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-                     Strided<const X> x, Strided<const X> grad, Strided<X> grad_x,
+                     Strided<const X> grad, Strided<const X> x, Strided<X> grad_x,
                      Span<T> grad_affinity) {
   for_families<T>(cpu, families(tree, affinity, x.batch, x.channels), tree.nodes,
                   [&](const Family& family, Cpu inside) {
-                    backward_family(inside, pass, tree, affinity, family, x, grad, grad_x,
+                    backward_family(inside, pass, tree, affinity, family, grad, x, grad_x,
                                     grad_affinity);
                   });
 }

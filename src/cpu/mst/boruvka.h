@@ -12,7 +12,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "../../core.h"
+#include "../../edge_order.h"
 #include "../support/bit_words.h"
 #include "../support/select.h"
 #include "../support/workspace.h"
@@ -20,27 +20,8 @@
 
 namespace treefilter {
 
-// A float's place among the floats as an integer; -0 equals 0; +inf ("no such edge") comes last.
-constexpr int32_t kAbsent = INT32_MAX, kInfinityBits = 0x7f800000;
-
-inline int32_t weight_key(float weight) {
-  int32_t bits;
-  std::memcpy(&bits, &weight, sizeof bits);
-  if (bits >= kInfinityBits) return kAbsent;
-  // Negative floats grow towards zero while their bits grow away from it; INT32_MIN is -0.
-  return bits >= 0 ? bits : bits == INT32_MIN ? 0 : bits ^ 0x7fffffff;
-}
-
-// (key, number) as one number.
-inline uint64_t total_order(int32_t key, int32_t number) {
-  const uint32_t ascending = static_cast<uint32_t>(key) ^ 0x80000000u;
-  return (static_cast<uint64_t>(ascending) << 32) | static_cast<uint32_t>(number);
-}
-
-constexpr uint64_t kNoEdge = UINT64_MAX;
-
 struct ListEdge {
-  int32_t key;
+  WeightKey key;
   int32_t a, b;    // components
   int32_t number;  // ascends along the list
 };
@@ -68,11 +49,11 @@ class Boruvka {
   }
 
   // The lightest edge of a component that is not in the list; kNoEdge if there is none.
-  uint64_t& crossing(int32_t component) { return crossing_[component]; }
+  EdgeOrder& crossing(int32_t component) { return crossing_[component]; }
 
   // Appends the edges of a row unless they are absent or inside a component: edge x joins the components
   // ~a[x] and ~b[x] and is number first + x * step.
-  void append_row(const int32_t* key, const int32_t* a, const int32_t* b, int64_t size, int32_t first,
+  void append_row(const WeightKey* key, const int32_t* a, const int32_t* b, int64_t size, int32_t first,
                   int32_t step) {
     ListEdge* to = edges_.data() + count_;
     for (int64_t x0 = 0; x0 < size; x0 += kWord) {
@@ -86,7 +67,7 @@ class Boruvka {
     count_ = to - edges_.data();
   }
 
-  void append(int32_t key, int32_t a, int32_t b, int32_t number) {
+  void append(WeightKey key, int32_t a, int32_t b, int32_t number) {
     edges_[count_] = {key, a, b, number};
     count_ += (a != b) & (key != kAbsent);
   }
@@ -117,20 +98,20 @@ class Boruvka {
 
  private:
   static constexpr int64_t kWorthwhile = 16;
-  static constexpr uint64_t kStalled = kNoEdge - 1;
+  static constexpr EdgeOrder kStalled = kNoEdge - 1;
 
-  static void to_keep(const int32_t* __restrict key, const int32_t* __restrict a,
+  static void to_keep(const WeightKey* __restrict key, const int32_t* __restrict a,
                       const int32_t* __restrict b, int64_t size, uint8_t* __restrict keep) {
     for (int64_t x = 0; x < size; ++x) keep[x] = (a[x] != b[x]) & (key[x] != kAbsent);
   }
 
   TREEFILTER_PHASE void find_lightest() {
-    uint64_t* best = best_.data();
+    EdgeOrder* best = best_.data();
     std::fill_n(best, live_, kNoEdge);
     for (int64_t i = 0; i < count_; ++i) {
       const ListEdge& e = edges_[i];
-      const uint64_t candidate = total_order(e.key, static_cast<int32_t>(i));
-      const uint64_t best_a = best[e.a], best_b = best[e.b];
+      const EdgeOrder candidate = total_order(e.key, static_cast<int32_t>(i));
+      const EdgeOrder best_a = best[e.a], best_b = best[e.b];
       best[e.a] = candidate < best_a ? candidate : best_a;
       best[e.b] = candidate < best_b ? candidate : best_b;
     }
@@ -140,13 +121,11 @@ class Boruvka {
   template <class EdgeNumber>
   TREEFILTER_PHASE void stall(const EdgeNumber& edge_number) {
     for (int64_t c = 0; c < live_; ++c) {
-      const uint64_t best = best_[c], crossing = crossing_[c];
-      if (best == kNoEdge || crossing >> 32 > best >> 32) continue;
-      const bool tie = crossing >> 32 == best >> 32;
-      if (tie && crossing > total_order(edges_[best & 0xffffffffu].key,
-                                        edge_number(edges_[best & 0xffffffffu].number))) {
-        continue;
-      }
+      const EdgeOrder best = best_[c], crossing = crossing_[c];
+      if (best == kNoEdge || rank_of(crossing) > rank_of(best)) continue;
+      const bool tie = rank_of(crossing) == rank_of(best);
+      const ListEdge& e = edges_[tie ? number_of(best) : 0];
+      if (tie && crossing > total_order(e.key, edge_number(e.number))) continue;
       best_[c] = kStalled;
     }
   }
@@ -157,10 +136,10 @@ class Boruvka {
   TREEFILTER_PHASE int64_t hook(const Mark& mark, int64_t& active) {
     int32_t roots = 0;
     for (int64_t c = 0; c < live_; ++c) {
-      const uint64_t best = best_[c];
+      const EdgeOrder best = best_[c];
       const bool chooses = best < kStalled;
       active += best != kNoEdge;
-      const ListEdge& e = edges_[chooses ? best & 0xffffffffu : 0];
+      const ListEdge& e = edges_[chooses ? number_of(best) : 0];
       const int32_t self = static_cast<int32_t>(c);
       const int32_t other = chooses ? e.a ^ e.b ^ self : self;
       const bool same = (best_[other] == best) & (self < other);
@@ -197,10 +176,10 @@ class Boruvka {
   }
 
   Buffer<ListEdge> edges_;
-  Buffer<uint64_t> best_;  // (key, position) of a component's lightest edge
-  Buffer<int32_t> link_;   // what a component hooks into
+  Buffer<EdgeOrder> best_;  // (key, position) of a component's lightest edge
+  Buffer<int32_t> link_;    // what a component hooks into
   Buffer<int32_t> set_;
-  Buffer<uint64_t> crossing_, next_crossing_;
+  Buffer<EdgeOrder> crossing_, next_crossing_;
   Buffer<int32_t> origin_, next_origin_;
   int64_t count_ = 0, live_ = 0, roots_ = 0;
   bool crosses_ = false;

@@ -32,7 +32,7 @@ class FirstRound : protected TileFrame {
         root_(most.width + kWord) {}
 
   // Fills key_, tree_ and link_. Returns the number of components.
-  int64_t first_round(const Tile& tile, Span<const float> weight) {
+  int64_t first_round(const Tile& tile, Span<const Weight> weight) {
     place(tile);
     load_keys(weight);
     cycles_.drop(tile, key_.data());
@@ -42,14 +42,14 @@ class FirstRound : protected TileFrame {
     return components;
   }
 
-  Buffer<int32_t> key_;    // [direction][padded]
+  Buffer<WeightKey> key_;  // [direction][padded]
   Buffer<int32_t> link_;   // [padded] every vertex's component, as complement
   Buffer<uint16_t> tree_;  // [padded] bit d: the edge that starts here in direction d is a tree edge
 
  private:
   // ---- 1. keys ----
 
-  TREEFILTER_PHASE void load_keys(Span<const float> weight) {
+  TREEFILTER_PHASE void load_keys(Span<const Weight> weight) {
     std::fill_n(key_.data(), grid_.num_directions * padded_, kAbsent);
     for (int d = 0; d < grid_.num_directions; ++d) {
       const Direction& step = grid_.directions[d];
@@ -64,8 +64,8 @@ class FirstRound : protected TileFrame {
       const auto [x0, x1] = clip(tile_.x0, tile_.width, pad_x_, step.x0, step.width);
       for (int64_t z = z0; z < z1; ++z) {
         for (int64_t y = y0; y < y1; ++y) {
-          int32_t* to = key_.data() + d * padded_ + row_start(z, y);
-          const float* from = weight.data + edge_number(step, z, y, 0);
+          WeightKey* to = key_.data() + d * padded_ + row_start(z, y);
+          const Weight* from = weight.data + edge_number(step, z, y, 0);
           // The hardware does not guess where a tile's next row is.
           for (int64_t x = x0; x < x1; x += 16) __builtin_prefetch(from + 2 * step.width + x);
           for (int64_t x = x0; x < x1; ++x) to[x] = weight_key(from[x]);
@@ -87,7 +87,7 @@ class FirstRound : protected TileFrame {
       std::fill_n(lightest_.data(), tile_.width, kAbsent);
       std::fill_n(pick_.data() + q, tile_.width, kNoPick);
       for (int d = 0; d < grid_.num_directions; ++d) {
-        const int32_t* here = key_.data() + d * padded_ + q;
+        const WeightKey* here = key_.data() + d * padded_ + q;
         const auto name = static_cast<uint8_t>(2 * d);
         pick_row(here - step_[d], name, tile_.width, lightest_.data(), pick_.data() + q);
         pick_row(here, name + 1, tile_.width, lightest_.data(), pick_.data() + q);
@@ -96,8 +96,8 @@ class FirstRound : protected TileFrame {
   }
 
   // The arrays are told apart because a uint8_t may alias anything, which keeps the loop scalar.
-  static void pick_row(const int32_t* __restrict key, uint8_t name, int64_t width,
-                       int32_t* __restrict lightest, uint8_t* __restrict pick) {
+  static void pick_row(const WeightKey* __restrict key, uint8_t name, int64_t width,
+                       WeightKey* __restrict lightest, uint8_t* __restrict pick) {
     for (int64_t x = 0; x < width; ++x) {
       const bool lighter = key[x] < lightest[x];
       pick[x] = lighter ? name : pick[x];
@@ -166,9 +166,9 @@ class FirstRound : protected TileFrame {
   static constexpr int32_t kPadding = -1 - INT32_MAX;
 
   ShortCycles cycles_;
-  Buffer<uint8_t> pick_;      // [padded]
-  Buffer<int32_t> lightest_;  // [column]
-  Buffer<uint8_t> root_;      // [column]
+  Buffer<uint8_t> pick_;        // [padded]
+  Buffer<WeightKey> lightest_;  // [column]
+  Buffer<uint8_t> root_;        // [column]
 };
 
 }  // namespace treefilter

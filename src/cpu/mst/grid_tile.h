@@ -24,7 +24,7 @@ class TileSolver : FirstRound {
 
   // Finds the tile's tree edges, for the write_…() below, and appends the undecided edges. `component`
   // is filled where an undecided edge ends, or everywhere if `name_all`.
-  void solve(const Tile& tile, Span<const float> weight, bool name_all, Span<int32_t> component,
+  void solve(const Tile& tile, Span<const Weight> weight, bool name_all, Span<int32_t> component,
              std::vector<OrderedEdge>& undecided) {
     const int64_t components = first_round(tile, weight);
     boruvka_.start(components, !single_);
@@ -136,14 +136,16 @@ class TileSolver : FirstRound {
   TREEFILTER_PHASE void find_crossing() {
     for_crossing([&](int32_t slot, bool starts_here) {
       const int64_t q = slot_vertex(slot);
-      uint64_t& lightest = boruvka_.crossing(~link_[starts_here ? q : q + step_[slot_direction(slot)]]);
+      EdgeOrder& lightest = boruvka_.crossing(~link_[starts_here ? q : q + step_[slot_direction(slot)]]);
       lightest = std::min(lightest, total_order(key_of(slot), edge_number(slot)));
     });
   }
 
   // ---- 3. and 4. results ----
 
-  int32_t key_of(int32_t slot) const { return key_[slot_direction(slot) * padded_ + slot_vertex(slot)]; }
+  WeightKey key_of(int32_t slot) const {
+    return key_[slot_direction(slot) * padded_ + slot_vertex(slot)];
+  }
 
   // A set is named by the first of its vertices that asks for its name.
   void name(int32_t set, int32_t v, Span<int32_t> component) {

@@ -38,15 +38,12 @@ std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t ba
   parallel_for(batch * chunks, kChunk, cpu.threads, [&] {
     return [&](int64_t item) {
       const int64_t begin = item % chunks * kChunk, end = std::min(begin + kChunk, num_edges);
-      const float* w = weight.data + item / chunks * num_edges;
-      int32_t largest = 0;  // of the magnitudes' bits: infinity, and above it NaN
-      for (int64_t e = begin; e < end; ++e) {
-        int32_t bits;
-        std::memcpy(&bits, w + e, sizeof bits);
-        largest = std::max(largest, bits & INT32_MAX);
-      }
-      if (largest > kInfinityBits) throw std::invalid_argument("mst: weight must not be NaN, got NaN");
-      complete_part[item] = largest < kInfinityBits;
+      const Weight* w = weight.data + item / chunks * num_edges;
+      int32_t largest = 0;
+      for (int64_t e = begin; e < end; ++e) largest = std::max(largest, magnitude_bits(w[e]));
+      if (largest > kInfinityMagnitude)
+        throw std::invalid_argument("mst: weight must not be NaN, got NaN");
+      complete_part[item] = largest < kInfinityMagnitude;
     };
   });
   for (int64_t i = 0; i < batch * chunks; ++i) complete[i / chunks] &= complete_part[i];

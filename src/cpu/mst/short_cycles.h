@@ -15,8 +15,8 @@
 #include <tuple>
 #include <vector>
 
+#include "../../edge_order.h"
 #include "../support/workspace.h"
-#include "boruvka.h"
 #include "tiling.h"
 
 namespace treefilter {
@@ -35,7 +35,7 @@ class ShortCycles : TileFrame {
   }
 
   // Makes the keys of edges that are ruled out kAbsent. key [direction][padded].
-  TREEFILTER_PHASE void drop(const Tile& tile, int32_t* key) {
+  TREEFILTER_PHASE void drop(const Tile& tile, WeightKey* key) {
     if (shapes_.empty()) return;
     place(tile);
     std::fill_n(ruled_out_.data(), padded_, uint16_t{0});
@@ -103,12 +103,12 @@ class ShortCycles : TileFrame {
 
   // All cycles of a shape within the padded tile. An edge that does not exist is the heaviest.
   template <int Edges>
-  void find_heaviest(const Shape& shape, const int32_t* key) {
+  void find_heaviest(const Shape& shape, const WeightKey* key) {
     const int64_t x0 = -pad_x_ - shape.low.x, x1 = tile_.width + pad_x_ - shape.high.x;
     for (int64_t z = -pad_z_ - shape.low.z; z < tile_.depth + pad_z_ - shape.high.z; ++z) {
       for (int64_t y = -pad_y_ - shape.low.y; y < tile_.height + pad_y_ - shape.high.y; ++y) {
         const int64_t q = row_start(z, y) + x0;
-        const int32_t* keys[Edges];
+        const WeightKey* keys[Edges];
         uint16_t* ruled_out[Edges];
         for (int i = 0; i < Edges; ++i) {
           const auto& [d, from] = shape.edges[i];
@@ -125,10 +125,11 @@ class ShortCycles : TileFrame {
   }
 
   template <int Edges>
-  static void name_heaviest(const int32_t* const (&key)[Edges], int64_t width,
+  static void name_heaviest(const WeightKey* const (&key)[Edges], int64_t width,
                             uint8_t* __restrict heaviest) {
     for (int64_t x = 0; x < width; ++x) {
-      int32_t most = key[0][x], name = 0;
+      WeightKey most = key[0][x];
+      int32_t name = 0;
 #pragma GCC unroll 4
       for (int i = 1; i < Edges; ++i) {
         name = key[i][x] >= most ? i : name;
@@ -144,7 +145,7 @@ class ShortCycles : TileFrame {
     for (int64_t x = 0; x < width; ++x) ruled_out[x] |= heaviest[x] == name ? bit : 0;
   }
 
-  void drop_row(int32_t* __restrict key, int direction) const {
+  void drop_row(WeightKey* __restrict key, int direction) const {
     const uint16_t* __restrict ruled_out = ruled_out_.data();
     for (int64_t q = 0; q < padded_; ++q) key[q] = ruled_out[q] >> direction & 1 ? kAbsent : key[q];
   }

@@ -85,8 +85,7 @@ class TileFrame {
 
   // The number of the edge that starts at tile coordinates (z, y, x).
   int64_t edge_number(const Direction& d, int64_t z, int64_t y, int64_t x) const {
-    return d.first_edge + ((tile_.z0 + z) * d.height + tile_.y0 + y - d.y0) * d.width + tile_.x0 + x -
-           d.x0;
+    return d.edge_at(tile_.z0 + z, tile_.y0 + y, tile_.x0 + x);
   }
 
   // The columns of a row of the tile where an edge of direction d starts.

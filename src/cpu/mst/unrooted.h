@@ -133,8 +133,8 @@ class MaskForest {
         }
         for (int d = 0; d < grid_.num_directions; ++d) {
           const Direction& step = grid_.directions[d];
-          write_row(v, 2 * d + 1, edge_number(step, z, y, 0), parent, edge);
-          write_row(v, 2 * d, edge_number(step, z - step.dz, y - step.dy, -step.dx), parent, edge);
+          write_row(v, 2 * d + 1, step.edge_at(z, y, 0), parent, edge);
+          write_row(v, 2 * d, step.edge_at(z - step.dz, y - step.dy, -step.dx), parent, edge);
         }
       }
     }
@@ -154,10 +154,6 @@ class MaskForest {
   int64_t jump(int d) const {
     const Direction& step = grid_.directions[d];
     return (step.dz * grid_.height + step.dy) * grid_.width + step.dx;
-  }
-
-  static int64_t edge_number(const Direction& d, int64_t z, int64_t y, int64_t x) {
-    return d.first_edge + (z * d.height + y - d.y0) * d.width + x - d.x0;
   }
 
   void write_row(int64_t v, int bit, int64_t first_edge, int32_t* __restrict parent,

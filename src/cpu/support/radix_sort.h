@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "../../core.h"
+#include "../../edge_order.h"
 
 namespace treefilter {
 
@@ -13,7 +13,7 @@ struct OrderedEdge {
   uint64_t order;
   int32_t a, b;
 
-  int32_t number() const { return static_cast<int32_t>(order & 0xffffffffu); }
+  int32_t number() const { return number_of(order); }
 };
 
 // Sorts by `order`, least significant byte first; bytes that all edges share are skipped.

@@ -37,11 +37,9 @@ class Directions {
         width_(size(grid.width)) {
     for (int i = 0; i < grid.num_directions; ++i) {
       const Direction& d = grid.directions[i];
-      steps_[i] = {size(d.dz),         size(d.dy),
-                   size(d.dx),         size(d.y0),
-                   size(d.x0),         size(d.depth),
-                   size(d.height),     size(d.width),
-                   size(d.first_edge), size((d.dz * grid.height + d.dy) * grid.width + d.dx)};
+      steps_[i] = {{size(d.dz), size(d.dy), size(d.dx), size(d.y0), size(d.x0), size(d.depth),
+                    size(d.height), size(d.width), size(d.first_edge)},
+                   size((d.dz * grid.height + d.dy) * grid.width + d.dx)};
     }
   }
 
@@ -66,18 +64,14 @@ class Directions {
   }
 
  private:
-  // A Direction (mst.h) in half as many bytes.
-  struct Step {
-    int32_t dz, dy, dx, y0, x0, depth, height, width, first_edge, offset;
+  struct Step : DirectionOf<int32_t> {
+    int32_t offset;  // from an edge's first vertex to its second
   };
 
   static int32_t size(int64_t value) { return static_cast<int32_t>(value); }
 
   TREEFILTER_HD static int32_t edge(const Step& s, int32_t z, int32_t y, int32_t x) {
-    y -= s.y0;
-    x -= s.x0;
-    const bool inside = z >= 0 && z < s.depth && y >= 0 && y < s.height && x >= 0 && x < s.width;
-    return inside ? s.first_edge + (z * s.height + y) * s.width + x : -1;
+    return s.starts_at(z, y, x) ? s.edge_at(z, y, x) : -1;
   }
 
   int64_t nodes_, edges_;

@@ -69,7 +69,7 @@ struct BackwardRow {
 
   Families<T> families;
   Coefficients<T> k;
-  Strided<const X> x, grad;
+  Strided<const X> grad, x;
   Strided<X> grad_x;
   const T* centre;  // [image][channel], kMean and kWanted only
   Dots<T>* dots;    // [image][channel][slot], kWanted only
@@ -222,14 +222,14 @@ struct MeanGradient {
 };
 
 template <bool kMean, class X, class T>
-void backward(const Cuda& cuda, const Families<T>& families, const Strided<const X>& x,
-              const Strided<const X>& grad, const Strided<X>& grad_x, Span<T> grad_affinity) {
+void backward(const Cuda& cuda, const Families<T>& families, const Strided<const X>& grad,
+              const Strided<const X>& x, const Strided<X>& grad_x, Span<T> grad_affinity) {
   const char* name = "filter_backward";
   const Coefficients<T> k = coefficients(cuda, name, kMean, families);
   const int64_t channels = grad.batch * grad.channels, groups = grad.batch * families.groups();
   if (grad_affinity.size == 0) {
     return run_rows(cuda, name, channels,
-                    BackwardRow<X, T, kMean, false>{families, k, x, grad, grad_x, nullptr, nullptr});
+                    BackwardRow<X, T, kMean, false>{families, k, grad, x, grad_x, nullptr, nullptr});
   }
   const int64_t nodes = families.nodes(), of_mean = kMean ? groups * nodes : 0;
   const int64_t centres = kMean ? channels : 0;
@@ -240,7 +240,7 @@ void backward(const Cuda& cuda, const Families<T>& families, const Strided<const
     launch_flat(cuda, name, channels, SetCentres<T>{nodes, samples, centre});
   }
   run_rows(cuda, name, channels,
-           BackwardRow<X, T, kMean, true>{families, k, x, grad, grad_x, centre, dots});
+           BackwardRow<X, T, kMean, true>{families, k, grad, x, grad_x, centre, dots});
   launch_flat(
       cuda, name, groups * nodes,
       SumDots<T, kMean>{families, k, grad.channels / families.groups(), dots, sums, grad_affinity.data});
@@ -254,14 +254,14 @@ void backward(const Cuda& cuda, const Families<T>& families, const Strided<const
 
 template <class X, class T>
 void filter_backward(const Cuda& cuda, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
-                     Strided<const X> x, Strided<const X> grad, Strided<X> grad_x,
+                     Strided<const X> grad, Strided<const X> x, Strided<X> grad_x,
                      Span<T> grad_affinity) {
   if (grad.batch == 0 || grad.nodes == 0) return;
   const Families<T> families(tree, affinity, grad.batch);
   if (pass == Pass::kMean) {
-    backward<true>(cuda, families, x, grad, grad_x, grad_affinity);
+    backward<true>(cuda, families, grad, x, grad_x, grad_affinity);
   } else {
-    backward<false>(cuda, families, x, grad, grad_x, grad_affinity);
+    backward<false>(cuda, families, grad, x, grad_x, grad_affinity);
   }
 }
 

@@ -19,22 +19,11 @@
 // phases, which read the components of all vertices and the weights of edges between components.
 #pragma once
 
+#include "../../edge_order.h"
 #include "../runtime/logarithm.cuh"
 #include "graph.cuh"
 
 namespace treefilter::cuda {
-
-constexpr uint64_t kNoEdge = UINT64_MAX;
-
-// (weight, edge number) as one number that ascends with both; -0 equals 0, and an edge of +inf or NaN
-// does not exist.
-TREEFILTER_HD inline uint64_t edge_key(float weight, int32_t edge) {
-  const uint32_t bits = float_to_bits(weight), magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u || bits == 0x7f800000u) return kNoEdge;
-  // Negative floats grow towards zero while their bits grow away from it.
-  const uint32_t ascending = magnitude == bits ? bits + 0x80000000u : 0x80000000u - magnitude;
-  return static_cast<uint64_t>(ascending) << 32 | static_cast<uint32_t>(edge);
-}
 
 template <class Graph>
 struct Boruvka {
@@ -42,11 +31,11 @@ struct Boruvka {
 
   Graph graph;
   int64_t batch;
-  const float* weight;  // [batch, edges]
-  uint64_t* best;       // [batch, nodes], as the others; of a root its lightest edge
-  int32_t* component;   // the root; or ~(the root to be) between hooking and arriving there
-  int32_t* lowest;      // of a root, the lowest vertex of its component; may be null
-  int32_t* flags;       // [batch, num_flags], of which a batch as a whole needs the first
+  const Weight* weight;  // [batch, edges]
+  EdgeOrder* best;       // [batch, nodes], as the others; of a root its lightest edge
+  int32_t* component;    // the root; or ~(the root to be) between hooking and arriving there
+  int32_t* lowest;       // of a root, the lowest vertex of its component; may be null
+  int32_t* flags;        // [batch, num_flags], of which a batch as a whole needs the first
   int64_t image = 0;
 
   // For every round whether any root hooked, and for every of its relabel phases whether more are
@@ -75,11 +64,11 @@ struct StartVertices {
     const int32_t v = static_cast<int32_t>(i - b * p.graph.nodes());
     p.component[i] = v;
     if (p.lowest != nullptr) p.lowest[i] = v;
-    uint64_t best = kNoEdge;
+    EdgeOrder best = kNoEdge;
     if constexpr (Graph::kListsNeighbours) {
-      const float* weight = p.weight + b * p.graph.edges();
+      const Weight* weight = p.weight + b * p.graph.edges();
       p.graph.edges_of_vertex(v, [&](int32_t edge, Ends) {
-        const uint64_t key = edge_key(weight[edge], edge);
+        const EdgeOrder key = edge_order(weight[edge], edge);
         if (key < best) best = key;
       });
     }
@@ -94,12 +83,12 @@ struct Offer {
   TREEFILTER_HD void operator()(int64_t i) const {
     const int64_t b = p.graph.by_items().quotient(i), first = b * p.graph.nodes();
     const int32_t* component = p.component + first;
-    const float* weight = p.weight + b * p.graph.edges();
-    uint64_t* best = p.best + first;
+    const Weight* weight = p.weight + b * p.graph.edges();
+    EdgeOrder* best = p.best + first;
     p.graph.edges_of_item(i - b * p.graph.by_items().size, [&](int32_t edge, Ends ends) {
       const int32_t a = component[ends.a], c = component[ends.b];
       if (a == c) return;
-      const uint64_t key = edge_key(weight[edge], edge);
+      const EdgeOrder key = edge_order(weight[edge], edge);
       lower(best + a, key);
       lower(best + c, key);
     });
@@ -115,9 +104,9 @@ struct Hook {
     const int64_t first = p.graph.by_nodes().floor(i);
     const int32_t v = static_cast<int32_t>(i - first);
     int32_t* component = p.component + first;
-    const uint64_t key = p.best[i];
+    const EdgeOrder key = p.best[i];
     if (load_relaxed(component + v) != v || key == kNoEdge) return;
-    const Ends ends = p.graph.ends(static_cast<int32_t>(key & 0xffffffffu));
+    const Ends ends = p.graph.ends(number_of(key));
     const int32_t a = root_of(component, ends.a);
     const int32_t other = a == v ? root_of(component, ends.b) : a;
     if (p.best[first + other] == key && v < other) return;

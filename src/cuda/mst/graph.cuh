@@ -48,8 +48,8 @@ class GridGraph {
     const Place place = place_of(v);
     int32_t first_edge = 0;
     for (int i = 0; i < directions_; ++i) {
-      const Step s = step(i);
-      visit_step(s, first_edge, place, v, visit);
+      const Step s = step(i, first_edge);
+      visit_step(s, place, v, visit);
       first_edge += s.count();
     }
   }
@@ -60,17 +60,17 @@ class GridGraph {
     const Place place = place_of(v);
     int32_t first_edge = 0;
     for (int i = 0; i < directions_; ++i) {
-      const Step s = step(i);
-      visit_step(s, first_edge, place, v, visit);
-      visit_step(s, first_edge, {place.z - s.dz, place.y - s.dy, place.x - s.dx}, v - s.offset, visit);
+      const Step s = step(i, first_edge);
+      visit_step(s, place, v, visit);
+      visit_step(s, {place.z - s.dz, place.y - s.dy, place.x - s.dx}, v - s.offset, visit);
       first_edge += s.count();
     }
   }
 
   TREEFILTER_HD Ends ends(int32_t edge) const {
     int i = 0;
-    Step s = step(0);
-    for (; i + 1 < directions_ && edge >= s.count(); s = step(++i)) edge -= s.count();
+    Step s = step(0, 0);
+    for (; i + 1 < directions_ && edge >= s.count(); s = step(++i, 0)) edge -= s.count();
     const uint32_t rest = static_cast<uint32_t>(edge), row = rest / static_cast<uint32_t>(s.width);
     const int32_t x = static_cast<int32_t>(rest % static_cast<uint32_t>(s.width)) + s.x0;
     const int32_t y = static_cast<int32_t>(row % static_cast<uint32_t>(s.height)) + s.y0;
@@ -80,27 +80,18 @@ class GridGraph {
   }
 
  private:
-  // A Direction (mst.h).
-  struct Step {
-    int32_t dz, dy, dx, y0, x0, depth, height, width, offset;
-    TREEFILTER_HD int32_t count() const { return depth * height * width; }
+  struct Step : DirectionOf<int32_t> {
+    int32_t offset;  // from an edge's first vertex to its second
   };
   struct Place {
     int32_t z, y, x;
   };
 
   // Computed each time: threads that index a table of the kernel's parameters copy it first.
-  TREEFILTER_HD Step step(int i) const {
+  TREEFILTER_HD Step step(int i, int32_t first_edge) const {
     const int32_t code = static_cast<int32_t>(codes_ >> (4 * i) & 15) + 5;
     const int32_t dz = code / 9, dy = code % 9 / 3 - 1, dx = code % 3 - 1;
-    return {dz,
-            dy,
-            dx,
-            dy < 0 ? 1 : 0,
-            dx < 0 ? 1 : 0,
-            depth_ - dz,
-            dy == 0 ? height_ : height_ - 1,
-            dx == 0 ? width_ : width_ - 1,
+    return {DirectionOf<int32_t>::in_grid(dz, dy, dx, depth_, height_, width_, first_edge),
             (dz * height_ + dy) * width_ + dx};
   }
 
@@ -113,11 +104,10 @@ class GridGraph {
 
   // The edge of direction s that starts at vertex v, which is at `place`, if there is one.
   template <class Visit>
-  static TREEFILTER_HD void visit_step(const Step& s, int32_t first_edge, const Place& place, int32_t v,
+  static TREEFILTER_HD void visit_step(const Step& s, const Place& place, int32_t v,
                                        const Visit& visit) {
-    const int32_t y = place.y - s.y0, x = place.x - s.x0;
-    if (place.z < 0 || place.z >= s.depth || y < 0 || y >= s.height || x < 0 || x >= s.width) return;
-    visit(first_edge + (place.z * s.height + y) * s.width + x, Ends{v, v + s.offset});
+    if (!s.starts_at(place.z, place.y, place.x)) return;
+    visit(s.edge_at(place.z, place.y, place.x), Ends{v, v + s.offset});
   }
 
   int64_t edges_;

@@ -26,7 +26,7 @@ void run_boruvka(const Cuda& cuda, const Boruvka<Graph>& boruvka) {
 template <class Graph>
 TREEFILTER_HD int32_t held_edge(const Boruvka<Graph>& boruvka, int64_t i) {
   const bool root = boruvka.component[i] == static_cast<int32_t>(i - boruvka.graph.by_nodes().floor(i));
-  return root ? -1 : static_cast<int32_t>(boruvka.best[i] & 0xffffffffu);
+  return root ? -1 : number_of(boruvka.best[i]);
 }
 
 template <class Graph>

@@ -1,0 +1,58 @@
+// The total order of a graph's edges: by weight, and among equal weights by edge number.
+//
+// The order is strict, so that a graph has exactly one minimum spanning tree: every algorithm, tiling
+// and back end finds the same one. -0 equals 0. An edge of weight +inf does not exist.
+//
+// This file alone knows how weights are compared. All others use its three types and its functions:
+//   WeightKey   an integer that ascends with the weight
+//   EdgeOrder   an integer that ascends with (weight, edge number): one comparison, one atomic minimum
+//   number_of   the edge number in an EdgeOrder
+// Another precision of weights means other types here, and 64-bit minima of the device in two steps.
+#pragma once
+
+#include "core.h"
+
+namespace treefilter {
+
+using Weight = float;
+using WeightKey = int32_t;
+using EdgeOrder = uint64_t;
+
+// The key of an edge that does not exist, after all others; an order after that of every edge.
+constexpr WeightKey kAbsent = INT32_MAX;
+constexpr EdgeOrder kNoEdge = UINT64_MAX;
+
+// A magnitude as an integer: NaN is above infinity.
+constexpr int32_t kInfinityMagnitude = 0x7f800000;
+TREEFILTER_HD inline int32_t magnitude_bits(Weight weight) {
+  return static_cast<int32_t>(float_to_bits(weight) & 0x7fffffffu);
+}
+
+// kAbsent for +inf and NaN.
+TREEFILTER_HD inline WeightKey weight_key(Weight weight) {
+  const int32_t bits = static_cast<int32_t>(float_to_bits(weight)), magnitude = magnitude_bits(weight);
+  if (magnitude > kInfinityMagnitude || bits == kInfinityMagnitude) return kAbsent;
+  return bits >= 0 ? magnitude : -magnitude;
+}
+
+TREEFILTER_HD inline EdgeOrder total_order(WeightKey key, int32_t number) {
+  const uint32_t ascending = static_cast<uint32_t>(key) ^ 0x80000000u;
+  return static_cast<EdgeOrder>(ascending) << 32 | static_cast<uint32_t>(number);
+}
+
+// kNoEdge where there is none.
+TREEFILTER_HD inline EdgeOrder edge_order(Weight weight, int32_t number) {
+  const WeightKey key = weight_key(weight);
+  return key == kAbsent ? kNoEdge : total_order(key, number);
+}
+
+TREEFILTER_HD inline int32_t number_of(EdgeOrder order) {
+  return static_cast<int32_t>(order & 0xffffffffu);
+}
+
+// Ascends with the weight alone.
+TREEFILTER_HD inline uint32_t rank_of(EdgeOrder order) {
+  return static_cast<uint32_t>(order >> 32);
+}
+
+}  // namespace treefilter
