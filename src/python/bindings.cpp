@@ -1,5 +1,6 @@
-// The module treefilter._C: tensors in, spans out (tensor.h), one native call. Outputs are tensors that
-// _ops.py has made. The GIL is released while native code runs.
+// The module treefilter._C. Every function converts tensors to spans (tensor.h) and makes one native
+// call, without the GIL. Outputs are tensors that _ops.py has allocated. (The file has more than 300
+// lines because it is the list of all bindings of one module.)
 #include <string>
 
 #include "../affinity.h"
@@ -13,6 +14,7 @@ namespace treefilter {
 namespace {
 
 using Tensor = py::object;
+
 void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
   const Shape shape{2, shape_of(edge_index).at(1)};
   const Call on("graph", edge_index, 1);
@@ -81,7 +83,7 @@ void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& la
   const int64_t batch = shape_of(weight).at(0);
   const auto weights = on.span<const float>(weight, "weight", {batch, num_edges_of(on, edges, layout)});
   const std::vector<int64_t> same(roots ? 0 : batch, root);
-  const Span<const int64_t> starts =
+  const Span<const int64_t> root_of_each =
       roots ? on.span<const int64_t>(*roots, "root", {batch}) : Span<const int64_t>{same.data(), batch};
   const auto parents = on.output<int32_t>(parent, "parent", {batch, num_nodes});
   const auto tree_edges = on.output<int32_t>(edge, "edge", {batch, num_nodes});
@@ -90,9 +92,9 @@ void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& la
   if (!on.is_host()) plans = on.output<int32_t>(plan, "plan", {batch, PlanView::size(num_nodes)});
   with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
     if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
-      mst(device, graph, weights, starts, parents, tree_edges, orders, plans);
+      mst(device, graph, weights, root_of_each, parents, tree_edges, orders, plans);
     } else {
-      mst(device, graph, weights, starts, parents, tree_edges, orders);
+      mst(device, graph, weights, root_of_each, parents, tree_edges, orders);
     }
   });
 }
@@ -197,6 +199,7 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
   });
 }
 
+// The span of a tensor, or an empty one without a tensor.
 template <class Index>
 Span<Index> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
                           const Shape& shape) {
@@ -232,6 +235,7 @@ void bind_order(const Tensor& parent, const Tensor& order, const Tensor& ordered
   });
 }
 
+// Only maxima need `bottleneck` (distance.h).
 Path path_of(const OptionalTensor& bottleneck) {
   return bottleneck ? Path::kMax : Path::kSum;
 }
@@ -319,7 +323,7 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
 
 }  // namespace
 
-// CMakeLists.txt builds one such module for each instruction set: _C, _C_avx2.
+// CMakeLists.txt builds this module once for each instruction set: _C, _C_avx2.
 PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
   m.attr("instruction_set") = TREEFILTER_INSTRUCTION_SET;

@@ -1,6 +1,6 @@
-// The only way from a tensor to a pointer: every check of dtype, shape, device and contiguity that the
-// native code relies on, made once, where the pointer is made. torch is met as Python objects only, so
-// one build serves every version of it.
+// The only way from a tensor to a pointer. Every check of dtype, shape, device and contiguity that the
+// native code relies on is made here, once. torch is used through Python objects only, so one build
+// serves every version of torch.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -59,8 +59,8 @@ inline std::string with_article(const std::string& noun) {
   return (noun.find_first_of("aeiou") == 0 ? "an " : "a ") + noun;
 }
 
-// One call of the native code: the device that all of its tensors must be on, and what works there.
-// With TREEFILTER_EMULATE (a build for tests) the CPU stands in for a GPU.
+// One call of the native code: the device that all of its tensors must be on, and how code runs there.
+// With TREEFILTER_EMULATE (a build for tests) device code runs on the CPU, for CPU tensors.
 class Call {
  public:
   // `function` is the public function's name, for messages.
@@ -90,7 +90,7 @@ class Call {
          py::str(tensor.attr("device")).cast<std::string>());
   }
 
-  // Whether values can be looked at before the work is done.
+  // Whether the CPU's code runs: values can be checked before the work.
   bool is_host() const { return !kEmulated && is_cpu_; }
 
   // Calls work(Cpu{…}) or work(Cuda{…}).
@@ -107,7 +107,7 @@ class Call {
 #endif
   }
 
-  // A pointer to a tensor of this dtype and shape on the call's device; any strides.
+  // A pointer to the data of a tensor of this dtype and shape on the call's device; any strides.
   template <class T>
   T* pointer(py::handle tensor, const char* name, const Shape& shape) const {
     const bool here =
@@ -138,7 +138,7 @@ class Call {
     return {data, shape.at(0), shape.at(1), shape.at(2), strides.at(0), strides.at(1), strides.at(2)};
   }
 
-  // The same for a tensor that was made for this call and is written for the first time.
+  // The same for an output, a tensor that was allocated for this call and is written for the first time.
   template <class T>
   Span<T> output(py::handle tensor, const char* name, const Shape& shape) const {
     const Span<T> to = span<T>(tensor, name, shape);
@@ -174,7 +174,7 @@ inline Shape shape_of(py::handle tensor) {
   return tensor.attr("shape").cast<Shape>();
 }
 
-// Calls run(X{}, T{}) with the tensor's type and the type that it is summed in.
+// Calls run(X{}, T{}) with the type of the tensor's values and the type of sums of them.
 template <class Run>
 void with_type(const Call& on, py::handle tensor, const char* name, const Run& run) {
   if (has_dtype<float>(tensor)) return run(float{}, float{});
@@ -184,7 +184,7 @@ void with_type(const Call& on, py::handle tensor, const char* name, const Run& r
   on.refuse(tensor, name, "floating point tensor");
 }
 
-// The same for tensors that are in their summation type already.
+// Calls run(T{}) for tensors of a type that is also the type of sums.
 template <class Run>
 void with_sum_type(const Call& on, py::handle tensor, const char* name, const Run& run) {
   if (has_dtype<float>(tensor)) return run(float{});
@@ -192,7 +192,7 @@ void with_sum_type(const Call& on, py::handle tensor, const char* name, const Ru
   on.refuse(tensor, name, "float32 or float64 tensor");
 }
 
-// ---- graphs and trees: their indices are checked here too, so that nothing reads out of bounds ----
+// ---- graphs and trees: their indices are checked too, so that nothing is read out of bounds ----
 
 using OptionalTensor = std::optional<py::object>;
 
@@ -265,7 +265,7 @@ inline int64_t num_edges_of(const Call& on, const OptionalTensor& edges, const S
 
 inline void check_tree(const Call& on, Span<const int32_t> values, const char* name, int64_t low,
                        int64_t end) {
-  // In a form that becomes vector code: it is done at every call.
+  // Without an early exit, so that the compiler vectorises it: it runs in every call.
   const int32_t first = static_cast<int32_t>(low), last = static_cast<int32_t>(end - 1);
   int32_t outside = 0;
   for (int64_t i = 0; i < values.size; ++i) outside |= (values[i] < first) | (values[i] > last);
@@ -285,7 +285,7 @@ inline TreeView tree_of(const Call& on, py::handle parent, py::handle order, py:
                 on.span<const int32_t>(parent, "tree.parent", shape),
                 on.span<const int32_t>(order, "tree.order", shape),
                 {}};
-  if (!on.is_host()) {  // made of the parents, and by us
+  if (!on.is_host()) {  // the plan was computed from the parents by our own code, and needs no check
     if (plan.is_none()) return tree;
     tree.plan = on.span<const int32_t>(plan, "tree.plan", {shape[0], PlanView::size(shape[1])});
     return tree;

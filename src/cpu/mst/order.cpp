@@ -23,8 +23,8 @@ int64_t order_tree(Span<const int32_t> parent, Span<int32_t> order, Span<int32_t
     if (children[v] == 0) leaves[count++] = static_cast<int32_t>(v);
   }
   // The current vertex of each of the interleaved paths.
-  int32_t at[kWays];
-  while (paths < kWays && begun < count) at[paths++] = leaves[begun++];
+  int32_t at[kPaths];
+  while (paths < kPaths && begun < count) at[paths++] = leaves[begun++];
   while (paths > 0) {
     int64_t left = 0;
     for (int64_t i = 0; i < paths; ++i) {
