@@ -19,7 +19,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
-.PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
+.PHONY: demo figure test fuzz lint format bench bench-full bench-report bench-profile \
         bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
 
@@ -55,6 +55,11 @@ figure: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8
+
+# Generated arguments for every public function; a failure says how to make that call again:
+# [SECONDS=600] [SEED=1].
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What holds for the arguments of all functions: devices, numbers of other libraries, kinds of tensors."""
+"""What holds for the arguments of all functions: devices, kinds of numbers, kinds of tensors."""
 
 import copy
 import dataclasses
@@ -18,6 +18,7 @@ WEIGHT = torch.rand(2, 17)
 TREE = tf.mst(WEIGHT, GRID)
 A = tf.affinity(WEIGHT, TREE)
 X = torch.rand(2, 4, 3, 4)
+GUIDE = torch.rand(2, 3, 3, 4)
 SOURCE = torch.tensor([0, 3])
 SEEDS = torch.zeros(2, 12, dtype=torch.bool)
 SIGMA = torch.ones(2, 1)
@@ -34,7 +35,7 @@ CALLS = {
     "distance": (tf.distance, [WEIGHT, TREE, SOURCE]),
     "distance_transform": (tf.distance_transform, [WEIGHT, TREE, SEEDS]),
     "distance_matrix": (tf.distance_matrix, [WEIGHT, TREE]),
-    "TreeFilter2d": (lambda x, guide: tf.nn.TreeFilter2d(0.1)(x, guide), [X, torch.rand(2, 3, 3, 4)]),
+    "TreeFilter2d": (lambda x, guide: tf.nn.TreeFilter2d(0.1)(x, guide), [X, GUIDE]),
     "TreeFilter2d, sigma": (lambda s, x: tf.nn.TreeFilter2d(s)(x), [torch.tensor(0.1), X]),
 }
 PLACES = [(name, place) for name, (_, values) in CALLS.items() for place in range(len(values))]
@@ -85,7 +86,8 @@ def test_integers_of_numpy(integer):
     assert all(type(n) is int for n in (*g.shape, g.num_nodes, g.num_edges, g.connectivity))
     edges = tf.graph(torch.zeros(2, 3, dtype=torch.int64), integer(5))
     assert type(edges.num_nodes) is int
-    assert torch.equal(tf.mst(WEIGHT, GRID, root=integer(7)).parent, tf.mst(WEIGHT, GRID, root=7).parent)
+    tree = tf.mst(WEIGHT, GRID, root=integer(7))
+    assert torch.equal(tree.parent, tf.mst(WEIGHT, GRID, root=7).parent)
     layer = tf.nn.TreeFilter2d(0.1, groups=integer(2), connectivity=integer(4))
     assert torch.equal(layer(X), tf.nn.TreeFilter2d(0.1, groups=2)(X))
     by_hand = tf.Graph(integer(12), integer(17), (integer(3), 4), integer(4))
@@ -103,8 +105,10 @@ def test_sigma_of_any_number_type(sigma):
     torch.testing.assert_close(tf.affinity(WEIGHT, TREE, sigma), reference)
 
 
-@pytest.mark.parametrize("wrong", [2.0, np.float32(2), "2", [2], (2,), None, True, np.bool_(True), 2j,
-                                   np.array(2), torch.tensor(2)])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [2.0, np.float32(2), "2", [2], (2,), None, True, np.bool_(1), 2j, np.array(2), torch.tensor(2)],
+)
 @pytest.mark.parametrize(
     "function",
     [
@@ -118,7 +122,7 @@ def test_sigma_of_any_number_type(sigma):
 def test_what_is_no_integer(function, wrong):
     if wrong is None and function.__code__.co_names[-1] == "grid":
         pytest.skip("grid(connectivity=None) is the default")
-    with pytest.raises(TypeError, match=r"^(grid|graph|TreeFilter2d): \w+ must be (an integer|integers)"):
+    with pytest.raises(TypeError, match=r"^(grid|graph|TreeFilter2d): \w+ must be .*integer"):
         function(wrong)
 
 
@@ -164,7 +168,8 @@ def test_sigmas_out_of_range(sigma, text):
 
 def test_sigma_may_be_smaller_in_float64():
     a = tf.affinity(torch.full((2, 17), 1e-46, dtype=torch.float64), TREE, 1e-46)
-    torch.testing.assert_close(a.masked_fill(TREE.roots, np.exp(-1)), torch.full_like(a, np.exp(-1)))
+    right = torch.full_like(a, np.exp(-1)).masked_fill(TREE.roots, 0)
+    torch.testing.assert_close(a, right)
 
 
 # --- kinds of tensors -----------------------------------------------------------------------------
@@ -206,11 +211,11 @@ def test_tensors_that_only_pretend(device):
 
 @pytest.mark.parametrize("wrong", [None, 3, ["l2"], np.array(["sqeuclidean"]), torch.ones(2)])
 def test_names_that_are_none(wrong):
-    with pytest.raises(TypeError, match="^edge_weight: metric must be a string, got"):
+    with pytest.raises(TypeError, match=r"^edge_weight: metric must be a string, got"):
         tf.edge_weight(X, GRID, wrong)
-    with pytest.raises(TypeError, match="^distance: path must be a string, got"):
+    with pytest.raises(TypeError, match=r"^distance: path must be a string, got"):
         tf.distance(WEIGHT, TREE, SOURCE, wrong)
-    with pytest.raises(TypeError, match="^TreeFilter2d: metric must be a string, got"):
+    with pytest.raises(TypeError, match=r"^TreeFilter2d: metric must be a string, got"):
         tf.nn.TreeFilter2d(metric=wrong)
 
 
@@ -219,7 +224,7 @@ def test_flags(device):
     assert torch.equal(tf.filter(x, tree, a, normalize=np.bool_(False)),
                        tf.filter(x, tree, a, normalize=False))  # fmt: skip
     for wrong in (torch.ones(2), "no", None):
-        with pytest.raises(TypeError, match="^filter: normalize must be a bool, got"):
+        with pytest.raises(TypeError, match=r"^filter: normalize must be a bool, got"):
             tf.filter(x, tree, a, normalize=wrong)
 
 
@@ -316,7 +321,6 @@ def test_the_native_code_trusts_no_layout(layout):
 
 
 def test_native_messages_read_well():
+    x, out, parent = X.flatten(2), torch.empty(2, 4, 12), TREE.parent.long()
     with pytest.raises(ValueError, match=r"^filter: tree\.parent must be an int32 CPU tensor of"):
-        out = torch.empty(2, 4, 12)
-        parent = TREE.parent.long()
-        _C.propagate(_C.Pass.SUM, X.flatten(2), parent, TREE.order, TREE._plan, A[:, None], out, 1)
+        _C.propagate(_C.Pass.SUM, x, parent, TREE.order, TREE._plan, A[:, None], out, 1)

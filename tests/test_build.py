@@ -49,7 +49,7 @@ NVCC_11 = "".join(f"compute_{n}\n" for n in (35, 50, 60, 70, 75, 80, 86))
     ],
 )  # fmt: skip
 def test_cuda_architectures(tmp_path, nvcc, gpus, architectures, note):
-    """Built for the GPU that is there; without one for all, and then said with how long it takes."""
+    """Built for the GPU that is there; without one for all, with a word on how long that takes."""
 
     def program(name, prints):
         path = tmp_path / name

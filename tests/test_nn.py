@@ -123,7 +123,7 @@ def test_what_the_constructor_refuses(keywords, error, message):
 
 @pytest.mark.parametrize("guide", [3, "x", [1.0], torch.ones(1, 1, 2, 2, dtype=torch.int64)])
 def test_guides_that_are_none(guide):
-    with pytest.raises(TypeError, match="^TreeFilter2d: guide must be a float32"):
+    with pytest.raises(TypeError, match=r"^TreeFilter2d: guide must be a float32"):
         tf.nn.TreeFilter2d()(torch.rand(1, 1, 2, 2), guide)
-    with pytest.raises(TypeError, match="^TreeFilter2d: x must be a float32"):
+    with pytest.raises(TypeError, match=r"^TreeFilter2d: x must be a float32"):
         tf.nn.TreeFilter2d()(guide)

@@ -38,9 +38,10 @@ _NUMBER_TYPES = (int, float, torch.SymFloat, numbers.Real)
 def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
     """TypeError if ``value`` is no tensor of that kind, RuntimeError if its device has no code."""
     dtypes, expected = _KINDS[kind]
-    if type(value) is not Tensor:
-        if not isinstance(value, Tensor) or isinstance(value, MaskedTensor):
-            raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
+    if type(value) is not Tensor and (
+        not isinstance(value, Tensor) or isinstance(value, MaskedTensor)
+    ):
+        raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
     if value.dtype not in dtypes or value.layout is not torch.strided or value.is_nested:
         kind_of = "a nested tensor" if value.is_nested else f"{value.dtype} {value.layout}"
         raise TypeError(f"{function}: {name} must be {expected}, got {kind_of}")
@@ -82,7 +83,7 @@ def check_target(function: str, device: Any, source: Tensor) -> torch.device:
             f"{function}: device must be one that torch finds on this machine, got {target}"
         )
     if source.is_meta and target.type != "meta":
-        raise ValueError(f"{function}: device must be meta for tensors without values, got {target}")
+        raise ValueError(f"{function}: device must be meta as there are no values, got {target}")
     return target
 
 
@@ -157,9 +158,7 @@ def check_flag(function: str, name: str, value: Any) -> None:
         raise TypeError(f"{function}: {name} must be a bool, got {type(value).__name__}")
 
 
-def check_integer(
-    function: str, name: str, value: Any, expected: str = "an integer"
-) -> int:
+def check_integer(function: str, name: str, value: Any, expected: str = "an integer") -> int:
     """``value``, Python's integer or NumPy's, as Python's; TypeError if it is none."""
     if isinstance(value, bool) or not isinstance(value, _INTEGER_TYPES):
         raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")

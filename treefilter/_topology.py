@@ -70,7 +70,7 @@ def depth(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
 
 
 def components(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
-    """(B, N) int32: each vertex's component, counted from 0 in the order of their lowest vertices."""
+    """(B, N) int32, the component of each vertex, counted from 0 by their lowest vertices."""
     num_nodes = parent.shape[1]
     own = torch.arange(num_nodes, device=parent.device).expand(parent.shape)
     top = _down(own.double() * is_root(parent), parent, order, plan).long()
@@ -98,7 +98,7 @@ def children(parent: Tensor) -> Tensor:
 
 
 def edge_list(parent: Tensor) -> Tensor:
-    """(B, N − 1, 2) int32: (parent, child) by ascending child, then −1 if there are further roots."""
+    """(B, N − 1, 2) int32: (parent, child) by ascending child; −1 in place of further roots."""
     root = is_root(parent)
     child = root.int().argsort(dim=1, stable=True)[:, : parent.shape[1] - 1]
     ends = torch.stack([parent.gather(1, child), child.int()], 2)

@@ -6,8 +6,8 @@ arguments are not checked. Read it to learn what is computed; compare with it wh
 
 Notation: B images, C channels in G groups, N vertices, E edges; a_v and w_v are the affinity and
 the weight of the edge from vertex v to its parent. Arithmetic is in float64 if an argument is,
-otherwise in float32. Affinities, filters and maxima keep a first argument's half precision, to which
-their result is rounded; edge weights and sums of them, which may exceed it, are float32 then.
+otherwise in float32. Affinities, filters and maxima keep a first argument's half precision, to
+which their result is rounded; edge weights and sums of them, which may exceed it, are float32 then.
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     """The tree of the smallest edges that joins all vertices that can be joined (a forest, if not).
 
-    Edges are ordered by (weight, index), so there is exactly one; +inf means "no such edge". Weights
-    are compared as they are, those of float64 in float64. ``root`` is the root of its component, the lowest vertex that of any other.
+    Edges are ordered by (weight, index), so there is exactly one; +inf means "no such edge".
+    Weights are compared as they are, those of float64 in float64. ``root`` is the root of its
+    component, the lowest vertex that of any other.
 
     ``weight`` (B, E), ``root`` an integer or (B,) → B trees.
     """

@@ -93,8 +93,8 @@ class Tree:
     ) -> Tree:
         """Trees that were made elsewhere, checked, with an order computed for them.
 
-        O(N), with the order that :func:`treefilter.mst` would give these trees. On CUDA it waits for
-        the device, since it raises errors for values.
+        O(N), with the order that :func:`treefilter.mst` would give these trees. On CUDA it waits
+        for the device, since it raises errors for values.
 
         Args:
             parent: (B, N) integer tensor, the parent of each vertex; a root is its own parent.
@@ -163,7 +163,7 @@ class Tree:
             >>> tf.Tree.cat([trees[0], trees[1:]])
             Tree(batch=3, num_nodes=6, shape=(2, 3))
         """
-        if isinstance(trees, Tensor | Tree) or not isinstance(trees, Iterable):
+        if isinstance(trees, Tensor | Tree | np.ndarray) or not isinstance(trees, Iterable):
             raise TypeError(
                 f"Tree.cat: trees must be a list of treefilter.Tree, got {type(trees).__name__}"
             )

@@ -1,7 +1,7 @@
 """Arguments for every public function: valid ones, and values that somebody might pass instead.
 
-A valid call is drawn first. A nearly valid one has one argument changed a little, or taken from another
-call; a hostile one has any object in any place.
+A valid call is drawn first. A nearly valid one has one argument changed a little, or taken from
+another call; a hostile one has any object in any place.
 """
 
 from __future__ import annotations
@@ -275,7 +275,8 @@ class Draw:
             return self.graph()
         if isinstance(value, bool | str) or value is None:
             return self.anything()
-        if isinstance(value, int | float | np.generic):
+        if isinstance(value, int | float | np.generic | Fraction):
+            value = float(value) if isinstance(value, float | np.floating) else int(value)
             offset = self.random.choice([-1, 1, -99, 99, 0.5])
             return self.random.choice([value + offset, -value, float(value), str(value), [value]])
         return self.anything()
@@ -320,8 +321,8 @@ class Draw:
             lambda: (-3, -4), lambda: (0, 5), lambda: (2**40, 2**40), lambda: {}, object,
             lambda: tf.Graph, lambda: tf.Tree, lambda: len, lambda: torch.float32,
             lambda: torch.device("cpu"), lambda: torch.Size([2, 2]), lambda: slice(None),
-            lambda: np.zeros(3), lambda: np.float32(1), lambda: np.int64(-1), lambda: np.bool_(True),
-            lambda: np.array(2), lambda: Fraction(1, 3), lambda: torch.tensor(1.0),
+            lambda: np.zeros(3), lambda: np.float32(1), lambda: np.int64(-1), lambda: np.array(2),
+            lambda: np.bool_(True), lambda: Fraction(1, 3), lambda: torch.tensor(1.0),
             lambda: torch.tensor(1), lambda: torch.empty(0), lambda: torch.zeros(1, 1, 1, 1, 1),
             lambda: torch.zeros(2, 2, dtype=torch.complex64), lambda: torch.eye(3).to_sparse(),
             lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),

@@ -3,10 +3,10 @@
     python tests/fuzz/run.py --calls 5000 --seed 7      # or --seconds 600
     python tests/fuzz/run.py --seed 7 --only 1234       # one call again, with its arguments
 
-A valid call must give what ``treefilter.reference`` gives. Any other must give a result too, or raise
-an error of this library: ValueError, TypeError, IndexError or RuntimeError with the message *function:
-argument must be what was expected, got what was given*. A crash ends the process, whose last line says
-which call it was; a call that takes longer than a minute is one that hangs.
+A valid call must give what ``treefilter.reference`` gives. Any other must give a result, too, or
+raise an error of this library: ValueError, TypeError, IndexError or RuntimeError with the message
+*function: argument must be what was expected, got what was given*. A crash ends the process, whose
+last line says which call it was; a call that takes longer than a minute is one that hangs.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def check_like_reference(call: Call, result: Any) -> None:
 
 def exact(value: Any) -> Any:
     """The argument in float64, so that the reference rounds nothing."""
-    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    real = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.double() if real else value
 
 
 def least_precise(call: Call) -> torch.dtype:
@@ -91,8 +92,8 @@ def least_precise(call: Call) -> torch.dtype:
 
 
 def perform(call: Call) -> str:
-    """Calls it. Returns what came of it: "result" or the error's class; raises if that is wrong."""
-    before = [v.clone() if isinstance(v, torch.Tensor) and plain(v) else None for v in call.arguments]
+    """Calls it. Returns "result" or the class of its error; raises what should not have been."""
+    before = [v.clone() if plain(v) else None for v in call.arguments]
     try:
         result = function_of(call)(*call.arguments, **call.keywords)
     except OUR_ERRORS as error:
@@ -109,9 +110,11 @@ def perform(call: Call) -> str:
     return "result"
 
 
-def plain(value: torch.Tensor) -> bool:
-    return value.layout is torch.strided and value.device.type == "cpu" and not value.is_nested \
-        and type(value) is torch.Tensor and not value.is_complex()  # fmt: skip
+def plain(value: Any) -> bool:
+    """Whether it is a tensor that can be compared."""
+    if type(value) is not torch.Tensor or value.is_nested or value.is_complex():
+        return False
+    return value.layout is torch.strided and value.device.type == "cpu"
 
 
 def draw(seed: int, number: int) -> tuple[str, Call]:
