@@ -324,7 +324,7 @@ def test_what_cannot_be_joined(tree):
     other = tf.mst(torch.rand(1, 58, device=tree.device), tf.grid(7, 5))
     with pytest.raises(ValueError, match=r"Tree\.cat: trees must have the same number of vertices"):
         tf.Tree.cat([tree, other])
-    with pytest.raises(ValueError, match=r"Tree\.cat: trees must have the same .* meta"):
+    with pytest.raises(ValueError, match=r"Tree\.cat: trees must have the same .*meta"):
         tf.Tree.cat([tree, tree.to("meta")])
     for wrong in (tree, tree.parent, 3, [tree, tree.parent], [None]):
         with pytest.raises(TypeError, match=r"Tree\.cat: trees must be a list of treefilter\.Tree"):
@@ -394,3 +394,12 @@ def test_edges_of_a_tree_make_a_graph_with_the_same_tree(tree):
     graph = tf.graph(edges, tree.num_nodes)
     again = tf.mst(torch.zeros(1, graph.num_edges, device=tree.device), graph, root=11)
     assert torch.equal(again.parent, tree[0].parent)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16])
+def test_narrow_types_do_not_wrap_around(device, dtype):
+    parent = torch.arange(600).sub(1).clamp(min=0) % 100
+    parent = parent.to(dtype)[None].to(device)
+    assert torch.equal(tf.Tree.from_parents(parent).parent, parent.int())
+    with pytest.raises(ValueError, match=r"got -?\d+ at vertex 0 of tree 0"):
+        tf.Tree.from_parents(torch.full((1, 7), 100, dtype=dtype, device=device))

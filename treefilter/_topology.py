@@ -22,7 +22,7 @@ def is_root(parent: Tensor) -> Tensor:
 
 def check_parents(parent: Tensor) -> None:
     """ValueError, naming the vertex, if a parent is no vertex. Waits for the device."""
-    num_nodes = parent.shape[1]
+    num_nodes, parent = parent.shape[1], parent.long()  # in a narrow type, N might wrap around
     outside = (parent < 0) | (parent >= num_nodes)
     if outside.any():
         b, v = outside.nonzero()[0].tolist()
@@ -52,13 +52,13 @@ def order_of(parent: Tensor, plan: Tensor) -> Tensor:
 
 def check_edges(parent: Tensor, edge: Tensor) -> None:
     """ValueError if ``edge`` is not −1 at roots and an edge's number elsewhere."""
-    root = is_root(parent)
+    root, edge = is_root(parent), edge.long()
     wrong = torch.where(root, edge != -1, (edge < 0) | (edge > _MAX_INDEX))
     if wrong.any():
         b, v = wrong.nonzero()[0].tolist()
-        expected = "-1 at a root" if root[b, v] else "an edge's number, not negative,"
+        expected = "-1 at a root" if root[b, v] else "an edge's number, not negative"
         raise ValueError(
-            f"Tree.from_parents: edge must be {expected} "
+            f"Tree.from_parents: edge must be {expected}, "
             f"got {edge[b, v].item()} at vertex {v} of tree {b}"
         )
 

@@ -28,6 +28,10 @@ _DIRECTIONS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {
 }
 
 
+_MADE_HERE = object()
+"""What grid() and graph() pass for fields that they have checked."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """An undirected graph without weights; made by :func:`grid` or :func:`graph`.
@@ -47,10 +51,10 @@ class Graph:
     shape: tuple[int, ...] | None = None
     connectivity: int | None = None
     _edges: Tensor | None = None  # (2, E) int32, edge lists only; never handed out
-    _checked: InitVar[bool] = False  # by grid() or graph()
+    _made_by: InitVar[object] = None
 
-    def __post_init__(self, _checked: bool) -> None:
-        if _checked:
+    def __post_init__(self, _made_by: object) -> None:
+        if _made_by is _MADE_HERE:
             return
         if self.shape is None:
             fields = _check_edge_list(self)
@@ -164,7 +168,7 @@ def grid(*shape: int, connectivity: int | None = None) -> Graph:
     if connectivity is None:
         connectivity = 6 if len(shape) == 3 else 4
     num_nodes, num_edges, sizes, joined = _check_grid("grid", shape, connectivity)
-    return Graph(num_nodes, num_edges, sizes, joined, None, True)
+    return Graph(num_nodes, num_edges, sizes, joined, None, _MADE_HERE)
 
 
 def graph(edge_index: Tensor, num_nodes: int) -> Graph:
@@ -199,7 +203,7 @@ def graph(edge_index: Tensor, num_nodes: int) -> Graph:
         raise ValueError(f"graph: num_nodes must be at least 1, got {num_nodes}")
     _check_counts("graph", num_nodes, edge_index.shape[1])
     edges = _ops.edge_list(edge_index.long(), num_nodes)
-    return Graph(num_nodes, edge_index.shape[1], None, None, edges, True)
+    return Graph(num_nodes, edge_index.shape[1], None, None, edges, _MADE_HERE)
 
 
 def _check_grid(

@@ -176,13 +176,13 @@ class Tree:
         if not parts:
             raise ValueError("Tree.cat: trees must have at least one, got none")
         first = parts[0]
+        expected = (first.num_nodes, first.shape, str(first.device))
         for part in parts[1:]:
-            same = (part.num_nodes, part.shape, part.device)
-            expected = (first.num_nodes, first.shape, first.device)
-            if same != expected:
+            given = (part.num_nodes, part.shape, str(part.device))
+            if given != expected:
                 raise ValueError(
                     "Tree.cat: trees must have the same number of vertices, shape and device, "
-                    f"got {expected} and {same}"
+                    f"got {expected} and {given}"
                 )
         parent, edge, order, plan = (
             torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS

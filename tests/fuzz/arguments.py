@@ -239,10 +239,14 @@ class Draw:
 
     # ---- calls that are not ----
 
+    def places(self, call: Call) -> list[Any]:
+        """Numbers and names of its arguments; not the object of a method."""
+        return [*range("__" in call.name, len(call.arguments)), *call.keywords]
+
     def nearly_valid(self) -> Call:
         """A valid call with one argument changed."""
         call = self.valid()
-        places: list[Any] = [*range(len(call.arguments)), *call.keywords]
+        places = self.places(call)
         place = self.random.choice(places)
         holder: Any = call.keywords if isinstance(place, str) else call.arguments
         holder[place] = self.changed(holder[place])
@@ -252,7 +256,7 @@ class Draw:
     def hostile(self) -> Call:
         """A valid call with anything in one to three of its places."""
         call = self.valid()
-        places: list[Any] = [*range(len(call.arguments)), *call.keywords]
+        places = self.places(call)
         for place in self.random.sample(places, self.random.randint(1, min(3, len(places)))):
             holder: Any = call.keywords if isinstance(place, str) else call.arguments
             holder[place] = self.anything()
@@ -310,7 +314,9 @@ class Draw:
             return flat.view(value.shape)
         if change == 9 and value.is_floating_point():
             return value.clone().requires_grad_()
-        return torch.nn.Parameter(value) if value.is_floating_point() else value.neg_()
+        if value.dtype == torch.bool:
+            return ~value
+        return torch.nn.Parameter(value) if value.is_floating_point() else -value
 
     def anything(self) -> Any:
         kinds = [
