@@ -3,10 +3,10 @@
     python tests/fuzz/run.py --calls 5000 --seed 7      # or --seconds 600
     python tests/fuzz/run.py --seed 7 --only 1234       # one call again, with its arguments
 
-A call must give what ``treefilter.reference`` gives. One that is not valid may instead raise an error
-of this library: ValueError, TypeError, IndexError or RuntimeError with the message *function: argument
-must be what was expected, got what was given*. A crash ends the process, whose last line says which
-call it was; a call that takes longer than a minute is one that hangs.
+A call must give what ``treefilter.reference`` gives. One that is not valid may instead raise an
+error of this library: ValueError, TypeError, IndexError or RuntimeError with the message *function:
+argument must be what was expected, got what was given*. A crash ends the process, whose last line
+says which call it was; a call that takes longer than a minute is one that hangs.
 """
 
 from __future__ import annotations
