@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import _ops
+from ._autograd import Function, call, constant, recorded, save
 from ._checks import check_choice, check_instance, check_tensor, flatten_nodes, widen
 from ._take import take
 from .graph import Graph
@@ -18,12 +19,11 @@ METRICS = ("sqeuclidean", "euclidean", "cityblock", "chebyshev", "cosine")
 def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Tensor:
     """The dissimilarity of the two ends of every edge (Eq. 3 of Liang et al., CVPR 2022).
 
-    ``sqeuclidean`` is |f_u − f_v|², summed over channels. No difference per channel and edge is
-    ever
-    stored: the guide is read once, and so it is for derivatives. Saved for backward: the guide
-        itself;
-    for ``euclidean`` also (B, E) values, for ``chebyshev`` (B, E) indices, for ``cosine`` the unit
-    vectors, a copy of the guide.
+    ``sqeuclidean`` is |f_u − f_v|², summed over channels. The differences of single channels are
+    never stored: the guide is read once, and once more for each derivative.
+
+    Saved for backward: the guide itself; for ``euclidean`` also (B, E) values, for ``chebyshev``
+    (B, E) indices, for ``cosine`` the unit vectors, a copy of the guide.
 
     Args:
         guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is
@@ -32,8 +32,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         metric: Names of ``scipy.spatial.distance``: ``"sqeuclidean"``, ``"euclidean"`` (derivative
             0 at distance 0), ``"cityblock"`` (Σ|f_u − f_v|), ``"chebyshev"`` (max |f_u − f_v|, the
             derivative goes to the first channel that attains it) or ``"cosine"`` (half the squared
-            Euclidean distance of the unit vectors; a zero vector stays zero,
-            with derivative 0).
+            Euclidean distance of the unit vectors; a zero vector stays zero, with derivative 0).
 
     Returns:
         (B, E) weights in the guide's dtype (float32 under autocast). Differentiable twice.
@@ -61,7 +60,8 @@ def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
 
 
 def _euclidean(f: Tensor, graph: Graph) -> Tensor:
-    return cast(Tensor, _Root.apply(_sqeuclidean(f, graph)))
+    squared = _sqeuclidean(f, graph)
+    return call(_Root, squared) if recorded(squared) else squared.sqrt()
 
 
 def _cityblock(f: Tensor, graph: Graph) -> Tensor:
@@ -71,7 +71,7 @@ def _cityblock(f: Tensor, graph: Graph) -> Tensor:
 def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     if f.shape[1] == 0:
         return _sqeuclidean(f, graph)
-    channel = _ops.edge_argmax(f.detach(), graph._edges, graph._layout, graph.num_edges)
+    channel = constant(_ops.edge_argmax, f.detach(), graph._edges, graph._layout, graph.num_edges)
     first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
     wide = torch.float64 if f.dtype == torch.float64 else torch.float32
@@ -100,17 +100,10 @@ _METRICS = {
 
 def _norm(f: Tensor, graph: Graph, psi: int) -> Tensor:
     """Σ_c ψ(f_u − f_v)(f_u − f_v) for every edge, ψ the identity or the sign."""
-    if torch.is_grad_enabled() and f.requires_grad:
-        return _Norm.apply(f, graph, psi)
-    return _inner(f, f, graph, psi)
-
-
-def _inner(f: Tensor, t: Tensor, graph: Graph, psi: int) -> Tensor:
-    return _ops.edge_inner(f, t, graph._edges, graph._layout, graph.num_edges, psi)
-
-
-def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
-    return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)
+    sums = graph._edges, graph._layout, graph.num_edges, psi
+    if recorded(f):
+        return call(_Norm, f, *sums)
+    return _ops.edge_inner(f, f, *sums)
 
 
 # The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, L(w, f) its derivative. L has
@@ -125,67 +118,133 @@ def _slope(psi: int) -> float:
     return 2.0 if psi == _ops.IDENTITY else 1.0
 
 
-class _Root(torch.autograd.Function):
+def _inner(f: Tensor, t: Tensor, *sums: Any) -> Tensor:
+    if recorded(f, t):
+        return call(_Inner, f, t, *sums)
+    return _ops.edge_inner(f, t, *sums)
+
+
+def _scatter(weight: Tensor, f: Tensor, *sums: Any) -> Tensor:
+    if recorded(weight, f):
+        return call(_Scatter, weight, f, *sums)
+    return _ops.edge_scatter(weight, f, *sums)
+
+
+class _Root(Function):
     """√, with derivative 0 at 0: there the distance is taken as constant."""
 
     @staticmethod
-    def forward(ctx: Any, squared: Tensor) -> Tensor:
-        root = squared.sqrt()
-        ctx.save_for_backward(root)
-        return root
+    def forward(squared: Tensor) -> Tensor:
+        return squared.sqrt()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (root,) = ctx.saved_tensors
         return 0.5 * grad / torch.where(root == 0, torch.inf, root)
 
-
-class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, f: Tensor, graph: Graph, psi: int) -> Tensor:
-        ctx.save_for_backward(f)
-        ctx.graph, ctx.psi = graph, psi
-        return _inner(f, f, graph, psi)
+    def tangent(ctx: Any, *tangents: Any) -> Tensor:
+        return _Root.backward(ctx, tangents[0])
+
+
+class _EdgeSum(Function):
+    """What D, L and I have in common: two tensors, then the graph and ψ.
+
+    D is I with both tensors the same; it is a class of its own because that costs one derivative
+    instead of two.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        tensors = inputs[:-4]
+        edges, ctx.layout, ctx.num_edges, ctx.psi = inputs[-4:]
+        save(ctx, *tensors, edges)
+
+
+class _Norm(_EdgeSum):
+    @staticmethod
+    def forward(
+        f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
+    ) -> Tensor:
+        return _ops.edge_inner(f, f, edges, layout, num_edges, psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (f,) = ctx.saved_tensors
-        return _Scatter.apply(grad, f, ctx.graph, ctx.psi), None, None
+        (f,), sums = _saved(ctx)
+        return _scatter(grad, f, *sums), None, None, None, None
 
-
-class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
-        ctx.save_for_backward(weight, f)
-        ctx.graph, ctx.psi = graph, psi
-        return _scatter(weight, f, graph, psi)
+    def tangent(ctx: Any, *tangents: Any) -> Tensor:
+        (f,), sums = _saved(ctx)
+        return _slope(ctx.psi) * _inner(f, tangents[0], *sums)
+
+
+class _Scatter(_EdgeSum):
+    @staticmethod
+    def forward(
+        weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
+    ) -> Tensor:
+        return _ops.edge_scatter(weight, f, edges, layout, num_edges, psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, f = ctx.saved_tensors
+        (weight, f), sums = _saved(ctx)
         grad = grad.to(f.dtype)
         grad_weight = grad_f = None
         if ctx.needs_input_grad[0]:
-            grad_weight = _slope(ctx.psi) * _Inner.apply(f, grad, ctx.graph, ctx.psi)
+            grad_weight = _slope(ctx.psi) * _inner(f, grad, *sums)
         if ctx.needs_input_grad[1] and ctx.psi == _ops.IDENTITY:
-            grad_f = _Scatter.apply(weight, grad, ctx.graph, ctx.psi)
-        return grad_weight, grad_f, None, None
+            grad_f = _scatter(weight, grad, *sums)
+        return grad_weight, grad_f, None, None, None, None
 
-
-class _Inner(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, f: Tensor, t: Tensor, graph: Graph, psi: int) -> Tensor:
-        ctx.save_for_backward(f, t)
-        ctx.graph, ctx.psi = graph, psi
-        return _inner(f, t, graph, psi)
+    def tangent(ctx: Any, *tangents: Any) -> Tensor:
+        (weight, f), sums = _saved(ctx)
+        parts = []
+        if tangents[0] is not None:
+            parts.append(_scatter(tangents[0], f, *sums))
+        if tangents[1] is not None and ctx.psi == _ops.IDENTITY:
+            parts.append(_scatter(weight, tangents[1], *sums))
+        return _sum(parts) if parts else torch.zeros_like(f)
+
+
+class _Inner(_EdgeSum):
+    @staticmethod
+    def forward(
+        f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
+    ) -> Tensor:
+        return _ops.edge_inner(f, t, edges, layout, num_edges, psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        f, t = ctx.saved_tensors
+        (f, t), sums = _saved(ctx)
         grad_f = grad_t = None
         grad = grad / _slope(ctx.psi)
         if ctx.needs_input_grad[0] and ctx.psi == _ops.IDENTITY:
-            grad_f = _Scatter.apply(grad, t, ctx.graph, ctx.psi)
+            grad_f = _scatter(grad, t, *sums)
         if ctx.needs_input_grad[1]:
-            grad_t = _Scatter.apply(grad, f, ctx.graph, ctx.psi)
-        return grad_f, grad_t, None, None
+            grad_t = _scatter(grad, f, *sums)
+        return grad_f, grad_t, None, None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> Tensor:
+        (f, t), sums = _saved(ctx)
+        parts = []
+        if tangents[0] is not None and ctx.psi == _ops.IDENTITY:
+            parts.append(_inner(tangents[0], t, *sums))
+        if tangents[1] is not None:
+            parts.append(_inner(f, tangents[1], *sums))
+        return _sum(parts) if parts else torch.zeros_like(_inner(f, t, *sums))
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+def _saved(ctx: Any) -> tuple[list[Tensor], tuple[Any, ...]]:
+    *tensors, edges = ctx.saved_tensors
+    return tensors, (edges, ctx.layout, ctx.num_edges, ctx.psi)
