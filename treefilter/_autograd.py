@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
+from torch._C._functorch import (
+    _add_batch_dim,
+    get_unwrapped,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    maybe_get_bdim,
+    maybe_get_level,
+)
 from torch.autograd import forward_ad
 
 _is_compiling = torch.compiler.is_compiling
@@ -29,8 +36,8 @@ class Function(torch.autograd.Function):
     """A differentiable function: ``forward``, ``setup_context``, ``backward`` and ``tangent``.
 
     ``tangent`` is what torch calls ``jvp``: tangents of the inputs, ``None`` where there is none,
-    to the tangent of the output. It has another name here because ``torch.compile`` refuses every
-    class that has a ``jvp``; eager calls use a subclass that has it under torch's name.
+    to the tangent of the output. Under that name only a subclass has it, which eager calls use:
+    ``torch.compile`` refuses every class with a ``jvp``.
 
     ``vmap`` rules follow from those of the ops inside (_vmap.py).
     """
@@ -41,17 +48,41 @@ class Function(torch.autograd.Function):
     _apply: ClassVar[Callable[..., Any]]
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Tensor | None) -> Any:
-        """The derivative of the output along ``tangents``."""
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        """The derivative of the output along ``tangents``, with the tensors that were saved."""
         raise NotImplementedError
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "jvp" not in vars(cls):
-            cls._eager = type(cls.__name__, (cls,), {"jvp": staticmethod(cls.tangent)})
+            cls._eager = type(cls.__name__, (cls,), {"jvp": staticmethod(_jvp(cls))})
             # torch's own apply, without the wrapper in Python that looks at signatures: that takes
             # longer than all the rest of a call.
             cls._apply = super(torch.autograd.Function, cls._eager).apply
+
+
+def _jvp(function: type[Function]) -> Callable[..., Any]:
+    """``tangent`` as torch calls it.
+
+    torch calls it with forward mode switched off, and so loses the tangents of the levels around
+    this one: of a jvp inside of a jvp the outer one would be 0. Switched on again, the saved tensors
+    must lose the tangents of this level, of which ``tangent`` is the derivative already.
+    """
+
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        with forward_ad._set_fwd_grad_enabled(True):
+            return function.tangent(ctx, [_primal(t) for t in ctx.saved_tensors], *tangents)
+
+    return jvp
+
+
+def _primal(tensor: Any) -> Any:
+    if tensor is None:
+        return None
+    if is_batchedtensor(tensor):  # torch.vmap knows no rule for unpack_dual
+        dim, level = maybe_get_bdim(tensor), maybe_get_level(tensor)
+        return _add_batch_dim(_primal(get_unwrapped(tensor)), dim, level)
+    return forward_ad.unpack_dual(tensor).primal
 
 
 def call(function: type[Function], *arguments: Any) -> Any:

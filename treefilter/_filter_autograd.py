@@ -54,9 +54,9 @@ class _Pass(Function):
         return grad_x, grad_a, None, None, None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Tensor | None) -> Tensor:
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
         x_, a_ = tangents[:2]
-        a, *topology, y = ctx.saved_tensors
+        a, *topology, y = saved
         if a_ is not None:
             tree = _Passes(a, tuple(topology))
             a_ = tree.without_roots(a_)
@@ -98,9 +98,9 @@ class _Filter(Function):
         return grads[0], _sum_to(grads[1], a) if wanted else None, None, None, None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Tensor | None) -> Tensor:
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
         x_, a_ = tangents[:2]
-        a, *topology, x = ctx.saved_tensors
+        a, *topology, x = saved
         if a_ is None:
             assert x_ is not None
             return run(x_, a, *topology, ctx.kind)

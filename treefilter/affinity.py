@@ -122,8 +122,8 @@ class _TreeWeight(Function):
         return _scatter(grad, edge, ctx.num_edges), None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        return _gather(tangents[0], *ctx.saved_tensors)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _gather(tangents[0], *saved)
 
 
 class _GraphWeight(Function):
@@ -142,8 +142,8 @@ class _GraphWeight(Function):
         return _gather(grad, edge), None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        return _scatter(tangents[0], *ctx.saved_tensors, ctx.num_edges)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _scatter(tangents[0], *saved, ctx.num_edges)
 
 
 class _Exponential(Function):
@@ -171,8 +171,8 @@ class _Exponential(Function):
         return -grad_ratio if ctx.needs_input_grad[0] else None, grad_width
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Tensor | None) -> Tensor:
-        weight, width, a = ctx.saved_tensors
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        weight, width, a = saved
         weight_, width_ = tangents
         change = torch.zeros_like(a)
         if weight_ is not None:

@@ -206,8 +206,8 @@ class _PathSums(Function):
         return _accumulated(grad, *ctx.saved_tensors), None, None, None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        return _sums(tangents[0], *ctx.saved_tensors)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _sums(tangents[0], *saved)
 
 
 class _AccumulatedSums(Function):
@@ -226,5 +226,5 @@ class _AccumulatedSums(Function):
         return _sums(grad, *ctx.saved_tensors), None, None, None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        return _accumulated(tangents[0], *ctx.saved_tensors)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _accumulated(tangents[0], *saved)

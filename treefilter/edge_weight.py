@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -100,10 +101,10 @@ _METRICS = {
 
 def _norm(f: Tensor, graph: Graph, psi: int) -> Tensor:
     """Σ_c ψ(f_u − f_v)(f_u − f_v) for every edge, ψ the identity or the sign."""
-    sums = graph._edges, graph._layout, graph.num_edges, psi
+    edges, layout, num_edges = graph._edges, graph._layout, graph.num_edges
     if recorded(f):
-        return call(_Norm, f, *sums)
-    return _ops.edge_inner(f, f, *sums)
+        return call(_Norm, f, edges, _Sum(layout, num_edges, psi))
+    return _ops.edge_inner(f, f, edges, layout, num_edges, psi)
 
 
 # The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, L(w, f) its derivative. L has
@@ -118,16 +119,25 @@ def _slope(psi: int) -> float:
     return 2.0 if psi == _ops.IDENTITY else 1.0
 
 
-def _inner(f: Tensor, t: Tensor, *sums: Any) -> Tensor:
+@dataclass(frozen=True)
+class _Sum:
+    """Over which edges the sums are, and their ψ. No pytree: torch.vmap takes it as it is."""
+
+    layout: list[int]
+    num_edges: int
+    psi: int
+
+
+def _inner(f: Tensor, t: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
     if recorded(f, t):
-        return call(_Inner, f, t, *sums)
-    return _ops.edge_inner(f, t, *sums)
+        return call(_Inner, f, t, edges, sum)
+    return _ops.edge_inner(f, t, edges, sum.layout, sum.num_edges, sum.psi)
 
 
-def _scatter(weight: Tensor, f: Tensor, *sums: Any) -> Tensor:
+def _scatter(weight: Tensor, f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
     if recorded(weight, f):
-        return call(_Scatter, weight, f, *sums)
-    return _ops.edge_scatter(weight, f, *sums)
+        return call(_Scatter, weight, f, edges, sum)
+    return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
 
 
 class _Root(Function):
@@ -143,108 +153,104 @@ class _Root(Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (root,) = ctx.saved_tensors
-        return 0.5 * grad / torch.where(root == 0, torch.inf, root)
+        return _root_slope(grad, *ctx.saved_tensors)
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        return _Root.backward(ctx, tangents[0])
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _root_slope(tangents[0], saved[0])
+
+
+def _root_slope(change: Tensor, root: Tensor) -> Tensor:
+    return 0.5 * change / torch.where(root == 0, torch.inf, root)
 
 
 class _EdgeSum(Function):
-    """What D, L and I have in common: two tensors, then the graph and ψ.
-
-    D is I with both tensors the same; it is a class of its own because that costs one derivative
-    instead of two.
-    """
+    """What D, L and I have in common: one or two tensors, then the edges and the sum."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        tensors = inputs[:-4]
-        edges, ctx.layout, ctx.num_edges, ctx.psi = inputs[-4:]
-        save(ctx, *tensors, edges)
+        *tensors, ctx.sum = inputs
+        save(ctx, *tensors)
 
 
 class _Norm(_EdgeSum):
     @staticmethod
-    def forward(
-        f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
-    ) -> Tensor:
-        return _ops.edge_inner(f, f, edges, layout, num_edges, psi)
+    def forward(f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+        return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, sum.psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (f,), sums = _saved(ctx)
-        return _scatter(grad, f, *sums), None, None, None, None
+        f, edges = ctx.saved_tensors
+        return _scatter(grad, f, edges, ctx.sum), None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        (f,), sums = _saved(ctx)
-        return _slope(ctx.psi) * _inner(f, tangents[0], *sums)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        f, edges = saved
+        return _slope(ctx.sum.psi) * _inner(f, tangents[0], edges, ctx.sum)
 
 
 class _Scatter(_EdgeSum):
     @staticmethod
-    def forward(
-        weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
-    ) -> Tensor:
-        return _ops.edge_scatter(weight, f, edges, layout, num_edges, psi)
+    def forward(weight: Tensor, f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+        return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (weight, f), sums = _saved(ctx)
+        weight, f, edges = ctx.saved_tensors
         grad = grad.to(f.dtype)
         grad_weight = grad_f = None
         if ctx.needs_input_grad[0]:
-            grad_weight = _slope(ctx.psi) * _inner(f, grad, *sums)
-        if ctx.needs_input_grad[1] and ctx.psi == _ops.IDENTITY:
-            grad_f = _scatter(weight, grad, *sums)
-        return grad_weight, grad_f, None, None, None, None
+            grad_weight = _slope(ctx.sum.psi) * _inner(f, grad, edges, ctx.sum)
+        if ctx.needs_input_grad[1] and ctx.sum.psi == _ops.IDENTITY:
+            grad_f = _scatter(weight, grad, edges, ctx.sum)
+        return grad_weight, grad_f, None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        (weight, f), sums = _saved(ctx)
-        parts = []
-        if tangents[0] is not None:
-            parts.append(_scatter(tangents[0], f, *sums))
-        if tangents[1] is not None and ctx.psi == _ops.IDENTITY:
-            parts.append(_scatter(weight, tangents[1], *sums))
-        return _sum(parts) if parts else torch.zeros_like(f)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        weight, f, edges = saved
+        weight_, f_ = tangents[:2]
+        change = None
+        if weight_ is not None:
+            change = _scatter(weight_, f, edges, ctx.sum)
+        if f_ is not None and ctx.sum.psi == _ops.IDENTITY:
+            through_f = _scatter(weight, f_, edges, ctx.sum)
+            change = through_f if change is None else change + through_f
+        return torch.zeros_like(f) if change is None else change
 
 
 class _Inner(_EdgeSum):
     @staticmethod
-    def forward(
-        f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
-    ) -> Tensor:
-        return _ops.edge_inner(f, t, edges, layout, num_edges, psi)
+    def forward(f: Tensor, t: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+        return _ops.edge_inner(f, t, edges, sum.layout, sum.num_edges, sum.psi)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        f, t, edges, ctx.sum = inputs
+        save(ctx, f, t, edges)
+        ctx.like = output.shape, output.dtype
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (f, t), sums = _saved(ctx)
+        f, t, edges = ctx.saved_tensors
         grad_f = grad_t = None
-        grad = grad / _slope(ctx.psi)
-        if ctx.needs_input_grad[0] and ctx.psi == _ops.IDENTITY:
-            grad_f = _scatter(grad, t, *sums)
+        grad = grad / _slope(ctx.sum.psi)
+        if ctx.needs_input_grad[0] and ctx.sum.psi == _ops.IDENTITY:
+            grad_f = _scatter(grad, t, edges, ctx.sum)
         if ctx.needs_input_grad[1]:
-            grad_t = _scatter(grad, f, *sums)
-        return grad_f, grad_t, None, None, None, None
+            grad_t = _scatter(grad, f, edges, ctx.sum)
+        return grad_f, grad_t, None, None
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> Tensor:
-        (f, t), sums = _saved(ctx)
-        parts = []
-        if tangents[0] is not None and ctx.psi == _ops.IDENTITY:
-            parts.append(_inner(tangents[0], t, *sums))
-        if tangents[1] is not None:
-            parts.append(_inner(f, tangents[1], *sums))
-        return _sum(parts) if parts else torch.zeros_like(_inner(f, t, *sums))
-
-
-def _sum(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
-
-
-def _saved(ctx: Any) -> tuple[list[Tensor], tuple[Any, ...]]:
-    *tensors, edges = ctx.saved_tensors
-    return tensors, (edges, ctx.layout, ctx.num_edges, ctx.psi)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        f, t, edges = saved
+        f_, t_ = tangents[:2]
+        change = None
+        if f_ is not None and ctx.sum.psi == _ops.IDENTITY:
+            change = _inner(f_, t, edges, ctx.sum)
+        if t_ is not None:
+            through_t = _inner(f, t_, edges, ctx.sum)
+            change = through_t if change is None else change + through_t
+        if change is None:
+            shape, dtype = ctx.like
+            change = f.new_zeros(shape, dtype=dtype)
+        return change
