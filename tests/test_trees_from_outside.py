@@ -403,3 +403,17 @@ def test_narrow_types_do_not_wrap_around(device, dtype):
     assert torch.equal(tf.Tree.from_parents(parent).parent, parent.int())
     with pytest.raises(ValueError, match=r"got -?\d+ at vertex 0 of tree 0"):
         tf.Tree.from_parents(torch.full((1, 7), 100, dtype=dtype, device=device))
+
+
+def test_under_transformations(tree):
+    """Topology has no derivatives, and asking for it inside of one is allowed."""
+    depth, components = tree.depth, tree.components
+
+    def function(x):
+        assert torch.equal(tree.depth, depth)
+        assert torch.equal(tree.components, components)
+        return x
+
+    x = torch.ones(3, device=tree.device)
+    torch.func.jvp(function, (x,), (x,))
+    torch.func.grad(lambda x: function(x).sum())(x)

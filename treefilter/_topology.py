@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
+from ._autograd import constant
 
 _MAX_INDEX = 2**31 - 1
 
@@ -109,4 +110,5 @@ def _down(value: Tensor, parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
     """Sums of (B, N) values from the root to each vertex; exact below 2⁵³."""
     one = torch.ones(1, 1, parent.shape[1], dtype=value.dtype, device=value.device)
     x = value.unsqueeze(1)
-    return _ops.propagate(x, parent, order, plan, one, _ops.ROOT_TO_LEAF).squeeze(1)
+    kind = _ops.ROOT_TO_LEAF
+    return constant(_ops.propagate, x, parent, order, plan, one, kind).squeeze(1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
+from ._autograd import Function, call, recorded, save, values_of
 from ._checks import (
     accumulate_in,
     check_batch,
@@ -65,7 +66,11 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     wide = accumulate_in(values, width) if isinstance(width, Tensor) else accumulate_in(values)
     result_dtype = weight.dtype if weight.dtype.itemsize == 2 else wide
     weights = tree_weight(values.to(wide), tree)
-    a = torch.exp(-weights / width).masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
+    if isinstance(width, Tensor) and recorded(width):
+        a = call(_Exponential, weights, width.to(wide))
+    else:
+        a = torch.exp(-weights / width)
+    a = a.masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
     return a if grouped else a.squeeze(1)
 
 
@@ -82,11 +87,9 @@ def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float 
             raise ValueError(
                 f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}"
             )
-        # To look at values would break a traced graph and make the host wait for a GPU; there the
-        # caller vouches for them.
-        seen = sigma.device.type == "cpu" and not torch.compiler.is_compiling()
-        if seen:
-            check_sigma_values("affinity", sigma.detach())
+        values = values_of(sigma)
+        if values is not None:
+            check_sigma_values("affinity", values)
         width = sigma if sigma.dtype == torch.float64 else sigma.float()
         return width.reshape(rows, columns, 1), grouped or columns > 1
     return check_sigma("affinity", sigma, accumulate_in(weight)), grouped
@@ -94,33 +97,100 @@ def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float 
 
 def tree_weight(weight: Tensor, tree: Tree) -> Tensor:
     """(B, G, E) weights of edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
-    if torch.is_grad_enabled() and weight.requires_grad:
-        return _TreeWeight.apply(weight, tree.edge)
-    return _ops.tree_weight(weight, tree.edge)
+    return _gather(weight, tree.edge)
 
 
-class _TreeWeight(torch.autograd.Function):
+def _gather(weight: Tensor, edge: Tensor) -> Tensor:
+    if recorded(weight):
+        return call(_TreeWeight, weight, edge)
+    return _ops.tree_weight(weight, edge)
+
+
+def _scatter(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+    if recorded(grad):
+        return call(_GraphWeight, grad, edge, num_edges)
+    return _ops.tree_weight_backward(grad, edge, num_edges)
+
+
+class _TreeWeight(Function):
     """Linear; each class is the other's transpose."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, edge: Tensor) -> Tensor:
-        ctx.save_for_backward(edge)
-        ctx.num_edges = weight.shape[2]
+    def forward(weight: Tensor, edge: Tensor) -> Tensor:
         return _ops.tree_weight(weight, edge)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        weight, edge = inputs
+        save(ctx, edge)
+        ctx.num_edges = weight.shape[2]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (edge,) = ctx.saved_tensors
-        return _GraphWeight.apply(grad, edge, ctx.num_edges), None
+        return _scatter(grad, edge, ctx.num_edges), None
 
-
-class _GraphWeight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
-        ctx.save_for_backward(edge)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _gather(tangents[0], *saved)
+
+
+class _GraphWeight(Function):
+    @staticmethod
+    def forward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
         return _ops.tree_weight_backward(grad, edge, num_edges)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, edge, ctx.num_edges = inputs
+        save(ctx, edge)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (edge,) = ctx.saved_tensors
-        return _TreeWeight.apply(grad, edge), None, None
+        return _gather(grad, edge), None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _scatter(tangents[0], *saved, ctx.num_edges)
+
+
+class _Exponential(Function):
+    """exp(−w/σ) for a σ with derivatives.
+
+    Where the result is 0, so are all derivatives. Composed of torch's operators, they would be
+    0·∞ = NaN there, for a missing edge.
+    """
+
+    @staticmethod
+    def forward(weight: Tensor, width: Tensor) -> Tensor:
+        return torch.exp(-weight / width)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, *inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        weight, width, a = ctx.saved_tensors
+        grad_ratio = grad * a / width
+        grad_width = None
+        if ctx.needs_input_grad[1]:
+            grad_width = (grad_ratio * _ratio(weight, width, a)).sum_to_size(width.shape)
+        return -grad_ratio if ctx.needs_input_grad[0] else None, grad_width
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        weight, width, a = saved
+        weight_, width_ = tangents
+        change = torch.zeros_like(a)
+        if weight_ is not None:
+            change = change - weight_
+        if width_ is not None:
+            change = change + _ratio(weight, width, a) * width_
+        return a * (change / width)
+
+
+def _ratio(weight: Tensor, width: Tensor, a: Tensor) -> Tensor:
+    """w/σ, or 0 where exp(−w/σ) is."""
+    return torch.where(a == 0, 0, weight) / width

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
+from ._autograd import Function, call, constant, recorded, save
 from ._checks import (
     accumulate_in,
     check_batch,
@@ -67,10 +68,11 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
             f"distance: source must have shape (S,) or ({batch}, S), got {tuple(source.shape)}"
         )
     sources = source.to(torch.int64).expand(batch, source.shape[-1])
-    out, via, bottleneck = _ops.distance(
-        weights.detach(), tree.parent, tree.order, tree._plan, sources, path == "max"
+    topology = (tree.parent, tree.order, tree._plan)
+    out, via, bottleneck = constant(
+        _ops.distance, weights.detach(), *topology, sources, path == "max"
     )
-    if weights.requires_grad and torch.is_grad_enabled():
+    if recorded(weights):
         out = _along(weights, tree, out, via, bottleneck, path)
     return out.to(widen(weight).dtype)
 
@@ -114,10 +116,11 @@ def distance_transform(
     if seeds.ndim < 2 or seeds.shape[0] != batch or shape not in ((tree.num_nodes,), tree.shape):
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
         raise ValueError(f"{function}: seeds must have shape {expected}, got {tuple(seeds.shape)}")
-    out, nearest, via, bottleneck = _ops.distance_transform(
-        weights.detach(), tree.parent, tree.order, tree._plan, seeds.flatten(1), path == "max"
+    topology = (tree.parent, tree.order, tree._plan)
+    out, nearest, via, bottleneck = constant(
+        _ops.distance_transform, weights.detach(), *topology, seeds.flatten(1), path == "max"
     )
-    if weights.requires_grad and torch.is_grad_enabled():
+    if recorded(weights):
         bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
         out = _along(weights, tree, out.unsqueeze(1), via.unsqueeze(1), bottleneck, path)
         out = out.squeeze(1)
@@ -177,7 +180,7 @@ def _along(
 ) -> Tensor:
     """The distances ``value`` again, (B, S, N), as a differentiable function of the weights."""
     if path == "sum":
-        sums = _PathSums.apply(weights, tree.parent, tree.order, tree._plan, via)
+        sums = _sums(weights, tree.parent, tree.order, tree._plan, via)
     else:
         flat = bottleneck.flatten(1).long()
         chosen = take(weights, flat.clamp(min=0)).masked_fill(flat < 0, 0)
@@ -185,29 +188,55 @@ def _along(
     return torch.where(via < 0, value, sums)
 
 
-class _PathSums(torch.autograd.Function):
+def _sums(weight: Tensor, *indices: Tensor) -> Tensor:
+    if recorded(weight):
+        return call(_PathSums, weight, *indices)
+    return _ops.path_sums(weight, *indices)
+
+
+def _accumulated(grad: Tensor, *indices: Tensor) -> Tensor:
+    if recorded(grad):
+        return call(_AccumulatedSums, grad, *indices)
+    return _ops.accumulate_sums(grad, *indices)
+
+
+class _PathSums(Function):
     """Linear in the weights; each class is the other's transpose."""
 
     @staticmethod
     def forward(
-        ctx: Any, weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
+        weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(parent, order, plan, via)
         return _ops.path_sums(weight, parent, order, plan, via)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, *inputs[1:])
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _AccumulatedSums.apply(grad, *ctx.saved_tensors), None, None, None, None
+        return _accumulated(grad, *ctx.saved_tensors), None, None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _sums(tangents[0], *saved)
 
 
-class _AccumulatedSums(torch.autograd.Function):
+class _AccumulatedSums(Function):
     @staticmethod
     def forward(
-        ctx: Any, grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
+        grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(parent, order, plan, via)
         return _ops.accumulate_sums(grad, parent, order, plan, via)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, *inputs[1:])
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _PathSums.apply(grad, *ctx.saved_tensors), None, None, None, None
+        return _sums(grad, *ctx.saved_tensors), None, None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _accumulated(tangents[0], *saved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ._autograd import values_of
 from ._checks import check_choice, check_integer, check_sigma, check_sigma_values, check_tensor
 from .affinity import affinity
 from .edge_weight import METRICS, edge_weight
@@ -71,8 +72,9 @@ class TreeFilter2d(nn.Module):
             self.sigma = check_sigma("TreeFilter2d", sigma, torch.float64)
             return
         check_tensor("TreeFilter2d", "sigma", sigma, "float")
-        if sigma.device.type == "cpu":  # elsewhere a look at values would wait for the device
-            check_sigma_values("TreeFilter2d", sigma.detach())
+        values = values_of(sigma)
+        if values is not None:
+            check_sigma_values("TreeFilter2d", values)
         if isinstance(sigma, nn.Parameter):
             self.sigma = sigma
         else:
