@@ -212,18 +212,20 @@ def plan(parent: Tensor) -> Tensor:
     return out
 
 
-def _empty_order(parent: Tensor) -> tuple[Tensor, Tensor]:
+def _empty_order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
     order = torch.empty_like(parent, memory_format=torch.contiguous_format)
     return order, parent.new_empty((parent.shape[0],), dtype=torch.int64)
 
 
-@_op("_order(Tensor parent) -> (Tensor, Tensor)", _empty_order, indices=True)
-def order(parent: Tensor) -> tuple[Tensor, Tensor]:
-    """The order of trees that were made elsewhere, on the CPU, and how many vertices are in it.
+@_op("_order(Tensor parent, Tensor plan) -> (Tensor, Tensor)", _empty_order, indices=True)
+def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
+    """The order of trees that were made elsewhere, and how many vertices are in it.
 
-    Vertices on cycles are not. Where there is a plan, it has both.
+    Vertices on cycles are not: they are what is missing from the order's first places.
     """
-    out = _empty_order(parent)
+    if plan.shape[1]:  # it begins with the order, and ends with the number of vertices in it
+        return plan[:, : parent.shape[1]].contiguous(), plan[:, -1].long()
+    out = _empty_order(parent, plan)
     _C.order(parent.contiguous(), *out, torch.get_num_threads())
     return out
 

@@ -36,10 +36,7 @@ def check_parents(parent: Tensor) -> None:
 def order_of(parent: Tensor, plan: Tensor) -> Tensor:
     """The order of passes, ``Tree.order``; ValueError, naming a vertex, if there is a cycle."""
     num_nodes = parent.shape[1]
-    if plan.shape[1]:  # on CUDA; it begins with the order and ends with the number of its vertices
-        order, ordered = plan[:, :num_nodes].contiguous(), plan[:, -1]
-    else:
-        order, ordered = _ops.order(parent)
+    order, ordered = _ops.order(parent, plan)
     if (ordered < num_nodes).any():
         b = (ordered < num_nodes).nonzero()[0].item()
         on_cycle = torch.ones(num_nodes, dtype=torch.bool, device=parent.device)
