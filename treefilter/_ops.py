@@ -224,7 +224,8 @@ def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
     Vertices on cycles are not: they are what is missing from the order's first places.
     """
     if plan.shape[1]:  # it begins with the order, and ends with the number of vertices in it
-        return plan[:, : parent.shape[1]].contiguous(), plan[:, -1].long()
+        order = plan[:, : parent.shape[1]].clone(memory_format=torch.contiguous_format)
+        return order, plan[:, -1].long()
     out = _empty_order(parent, plan)
     _C.order(parent.contiguous(), *out, torch.get_num_threads())
     return out
