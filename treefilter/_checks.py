@@ -53,10 +53,9 @@ def check_choice(function: str, name: str, value: Any, allowed: tuple[str, ...])
 
 def check_batch(function: str, name: str, value: Tensor, tree: Any) -> None:
     """ValueError if there is neither one tree for all nor one for each of ``value``'s batch."""
-    if len(tree) not in (1, value.shape[0]):
-        raise ValueError(
-            f"{function}: {name} must have batch {len(tree)} like the tree, got {value.shape[0]}"
-        )
+    trees, batch = tree.parent.shape[0], value.shape[0]
+    if trees != batch and trees != 1:
+        raise ValueError(f"{function}: {name} must have batch {trees} like the tree, got {batch}")
 
 
 def describe(batch: str, channels: str, shape: tuple[int, ...] | None, num_nodes: int) -> str:

@@ -23,6 +23,15 @@ _library = torch.library.Library("treefilter", "DEF")
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
+JIT_MESSAGE = (
+    "treefilter: a model must be exported by torch.export.export, got a trace by torch.jit.trace or"
+    " by torch.onnx.export(dynamo=False), which record no trees"
+)
+
+
+def _traced_by_jit(*_: Any) -> None:
+    raise RuntimeError(JIT_MESSAGE)
+
 
 _TREE = "Tensor parent, Tensor order, Tensor plan"
 # Arguments of which one image may serve the whole batch.
@@ -48,17 +57,11 @@ def _op(
             refuse_tangents()
         return fake(*arguments)
 
-    def traced_by_jit(*_: Any) -> None:
-        raise RuntimeError(
-            "treefilter: torch.jit.trace and the TorchScript-based torch.onnx.export are not"
-            " supported; use torch.export.export"
-        )
-
     def register(kernel: Kernel) -> Kernel:
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         for key in ("CPU", "CUDA") if _C.with_cuda else ("CPU",):
             _library.impl(name, kernel, key)
-        _library.impl(name, traced_by_jit, "Tracer")
+        _library.impl(name, _traced_by_jit, "Tracer")
         torch.library.register_fake(f"treefilter::{name}", traced, lib=_library)
         op = getattr(torch.ops.treefilter, name).default
         _vmap.register(op, shared, _library)
