@@ -66,15 +66,14 @@ def describe(batch: str, channels: str, shape: tuple[int, ...] | None, num_nodes
     return f"({batch}, {channels}{', '.join(map(str, shape))}) or {flat}"
 
 
-def flatten_nodes(
+def check_nodes(
     function: str, name: str, value: Tensor, shape: tuple[int, ...] | None, num_nodes: int
-) -> Tensor:
-    """(B, C, *shape) or (B, C, N), checked, as (B, C, N): a view where the strides allow it."""
+) -> None:
+    """ValueError if ``value`` has neither the shape (B, C, *shape) nor (B, C, N)."""
     spatial = tuple(value.shape[2:])
     if value.ndim < 3 or (spatial != (num_nodes,) and spatial != shape):
         expected = describe("B", "C, ", shape, num_nodes)
         raise ValueError(f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}")
-    return value.flatten(2)
 
 
 def accumulate_in(*values: Tensor) -> torch.dtype:
