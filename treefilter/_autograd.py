@@ -77,8 +77,8 @@ def _jvp(function: type[Function]) -> Callable[..., Any]:
 
 
 def _primal(tensor: Any) -> Any:
-    if tensor is None:
-        return None
+    if tensor is None or not tensor.is_floating_point():
+        return tensor
     if is_batchedtensor(tensor):  # torch.vmap knows no rule for unpack_dual
         dim, level = maybe_get_bdim(tensor), maybe_get_level(tensor)
         return _add_batch_dim(_primal(get_unwrapped(tensor)), dim, level)

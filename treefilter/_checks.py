@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.masked import MaskedTensor
 
 from ._native import _C
+from ._ops import JIT_MESSAGE
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -108,15 +109,14 @@ def describe(batch: str, channels: str, shape: tuple[int, ...] | None, num_nodes
     return f"({batch}, {channels}{', '.join(map(str, shape))}) or {flat}"
 
 
-def flatten_nodes(
+def check_nodes(
     function: str, name: str, value: Tensor, shape: tuple[int, ...] | None, num_nodes: int
-) -> Tensor:
-    """(B, C, *shape) or (B, C, N), checked, as (B, C, N): a view where the strides allow it."""
+) -> None:
+    """ValueError if ``value`` has neither the shape (B, C, *shape) nor (B, C, N)."""
     spatial = tuple(value.shape[2:])
     if value.ndim < 3 or (spatial != (num_nodes,) and spatial != shape):
         expected = describe("B", "C, ", shape, num_nodes)
         raise ValueError(f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}")
-    return value.flatten(2)
 
 
 def accumulate_in(*values: Tensor) -> torch.dtype:
@@ -161,6 +161,8 @@ def check_flag(function: str, name: str, value: Any) -> None:
 def check_integer(function: str, name: str, value: Any, expected: str = "an integer") -> int:
     """``value``, Python's integer or NumPy's, as Python's; TypeError if it is none."""
     if isinstance(value, bool) or not isinstance(value, _INTEGER_TYPES):
+        if torch.jit.is_tracing():  # sizes are tensors there
+            raise RuntimeError(JIT_MESSAGE)
         raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
     return value if isinstance(value, int | torch.SymInt) else int(value)
 

@@ -8,6 +8,7 @@ of passes, elementwise operations and the two moves between a vertex and its par
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ Topology = tuple[Tensor, Tensor, Tensor]
 
 
 def run(x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int) -> Tensor:
-    """One pass or filter on (B, C, N) with affinities (1 or B, G, N), differentiable if need be."""
+    """One pass or filter on (B, C, *shape), with affinities (1 or B, G, N), and its derivatives."""
     if recorded(x, a):
         function = _Pass if kind in (_ops.LEAF_TO_ROOT, _ops.ROOT_TO_LEAF) else _Filter
         return call(function, x, a, parent, order, plan, kind)
@@ -59,11 +60,12 @@ class _Pass(Function):
         a, *topology, y = saved
         if a_ is not None:
             tree = _Passes(a, tuple(topology))
-            a_ = tree.without_roots(a_)
+            a_, flat = tree.without_roots(a_), _flat(y)
             if ctx.kind == _ops.LEAF_TO_ROOT:
-                through_a = tree.below(_scale(y, a_))
+                through_a = tree.below(_scale(flat, a_))
             else:
-                through_a = _scale(tree.above(y), a_)
+                through_a = _scale(tree.above(flat), a_)
+            through_a = through_a.view(y.shape)
             x_ = through_a if x_ is None else x_ + through_a
         assert x_ is not None
         return run(x_, a, *topology, ctx.kind)
@@ -105,13 +107,14 @@ class _Filter(Function):
             assert x_ is not None
             return run(x_, a, *topology, ctx.kind)
         tree = _Passes(a, tuple(topology))
-        values, along = _centred(x.to(a.dtype), ctx.kind), x_ if x_ is None else x_.to(a.dtype)
+        values = _centred(_flat(x).to(a.dtype), ctx.kind)
+        along = None if x_ is None else _flat(x_).to(a.dtype)
         total, total_ = tree.total_and_tangent(values, along, a_)
         if ctx.kind == _ops.MEAN:
             ones, ones_ = tree.total_and_tangent(tree.ones(), None, a_)
             inverse = 1 / ones
             total_ = _scale(total_ - _scale(total, ones_ * inverse), inverse)
-        return total_.to(x.dtype)
+        return total_.to(x.dtype).view(x.shape)
 
 
 class _Gradients(Function):
@@ -151,20 +154,20 @@ def _gradients(
     such term, for T 1.
     """
     tree = _Passes(a, topology)
-    g = grad.to(a.dtype)
+    g = _flat(grad).to(a.dtype)
     ones = inverse = None
     if kind == _ops.MEAN:
         ones = tree.ones()
         inverse = 1 / tree.total(ones)
         g = _scale(g, inverse)
     if not wanted:
-        return (tree.total(g).to(grad.dtype),)
-    values = _centred(x.to(a.dtype), kind)
+        return (tree.total(g).to(grad.dtype).view(grad.shape),)
+    values = _centred(_flat(x).to(a.dtype), kind)
     y, grad_x, grad_a = tree.products(values, g)
     if ones is not None and inverse is not None:
         grad_ones = -_group_sum(g * _scale(y, inverse), a.shape[1])
         grad_a = grad_a + tree.products(ones.expand_as(grad_ones), grad_ones)[2]
-    return grad_x.to(x.dtype), tree.without_roots(grad_a)
+    return grad_x.to(x.dtype).view(x.shape), tree.without_roots(grad_a)
 
 
 def _centred(x: Tensor, kind: int) -> Tensor:
@@ -235,6 +238,11 @@ class _Passes:
         return y, z, passed - 2 * self.a * _group_sum(up_g * up_x, groups)
 
 
+def _flat(x: Tensor) -> Tensor:
+    """(B, C, *shape) as (B, C, N). By reshape, which every vmap of torch knows."""
+    return x if x.ndim == 3 else x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+
+
 def _scale(x: Tensor, by: Tensor) -> Tensor:
     """(B, C, N) times (1 or B, G, N), group by group."""
     return (_by_group(x, by.shape[1]) * by.unsqueeze(2)).reshape(x.shape).to(x.dtype)
@@ -246,7 +254,7 @@ def _group_sum(x: Tensor, groups: int) -> Tensor:
 
 
 def _by_group(x: Tensor, groups: int) -> Tensor:
-    """(B, C, N) as (B, G, C/G, N). By reshape, which every vmap of torch knows."""
+    """(B, C, N) as (B, G, C/G, N)."""
     batch, channels, nodes = x.shape
     return x.reshape(batch, groups, channels // groups, nodes)
 
@@ -256,6 +264,7 @@ def _parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
     if not recorded(p, q):
         return _ops.parent_dot(p, q, parent, groups)
     own = torch.arange(parent.shape[1], device=parent.device)
+    p, q = _flat(p), _flat(q)
     above = take(p, parent.long().unsqueeze(1).expand(p.shape))
     return _group_sum(above * q, groups).masked_fill((parent == own).unsqueeze(1), 0)
 

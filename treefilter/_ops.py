@@ -23,6 +23,15 @@ _library = torch.library.Library("treefilter", "DEF")
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
+JIT_MESSAGE = (
+    "treefilter: a model must be exported by torch.export.export, got a trace by torch.jit.trace or"
+    " by torch.onnx.export(dynamo=False), which record no trees"
+)
+
+
+def _traced_by_jit(*_: Any) -> None:
+    raise RuntimeError(JIT_MESSAGE)
+
 
 _TREE = "Tensor parent, Tensor order, Tensor plan"
 # Arguments of which one image may serve the whole batch.
@@ -48,23 +57,31 @@ def _op(
             refuse_tangents()
         return fake(*arguments)
 
-    def traced_by_jit(*_: Any) -> None:
-        raise RuntimeError(
-            "treefilter: torch.jit.trace and the TorchScript-based torch.onnx.export are not"
-            " supported; use torch.export.export"
-        )
-
     def register(kernel: Kernel) -> Kernel:
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         for key in ("CPU", "CUDA") if _C.with_cuda else ("CPU",):
             _library.impl(name, kernel, key)
-        _library.impl(name, traced_by_jit, "Tracer")
+        _library.impl(name, _traced_by_jit, "Tracer")
         torch.library.register_fake(f"treefilter::{name}", traced, lib=_library)
         op = getattr(torch.ops.treefilter, name).default
         _vmap.register(op, shared, _library)
         return cast(Kernel, op)
 
     return register
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, C, *shape) as (B, C, N): a view where the strides allow it.
+
+    In the ops and not above them, so that the tensors that are kept for derivatives are those of
+    the caller. Views of them, with sizes that are being traced, are what torch.compile fails on.
+    """
+    return x if x.ndim == 3 else x.flatten(2)
+
+
+def _empty_like(x: Tensor) -> Tensor:
+    """A tensor like ``x`` that can be viewed as (B, C, N)."""
+    return torch.empty_like(x) if x.ndim == 3 else torch.empty_like(x.flatten(2)).view(x.shape)
 
 
 def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -106,8 +123,8 @@ def edge_inner(
     if forward_ad._current_level >= 0:
         refuse_tangents()
     out = _empty_weight(f, t, edges, layout, num_edges, psi)
-    f_ = f.contiguous()
-    t_ = f_ if t is f else t.contiguous()
+    f_ = _flat(f).contiguous()
+    t_ = f_ if t is f else _flat(t).contiguous()
     _C.edge_inner(f_, t_, edges, layout, PSI[psi], out, torch.get_num_threads())
     return out
 
@@ -126,7 +143,8 @@ def edge_scatter(
         refuse_tangents()
     out = _empty_like_f(weight, f, edges, layout, num_edges, psi)
     threads = torch.get_num_threads()
-    _C.edge_scatter(weight.contiguous(), f.contiguous(), edges, layout, PSI[psi], out, threads)
+    f, to = _flat(f).contiguous(), _flat(out)
+    _C.edge_scatter(weight.contiguous(), f, edges, layout, PSI[psi], to, threads)
     return out
 
 
@@ -137,7 +155,7 @@ def _empty_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges:
 @_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> Tensor", _empty_argmax, indices=True)
 def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
     out = _empty_argmax(f, edges, layout, num_edges)
-    _C.edge_argmax(f.contiguous(), edges, layout, out, torch.get_num_threads())
+    _C.edge_argmax(_flat(f).contiguous(), edges, layout, out, torch.get_num_threads())
     return out
 
 
@@ -272,7 +290,7 @@ LEAF_TO_ROOT, ROOT_TO_LEAF, SUM, MEAN = range(4)
 def _empty_like_x(
     x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int
 ) -> Tensor:
-    return torch.empty_like(x)
+    return _empty_like(x)
 
 
 @_op(f"_propagate(Tensor x, {_TREE}, Tensor affinity, int kind) -> Tensor", _empty_like_x)
@@ -281,12 +299,13 @@ def propagate(
 ) -> Tensor:
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out = torch.empty_like(x)
+    flat = _flat(x)
+    out = torch.empty_like(flat)
     threads = torch.get_num_threads()
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     affinity = affinity.contiguous()
-    _C.propagate(PASS[kind], x, parent, order, plan, affinity, out, threads)
-    return out
+    _C.propagate(PASS[kind], flat, parent, order, plan, affinity, out, threads)
+    return out if flat is x else out.view(x.shape)
 
 
 def _empty_gradients(
@@ -294,7 +313,7 @@ def _empty_gradients(
     affinity: Tensor, kind: int, wanted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     shape = (x.shape[0], affinity.shape[1], parent.shape[1])
-    return torch.empty_like(x), affinity.new_zeros(shape if wanted else (0,))
+    return _empty_like(x), affinity.new_zeros(shape if wanted else (0,))
 
 
 @_op(
@@ -313,14 +332,13 @@ def filter_backward(
     affinity = affinity.contiguous()
     optional = grad_affinity if wanted else None
     threads = torch.get_num_threads()
-    _C.filter_backward(
-        PASS[kind], grad, x, parent, order, plan, affinity, grad_x, optional, threads
-    )
+    grad, x, to = _flat(grad), _flat(x), _flat(grad_x)
+    _C.filter_backward(PASS[kind], grad, x, parent, order, plan, affinity, to, optional, threads)
     return grad_x, grad_affinity
 
 
 def _empty_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
-    return p.new_empty((p.shape[0], groups, p.shape[2]), dtype=_sum_dtype(p.dtype))
+    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=_sum_dtype(p.dtype))
 
 
 @_op("_parent_dot(Tensor p, Tensor q, Tensor parent, SymInt groups) -> Tensor", _empty_dot)
@@ -328,7 +346,7 @@ def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
     if forward_ad._current_level >= 0:
         refuse_tangents()
     out = _empty_dot(p, q, parent, groups)
-    _C.parent_dot(p, q, parent.contiguous(), groups, out, torch.get_num_threads())
+    _C.parent_dot(_flat(p), _flat(q), parent.contiguous(), groups, out, torch.get_num_threads())
     return out
 
 

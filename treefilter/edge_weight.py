@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import _ops
 from ._autograd import Function, call, constant, recorded, save
-from ._checks import check_choice, check_instance, check_tensor, flatten_nodes, widen
+from ._checks import check_choice, check_instance, check_nodes, check_tensor, widen
 from ._take import take
 from .graph import Graph
 
@@ -52,7 +52,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     check_instance("edge_weight", "graph", graph, Graph)
     check_choice("edge_weight", "metric", metric, METRICS)
     graph._edges_on("edge_weight", guide.device)
-    f = flatten_nodes("edge_weight", "guide", widen(guide), graph.shape, graph.num_nodes)
+    f = widen(guide)
+    check_nodes("edge_weight", "guide", f, graph.shape, graph.num_nodes)
     return _METRICS[metric](f, graph).to(f.dtype)
 
 

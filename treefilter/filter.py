@@ -11,9 +11,9 @@ from ._checks import (
     check_devices,
     check_flag,
     check_instance,
+    check_nodes,
     check_tensor,
     describe,
-    flatten_nodes,
     widen,
 )
 from ._filter_autograd import run
@@ -94,20 +94,17 @@ def _apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) ->
     check_tensor(function, "affinity", affinity, "float")
     check_devices(function, "x", x, tree=tree, affinity=affinity)
     x = widen(x)
-    flat = flatten_nodes(function, "x", x, tree.shape, tree.num_nodes)
+    check_nodes(function, "x", x, tree.shape, tree.num_nodes)
     check_batch(function, "x", x, tree)
-    a = _grouped(function, affinity, flat, tree)
+    a = _grouped(function, affinity, x, tree)
     double = torch.float64
     wide = double if x.dtype is double or a.dtype is double else torch.float32
     # 16-bit values go in as they are, whatever the affinity is: the native code sums in float32.
-    if wide is double and flat.dtype is not wide:
-        flat = flat.to(wide)
+    values = x.to(wide) if wide is double and x.dtype is not wide else x
     if a.dtype is not wide:
         a = a.to(wide)
-    y = run(flat, a, tree.parent, tree.order, tree._plan, kind)
-    if x.dtype.itemsize == 2 and y.dtype != x.dtype:
-        y = y.to(x.dtype)
-    return y.view(x.shape)
+    y = run(values, a, tree.parent, tree.order, tree._plan, kind)
+    return y.to(x.dtype) if y.dtype is not x.dtype and x.dtype.itemsize == 2 else y
 
 
 def _grouped(function: str, affinity: Tensor, x: Tensor, tree: Tree) -> Tensor:

@@ -109,8 +109,15 @@ class Graph:
         vertex = torch.arange(self.num_nodes, device=device).view(depth, height, width)
         ends = []
         for dz, dy, dx in self._directions:
-            first = vertex[: depth - dz, max(0, -dy) : height - max(0, dy)]
-            first = first[..., max(0, -dx) : width - max(0, dx)].reshape(-1)
+            if torch.compiler.is_compiling():
+                # In one dimension: slices of a box ask of every traced size whether it is 1.
+                rows, columns = max(0, height - abs(dy)), max(0, width - abs(dx))
+                lower = torch.arange((depth - dz) * rows * columns, device=device)
+                z, y, x = lower // (rows * columns), lower // columns % rows, lower % columns
+                first = (z * height + y + max(0, -dy)) * width + x + max(0, -dx)
+            else:
+                first = vertex[: depth - dz, max(0, -dy) : height - max(0, dy)]
+                first = first[..., max(0, -dx) : width - max(0, dx)].reshape(-1)
             ends.append(torch.stack([first, first + (dz * height + dy) * width + dx]))
         return torch.cat(ends, 1)
 
