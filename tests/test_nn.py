@@ -127,3 +127,9 @@ def test_guides_that_are_none(guide):
         tf.nn.TreeFilter2d()(torch.rand(1, 1, 2, 2), guide)
     with pytest.raises(TypeError, match=r"^TreeFilter2d: x must be a float32"):
         tf.nn.TreeFilter2d()(guide)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_tracing_by_jit_names_the_way():
+    with pytest.raises(RuntimeError, match=r"must be exported by torch\.export\.export"):
+        torch.jit.trace(tf.nn.TreeFilter2d(0.1), (torch.rand(1, 2, 3, 4),))
