@@ -108,7 +108,8 @@ bench-compare: $(VENV)/.ready
 
 # The native code under AddressSanitizer and UBSan, inside an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
-                tests/test_edge_weight.py tests/test_errors.py
+                tests/test_edge_weight.py tests/test_errors.py tests/test_arguments.py \
+                tests/test_trees_from_outside.py
 DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py
 test-asan: $(VENV)/.ready
 	rm -rf build/asan
@@ -116,7 +117,8 @@ test-asan: $(VENV)/.ready
 	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined -C cmake.define.TREEFILTER_VARIANTS=
 	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
+	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) \
+	    tests/fuzz
 
 # All device code on the CPU, against the CPU's own and brute force, in every order of its threads; then
 # what runs on real threads of it, and every threaded kernel, under ThreadSanitizer.

@@ -417,3 +417,15 @@ def test_under_transformations(tree):
     x = torch.ones(3, device=tree.device)
     torch.func.jvp(function, (x,), (x,))
     torch.func.grad(lambda x: function(x).sum())(x)
+
+
+@pytest.mark.parametrize("leaf", [lambda t: None, lambda t: t.shape, lambda t: t[0], str])
+def test_a_pytree_of_anything(tree, leaf):
+    mapped = torch.utils._pytree.tree_map(leaf, tree)
+    assert isinstance(mapped, tf.Tree)
+    assert repr(mapped.parent) == repr(leaf(tree.parent))
+    assert mapped.shape == tree.shape
+    if not isinstance(mapped.parent, torch.Tensor):
+        x, a = torch.ones(3, 1, 35, device=tree.device), torch.ones(3, 35, device=tree.device)
+        with pytest.raises(TypeError, match=r"^filter: tree must consist of tensors"):
+            tf.filter(x, mapped, a)

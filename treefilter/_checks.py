@@ -61,10 +61,12 @@ def check_devices(function: str, name: str, value: Tensor, **others: Any) -> Non
     """
     device = value.device
     for other, thing in others.items():
-        if thing.device != device:
-            raise ValueError(
-                f"{function}: {other} must be on {device} like {name}, got {thing.device}"
-            )
+        try:
+            where = thing.device
+        except AttributeError:  # a tree that torch.utils._pytree has made of something else
+            raise TypeError(f"{function}: {other} must consist of tensors") from None
+        if where != device:
+            raise ValueError(f"{function}: {other} must be on {device} like {name}, got {where}")
 
 
 def check_target(function: str, device: Any, source: Tensor) -> torch.device:

@@ -324,8 +324,12 @@ def _flatten_with_keys(tree: Tree) -> tuple[list[tuple[Any, Any]], Any]:
 
 
 def _unflatten(children: Any, shape: Any) -> Tree:
-    parent, edge, order, plan = children
-    return Tree(parent, edge, order, None if shape is None else tuple(shape), plan)
+    # What a pytree holds need not be tensors: nothing is checked here.
+    tree = object.__new__(Tree)
+    for name, value in zip(_TENSORS, children, strict=True):
+        object.__setattr__(tree, name, value)
+    object.__setattr__(tree, "shape", None if shape is None else tuple(shape))
+    return tree
 
 
 _pytree.register_pytree_node(
