@@ -19,7 +19,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
-.PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
+.PHONY: demo figure test fuzz lint format bench bench-full bench-report bench-profile \
         bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
 
@@ -55,6 +55,11 @@ figure: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8
+
+# Generated arguments for every public function; a failure says how to make that call again:
+# [SECONDS=600] [SEED=1].
+fuzz: $(VENV)/.installed
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -103,7 +108,8 @@ bench-compare: $(VENV)/.ready
 
 # The native code under AddressSanitizer and UBSan, inside an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
-                tests/test_edge_weight.py tests/test_errors.py
+                tests/test_edge_weight.py tests/test_errors.py tests/test_arguments.py \
+                tests/test_trees_from_outside.py
 DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py
 test-asan: $(VENV)/.ready
 	rm -rf build/asan
@@ -111,7 +117,8 @@ test-asan: $(VENV)/.ready
 	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined -C cmake.define.TREEFILTER_VARIANTS=
 	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
+	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) \
+	    tests/fuzz
 
 # All device code on the CPU, against the CPU's own and brute force, in every order of its threads; then
 # what runs on real threads of it, and every threaded kernel, under ThreadSanitizer.

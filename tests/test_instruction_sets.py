@@ -66,6 +66,7 @@ def trees():
     for name, graph, weight in weights():
         tree = tf.mst(weight.float(), graph, root=graph.num_nodes // 2)
         yield f"mst {name}", (tree.parent, tree.edge, tree.order)
+        yield f"order {name}", (tf.Tree.from_parents(tree.parent).order,)
 
 
 PASSES = {

@@ -12,7 +12,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
+from . import _vmap
+from ._autograd import refuse_tangents
 from ._native import _C
 
 _library = torch.library.Library("treefilter", "DEF")
@@ -20,22 +23,65 @@ _library = torch.library.Library("treefilter", "DEF")
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
+JIT_MESSAGE = (
+    "treefilter: a model must be exported by torch.export.export, got a trace by torch.jit.trace or"
+    " by torch.onnx.export(dynamo=False), which record no trees"
+)
 
-def _op(schema: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
+
+def _traced_by_jit(*_: Any) -> None:
+    raise RuntimeError(JIT_MESSAGE)
+
+
+_TREE = "Tensor parent, Tensor order, Tensor plan"
+# Arguments of which one image may serve the whole batch.
+_SHARED = ("parent", "order", "plan", "edge", "affinity")
+
+
+def _op(
+    schema: str,
+    fake: Callable[..., Any],
+    *,
+    shared: tuple[str, ...] = _SHARED,
+    indices: bool = False,
+) -> Callable[[Kernel], Kernel]:
     """Registers the function as the op's kernel and ``fake`` as its shape function.
 
-    One kernel serves all devices: the native code looks where its tensors are.
+    One kernel serves all devices: the native code looks where its tensors are. ``indices``: the
+    results are integers, which have no derivatives.
     """
     name = schema.partition("(")[0]
+
+    def traced(*arguments: Any) -> Any:
+        if not indices:
+            refuse_tangents()
+        return fake(*arguments)
 
     def register(kernel: Kernel) -> Kernel:
         _library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
         for key in ("CPU", "CUDA") if _C.with_cuda else ("CPU",):
             _library.impl(name, kernel, key)
-        torch.library.register_fake(f"treefilter::{name}", fake, lib=_library)
-        return cast(Kernel, getattr(torch.ops.treefilter, name).default)
+        _library.impl(name, _traced_by_jit, "Tracer")
+        torch.library.register_fake(f"treefilter::{name}", traced, lib=_library)
+        op = getattr(torch.ops.treefilter, name).default
+        _vmap.register(op, shared, _library)
+        return cast(Kernel, op)
 
     return register
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(B, C, *shape) as (B, C, N): a view where the strides allow it.
+
+    In the ops and not above them, so that the tensors that are kept for derivatives are those of
+    the caller. Views of them, with sizes that are being traced, are what torch.compile fails on.
+    """
+    return x if x.ndim == 3 else x.flatten(2)
+
+
+def _empty_like(x: Tensor) -> Tensor:
+    """A tensor like ``x`` that can be viewed as (B, C, N)."""
+    return torch.empty_like(x) if x.ndim == 3 else torch.empty_like(x.flatten(2)).view(x.shape)
 
 
 def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -49,7 +95,7 @@ def _empty_edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
     return torch.empty_like(edge_index, dtype=torch.int32, memory_format=torch.contiguous_format)
 
 
-@_op("_edge_list(Tensor edge_index, SymInt num_nodes) -> Tensor", _empty_edge_list)
+@_op("_edge_list(Tensor edge_index, SymInt num_nodes) -> Tensor", _empty_edge_list, indices=True)
 def edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
     if edge_index.is_cuda:  # where nothing can be raised for a value: such an edge joins nothing
         outside = ((edge_index < 0) | (edge_index >= num_nodes)).any(0)
@@ -74,9 +120,11 @@ def _empty_weight(
 def edge_inner(
     f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
 ) -> Tensor:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out = _empty_weight(f, t, edges, layout, num_edges, psi)
-    f_ = f.contiguous()
-    t_ = f_ if t is f else t.contiguous()
+    f_ = _flat(f).contiguous()
+    t_ = f_ if t is f else _flat(t).contiguous()
     _C.edge_inner(f_, t_, edges, layout, PSI[psi], out, torch.get_num_threads())
     return out
 
@@ -91,9 +139,12 @@ def _empty_like_f(
 def edge_scatter(
     weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
 ) -> Tensor:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out = _empty_like_f(weight, f, edges, layout, num_edges, psi)
     threads = torch.get_num_threads()
-    _C.edge_scatter(weight.contiguous(), f.contiguous(), edges, layout, PSI[psi], out, threads)
+    f, to = _flat(f).contiguous(), _flat(out)
+    _C.edge_scatter(weight.contiguous(), f, edges, layout, PSI[psi], to, threads)
     return out
 
 
@@ -101,21 +152,29 @@ def _empty_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges:
     return f.new_empty((f.shape[0], num_edges), dtype=torch.int64)
 
 
-@_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> Tensor", _empty_argmax)
+@_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> Tensor", _empty_argmax, indices=True)
 def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
     out = _empty_argmax(f, edges, layout, num_edges)
-    _C.edge_argmax(f.contiguous(), edges, layout, out, torch.get_num_threads())
+    _C.edge_argmax(_flat(f).contiguous(), edges, layout, out, torch.get_num_threads())
     return out
 
 
 # ---- mst ----
 
 
+PLAN_ROUNDS = 34
+"""``PlanView::kRounds`` of src/plan.h."""
+
+
+def plan_size(nodes: int) -> int:
+    """``PlanView::size`` of src/plan.h: in Python, where N may be a number that is being traced."""
+    return 4 * nodes + 1 + PLAN_ROUNDS
+
+
 def _empty_plan(parent: Tensor) -> Tensor:
     """What passes read besides parent and order: on the CPU nothing."""
-    nodes = parent.shape[1]
     planned = parent.device.type == "cuda" or _C.emulated
-    return parent.new_empty((parent.shape[0], _C.plan_size(nodes) if planned else 0))
+    return parent.new_empty((parent.shape[0], plan_size(parent.shape[1]) if planned else 0))
 
 
 def _empty_tree(
@@ -135,6 +194,7 @@ def _empty_tree(
     "_mst(Tensor weight, Tensor? edges, SymInt[] layout, SymInt num_nodes, Tensor? roots,"
     " SymInt root) -> (Tensor, Tensor, Tensor, Tensor)",
     _empty_tree,
+    indices=True,
 )
 def mst(
     weight: Tensor,
@@ -161,12 +221,31 @@ def mst_edges(weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes
     return out
 
 
-@_op("_plan(Tensor parent) -> Tensor", _empty_plan)
+@_op("_plan(Tensor parent) -> Tensor", _empty_plan, indices=True)
 def plan(parent: Tensor) -> Tensor:
     """The plan of trees that were made elsewhere."""
     out = _empty_plan(parent)
     if out.shape[1]:
         _C.plan(parent.contiguous(), out)
+    return out
+
+
+def _empty_order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
+    order = torch.empty_like(parent, memory_format=torch.contiguous_format)
+    return order, parent.new_empty((parent.shape[0],), dtype=torch.int64)
+
+
+@_op("_order(Tensor parent, Tensor plan) -> (Tensor, Tensor)", _empty_order, indices=True)
+def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
+    """The order of trees that were made elsewhere, and how many vertices are in it.
+
+    Vertices on cycles are not: they are what is missing from the order's first places.
+    """
+    if plan.shape[1]:  # it begins with the order, and ends with the number of vertices in it
+        order = plan[:, : parent.shape[1]].clone(memory_format=torch.contiguous_format)
+        return order, plan[:, -1].long()
+    out = _empty_order(parent, plan)
+    _C.order(parent.contiguous(), *out, torch.get_num_threads())
     return out
 
 
@@ -179,6 +258,8 @@ def _empty_tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
 
 @_op("_tree_weight(Tensor weight, Tensor edge) -> Tensor", _empty_tree_weight)
 def tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out = _empty_tree_weight(weight, edge)
     _C.tree_weight(weight.contiguous(), edge.contiguous(), out, torch.get_num_threads())
     return out
@@ -193,6 +274,8 @@ def _empty_graph_weight(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
     _empty_graph_weight,
 )
 def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out = _empty_graph_weight(grad, edge, num_edges)
     _C.tree_weight_backward(grad.contiguous(), edge.contiguous(), out, torch.get_num_threads())
     return out
@@ -202,25 +285,27 @@ def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
 
 PASS = (_C.Pass.LEAF_TO_ROOT, _C.Pass.ROOT_TO_LEAF, _C.Pass.SUM, _C.Pass.MEAN)
 LEAF_TO_ROOT, ROOT_TO_LEAF, SUM, MEAN = range(4)
-_TREE = "Tensor parent, Tensor order, Tensor plan"
 
 
 def _empty_like_x(
     x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int
 ) -> Tensor:
-    return torch.empty_like(x)
+    return _empty_like(x)
 
 
 @_op(f"_propagate(Tensor x, {_TREE}, Tensor affinity, int kind) -> Tensor", _empty_like_x)
 def propagate(
     x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int
 ) -> Tensor:
-    out = torch.empty_like(x)
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    flat = _flat(x)
+    out = torch.empty_like(flat)
     threads = torch.get_num_threads()
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     affinity = affinity.contiguous()
-    _C.propagate(PASS[kind], x, parent, order, plan, affinity, out, threads)
-    return out
+    _C.propagate(PASS[kind], flat, parent, order, plan, affinity, out, threads)
+    return out if flat is x else out.view(x.shape)
 
 
 def _empty_gradients(
@@ -228,7 +313,7 @@ def _empty_gradients(
     affinity: Tensor, kind: int, wanted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     shape = (x.shape[0], affinity.shape[1], parent.shape[1])
-    return torch.empty_like(x), affinity.new_zeros(shape if wanted else (0,))
+    return _empty_like(x), affinity.new_zeros(shape if wanted else (0,))
 
 
 @_op(
@@ -240,25 +325,28 @@ def filter_backward(
     grad: Tensor, x: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
     affinity: Tensor, kind: int, wanted: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     grad_x, grad_affinity = _empty_gradients(grad, x, parent, order, plan, affinity, kind, wanted)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     affinity = affinity.contiguous()
     optional = grad_affinity if wanted else None
     threads = torch.get_num_threads()
-    _C.filter_backward(
-        PASS[kind], grad, x, parent, order, plan, affinity, grad_x, optional, threads
-    )
+    grad, x, to = _flat(grad), _flat(x), _flat(grad_x)
+    _C.filter_backward(PASS[kind], grad, x, parent, order, plan, affinity, to, optional, threads)
     return grad_x, grad_affinity
 
 
 def _empty_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
-    return p.new_empty((p.shape[0], groups, p.shape[2]), dtype=_sum_dtype(p.dtype))
+    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=_sum_dtype(p.dtype))
 
 
 @_op("_parent_dot(Tensor p, Tensor q, Tensor parent, SymInt groups) -> Tensor", _empty_dot)
 def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out = _empty_dot(p, q, parent, groups)
-    _C.parent_dot(p, q, parent.contiguous(), groups, out, torch.get_num_threads())
+    _C.parent_dot(_flat(p), _flat(q), parent.contiguous(), groups, out, torch.get_num_threads())
     return out
 
 
@@ -276,10 +364,13 @@ def _empty_distance(
 @_op(
     f"_distance(Tensor weight, {_TREE}, Tensor source, bool maximum) -> (Tensor, Tensor, Tensor)",
     _empty_distance,
+    shared=(*_SHARED, "weight"),
 )
 def distance(
     weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out, via, bottleneck = _empty_distance(weight, parent, order, plan, source, maximum)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     weight = weight.contiguous()
@@ -302,10 +393,13 @@ def _empty_transform(
     f"_distance_transform(Tensor weight, {_TREE}, Tensor seeds, bool maximum)"
     " -> (Tensor, Tensor, Tensor, Tensor)",
     _empty_transform,
+    shared=(*_SHARED, "weight"),
 )
 def distance_transform(
     weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, seeds: Tensor, maximum: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     outs = _empty_transform(weight, parent, order, plan, seeds, maximum)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     weight = weight.contiguous()
@@ -323,8 +417,14 @@ def _empty_sums(weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via
     return weight.new_empty(via.shape)
 
 
-@_op(f"_path_sums(Tensor weight, {_TREE}, Tensor via) -> Tensor", _empty_sums)
+@_op(
+    f"_path_sums(Tensor weight, {_TREE}, Tensor via) -> Tensor",
+    _empty_sums,
+    shared=(*_SHARED, "weight"),
+)
 def path_sums(weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor) -> Tensor:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out = _empty_sums(weight, parent, order, plan, via)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     weight = weight.contiguous()
@@ -342,6 +442,8 @@ def _empty_accumulated(
 def accumulate_sums(
     grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
 ) -> Tensor:
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
     out = _empty_accumulated(grad, parent, order, plan, via)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     grad = grad.contiguous()

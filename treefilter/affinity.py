@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import accumulate_in, check_batch, check_instance, check_tensor, widen
+from ._autograd import Function, call, recorded, save, values_of
+from ._checks import (
+    accumulate_in,
+    check_batch,
+    check_devices,
+    check_instance,
+    check_sigma,
+    check_sigma_values,
+    check_tensor,
+    widen,
+)
 from .tree import Tree
 
 
@@ -20,7 +30,9 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     Args:
         weight: (B, E), or (B, G, E) for G groups of channels with weights of their own.
         tree: The trees, B of them or one for all. They may come from other weights.
-        sigma: σ > 0, a number or a tensor that broadcasts to (B, G).
+        sigma: σ > 0, a number (Python's or NumPy's) or a tensor that broadcasts to (B, G). The
+            smallest σ is the smallest normal number of the type that is computed in, 1.18e-38 in
+            float32 and 2.23e-308 in float64; the largest σ is that type's largest number.
 
     Returns:
         (B, N), or (B, G, N) where ``weight`` or ``sigma`` has groups; 0 at roots. In the dtype of
@@ -28,7 +40,7 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
         ``sigma``, twice.
 
     Raises:
-        ValueError: If shapes do not fit or σ is not positive.
+        ValueError: If shapes or devices do not fit or σ is not positive or out of range.
         TypeError: If ``weight`` is no floating-point tensor, ``tree`` no Tree or σ neither a number
             nor a floating-point tensor.
 
@@ -41,6 +53,7 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     """
     check_tensor("affinity", "weight", weight, "float")
     check_instance("affinity", "tree", tree, Tree)
+    check_devices("affinity", "weight", weight, tree=tree)
     weight = widen(weight)
     grouped = weight.ndim == 3
     if weight.ndim not in (2, 3):
@@ -53,7 +66,11 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     wide = accumulate_in(values, width) if isinstance(width, Tensor) else accumulate_in(values)
     result_dtype = weight.dtype if weight.dtype.itemsize == 2 else wide
     weights = tree_weight(values.to(wide), tree)
-    a = torch.exp(-weights / width).masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
+    if isinstance(width, Tensor) and recorded(width):
+        a = call(_Exponential, weights, width.to(wide))
+    else:
+        a = torch.exp(-weights / width)
+    a = a.masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
     return a if grouped else a.squeeze(1)
 
 
@@ -61,57 +78,119 @@ def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float 
     """σ as a number or a tensor that broadcasts to (B, G, 1), and whether the result has groups."""
     if isinstance(sigma, Tensor):
         check_tensor("affinity", "sigma", sigma, "float")
+        check_devices("affinity", "weight", weight, sigma=sigma)
         batch, groups = weight.shape[:2]
         rows, columns = (1, 1, *sigma.shape)[-2:]
-        fits = rows in (1, batch) and (columns in (1, groups) or not grouped)
+        fits = rows in (1, batch) and (columns in (1, groups) if grouped else columns > 0)
         if sigma.ndim > 2 or not fits:
             expected = f"({batch}, {groups if grouped else 'G'})"
             raise ValueError(
                 f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}"
             )
-        # To look at values would break a traced graph and make the host wait for a GPU; there the
-        # caller vouches for them.
-        seen = sigma.device.type == "cpu" and not torch.compiler.is_compiling()
-        if seen and not (sigma.detach() > 0).all():
-            raise ValueError("affinity: sigma must be positive, got a value that is not")
+        values = values_of(sigma)
+        if values is not None:
+            check_sigma_values("affinity", values)
         width = sigma if sigma.dtype == torch.float64 else sigma.float()
         return width.reshape(rows, columns, 1), grouped or columns > 1
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float | torch.SymFloat):
-        raise TypeError(f"affinity: sigma must be a number or a tensor, got {type(sigma).__name__}")
-    if not sigma > 0:
-        raise ValueError(f"affinity: sigma must be positive, got {sigma}")
-    return float(sigma), grouped
+    return check_sigma("affinity", sigma, accumulate_in(weight)), grouped
 
 
 def tree_weight(weight: Tensor, tree: Tree) -> Tensor:
     """(B, G, E) weights of edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
-    if torch.is_grad_enabled() and weight.requires_grad:
-        return _TreeWeight.apply(weight, tree.edge)
-    return _ops.tree_weight(weight, tree.edge)
+    return _gather(weight, tree.edge)
 
 
-class _TreeWeight(torch.autograd.Function):
+def _gather(weight: Tensor, edge: Tensor) -> Tensor:
+    if recorded(weight):
+        return call(_TreeWeight, weight, edge)
+    return _ops.tree_weight(weight, edge)
+
+
+def _scatter(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+    if recorded(grad):
+        return call(_GraphWeight, grad, edge, num_edges)
+    return _ops.tree_weight_backward(grad, edge, num_edges)
+
+
+class _TreeWeight(Function):
     """Linear; each class is the other's transpose."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, edge: Tensor) -> Tensor:
-        ctx.save_for_backward(edge)
-        ctx.num_edges = weight.shape[2]
+    def forward(weight: Tensor, edge: Tensor) -> Tensor:
         return _ops.tree_weight(weight, edge)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        weight, edge = inputs
+        save(ctx, edge)
+        ctx.num_edges = weight.shape[2]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (edge,) = ctx.saved_tensors
-        return _GraphWeight.apply(grad, edge, ctx.num_edges), None
+        return _scatter(grad, edge, ctx.num_edges), None
 
-
-class _GraphWeight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
-        ctx.save_for_backward(edge)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _gather(tangents[0], *saved)
+
+
+class _GraphWeight(Function):
+    @staticmethod
+    def forward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
         return _ops.tree_weight_backward(grad, edge, num_edges)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, edge, ctx.num_edges = inputs
+        save(ctx, edge)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (edge,) = ctx.saved_tensors
-        return _TreeWeight.apply(grad, edge), None, None
+        return _gather(grad, edge), None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _scatter(tangents[0], *saved, ctx.num_edges)
+
+
+class _Exponential(Function):
+    """exp(−w/σ) for a σ with derivatives.
+
+    Where the result is 0, so are all derivatives. Composed of torch's operators, they would be
+    0·∞ = NaN there, for a missing edge.
+    """
+
+    @staticmethod
+    def forward(weight: Tensor, width: Tensor) -> Tensor:
+        return torch.exp(-weight / width)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, *inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        weight, width, a = ctx.saved_tensors
+        grad_ratio = grad * a / width
+        grad_width = None
+        if ctx.needs_input_grad[1]:
+            grad_width = (grad_ratio * _ratio(weight, width, a)).sum_to_size(width.shape)
+        return -grad_ratio if ctx.needs_input_grad[0] else None, grad_width
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        weight, width, a = saved
+        weight_, width_ = tangents
+        change = torch.zeros_like(a)
+        if weight_ is not None:
+            change = change - weight_
+        if width_ is not None:
+            change = change + _ratio(weight, width, a) * width_
+        return a * (change / width)
+
+
+def _ratio(weight: Tensor, width: Tensor, a: Tensor) -> Tensor:
+    """w/σ, or 0 where exp(−w/σ) is."""
+    return torch.where(a == 0, 0, weight) / width

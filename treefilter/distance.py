@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import accumulate_in, check_batch, check_choice, check_instance, check_tensor, widen
+from ._autograd import Function, call, constant, recorded, save
+from ._checks import (
+    accumulate_in,
+    check_batch,
+    check_choice,
+    check_devices,
+    check_edge_values,
+    check_instance,
+    check_tensor,
+    widen,
+)
 from ._checks import describe as _describe
 from ._take import take
 from .affinity import tree_weight
@@ -51,16 +61,18 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
     """
     weights = _tree_weights("distance", weight, tree, path)
     check_tensor("distance", "source", source, "int")
+    check_devices("distance", "weight", weight, source=source)
     batch = weight.shape[0]
     if source.ndim not in (1, 2) or (source.ndim == 2 and source.shape[0] != batch):
         raise ValueError(
             f"distance: source must have shape (S,) or ({batch}, S), got {tuple(source.shape)}"
         )
     sources = source.to(torch.int64).expand(batch, source.shape[-1])
-    out, via, bottleneck = _ops.distance(
-        weights.detach(), tree.parent, tree.order, tree._plan, sources, path == "max"
+    topology = (tree.parent, tree.order, tree._plan)
+    out, via, bottleneck = constant(
+        _ops.distance, weights.detach(), *topology, sources, path == "max"
     )
-    if weights.requires_grad and torch.is_grad_enabled():
+    if recorded(weights):
         out = _along(weights, tree, out, via, bottleneck, path)
     return out.to(widen(weight).dtype)
 
@@ -99,14 +111,16 @@ def distance_transform(
     function = "distance_transform"
     weights = _tree_weights(function, weight, tree, path)
     check_tensor(function, "seeds", seeds, "bool")
+    check_devices(function, "weight", weight, seeds=seeds)
     batch, shape = weight.shape[0], tuple(seeds.shape[1:])
     if seeds.ndim < 2 or seeds.shape[0] != batch or shape not in ((tree.num_nodes,), tree.shape):
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
         raise ValueError(f"{function}: seeds must have shape {expected}, got {tuple(seeds.shape)}")
-    out, nearest, via, bottleneck = _ops.distance_transform(
-        weights.detach(), tree.parent, tree.order, tree._plan, seeds.flatten(1), path == "max"
+    topology = (tree.parent, tree.order, tree._plan)
+    out, nearest, via, bottleneck = constant(
+        _ops.distance_transform, weights.detach(), *topology, seeds.flatten(1), path == "max"
     )
-    if weights.requires_grad and torch.is_grad_enabled():
+    if recorded(weights):
         bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
         out = _along(weights, tree, out.unsqueeze(1), via.unsqueeze(1), bottleneck, path)
         out = out.squeeze(1)
@@ -141,6 +155,7 @@ def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
     """
     check_tensor("distance_matrix", "weight", weight, "float")
     check_instance("distance_matrix", "tree", tree, Tree)
+    check_edge_values("distance_matrix", weight)
     n = tree.num_nodes
     if weight.shape[0] * n * n > MATRIX_LIMIT:
         raise ValueError(
@@ -154,8 +169,8 @@ def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tenso
     check_tensor(function, "weight", weight, "float")
     check_instance(function, "tree", tree, Tree)
     check_choice(function, "path", path, PATHS)
-    if weight.ndim != 2:
-        raise ValueError(f"{function}: weight must have shape (B, E), got {tuple(weight.shape)}")
+    check_edge_values(function, weight)
+    check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
     return tree_weight(weight.unsqueeze(1).to(accumulate_in(weight)), tree).squeeze(1)
 
@@ -165,7 +180,7 @@ def _along(
 ) -> Tensor:
     """The distances ``value`` again, (B, S, N), as a differentiable function of the weights."""
     if path == "sum":
-        sums = _PathSums.apply(weights, tree.parent, tree.order, tree._plan, via)
+        sums = _sums(weights, tree.parent, tree.order, tree._plan, via)
     else:
         flat = bottleneck.flatten(1).long()
         chosen = take(weights, flat.clamp(min=0)).masked_fill(flat < 0, 0)
@@ -173,29 +188,51 @@ def _along(
     return torch.where(via < 0, value, sums)
 
 
-class _PathSums(torch.autograd.Function):
+def _sums(weight: Tensor, *indices: Tensor) -> Tensor:
+    if recorded(weight):
+        return call(_PathSums, weight, *indices)
+    return _ops.path_sums(weight, *indices)
+
+
+def _accumulated(grad: Tensor, *indices: Tensor) -> Tensor:
+    if recorded(grad):
+        return call(_AccumulatedSums, grad, *indices)
+    return _ops.accumulate_sums(grad, *indices)
+
+
+class _PathSums(Function):
     """Linear in the weights; each class is the other's transpose."""
 
     @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(parent, order, plan, via)
+    def forward(weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor) -> Tensor:
         return _ops.path_sums(weight, parent, order, plan, via)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _AccumulatedSums.apply(grad, *ctx.saved_tensors), None, None, None, None
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, *inputs[1:])
 
-
-class _AccumulatedSums(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
-    ) -> Tensor:
-        ctx.save_for_backward(parent, order, plan, via)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _accumulated(grad, *ctx.saved_tensors), None, None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _sums(tangents[0], *saved)
+
+
+class _AccumulatedSums(Function):
+    @staticmethod
+    def forward(grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor) -> Tensor:
         return _ops.accumulate_sums(grad, parent, order, plan, via)
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, *inputs[1:])
+
+    @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _PathSums.apply(grad, *ctx.saved_tensors), None, None, None, None
+        return _sums(grad, *ctx.saved_tensors), None, None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _accumulated(tangents[0], *saved)

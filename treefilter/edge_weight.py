@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import check_choice, check_instance, check_tensor, flatten_nodes, widen
+from ._autograd import Function, call, constant, recorded, save
+from ._checks import check_choice, check_instance, check_nodes, check_tensor, widen
 from ._take import take
 from .graph import Graph
 
@@ -18,12 +20,11 @@ METRICS = ("sqeuclidean", "euclidean", "cityblock", "chebyshev", "cosine")
 def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Tensor:
     """The dissimilarity of the two ends of every edge (Eq. 3 of Liang et al., CVPR 2022).
 
-    ``sqeuclidean`` is |f_u − f_v|², summed over channels. No difference per channel and edge is
-    ever
-    stored: the guide is read once, and so it is for derivatives. Saved for backward: the guide
-        itself;
-    for ``euclidean`` also (B, E) values, for ``chebyshev`` (B, E) indices, for ``cosine`` the unit
-    vectors, a copy of the guide.
+    ``sqeuclidean`` is |f_u − f_v|², summed over channels. The differences of single channels are
+    never stored: the guide is read once, and once more for each derivative.
+
+    Saved for backward: the guide itself; for ``euclidean`` also (B, E) values, for ``chebyshev``
+    (B, E) indices, for ``cosine`` the unit vectors, a copy of the guide.
 
     Args:
         guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is
@@ -32,8 +33,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         metric: Names of ``scipy.spatial.distance``: ``"sqeuclidean"``, ``"euclidean"`` (derivative
             0 at distance 0), ``"cityblock"`` (Σ|f_u − f_v|), ``"chebyshev"`` (max |f_u − f_v|, the
             derivative goes to the first channel that attains it) or ``"cosine"`` (half the squared
-            Euclidean distance of the unit vectors; a zero vector stays zero,
-            with derivative 0).
+            Euclidean distance of the unit vectors; a zero vector stays zero, with derivative 0).
 
     Returns:
         (B, E) weights in the guide's dtype (float32 under autocast). Differentiable twice.
@@ -52,7 +52,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     check_instance("edge_weight", "graph", graph, Graph)
     check_choice("edge_weight", "metric", metric, METRICS)
     graph._edges_on("edge_weight", guide.device)
-    f = flatten_nodes("edge_weight", "guide", widen(guide), graph.shape, graph.num_nodes)
+    f = widen(guide)
+    check_nodes("edge_weight", "guide", f, graph.shape, graph.num_nodes)
     return _METRICS[metric](f, graph).to(f.dtype)
 
 
@@ -61,7 +62,8 @@ def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
 
 
 def _euclidean(f: Tensor, graph: Graph) -> Tensor:
-    return cast(Tensor, _Root.apply(_sqeuclidean(f, graph)))
+    squared = _sqeuclidean(f, graph)
+    return call(_Root, squared) if recorded(squared) else squared.sqrt()
 
 
 def _cityblock(f: Tensor, graph: Graph) -> Tensor:
@@ -71,7 +73,7 @@ def _cityblock(f: Tensor, graph: Graph) -> Tensor:
 def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     if f.shape[1] == 0:
         return _sqeuclidean(f, graph)
-    channel = _ops.edge_argmax(f.detach(), graph._edges, graph._layout, graph.num_edges)
+    channel = constant(_ops.edge_argmax, f.detach(), graph._edges, graph._layout, graph.num_edges)
     first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
     wide = torch.float64 if f.dtype == torch.float64 else torch.float32
@@ -83,9 +85,9 @@ def _cosine(f: Tensor, graph: Graph) -> Tensor:
     wide = f if f.dtype == torch.float64 else f.float()
     # The largest entry first: its square must neither overflow nor vanish.
     size = wide.detach().abs().amax(1, keepdim=True) if f.shape[1] else wide.sum(1, keepdim=True)
-    scaled = wide / torch.where(size > 0, size, 1)
-    squared = scaled.square().sum(1, keepdim=True)
-    unit = torch.where(squared > 0, scaled / torch.where(squared > 0, squared, 1).sqrt(), 0)
+    scaled = wide / torch.where(size == 0, 1, size)
+    squared = scaled.square().sum(1, keepdim=True)  # NaN stays NaN, as in all other metrics
+    unit = torch.where(squared == 0, 0, scaled / torch.where(squared == 0, 1, squared).sqrt())
     return 0.5 * _sqeuclidean(unit, graph)
 
 
@@ -100,17 +102,10 @@ _METRICS = {
 
 def _norm(f: Tensor, graph: Graph, psi: int) -> Tensor:
     """Σ_c ψ(f_u − f_v)(f_u − f_v) for every edge, ψ the identity or the sign."""
-    if torch.is_grad_enabled() and f.requires_grad:
-        return _Norm.apply(f, graph, psi)
-    return _inner(f, f, graph, psi)
-
-
-def _inner(f: Tensor, t: Tensor, graph: Graph, psi: int) -> Tensor:
-    return _ops.edge_inner(f, t, graph._edges, graph._layout, graph.num_edges, psi)
-
-
-def _scatter(weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
-    return _ops.edge_scatter(weight, f, graph._edges, graph._layout, graph.num_edges, psi)
+    edges, layout, num_edges = graph._edges, graph._layout, graph.num_edges
+    if recorded(f):
+        return call(_Norm, f, edges, _Sum(layout, num_edges, psi))
+    return _ops.edge_inner(f, f, edges, layout, num_edges, psi)
 
 
 # The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, L(w, f) its derivative. L has
@@ -125,67 +120,138 @@ def _slope(psi: int) -> float:
     return 2.0 if psi == _ops.IDENTITY else 1.0
 
 
-class _Root(torch.autograd.Function):
+@dataclass(frozen=True)
+class _Sum:
+    """Over which edges the sums are, and their ψ. No pytree: torch.vmap takes it as it is."""
+
+    layout: list[int]
+    num_edges: int
+    psi: int
+
+
+def _inner(f: Tensor, t: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+    if recorded(f, t):
+        return call(_Inner, f, t, edges, sum)
+    return _ops.edge_inner(f, t, edges, sum.layout, sum.num_edges, sum.psi)
+
+
+def _scatter(weight: Tensor, f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+    if recorded(weight, f):
+        return call(_Scatter, weight, f, edges, sum)
+    return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
+
+
+class _Root(Function):
     """√, with derivative 0 at 0: there the distance is taken as constant."""
 
     @staticmethod
-    def forward(ctx: Any, squared: Tensor) -> Tensor:
-        root = squared.sqrt()
-        ctx.save_for_backward(root)
-        return root
+    def forward(squared: Tensor) -> Tensor:
+        return squared.sqrt()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        save(ctx, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (root,) = ctx.saved_tensors
-        return 0.5 * grad / torch.where(root == 0, torch.inf, root)
+        return _root_slope(grad, *ctx.saved_tensors)
 
-
-class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, f: Tensor, graph: Graph, psi: int) -> Tensor:
-        ctx.save_for_backward(f)
-        ctx.graph, ctx.psi = graph, psi
-        return _inner(f, f, graph, psi)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return _root_slope(tangents[0], saved[0])
+
+
+def _root_slope(change: Tensor, root: Tensor) -> Tensor:
+    return 0.5 * change / torch.where(root == 0, torch.inf, root)
+
+
+class _EdgeSum(Function):
+    """What D, L and I have in common: one or two tensors, then the edges and the sum."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, ctx.sum = inputs
+        save(ctx, *tensors)
+
+
+class _Norm(_EdgeSum):
+    @staticmethod
+    def forward(f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+        return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, sum.psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (f,) = ctx.saved_tensors
-        return _Scatter.apply(grad, f, ctx.graph, ctx.psi), None, None
+        f, edges = ctx.saved_tensors
+        return _scatter(grad, f, edges, ctx.sum), None, None
 
-
-class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, f: Tensor, graph: Graph, psi: int) -> Tensor:
-        ctx.save_for_backward(weight, f)
-        ctx.graph, ctx.psi = graph, psi
-        return _scatter(weight, f, graph, psi)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        f, edges = saved
+        return _slope(ctx.sum.psi) * _inner(f, tangents[0], edges, ctx.sum)
+
+
+class _Scatter(_EdgeSum):
+    @staticmethod
+    def forward(weight: Tensor, f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+        return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, f = ctx.saved_tensors
+        weight, f, edges = ctx.saved_tensors
         grad = grad.to(f.dtype)
         grad_weight = grad_f = None
         if ctx.needs_input_grad[0]:
-            grad_weight = _slope(ctx.psi) * _Inner.apply(f, grad, ctx.graph, ctx.psi)
-        if ctx.needs_input_grad[1] and ctx.psi == _ops.IDENTITY:
-            grad_f = _Scatter.apply(weight, grad, ctx.graph, ctx.psi)
+            grad_weight = _slope(ctx.sum.psi) * _inner(f, grad, edges, ctx.sum)
+        if ctx.needs_input_grad[1] and ctx.sum.psi == _ops.IDENTITY:
+            grad_f = _scatter(weight, grad, edges, ctx.sum)
         return grad_weight, grad_f, None, None
 
-
-class _Inner(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, f: Tensor, t: Tensor, graph: Graph, psi: int) -> Tensor:
-        ctx.save_for_backward(f, t)
-        ctx.graph, ctx.psi = graph, psi
-        return _inner(f, t, graph, psi)
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        weight, f, edges = saved
+        weight_, f_ = tangents[:2]
+        change = None
+        if weight_ is not None:
+            change = _scatter(weight_, f, edges, ctx.sum)
+        if f_ is not None and ctx.sum.psi == _ops.IDENTITY:
+            through_f = _scatter(weight, f_, edges, ctx.sum)
+            change = through_f if change is None else change + through_f
+        return torch.zeros_like(f) if change is None else change
+
+
+class _Inner(_EdgeSum):
+    @staticmethod
+    def forward(f: Tensor, t: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+        return _ops.edge_inner(f, t, edges, sum.layout, sum.num_edges, sum.psi)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        f, t, edges, ctx.sum = inputs
+        save(ctx, f, t, edges)
+        ctx.like = output.shape, output.dtype
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        f, t = ctx.saved_tensors
+        f, t, edges = ctx.saved_tensors
         grad_f = grad_t = None
-        grad = grad / _slope(ctx.psi)
-        if ctx.needs_input_grad[0] and ctx.psi == _ops.IDENTITY:
-            grad_f = _Scatter.apply(grad, t, ctx.graph, ctx.psi)
+        grad = grad / _slope(ctx.sum.psi)
+        if ctx.needs_input_grad[0] and ctx.sum.psi == _ops.IDENTITY:
+            grad_f = _scatter(grad, t, edges, ctx.sum)
         if ctx.needs_input_grad[1]:
-            grad_t = _Scatter.apply(grad, f, ctx.graph, ctx.psi)
+            grad_t = _scatter(grad, f, edges, ctx.sum)
         return grad_f, grad_t, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        f, t, edges = saved
+        f_, t_ = tangents[:2]
+        change = None
+        if f_ is not None and ctx.sum.psi == _ops.IDENTITY:
+            change = _inner(f_, t, edges, ctx.sum)
+        if t_ is not None:
+            through_t = _inner(f, t_, edges, ctx.sum)
+            change = through_t if change is None else change + through_t
+        if change is None:
+            shape, dtype = ctx.like
+            change = f.new_zeros(shape, dtype=dtype)
+        return change

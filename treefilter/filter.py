@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from . import _ops
 from ._checks import (
-    accumulate_in,
     check_batch,
+    check_devices,
+    check_flag,
     check_instance,
+    check_nodes,
     check_tensor,
     describe,
-    flatten_nodes,
     widen,
 )
-from ._take import take
+from ._filter_autograd import run
 from .tree import Tree
 
 
@@ -55,6 +54,7 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
         >>> tf.filter(torch.tensor([[[1.0, 3.0, 8.0]]]), tree, a)
         tensor([[[2., 2., 8.]]])
     """
+    check_flag("filter", "normalize", normalize)
     return _apply("filter", x, tree, affinity, _ops.MEAN if normalize else _ops.SUM)
 
 
@@ -92,20 +92,19 @@ def _apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) ->
     check_tensor(function, "x", x, "float")
     check_instance(function, "tree", tree, Tree)
     check_tensor(function, "affinity", affinity, "float")
+    check_devices(function, "x", x, tree=tree, affinity=affinity)
     x = widen(x)
-    flat = flatten_nodes(function, "x", x, tree.shape, tree.num_nodes)
+    check_nodes(function, "x", x, tree.shape, tree.num_nodes)
     check_batch(function, "x", x, tree)
-    a = _grouped(function, affinity, flat, tree)
-    wide = accumulate_in(x, affinity)
+    a = _grouped(function, affinity, x, tree)
+    double = torch.float64
+    wide = double if x.dtype is double or a.dtype is double else torch.float32
     # 16-bit values go in as they are, whatever the affinity is: the native code sums in float32.
-    if wide == torch.float64 and flat.dtype != wide:
-        flat = flat.to(wide)
-    if a.dtype != wide:
+    values = x.to(wide) if wide is double and x.dtype is not wide else x
+    if a.dtype is not wide:
         a = a.to(wide)
-    y = _run(flat, a, tree.parent, tree.order, tree._plan, kind)
-    if x.dtype.itemsize == 2 and y.dtype != x.dtype:
-        y = y.to(x.dtype)
-    return y.view(x.shape)
+    y = run(values, a, tree.parent, tree.order, tree._plan, kind)
+    return y.to(x.dtype) if y.dtype is not x.dtype and x.dtype.itemsize == 2 else y
 
 
 def _grouped(function: str, affinity: Tensor, x: Tensor, tree: Tree) -> Tensor:
@@ -125,117 +124,3 @@ def _grouped(function: str, affinity: Tensor, x: Tensor, tree: Tree) -> Tensor:
             f"channels of x, got {a.shape[1]}"
         )
     return a
-
-
-def _run(x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int) -> Tensor:
-    """One pass or filter on (B, C, N) with affinities (1 or B, G, N), differentiable if need be."""
-    if torch.is_grad_enabled() and (x.requires_grad or a.requires_grad):
-        function = _Pass if kind in (_ops.LEAF_TO_ROOT, _ops.ROOT_TO_LEAF) else _Filter
-        return function.apply(x, a, parent, order, plan, kind)
-    return _ops.propagate(x, parent, order, plan, a, kind)
-
-
-class _Pass(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int
-    ) -> Tensor:
-        y: Tensor = _ops.propagate(x, parent, order, plan, a, kind)
-        ctx.save_for_backward(a, parent, order, plan, y)
-        ctx.kind = kind
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, parent, order, plan, y = ctx.saved_tensors
-        up = ctx.kind == _ops.LEAF_TO_ROOT
-        grad_x = _run(grad, a, parent, order, plan, _ops.ROOT_TO_LEAF if up else _ops.LEAF_TO_ROOT)
-        grad_a = None
-        if ctx.needs_input_grad[1]:
-            above, below = (grad_x, y) if up else (y, grad_x)
-            grad_a = _sum_to(_parent_dot(above, below, parent, a.shape[1]), a)
-        return grad_x, grad_a, None, None, None, None
-
-
-class _Filter(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int
-    ) -> Tensor:
-        y: Tensor = _ops.propagate(x, parent, order, plan, a, kind)
-        ctx.kind = kind
-        if ctx.needs_input_grad[1]:
-            ctx.save_for_backward(a, parent, order, plan, x)
-        else:
-            ctx.save_for_backward(a, parent, order, plan)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, parent, order, plan, *rest = ctx.saved_tensors
-        x = rest[0] if rest else grad  # without a gradient in a, the values do not matter
-        twice = torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if twice and (grad.requires_grad or x.requires_grad or a.requires_grad):
-            grad_x, grad_a = _composed_gradients(ctx, grad, x, a, parent, order, plan)
-        else:
-            wanted = ctx.needs_input_grad[1]
-            grad_x, grad_a = _ops.filter_backward(grad, x, parent, order, plan, a, ctx.kind, wanted)
-            grad_a = _sum_to(grad_a, a) if wanted else None
-        return grad_x, grad_a, None, None, None, None
-
-
-def _composed_gradients(
-    ctx: Any, grad: Tensor, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """The gradients with a graph of their own, through the two passes."""
-    inputs = [t for t, need in zip((x, a), ctx.needs_input_grad, strict=False) if need]
-    if not ctx.needs_input_grad[1]:
-        return _composed(grad, a, parent, order, plan, ctx.kind, adjoint=True), None
-    with torch.enable_grad():
-        y = _composed(x, a, parent, order, plan, ctx.kind)
-        grads = list(torch.autograd.grad(y, inputs, grad, create_graph=True))
-    return (grads.pop(0) if ctx.needs_input_grad[0] else None), grads.pop(0)
-
-
-def _composed(
-    x: Tensor,
-    a: Tensor,
-    parent: Tensor,
-    order: Tensor,
-    plan: Tensor,
-    kind: int,
-    adjoint: bool = False,
-) -> Tensor:
-    """The filter, or its transpose, made of differentiable passes."""
-    own = torch.arange(parent.shape[1], device=parent.device)
-    share = ((1 - a) * (1 + a)).masked_fill((parent == own).unsqueeze(1), 1)
-
-    def total(values: Tensor) -> Tensor:
-        below = _run(values, a, parent, order, plan, _ops.LEAF_TO_ROOT)
-        return _run(_scale(below, share), a, parent, order, plan, _ops.ROOT_TO_LEAF)
-
-    if kind == _ops.SUM:
-        return total(x)
-    ones = x.new_ones((), dtype=a.dtype).expand(x.shape[0], a.shape[1], x.shape[2])
-    inverse = 1 / total(ones)
-    return total(_scale(x, inverse)) if adjoint else _scale(total(x), inverse)
-
-
-def _scale(x: Tensor, by: Tensor) -> Tensor:
-    """(B, C, N) times (1 or B, G, N), group by group."""
-    groups = by.shape[1]
-    return (x.unflatten(1, (groups, -1)) * by.unsqueeze(2)).flatten(1, 2).to(x.dtype)
-
-
-def _parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
-    """Σ_c p[c, parent(v)] q[c, v] over the channels of every group, 0 at roots."""
-    if not (torch.is_grad_enabled() and (p.requires_grad or q.requires_grad)):
-        return _ops.parent_dot(p, q, parent, groups)
-    own = torch.arange(parent.shape[1], device=parent.device)
-    above = take(p, parent.long().unsqueeze(1).expand(p.shape))
-    dot = (above * q).unflatten(1, (groups, -1)).sum(2)
-    return dot.masked_fill((parent == own).unsqueeze(1), 0)
-
-
-def _sum_to(grad: Tensor, a: Tensor) -> Tensor:
-    return grad if a.shape[0] == grad.shape[0] else grad.sum(0, keepdim=True)

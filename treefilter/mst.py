@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import check_instance, check_tensor
+from ._checks import check_devices, check_instance, check_integer, check_tensor
 from .graph import Graph
 from .tree import Tree
 
@@ -32,7 +32,7 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         ValueError: If the shape does not fit the graph, a weight is NaN or a root is outside [0,
             N).
         TypeError: If ``weight`` is no floating-point tensor, ``graph`` no Graph or ``root`` neither
-            an integer nor an integer tensor.
+            an integer (Python's or NumPy's) nor an integer tensor.
 
     Example:
         >>> import torch, treefilter as tf
@@ -64,11 +64,9 @@ def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor |
         check_tensor("mst", "root", root, "int")
         if tuple(root.shape) not in ((), (batch,)):
             raise ValueError(f"mst: root must have shape ({batch},), got {tuple(root.shape)}")
-        if root.device != weight.device:  # copying it there would wait for the device
-            raise ValueError(f"mst: root must be on {weight.device} like weight, got {root.device}")
+        check_devices("mst", "weight", weight, root=root)
         return root.to(torch.int64).expand(batch), 0
-    if isinstance(root, bool) or not isinstance(root, int | torch.SymInt):
-        raise TypeError(f"mst: root must be an integer or a tensor, got {type(root).__name__}")
+    root = check_integer("mst", "root", root, "an integer or a tensor")
     if not 0 <= root < num_nodes:
         raise ValueError(f"mst: root must be in [0, {num_nodes}), got {root}")
     return None, root

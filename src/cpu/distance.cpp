@@ -1,3 +1,4 @@
+// The distances of distance.h: two passes per source, in the order of the tree.
 #include "../distance.h"
 
 #include <algorithm>
@@ -12,14 +13,14 @@
 namespace treefilter {
 namespace {
 
-// The tree and the weights of one row of results.
+// The tree and the weights of one image.
 template <class T>
-struct Row {
+struct WeightedTree {
   int64_t nodes;
   const int32_t *parent, *order;
   const T* weight;
 
-  Row(const TreeView& tree, Span<const T> weight, int64_t batch, int64_t b)
+  WeightedTree(const TreeView& tree, Span<const T> weight, int64_t batch, int64_t b)
       : nodes(tree.nodes),
         parent(tree.parent.data + (tree.batch == 1 ? 0 : b) * nodes),
         order(tree.order.data + (tree.batch == 1 ? 0 : b) * nodes),
@@ -28,30 +29,30 @@ struct Row {
 
 template <Path path, class T>
 struct Search {
-  const Row<T>& row;
+  const WeightedTree<T>& tree;
   T* distance;
   int32_t *via, *bottleneck;
-  int64_t* nearest;  // null: one source, only one way reaches a vertex
+  int64_t* nearest;  // null for a single source, from which one path leads to each vertex
 
   void run() const {
-    const int64_t n = row.nodes;
+    const int64_t n = tree.nodes;
     for (int64_t s = 0; s < n; ++s) {
-      const int32_t v = row.order[s], p = row.parent[v];
+      const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[v] >= 0) offer(v, p, v);
     }
     for (int64_t s = n; s-- > 0;) {
-      const int32_t v = row.order[s], p = row.parent[v];
+      const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[p] >= 0 && via[p] != v) offer(p, v, v);
     }
     for (int64_t v = 0; v < n; ++v) {
-      if (via[v] == v) distance[v] = 0;  // a maximum over no edges counted as -inf until here
+      if (via[v] == v) distance[v] = 0;  // was -inf, the maximum over no edges, so far
       if (via[v] < 0) distance[v] = std::numeric_limits<T>::infinity();
     }
   }
 
   // Lets `to` reach a source through its neighbour `from`, over the parent edge of `edge`.
   void offer(int32_t from, int32_t to, int32_t edge) const {
-    const T w = row.weight[edge];
+    const T w = tree.weight[edge];
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
     const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
     if (candidate == std::numeric_limits<T>::infinity()) return;  // no edge: out of reach
@@ -73,9 +74,9 @@ struct Search {
   }
 
   void clear() const {
-    std::fill_n(via, row.nodes, -1);
-    if (path == Path::kMax) std::fill_n(bottleneck, row.nodes, -1);
-    if (nearest) std::fill_n(nearest, row.nodes, int64_t{-1});
+    std::fill_n(via, tree.nodes, -1);
+    if (path == Path::kMax) std::fill_n(bottleneck, tree.nodes, -1);
+    if (nearest) std::fill_n(nearest, tree.nodes, int64_t{-1});
   }
 };
 
@@ -86,8 +87,8 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
   const int64_t n = tree.nodes;
   parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
     return [&](int64_t i) {
-      const Row<T> row(tree, weight, batch, i / sources);
-      const Search<path, T> search{row, distance.data + i * n, via.data + i * n,
+      const WeightedTree<T> weighted(tree, weight, batch, i / sources);
+      const Search<path, T> search{weighted, distance.data + i * n, via.data + i * n,
                                    bottleneck.data + (path == Path::kMax ? i * n : 0), nullptr};
       search.clear();
       search.start_at(source[i]);
@@ -96,24 +97,25 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
   });
 }
 
-// For maxima equal distances are the rule, and two passes cannot know all seeds that share one: v's are
-// those in v's component of the edges no heavier than its distance. So: lightest edges first, one
-// union-find whose sets know their lowest seed.
+// The nearest seed for maxima, where equal distances are common. The two passes do not compare all seeds
+// at the same distance: for a vertex v these are the seeds in v's component of the edges that are no
+// heavier than v's distance. So edges are added to disjoint sets, lightest first, with the lowest seed
+// of each set.
 template <class T>
-void name_lowest(const Row<T>& row, const T* distance, const bool* seeds, int64_t* nearest) {
-  const auto order_of = [](T weight) {  // weights are >= 0 here: they ascend like their bits
+void name_lowest(const WeightedTree<T>& tree, const T* distance, const bool* seeds, int64_t* nearest) {
+  const auto order_of = [](T weight) {  // weights are >= 0: their bits are in the same order
     const double value = weight;
     uint64_t bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits & (UINT64_MAX >> 1);
   };
-  const int64_t n = row.nodes;
+  const int64_t n = tree.nodes;
   std::vector<OrderedEdge> edges, vertices;
   Buffer<int32_t> set(n), lowest(n);
   for (int32_t v = 0; v < n; ++v) {
     set[v] = v;
     lowest[v] = seeds[v] ? v : INT32_MAX;
-    if (row.parent[v] != v) edges.push_back({order_of(row.weight[v]), v, row.parent[v]});
+    if (tree.parent[v] != v) edges.push_back({order_of(tree.weight[v]), v, tree.parent[v]});
     if (nearest[v] >= 0) vertices.push_back({order_of(distance[v]), v, v});
   }
   radix_sort(edges);
@@ -137,20 +139,20 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
   const int64_t n = tree.nodes;
   parallel_for(batch, 4 * n, cpu.threads, [&] {
     return [&](int64_t b) {
-      const Row<T> row(tree, weight, batch, b);
-      const Search<path, T> search{row, distance.data + b * n, via.data + b * n,
+      const WeightedTree<T> weighted(tree, weight, batch, b);
+      const Search<path, T> search{weighted, distance.data + b * n, via.data + b * n,
                                    bottleneck.data + (path == Path::kMax ? b * n : 0),
                                    nearest.data + b * n};
       search.clear();
       for (int64_t v = 0; v < n; ++v) {
-        if (row.weight[v] < 0) {
+        if (weighted.weight[v] < 0) {
           throw std::invalid_argument("distance_transform: weight must be >= 0 on the tree, got " +
-                                      std::to_string(row.weight[v]));
+                                      std::to_string(weighted.weight[v]));
         }
         if (seeds[b * n + v]) search.start_at(v);
       }
       search.run();
-      if (path == Path::kMax) name_lowest(row, search.distance, seeds.data + b * n, search.nearest);
+      if (path == Path::kMax) name_lowest(weighted, search.distance, seeds.data + b * n, search.nearest);
     };
   });
 }
@@ -179,25 +181,25 @@ void distance_transform(Cpu cpu, Path path, const TreeView& tree, int64_t batch,
   run(cpu, tree, batch, weight, seeds, out, nearest, via, bottleneck);
 }
 
-// A way through a child was found leaf to root and one through the parent root to leaf; in that order
-// every value is there when it is needed.
+// distance() found the paths through a child in its leaf-to-root pass, and those through the parent in
+// its root-to-leaf pass. In the same order each value is computed after the one that it needs.
 template <class T>
 void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> weight,
                Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
   parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
     return [&](int64_t i) {
-      const Row<T> row(tree, weight, batch, i / sources);
+      const WeightedTree<T> weighted(tree, weight, batch, i / sources);
       const int32_t* from = via.data + i * n;
       T* to = out.data + i * n;
       std::fill_n(to, n, T(0));
       for (int64_t s = 0; s < n; ++s) {
-        const int32_t v = row.order[s], u = from[v];
-        if (u >= 0 && u != v && u != row.parent[v]) to[v] = to[u] + row.weight[u];
+        const int32_t v = weighted.order[s], u = from[v];
+        if (u >= 0 && u != v && u != weighted.parent[v]) to[v] = to[u] + weighted.weight[u];
       }
       for (int64_t s = n; s-- > 0;) {
-        const int32_t v = row.order[s], u = from[v];
-        if (u >= 0 && u != v && u == row.parent[v]) to[v] = to[u] + row.weight[v];
+        const int32_t v = weighted.order[s], u = from[v];
+        if (u >= 0 && u != v && u == weighted.parent[v]) to[v] = to[u] + weighted.weight[v];
       }
     };
   });
@@ -209,21 +211,21 @@ void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sourc
   const int64_t n = tree.nodes;
   parallel_for(batch, 4 * n * sources, cpu.threads, [&] {
     return [&, flow = Buffer<T>(n)](int64_t b) mutable {
-      const Row<T> row(tree, grad, batch, b);
+      const WeightedTree<T> weighted(tree, grad, batch, b);
       T* to = out.data + b * n;
       std::fill_n(to, n, T(0));
       for (int64_t i = b * sources; i < (b + 1) * sources; ++i) {
         const int32_t* from = via.data + i * n;
         std::copy_n(grad.data + i * n, n, flow.data());
         for (int64_t s = 0; s < n; ++s) {
-          const int32_t v = row.order[s], u = from[v];
-          if (u < 0 || u == v || u != row.parent[v]) continue;
+          const int32_t v = weighted.order[s], u = from[v];
+          if (u < 0 || u == v || u != weighted.parent[v]) continue;
           to[v] += flow[v];
           flow[u] += flow[v];
         }
         for (int64_t s = n; s-- > 0;) {
-          const int32_t v = row.order[s], u = from[v];
-          if (u < 0 || u == v || u == row.parent[v]) continue;
+          const int32_t v = weighted.order[s], u = from[v];
+          if (u < 0 || u == v || u == weighted.parent[v]) continue;
           to[u] += flow[v];
           flow[u] += flow[v];
         }

@@ -1,5 +1,6 @@
-// The module treefilter._C: tensors in, spans out (tensor.h), one native call. Outputs are tensors that
-// _ops.py has made. The GIL is released while native code runs.
+// The module treefilter._C. Every function converts tensors to spans (tensor.h) and makes one native
+// call, without the GIL. Outputs are tensors that _ops.py has allocated. (The file has more than 300
+// lines because it is the list of all bindings of one module.)
 #include <string>
 
 #include "../affinity.h"
@@ -13,9 +14,10 @@ namespace treefilter {
 namespace {
 
 using Tensor = py::object;
+
 void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
   const Shape shape{2, shape_of(edge_index).at(1)};
-  const Call on(edge_index, 1);
+  const Call on("graph", edge_index, 1);
   const auto from = on.span<const int64_t>(edge_index, "edge_index", shape);
   const auto to = on.output<int32_t>(out, "out", shape);
   for (int64_t i = 0; i < from.size; ++i) {
@@ -29,13 +31,13 @@ void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
 
 void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edges, const Shape& layout,
                      Psi psi, const Tensor& weight, int threads) {
-  const Call on(f, threads);
-  with_type(f, "f", [&](auto x, auto sum) {
+  const Call on("edge_weight", f, threads);
+  with_type(on, f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
     const auto fs = on.span<const X>(f, "f", shape), ts = on.span<const X>(t, "t", shape);
-    const auto to = on.output<T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    const auto to = on.output<T>(weight, "weight", {shape.at(0), num_edges_of(on, edges, layout)});
     with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
       edge_inner(device, graph, psi, shape[0], shape[1], fs, ts, to);
     });
@@ -44,12 +46,12 @@ void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edg
 
 void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTensor& edges,
                        const Shape& layout, Psi psi, const Tensor& out, int threads) {
-  const Call on(f, threads);
-  with_type(f, "f", [&](auto x, auto sum) {
+  const Call on("edge_weight", f, threads);
+  with_type(on, f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
-    const auto from = on.span<const T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    const auto from = on.span<const T>(weight, "weight", {shape.at(0), num_edges_of(on, edges, layout)});
     const auto fs = on.span<const X>(f, "f", shape);
     const auto to = on.output<X>(out, "out", shape);
     with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
@@ -60,13 +62,13 @@ void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTens
 
 void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape& layout,
                       const Tensor& out, int threads) {
-  const Call on(f, threads);
-  with_type(f, "f", [&](auto x, auto sum) {
+  const Call on("edge_weight", f, threads);
+  with_type(on, f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
     const auto fs = on.span<const X>(f, "f", shape);
-    const auto to = on.output<int64_t>(out, "out", {shape.at(0), num_edges_of(edges, layout)});
+    const auto to = on.output<int64_t>(out, "out", {shape.at(0), num_edges_of(on, edges, layout)});
     with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
       using AnyGraph = std::decay_t<decltype(graph)>;
       edge_argmax<AnyGraph, X, T>(device, graph, shape[0], shape[1], fs, to);
@@ -77,11 +79,11 @@ void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape&
 void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
               const OptionalTensor& roots, int64_t root, const Tensor& parent, const Tensor& edge,
               const Tensor& order, const Tensor& plan, int threads) {
-  const Call on(weight, threads);
+  const Call on("mst", weight, threads);
   const int64_t batch = shape_of(weight).at(0);
-  const auto weights = on.span<const float>(weight, "weight", {batch, num_edges_of(edges, layout)});
+  const auto weights = on.span<const float>(weight, "weight", {batch, num_edges_of(on, edges, layout)});
   const std::vector<int64_t> same(roots ? 0 : batch, root);
-  const Span<const int64_t> starts =
+  const Span<const int64_t> root_of_each =
       roots ? on.span<const int64_t>(*roots, "root", {batch}) : Span<const int64_t>{same.data(), batch};
   const auto parents = on.output<int32_t>(parent, "parent", {batch, num_nodes});
   const auto tree_edges = on.output<int32_t>(edge, "edge", {batch, num_nodes});
@@ -90,17 +92,17 @@ void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& la
   if (!on.is_host()) plans = on.output<int32_t>(plan, "plan", {batch, PlanView::size(num_nodes)});
   with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
     if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
-      mst(device, graph, weights, starts, parents, tree_edges, orders, plans);
+      mst(device, graph, weights, root_of_each, parents, tree_edges, orders, plans);
     } else {
-      mst(device, graph, weights, starts, parents, tree_edges, orders);
+      mst(device, graph, weights, root_of_each, parents, tree_edges, orders);
     }
   });
 }
 
 void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Shape& layout,
                     int64_t num_nodes, const Tensor& mask, int threads) {
-  const Call on(weight, threads);
-  const Shape shape{shape_of(weight).at(0), num_edges_of(edges, layout)};
+  const Call on("mst", weight, threads);
+  const Shape shape{shape_of(weight).at(0), num_edges_of(on, edges, layout)};
   const auto weights = on.span<const float>(weight, "weight", shape);
   const auto to = on.output<bool>(mask, "mask", shape);
   with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
@@ -109,14 +111,14 @@ void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Sha
 }
 
 void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
-  const Call on(weight, threads);
-  with_sum_type(weight, "weight", [&](auto sum) {
+  const Call on("affinity or distance", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(weight), tree = shape_of(edge);
     const auto weights = on.span<const T>(weight, "weight", from);
     const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
     const auto to = on.output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
-    if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
+    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
     without_gil(on, [&](const auto& device) {
       tree_weight(device, from[0], from[1], weights, edges, tree[1], to);
     });
@@ -124,24 +126,29 @@ void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& ou
 }
 
 void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out, int threads) {
-  const Call on(grad, threads);
-  with_sum_type(grad, "grad", [&](auto sum) {
+  const Call on("affinity or distance", grad, threads);
+  with_sum_type(on, grad, "grad", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(grad), tree = shape_of(edge), to = shape_of(out);
     const auto grads = on.span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
     const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
     const auto outs = on.output<T>(out, "out", to);
-    if (tree[0] != 1 && tree[0] != from[0]) throw std::invalid_argument("tree must fit the batch");
+    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
     without_gil(on, [&](const auto& device) {
       tree_weight_backward(device, to[0], to[1], grads, edges, tree[1], outs);
     });
   });
 }
 
+const char* name_of(Pass pass) {
+  if (pass == Pass::kLeafToRoot) return "leaf_to_root";
+  return pass == Pass::kRootToLeaf ? "root_to_leaf" : "filter";
+}
+
 void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tensor& order,
                     const Tensor& plan, const Tensor& affinity, const Tensor& out, int threads) {
-  const Call on(x, threads);
-  with_type(x, "x", [&](auto value, auto sum) {
+  const Call on(name_of(pass), x, threads);
+  with_type(on, x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
     const Shape given = shape_of(x);
@@ -157,8 +164,8 @@ void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tens
 void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const Tensor& parent,
                           const Tensor& order, const Tensor& plan, const Tensor& affinity,
                           const Tensor& grad_x, const OptionalTensor& grad_affinity, int threads) {
-  const Call on(x, threads);
-  with_type(x, "x", [&](auto value, auto sum) {
+  const Call on(name_of(pass), x, threads);
+  with_type(on, x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
     const Shape given = shape_of(x);
@@ -178,20 +185,21 @@ void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const 
 
 void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int64_t groups,
                      const Tensor& out, int threads) {
-  const Call on(p, threads);
-  with_type(p, "p", [&](auto value, auto sum) {
+  const Call on("filter", p, threads);
+  with_type(on, p, "p", [&](auto value, auto sum) {
     using X = decltype(value);
     using T = decltype(sum);
     const Shape given = shape_of(p);
     const TreeView tree = tree_of(on, parent, parent, py::none(), given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto ps = on.strided<const X>(p, "p", shape), qs = on.strided<const X>(q, "q", shape);
-    if (groups < 1 || shape[1] % groups) throw std::invalid_argument("groups must divide the channels");
+    if (groups < 1 || shape[1] % groups) on.fail("groups must divide the channels");
     const auto to = on.output<T>(out, "out", {shape[0], groups, tree.nodes});
     without_gil(on, [&](const auto& device) { parent_dot(device, tree, groups, ps, qs, to); });
   });
 }
 
+// The span of a tensor, or an empty one without a tensor.
 template <class Index>
 Span<Index> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
                           const Shape& shape) {
@@ -199,7 +207,7 @@ Span<Index> optional_span(const Call& on, const OptionalTensor& tensor, const ch
 }
 
 void bind_plan(const Tensor& parent, const Tensor& out) {
-  const Call on(parent, 1);
+  const Call on("Tree", parent, 1);
   const Shape shape = shape_of(parent);
   const auto parents = on.span<const int32_t>(parent, "tree.parent", shape);
   const auto to = on.output<int32_t>(out, "plan", {shape.at(0), PlanView::size(shape.at(1))});
@@ -210,6 +218,24 @@ void bind_plan(const Tensor& parent, const Tensor& out) {
   });
 }
 
+void bind_order(const Tensor& parent, const Tensor& order, const Tensor& ordered, int threads) {
+  const Call on("Tree.from_parents", parent, threads);
+  const Shape shape = shape_of(parent);
+  const int64_t batch = shape.at(0), nodes = shape.at(1);
+  const auto parents = on.span<const int32_t>(parent, "tree.parent", shape);
+  const auto orders = on.output<int32_t>(order, "order", shape);
+  const auto counts = on.output<int64_t>(ordered, "ordered", {batch});
+  check_tree(on, parents, "parent", 0, nodes);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      order_trees(device, nodes, parents, orders, counts);
+    } else {
+      on.fail("parent must be on the CPU");
+    }
+  });
+}
+
+// Only maxima need `bottleneck` (distance.h).
 Path path_of(const OptionalTensor& bottleneck) {
   return bottleneck ? Path::kMax : Path::kSum;
 }
@@ -217,8 +243,8 @@ Path path_of(const OptionalTensor& bottleneck) {
 void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
                    const Tensor& source, const Tensor& out, const Tensor& via,
                    const OptionalTensor& bottleneck, int threads) {
-  const Call on(weight, threads);
-  with_sum_type(weight, "weight", [&](auto sum) {
+  const Call on("distance", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const int64_t batch = shape_of(source).at(0), sources = shape_of(source).at(1);
     const TreeView tree = tree_of(on, parent, order, plan, batch);
@@ -238,8 +264,8 @@ void bind_distance_transform(const Tensor& weight, const Tensor& parent, const T
                              const Tensor& plan, const Tensor& seeds, const Tensor& out,
                              const Tensor& nearest, const Tensor& via, const OptionalTensor& bottleneck,
                              int threads) {
-  const Call on(weight, threads);
-  with_sum_type(weight, "weight", [&](auto sum) {
+  const Call on("distance_transform", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const TreeView tree = tree_of(on, parent, order, plan, shape_of(seeds).at(0));
     const Shape given = shape_of(weight), shape{shape_of(seeds)[0], tree.nodes};
@@ -258,14 +284,14 @@ void bind_distance_transform(const Tensor& weight, const Tensor& parent, const T
 
 Span<const int32_t> via_of(const Call& on, const Tensor& via, const Shape& shape) {
   const auto values = on.span<const int32_t>(via, "via", shape);
-  if (on.is_host()) check_tree(values, "via", -1, shape.back());
+  if (on.is_host()) check_tree(on, values, "via", -1, shape.back());
   return values;
 }
 
 void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
                     const Tensor& via, const Tensor& out, int threads) {
-  const Call on(weight, threads);
-  with_sum_type(weight, "weight", [&](auto sum) {
+  const Call on("distance", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const Shape given = shape_of(weight), shape = shape_of(out);
     const TreeView tree = tree_of(on, parent, order, plan, shape.at(0));
@@ -280,8 +306,8 @@ void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& or
 
 void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor& order,
                           const Tensor& plan, const Tensor& via, const Tensor& out, int threads) {
-  const Call on(grad, threads);
-  with_sum_type(grad, "grad", [&](auto sum) {
+  const Call on("distance", grad, threads);
+  with_sum_type(on, grad, "grad", [&](auto sum) {
     using T = decltype(sum);
     const Shape given = shape_of(grad);
     const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
@@ -297,7 +323,7 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
 
 }  // namespace
 
-// CMakeLists.txt builds one such module for each instruction set: _C, _C_avx2.
+// CMakeLists.txt builds this module once for each instruction set: _C, _C_avx2.
 PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
   m.attr("instruction_set") = TREEFILTER_INSTRUCTION_SET;
@@ -325,6 +351,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("mst", bind_mst);
   m.def("mst_edges", bind_mst_edges);
   m.def("plan", bind_plan);
+  m.def("order", bind_order);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
   m.def("propagate", bind_propagate);

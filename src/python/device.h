@@ -1,4 +1,4 @@
-// Where device code finds its stream and its memory when Python calls it.
+// The stream and the memory of device code that is called from Python.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -19,8 +19,9 @@ namespace py = pybind11;
 
 #ifdef TREEFILTER_CUDA
 
-// torch's caching allocator. Made and destroyed with the GIL. What it gives goes back then: torch gives
-// it to nobody but who works on the same stream, later.
+// Workspaces from torch's caching allocator. Constructed and destroyed with the GIL. The destructor
+// releases all blocks although kernels that use them may still run: torch reuses them only for later
+// work on the same stream.
 class TorchMemory final : public DeviceMemory {
  public:
   explicit TorchMemory(py::object device) : device_(std::move(device)) {}
@@ -68,6 +69,7 @@ class OnDevice {
 
 #ifdef TREEFILTER_EMULATE
 
+// Workspaces of the emulation, filled with garbage, on the CPU.
 class EmulatedMemory final : public DeviceMemory {
  public:
   void* take(size_t bytes) override {

@@ -1,8 +1,9 @@
+// Selects a CUDA device, without the toolkit's headers.
 #pragma once
 
 namespace treefilter {
 
-// Makes a CUDA device the current one of this thread for a while (cuda/runtime/device.cu).
+// Makes a CUDA device the current one of this thread until the destructor (cuda/runtime/device.cu).
 class CurrentDevice {
  public:
   explicit CurrentDevice(int index);

@@ -41,16 +41,16 @@ std::vector<float> noise(int64_t size, int seed, float levels) {
 struct Results {
   std::vector<float> weight, scattered, tree_weight, graph_weight, a, y, grad_x, grad_a, dot, distance;
   std::vector<float> transform, sums, accumulated;
-  std::vector<int32_t> parent, edge, order, via, bottleneck;
-  std::vector<int64_t> argmax, nearest;
+  std::vector<int32_t> parent, edge, order, order_again, via, bottleneck;
+  std::vector<int64_t> argmax, nearest, ordered;
 
   bool operator==(const Results& o) const {
     return weight == o.weight && scattered == o.scattered && tree_weight == o.tree_weight &&
            graph_weight == o.graph_weight && a == o.a && y == o.y && grad_x == o.grad_x &&
            grad_a == o.grad_a && dot == o.dot && distance == o.distance && transform == o.transform &&
            sums == o.sums && accumulated == o.accumulated && parent == o.parent && edge == o.edge &&
-           order == o.order && via == o.via && bottleneck == o.bottleneck && argmax == o.argmax &&
-           nearest == o.nearest;
+           order == o.order && order_again == o.order && ordered == o.ordered && via == o.via &&
+           bottleneck == o.bottleneck && argmax == o.argmax && nearest == o.nearest;
   }
 };
 
@@ -71,6 +71,9 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   const std::vector<int64_t> root{5, kNodes - 1};
   for (auto* v : {&r.parent, &r.edge, &r.order}) v->resize(kBatch * kNodes);
   mst(cpu, graph, view(r.weight), view(root), span(r.parent), span(r.edge), span(r.order));
+  r.ordered.resize(kBatch);
+  r.order_again.resize(kBatch * kNodes);
+  order_trees(cpu, kNodes, view(r.parent), span(r.order_again), span(r.ordered));
 
   r.tree_weight.resize(kBatch * kNodes);
   r.graph_weight.resize(r.weight.size());

@@ -1,9 +1,11 @@
-// Sums over channels are loaded and stored once for kAtOnce channels: for every one they would cost as
-// much as what is computed. Sums over the edges of a vertex (the derivative) take up to kAtOnce of these
-// at a time for the same reason.
+// The sums of edge_weight.h on the CPU.
 //
-// All inner loops run along neighbouring edges or vertices, each with a sum of its own: the compiler
-// makes vectors of them, and their width does not change what is added in which order.
+// A sum over channels is loaded and stored once for kAtOnce channels; once for every channel would take
+// as long as the arithmetic. For the same reason a sum over the edges of a vertex (the derivative) takes
+// up to kAtOnce edges at a time.
+//
+// All inner loops run over neighbouring edges or vertices, each with a sum of its own: the compiler
+// vectorises them, and the width of vectors does not change the order of additions.
 #include "../../edge_weight.h"
 
 #include <algorithm>
@@ -17,8 +19,8 @@
 namespace treefilter {
 namespace {
 
-// Planes of features often lie a power of two apart, in the same few places of the cache: 4 at a time
-// with their two rows still fit there.
+// The distance of planes is often a power of two, so that they map to the same few sets of the cache.
+// Two rows of 4 planes still fit into such a set.
 constexpr int kAtOnce = 4;
 
 template <Psi psi, class T>
@@ -27,7 +29,7 @@ T apply(T difference) {
   return static_cast<T>((difference > 0) - (difference < 0));
 }
 
-// What scatters: psi times this is the derivative of psi(d) d.
+// The factor s of edge_scatter: s psi(d) is the derivative of psi(d) d.
 template <Psi psi, class T>
 constexpr T kSlope = psi == Psi::kIdentity ? 2 : 1;
 
@@ -39,7 +41,7 @@ void for_channels(int64_t channels, const Visit& visit) {
   for (; c < channels; ++c) visit(c, std::integral_constant<int, 1>{});
 }
 
-// sums[i] += the terms of edge i in Count channels, which are `nodes` apart. Same: t is f.
+// sums[i] += the terms of edge i in Count channels; planes are `nodes` apart. Same: t is f.
 template <Psi psi, bool Same, int Count, class Strip, class X, class T>
 void add_terms(const Strip strip, int64_t nodes, const X* __restrict f, const X* __restrict t,
                T* __restrict sums) {
@@ -73,41 +75,43 @@ void inner(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels, Span
   });
 }
 
-// A vertex's neighbours in one direction, for a run of vertices x0 … x1 - 1 of a row: vertex x has the
-// neighbour x + step and the weight[x] of the edge to it.
+// The neighbours in one direction of vertices x0 … x1 - 1 of a segment: vertex x has the neighbour
+// x + step, and weight[x] is that of the edge between them.
 template <class T>
 struct Neighbours {
   int64_t x0, x1, step;
   const T* weight;
 };
 
-// A piece of a row of vertices that starts at vertex `start`; of it, vertices all0 … all1 - 1 have all
-// `count` neighbours.
+// A segment of a grid row with its neighbours in all directions. x counts from the first vertex,
+// `start`.
 template <class T>
-struct Row {
-  int64_t start, width, all0, all1;
+struct SegmentNeighbours {
+  int64_t start, width;
+  int64_t all0, all1;  // vertices all0 … all1 - 1 have a neighbour in each of the `count` directions
   int count;
   Neighbours<T> neighbours[2 * kMaxDirections];
 };
 
 template <class T>
-Row<T> row_of(const Grid& grid, const Segment& s, const T* weight) {
-  Row<T> row{(s.z * grid.height + s.y) * grid.width + s.x0, s.x1 - s.x0, 0, s.x1 - s.x0, 0, {}};
+SegmentNeighbours<T> neighbours_of(const Grid& grid, const Segment& s, const T* weight) {
+  const int64_t start = (s.z * grid.height + s.y) * grid.width + s.x0, width = s.x1 - s.x0;
+  SegmentNeighbours<T> of{start, width, 0, width, 0, {}};
   for (int d = 0; d < 2 * grid.num_directions; ++d) {
     const bool ends = d % 2;
     const GridStrip strip = strip_of(grid, grid.directions[d / 2], s, ends);
     if (strip.count == 0) continue;
     const int64_t step = strip.v0 - strip.u0;
-    const int64_t x0 = (ends ? strip.v0 : strip.u0) - row.start, x1 = x0 + strip.count;
-    row.neighbours[row.count++] = {x0, x1, ends ? -step : step, weight + strip.e0 - x0};
-    row.all0 = std::max(row.all0, x0);
-    row.all1 = std::min(row.all1, x1);
+    const int64_t x0 = (ends ? strip.v0 : strip.u0) - start, x1 = x0 + strip.count;
+    of.neighbours[of.count++] = {x0, x1, ends ? -step : step, weight + strip.e0 - x0};
+    of.all0 = std::max(of.all0, x0);
+    of.all1 = std::min(of.all1, x1);
   }
-  row.all1 = std::max(row.all0, row.all1);
-  return row;
+  of.all1 = std::max(of.all0, of.all1);
+  return of;
 }
 
-// sums[x] = or += the terms of the next Count neighbours.
+// Adds the terms of Count neighbours to sums[x], which is taken as 0 if `first`.
 template <Psi psi, int Count, class X, class T>
 void add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, bool first, const X* f,
                     T* __restrict sums) {
@@ -125,14 +129,15 @@ void add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, bool firs
   }
 }
 
-// A grid gathers: a vertex sums over its edges, so rows are independent.
+// On a grid edge_scatter gathers: each vertex sums over its edges, so vertices are independent.
 template <Psi psi, class X, class T>
-void scatter_row(const Row<T>& row, const X* f, X* __restrict out) {
+void gather(const SegmentNeighbours<T>& segment, const X* f, X* __restrict out) {
   T sums[kColumns];
   int done = 0;
   const auto add = [&](auto count) {
-    for (; done + count() <= row.count; done += count()) {
-      add_neighbours<psi, count()>(row.all0, row.all1, row.neighbours + done, done == 0, f, sums);
+    for (; done + count() <= segment.count; done += count()) {
+      add_neighbours<psi, count()>(segment.all0, segment.all1, segment.neighbours + done, done == 0, f,
+                                   sums);
     }
   };
   add(std::integral_constant<int, kAtOnce>{});
@@ -142,16 +147,16 @@ void scatter_row(const Row<T>& row, const X* f, X* __restrict out) {
   const auto one_by_one = [&](int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x) {
       sums[x] = 0;
-      for (int k = 0; k < row.count; ++k) {
-        const Neighbours<T>& n = row.neighbours[k];
+      for (int k = 0; k < segment.count; ++k) {
+        const Neighbours<T>& n = segment.neighbours[k];
         if (x < n.x0 || x >= n.x1) continue;
         sums[x] += n.weight[x] * apply<psi>(load<T>(f[x]) - load<T>(f[x + n.step]));
       }
     }
   };
-  one_by_one(0, row.count == 0 ? row.width : row.all0);
-  one_by_one(row.all1, row.width);
-  for (int64_t x = 0; x < row.width; ++x) store(out[x], kSlope<psi, T> * sums[x]);
+  one_by_one(0, segment.count == 0 ? segment.width : segment.all0);
+  one_by_one(segment.all1, segment.width);
+  for (int64_t x = 0; x < segment.width; ++x) store(out[x], kSlope<psi, T> * sums[x]);
 }
 
 template <Psi psi, class X, class T>
@@ -163,22 +168,23 @@ void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<co
     return [&](int64_t item) {
       const Tiles::Tile tile = tiles[item % tiles.count()];
       const int64_t b = item / tiles.count();
-      Row<T> rows[kRows];
+      SegmentNeighbours<T> segments[kRows];
       for (int64_t y = tile.y0; y < tile.y1; ++y) {
-        rows[y - tile.y0] = row_of(grid, {tile.z, y, tile.x0, tile.x1}, weight.data + b * edges);
+        segments[y - tile.y0] =
+            neighbours_of(grid, {tile.z, y, tile.x0, tile.x1}, weight.data + b * edges);
       }
       for (int64_t c = 0; c < channels; ++c) {
         const int64_t plane = (b * channels + c) * nodes;
         for (int64_t y = 0; y < tile.y1 - tile.y0; ++y) {
-          const int64_t start = plane + rows[y].start;
-          scatter_row<psi>(rows[y], f.data + start, out.data + start);
+          const int64_t start = plane + segments[y].start;
+          gather<psi>(segments[y], f.data + start, out.data + start);
         }
       }
     };
   });
 }
 
-// An integer as long as T, so that vectors of both have the same number of values.
+// An integer type of the size of T, so that vectors of both have the same number of values.
 template <class T>
 using IndexLike = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
 
@@ -187,14 +193,15 @@ void keep_largest(const Strip strip, const X* __restrict f, IndexLike<T> c, T* _
                   IndexLike<T>* __restrict argmax) {
   for (int64_t i = 0; i < strip.count; ++i) {
     const T size = std::abs(load<T>(f[strip.u(i)]) - load<T>(f[strip.v(i)])), before = largest[i];
-    // The first NaN wins: it must reach the weight.
+    // The first NaN is kept: it must reach the weight.
     const bool larger = !(size <= before) & (before == before);
     largest[i] = larger ? size : before;
     argmax[i] = larger ? c : argmax[i];
   }
 }
 
-// An edge list scatters: one channel is one thread's, so the sums have a fixed order.
+// On an edge list edge_scatter scatters. Each channel is one thread's, so the order of additions is
+// fixed.
 template <Psi psi, class X, class T>
 void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Span<const T> weight,
              Span<const X> f, Span<X> out) {

@@ -1,10 +1,10 @@
-// Where the edges of a graph lie in memory: "strips", short runs of edges whose ends can be addressed
-// for all channels. On a grid these are the edges of one direction that start in one piece of a row
-// (both ends are runs of memory), in an edge list a range of edges.
+// The edges of a graph in groups that are contiguous in memory, called strips. On a grid, a strip is the
+// edges of one direction that start in one segment of a row: both their ends are contiguous as well. In
+// an edge list, a strip is a range of edges.
 //
-// On a grid the strips of a few rows, a "tile", are visited together, channel by channel: so a row is
-// read from memory once, although it is the upper end of some edges and the lower end of others, and a
-// plane in pieces that are long enough for the processor to fetch ahead.
+// On a grid the strips of a few rows, a tile, are visited together, channel by channel. So a row is read
+// from memory once, although it is the upper end of some edges and the lower end of others, and in
+// segments that are long enough for the hardware to prefetch.
 #pragma once
 
 #include <algorithm>
@@ -14,10 +14,11 @@
 
 namespace treefilter {
 
-// Of a tile. What is kept for its edges, up to kSums values, stays in the first level cache.
+// The most edges, vertices, columns and rows of a tile. The sums of its edges stay in the first-level
+// cache.
 constexpr int64_t kSums = 4096, kNodes = 1024, kColumns = 512, kRows = 16;
 
-// The edges e0 + i, i < count, that join vertices u0 + i and v0 + i.
+// The edges e0 + i for 0 <= i < count. Edge e0 + i joins the vertices u0 + i and v0 + i.
 struct GridStrip {
   int64_t e0, u0, v0, count;
 
@@ -25,6 +26,7 @@ struct GridStrip {
   int64_t v(int64_t i) const { return v0 + i; }
 };
 
+// The edges e0 + i for 0 <= i < count of an edge list.
 struct ListStrip {
   int64_t e0, count;
   const int32_t *first, *second;
@@ -33,12 +35,12 @@ struct ListStrip {
   int64_t v(int64_t i) const { return second[i]; }
 };
 
-// A piece of one row of vertices.
+// Vertices x0 … x1 - 1 of one row of a grid.
 struct Segment {
   int64_t z, y, x0, x1;
 };
 
-// The grid cut into boxes of rows y0 … y1 - 1 and columns x0 … x1 - 1.
+// The grid divided into tiles of rows y0 … y1 - 1 and columns x0 … x1 - 1.
 class Tiles {
  public:
   struct Tile {
@@ -76,8 +78,8 @@ inline GridStrip strip_of(const Grid& grid, const Direction& d, const Segment& s
   return {d.edge_at(z, y, x0), u0, u0 + (d.dz * grid.height + d.dy) * grid.width + d.dx, x1 - x0};
 }
 
-// Calls visit(b, strips, number of strips) for groups of strips that share their rows; a group has
-// kSums edges at most.
+// Calls visit(b, strips, number of strips) for the strips of every tile of every image of the batch.
+// They have kSums edges at most.
 template <class Visit>
 void for_strips(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, const Visit& visit) {
   const Tiles tiles(grid);

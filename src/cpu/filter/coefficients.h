@@ -1,9 +1,9 @@
-// What a pass needs besides the channels: the visits in order and a coefficient or two for each; and
-// how channels are shared out, in blocks that fill a row.
+// What a pass needs besides the channels: the visits in order with their coefficients, and the division
+// of the channels into blocks.
 //
-// Channels that share their coefficients form a family: a group of one image, or, where one tree and
-// one affinity serve a whole batch, that group of all images. Groups too small to fill a row are put
-// together, and the coefficients become one per lane.
+// Channels that have the same coefficients form a family: the channels of a group in one image, or,
+// where one tree and one affinity serve a whole batch, in all images. Small groups are combined until
+// their channels fill a block; such a family has one coefficient per lane.
 #pragma once
 
 #include <initializer_list>
@@ -11,18 +11,18 @@
 
 #include "../support/parallel.h"
 #include "../support/workspace.h"
-#include "rows.h"
+#include "passes.h"
 
 namespace treefilter {
 
-// Lanes of a row where groups share it: one cache line.
+// Lanes of a block that several groups share: one cache line.
 template <class T>
 constexpr int kMaxLanes = static_cast<int>(64 / sizeof(T));
 
 struct Family {
-  int64_t tree, affinity;  // index in their batches
-  int64_t batch0, batch1;  // images
-  int64_t group0, group1;
+  int64_t tree, affinity;  // indices in their batches
+  int64_t batch0, batch1;  // images batch0 … batch1 - 1
+  int64_t group0, group1;  // groups group0 … group1 - 1
   int64_t group_channels;  // channels in a group
 
   int64_t channel0() const { return group0 * group_channels; }
@@ -36,12 +36,12 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
   std::vector<Family> all;
   if (channels == 0) return all;
   const int64_t group_channels = channels / affinity.groups;
-  const int64_t together = std::max<int64_t>(1, kMaxLanes<T> / group_channels);
+  const int64_t combined = std::max<int64_t>(1, kMaxLanes<T> / group_channels);
   const bool shared = tree.batch == 1 && affinity.batch == 1;
   for (int64_t b = 0; b < (shared ? std::min<int64_t>(batch, 1) : batch); ++b) {
-    for (int64_t g = 0; g < affinity.groups; g += together) {
+    for (int64_t g = 0; g < affinity.groups; g += combined) {
       all.push_back({tree.batch == 1 ? 0 : b, affinity.batch == 1 ? 0 : b, b, shared ? batch : b + 1, g,
-                     std::min(g + together, affinity.groups), group_channels});
+                     std::min(g + combined, affinity.groups), group_channels});
     }
   }
   return all;
@@ -54,27 +54,28 @@ inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family) {
   const int32_t* parent = tree.parent.data + family.tree * nodes;
   const int32_t* order = tree.order.data + family.tree * nodes;
   for (int64_t s = 0; s < nodes; ++s) {
-    if (far) __builtin_prefetch(parent + order[std::min(s + kFarAhead, nodes - 1)], 0, 2);
+    if (far) __builtin_prefetch(parent + order[std::min(s + kFarPrefetchDistance, nodes - 1)], 0, 2);
     visits[s] = {order[s], parent[order[s]]};
   }
   return visits;
 }
 
-// A group's affinities in the order of visits, 0 at a root. of_vertex: in that of vertices.
+// A group's affinities in the order of visits, 0 at a root. of_vertex: the same by vertex.
 template <class T>
 Buffer<T> in_order(const Buffer<Visit>& visits, const T* of_vertex) {
   const int64_t nodes = visits.size();
   const bool far = is_far(nodes * static_cast<int64_t>(sizeof(T)));
   Buffer<T> a(nodes);
   for (int64_t s = 0; s < nodes; ++s) {
-    if (far) __builtin_prefetch(of_vertex + visits[std::min(s + kFarAhead, nodes - 1)].vertex, 0, 2);
+    if (far)
+      __builtin_prefetch(of_vertex + visits[std::min(s + kFarPrefetchDistance, nodes - 1)].vertex, 0, 2);
     const auto [v, p] = visits[s];
     a[s] = v == p ? T(0) : of_vertex[v];
   }
   return a;
 }
 
-// What a mean's passes know of a vertex: m and n of filter.h, side by side because a visit needs both.
+// m and n of filter.h for a vertex, side by side because a visit needs both.
 struct Mass {
   double below, total;
 };
@@ -82,12 +83,13 @@ struct Mass {
 template <class T>
 struct Coefficients {
   Buffer<Visit> visits;  // [slot]
-  Buffer<T> up, down;    // [slot][stride] the weights of the steps; `up` serves all passes but kMean
+  // [slot][stride] the coefficients of the steps. For kMean one array per pass; else `up` serves both.
+  Buffer<T> up, down;
   // kMean only, for derivatives: n and 1/n [vertex][stride], and the masses [group][vertex].
   Buffer<T> total, inverse;
   Buffer<Mass> masses;
 
-  // stride: 1, or the lanes of a row if the family's coefficients are per lane.
+  // stride: 1, or the lanes of a vertex if the family's coefficients are per lane.
   Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinities, const Family& family,
                int64_t stride, bool derivatives)
       : visits(visits_of(tree, family)), stride_(stride), nodes_(tree.nodes) {
@@ -116,30 +118,30 @@ struct Coefficients {
   }
 
  private:
-  // The filter of ones, and what follows from it. Masses depend on one another, the divisions only on
-  // masses: they follow some slots later, where they can be done several at a time.
+  // The filter of ones, and the coefficients that follow from it. A mass depends on other masses, but a
+  // division only on one vertex's masses: divisions are done for kTogether slots at a time, as vectors.
   TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count, Mass* of) const {
     for (int64_t v = 0; v < nodes_; ++v) of[v].below = 1;
-    const Rows<Mass, Lanes<1>> masses_of({}, {visits.data(), nodes_}, of);
-    Shares shares;
-    masses_of.for_slots_up([&, nodes = nodes_](const auto& rows, int64_t s) {
-      const auto [v, p] = rows.visit(s);
-      Mass &self = *rows.row(v), &linked = *rows.row(p);
+    const Passes<Mass, Lanes<1>> masses_of({}, {visits.data(), nodes_}, of);
+    MixedMasses mixed;
+    masses_of.for_slots_up([&, nodes = nodes_](const auto& passes, int64_t s) {
+      const auto [v, p] = passes.visit(s);
+      Mass &child = *passes.channels(v), &parent = *passes.channels(p);
       const int64_t i = s % kTogether;
-      shares.row[i] = linked.below;
-      shares.linked[i] = v == p ? 0 : static_cast<double>(a[s]) * self.below;
-      linked.below = shares.row[i] + shares.linked[i];
-      if (i == kTogether - 1 || s == nodes - 1) put_mixes(up, s - i, i + 1, lane, count, shares);
+      mixed.self[i] = parent.below;
+      mixed.neighbour[i] = v == p ? 0 : static_cast<double>(a[s]) * child.below;
+      parent.below = mixed.self[i] + mixed.neighbour[i];
+      if (i == kTogether - 1 || s == nodes - 1) put_mixes(up, s - i, i + 1, lane, count, mixed);
     });
-    masses_of.for_slots_down([&, nodes = nodes_](const auto& rows, int64_t s) {
-      const auto [v, p] = rows.visit(s);
-      Mass& self = *rows.row(v);
+    masses_of.for_slots_down([&, nodes = nodes_](const auto& passes, int64_t s) {
+      const auto [v, p] = passes.visit(s);
+      Mass& self = *passes.channels(v);
       const int64_t i = s % kTogether;
       const double w = static_cast<double>(a[s]);
-      shares.row[i] = (1 - w) * (1 + w) * self.below;
-      shares.linked[i] = v == p ? 0 : w * rows.row(p)->total;
-      self.total = shares.row[i] + shares.linked[i];
-      if (i == 0) put_mixes(down, s, std::min(kTogether, nodes - s), lane, count, shares);
+      mixed.self[i] = (1 - w) * (1 + w) * self.below;
+      mixed.neighbour[i] = v == p ? 0 : w * passes.channels(p)->total;
+      self.total = mixed.self[i] + mixed.neighbour[i];
+      if (i == 0) put_mixes(down, s, std::min(kTogether, nodes - s), lane, count, mixed);
     });
     if (total.size() == 0) return;
     for (int64_t first = 0; first < nodes_; first += kTogether) {
@@ -154,22 +156,22 @@ struct Coefficients {
     }
   }
 
-  // Of what the rows of some slots are mixed: of themselves and of the row that each is linked to.
+  // The masses with which some slots' steps mix a vertex and its neighbour (MixStep).
   static constexpr int64_t kTogether = 256;
-  struct Shares {
-    double row[kTogether], linked[kTogether];
+  struct MixedMasses {
+    double self[kTogether], neighbour[kTogether];
   };
   TREEFILTER_PHASE void put_mixes(const Buffer<T>& to, int64_t first, int64_t size, int64_t lane,
-                                  int64_t count, const Shares& shares) const {
-    T weights[kTogether];
+                                  int64_t count, const MixedMasses& mixed) const {
+    T coefficients[kTogether];
     for (int64_t i = 0; i < size; ++i) {
-      const double inverse = 1 / (shares.row[i] + shares.linked[i]);
-      weights[i] = mix_weight<T>(shares.row[i] * inverse, shares.linked[i] * inverse);
+      const double inverse = 1 / (mixed.self[i] + mixed.neighbour[i]);
+      coefficients[i] = mix_coefficient<T>(mixed.self[i] * inverse, mixed.neighbour[i] * inverse);
     }
-    put(to, first, size, lane, count, weights);
+    put(to, first, size, lane, count, coefficients);
   }
 
-  // Sets `count` lanes of `size` rows, each to a value.
+  // Sets lanes lane … lane + count - 1 of the elements first … first + size - 1: one value per element.
   void put(const Buffer<T>& to, int64_t first, int64_t size, int64_t lane, int64_t count,
            const T* values) const {
     if (stride_ == 1) {
@@ -186,16 +188,16 @@ struct Coefficients {
 
 // ---- blocks of channels ----
 
-// The lanes of a row where one coefficient serves all: the more, the fewer visits; but the rows of a
-// small image should stay in the caches.
+// The lanes of a block where one coefficient serves all. More lanes mean fewer visits; but the packed
+// channels of a small image should stay in the caches.
 template <class T>
-int64_t row_lanes(int64_t nodes) {
+int64_t block_lanes(int64_t nodes) {
   constexpr int64_t kCached = 4 << 20;
   return nodes * 2 * kMaxLanes<T> * static_cast<int64_t>(sizeof(T)) <= kCached ? 2 * kMaxLanes<T>
                                                                                : kMaxLanes<T>;
 }
 
-// The narrowest row that holds `used` lanes.
+// Calls run(Lanes<N>{}) with the smallest N that holds `used` lanes.
 template <class T, bool PerLane, class Run>
 void with_lanes(int64_t used, const Run& run) {
   constexpr int kMost = kMaxLanes<T>;
@@ -213,7 +215,7 @@ void with_lanes(int64_t used, const Run& run) {
 }
 
 template <class T>
-int64_t row_stride(const Family& family) {
+int64_t coefficient_stride(const Family& family) {
   int64_t stride = 1;
   if (family.per_lane()) {
     with_lanes<T, true>(family.channels(), [&](auto lanes) { stride = lanes.stride(); });
@@ -221,7 +223,7 @@ int64_t row_stride(const Family& family) {
   return stride;
 }
 
-// One row of channels of one image.
+// Channels of one image that a pass takes at a time: channel … channel + used - 1.
 struct Block {
   int64_t batch, channel, used;
 };
@@ -237,8 +239,8 @@ inline std::vector<Block> blocks(const Family& family, int64_t lanes) {
   return all;
 }
 
-// Runs run(family, threads) for all families: in parallel where there are enough of them, otherwise one
-// after the other with all threads inside. The results are the same.
+// Calls run(family, cpu) for all families: in parallel if there are at least as many families as
+// threads, otherwise one after the other with all threads inside. The results are the same.
 template <class T, class Run>
 void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const Run& run) {
   const int64_t count = static_cast<int64_t>(all.size());
@@ -248,18 +250,18 @@ void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const 
                [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
 }
 
-// The passes over rows.
+// One pass over packed channels, or both.
 template <bool PerLane, class T, class Width>
-void run_pass(Pass pass, const Coefficients<T>& k, Width width, T* rows) {
+void run_pass(Pass pass, const Coefficients<T>& k, Width width, T* packed) {
   constexpr int N = lanes_of(Width{});
-  const Rows<T, Width> r(width, {k.visits.data(), k.visits.size()}, rows);
+  const Passes<T, Width> passes(width, {k.visits.data(), k.visits.size()}, packed);
   if (pass == Pass::kMean) {
-    r.template up<MixStep<T, N, PerLane>>(k.up.data());
-    return r.template down<MixStep<T, N, PerLane>>(k.down.data());
+    passes.template up<MixStep<T, N, PerLane>>(k.up.data());
+    return passes.template down<MixStep<T, N, PerLane>>(k.down.data());
   }
-  if (pass == Pass::kRootToLeaf) return r.template down<AddStep<T, N, PerLane>>(k.up.data());
-  r.template up<AddStep<T, N, PerLane>>(k.up.data());
-  if (pass == Pass::kSum) r.template down<SumStep<T, N, PerLane>>(k.up.data());
+  if (pass == Pass::kRootToLeaf) return passes.template down<AddStep<T, N, PerLane>>(k.up.data());
+  passes.template up<AddStep<T, N, PerLane>>(k.up.data());
+  if (pass == Pass::kSum) passes.template down<SumStep<T, N, PerLane>>(k.up.data());
 }
 
 }  // namespace treefilter

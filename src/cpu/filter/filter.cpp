@@ -1,5 +1,5 @@
-// The passes and the filter over blocks of channels: pack, up, down, unpack (rows.h), with the
-// coefficients of each family of channels made once (coefficients.h).
+// The passes and the filter over blocks of channels: pack (pack.h), leaf to root, root to leaf
+// (passes.h), unpack, with the coefficients of each family of channels computed once (coefficients.h).
 #include "../../filter.h"
 
 #include <algorithm>
@@ -13,26 +13,26 @@ namespace treefilter {
 namespace {
 
 template <bool PerLane, class X, class T>
-void propagate_block(Pass pass, const Coefficients<T>& k, const Block& block, T* rows,
+void propagate_block(Pass pass, const Coefficients<T>& k, const Block& block, T* packed,
                      const Strided<const X>& x, const Strided<X>& out) {
   with_lanes<T, PerLane>(block.used, [&](auto lanes) {
     constexpr int kLanes = lanes_of(lanes);
     pack<T, kLanes, PerLane, kLanes>(Channels<const X>{x, block.batch, block.channel, block.used},
-                                     nullptr, {}, rows);
-    run_pass<PerLane>(pass, k, lanes, rows);
-    unpack<T, kLanes, PerLane, kLanes>(rows, nullptr,
+                                     nullptr, {}, packed);
+    run_pass<PerLane>(pass, k, lanes, packed);
+    unpack<T, kLanes, PerLane, kLanes>(packed, nullptr,
                                        Channels<X>{out, block.batch, block.channel, block.used});
   });
 }
 
-// Whether a vertex's channels lie side by side in the result, many enough to be a row as they are.
+// Whether the result itself is packed: its channels are the fastest axis and fill a block.
 template <class X, class T>
-bool is_rows(const Family& family, const Strided<X>& out) {
+bool is_packed(const Family& family, const Strided<X>& out) {
   return std::is_same_v<X, T> && out.channel_stride == 1 && !family.per_lane() &&
          family.channels() >= kMaxLanes<T>;
 }
 
-// The passes in place in the result, on the channels of a block at a time.
+// The passes in place in a packed result, on the channels of a block at a time.
 template <class T>
 void propagate_in_place(Pass pass, const Coefficients<T>& k, const Block& block,
                         const Strided<const T>& x, const Strided<T>& out) {
@@ -46,9 +46,10 @@ void propagate_in_place(Pass pass, const Coefficients<T>& k, const Block& block,
   run_pass<false>(pass, k, AnyLanes{block.used, out.node_stride}, to);
 }
 
-// Few channels: the filter of them and of ones, in double, with the affinities themselves as the only
-// coefficient, and a division at the end. For one channel it costs half of the means, whose coefficients
-// are worth their price from four channels on, and float needs; there is nothing that it rounds worse.
+// The mean of few channels: the sums of the channels and of ones, in double, with the affinities as the
+// only coefficients, and a division at the end. For one channel this takes half the time of the means,
+// whose coefficients pay from four channels on. In double the sums lose no precision against the means,
+// which float needs.
 constexpr int64_t kFewChannels = 3;
 
 template <int C, class X, class T>
@@ -60,24 +61,24 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
   const int64_t group = family.affinity * affinity.groups + family.group0;
   const Buffer<T> up = in_order(visits, affinity.values.data + group * nodes);
   parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu.threads, [&] {
-    return [&, rows = Buffer<double>(nodes * N)](int64_t i) {
+    return [&, packed = Buffer<double>(nodes * N)](int64_t i) {
       const X* from = x.at(family.batch0 + i, family.channel0());
       X* to = out.at(family.batch0 + i, family.channel0());
       for (int64_t v = 0; v < nodes; ++v) {
-        double* row = &rows[v * N];
+        double* values = &packed[v * N];
         for (int l = 0; l < C; ++l)
-          row[l] = load<double>(from[l * x.channel_stride + v * x.node_stride]);
-        row[C] = 1;
-        for (int l = C + 1; l < N; ++l) row[l] = 0;
+          values[l] = load<double>(from[l * x.channel_stride + v * x.node_stride]);
+        values[C] = 1;
+        for (int l = C + 1; l < N; ++l) values[l] = 0;
       }
-      const Rows<double, Lanes<N>> r({}, {visits.data(), nodes}, rows.data());
-      r.template up<AddStep<double, N, false>>(up.data());
-      r.template down<SumStep<double, N, false>>(up.data());
+      const Passes<double, Lanes<N>> passes({}, {visits.data(), nodes}, packed.data());
+      passes.template up<AddStep<double, N, false>>(up.data());
+      passes.template down<SumStep<double, N, false>>(up.data());
       for (int64_t v = 0; v < nodes; ++v) {
-        const double* row = &rows[v * N];
-        const double inverse = 1 / row[C];
+        const double* values = &packed[v * N];
+        const double inverse = 1 / values[C];
         for (int l = 0; l < C; ++l) {
-          store(to[l * out.channel_stride + v * out.node_stride], row[l] * inverse);
+          store(to[l * out.channel_stride + v * out.node_stride], values[l] * inverse);
         }
       }
     };
@@ -95,10 +96,10 @@ void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T
                                               : filter_few<3, X, T>;
     return run(cpu, tree, affinity, family, x, out);
   }
-  const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), false);
+  const Coefficients<T> k(pass, tree, affinity, family, coefficient_stride<T>(family), false);
   if constexpr (std::is_same_v<X, T>) {
-    if (is_rows<X, T>(family, out)) {
-      // Whole rows at a time, unless there are fewer images than threads.
+    if (is_packed<X, T>(family, out)) {
+      // All channels of a vertex in one block, unless there are fewer images than threads.
       const int64_t images = family.batch1 - family.batch0;
       const int64_t parts = (cpu.threads + images - 1) / images;
       const int64_t lanes = (family.channels() / parts + kMaxLanes<T> - 1) / kMaxLanes<T> * kMaxLanes<T>;
@@ -108,13 +109,13 @@ void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T
       return;
     }
   }
-  const int64_t most = family.per_lane() ? kMaxLanes<T> : row_lanes<T>(tree.nodes);
+  const int64_t most = family.per_lane() ? kMaxLanes<T> : block_lanes<T>(tree.nodes);
   const std::vector<Block> all = blocks(family, most);
   parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * most, cpu.threads, [&] {
     const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());
-    return [&, rows = Buffer<T>(tree.nodes * lanes)](int64_t i) {
+    return [&, packed = Buffer<T>(tree.nodes * lanes)](int64_t i) {
       const auto run = family.per_lane() ? propagate_block<true, X, T> : propagate_block<false, X, T>;
-      run(pass, k, all[i], rows.data(), x, out);
+      run(pass, k, all[i], packed.data(), x, out);
     };
   });
 }

@@ -1,7 +1,9 @@
-// The fused derivative of the filter: per block of channels one filter of the gradient and one pass of
-// x, which give the gradient in x and, for every edge, two sums over the block's channels; then, per
-// group, these summed in the order of the blocks and what follows from them for the affinities, two
-// scalar passes in double.
+// The fused derivative of the filter.
+//
+//  1. Per block of channels: the filter of the incoming gradient, which is the gradient in x, together
+//     with the filter of x. For every edge this gives two sums over the block's channels (Dots).
+//  2. Per group: the dots are added in the order of the blocks; two scalar passes in double turn them
+//     into the gradient in the affinities.
 #include <algorithm>
 
 #include "../../filter.h"
@@ -13,48 +15,48 @@
 namespace treefilter {
 namespace {
 
-// P and Q of filter.h for the edge of a slot.
+// P (above) and Q (below) of filter.h for the edge of a slot.
 template <class T>
 struct Dots {
   T above, below;
 };
 
-// One block's share of the gradients. Its rows hold, side by side for every vertex, the incoming
-// gradient g and the input x. One pass takes both up; on the way down they turn into their filtered
-// values h and y, and the dots fall out on the way: a vertex is visited twice for all of it.
+// The gradients of one block. For every vertex, the packed channels are those of the incoming gradient
+// g, then those of the input x. One leaf-to-root pass sums both; the root-to-leaf pass turns them into
+// their filtered values h and y and computes the dots: two visits per vertex in all.
 template <int N, bool PerLane, class T>
 class BlockGradient {
  public:
   static constexpr int kStride = 2 * N;
 
-  BlockGradient(const Family& family, const Coefficients<T>& k, int64_t used, T* rows)
+  BlockGradient(const Family& family, const Coefficients<T>& k, int64_t used, T* packed)
       : family_(family),
         used_(used),
         nodes_(k.visits.size()),
-        both_({}, {k.visits.data(), nodes_}, rows) {}
+        both_({}, {k.visits.data(), nodes_}, packed) {}
 
   template <class Step>
   TREEFILTER_PHASE void up(const T* values) const {
     both_.for_slots_up([values](const auto& both, int64_t s) {
       const auto [v, p] = both.visit(s);
       const Step step(values, s);
-      if (v != p && !step.closed()) update(step, both.row(p), both.row(v));
+      if (v != p && !step.closed()) update(step, both.channels(p), both.channels(v));
     });
   }
 
-  // dots[group][slot]; a root has none, and is its own result.
+  // dots[group][slot]. A root has no edge: its dots stay 0, its filtered values are its sums.
   template <bool Mean, class Step>
   TREEFILTER_PHASE void down(const T* values, Dots<T>* dots) const {
     both_.for_slots_down([this, values, dots](const auto& both, int64_t s) {
       const auto [v, p] = both.visit(s);
       if (v == p) return;
-      T* self = both.row(v);
-      const T* linked = both.row(p);
+      T* self = both.channels(v);
+      const T* parent = both.channels(p);
       T above[N], below[N];
       for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
         constexpr int kSize = decltype(size)::value;
         const auto g = load_vector<kSize>(self + l), x = load_vector<kSize>(self + N + l);
-        const auto h = load_vector<kSize>(linked + l), y = load_vector<kSize>(linked + N + l);
+        const auto h = load_vector<kSize>(parent + l), y = load_vector<kSize>(parent + N + l);
         if constexpr (Mean) {
           store_vector(above + l, (x - y) * h);
           store_vector(below + l, (x - y) * g);
@@ -65,25 +67,25 @@ class BlockGradient {
       });
       add_groups(above, below, dots + s);
       const Step step(values, s);
-      if (!step.closed()) update(step, self, linked);
+      if (!step.closed()) update(step, self, parent);
     });
   }
 
  private:
-  // Both halves of a row; they share their coefficients.
+  // Applies a step to g and to x, which have the same coefficients.
   template <class Step>
-  static void update(const Step& step, T* to, const T* from) {
-    const T* base = step.base(to, from);
+  static void update(const Step& step, T* self, const T* neighbour) {
+    const T* base = step.base(self, neighbour);
     for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
       constexpr int kSize = decltype(size)::value;
       for (int64_t i : {l, N + l}) {
-        store_vector(to + i, step(l, size, load_vector<kSize>(base + i), load_vector<kSize>(to + i),
-                                  load_vector<kSize>(from + i)));
+        store_vector(self + i, step(l, size, load_vector<kSize>(base + i), load_vector<kSize>(self + i),
+                                    load_vector<kSize>(neighbour + i)));
       }
     });
   }
 
-  // Adds the sums over the lanes of a row, one for each group that has a part in it.
+  // Adds the sums over the lanes, one for each group that has lanes in this block.
   void add_groups(const T* above, const T* below, Dots<T>* sums) const {
     if constexpr (PerLane) {
       for (int64_t l = 0; l < used_; ++l) {
@@ -97,7 +99,7 @@ class BlockGradient {
 
   const Family& family_;
   int64_t used_, nodes_;
-  Rows<T, Lanes<2 * N>> both_;
+  Passes<T, Lanes<2 * N>> both_;
 };
 
 template <int N, class X, class T>
@@ -113,7 +115,7 @@ void set_centre(const Channels<const X>& x, T (&centre)[N]) {
 
 template <bool PerLane, class X, class T>
 void backward_block(Pass pass, const Family& family, const Coefficients<T>& k, const Block& block,
-                    T* rows, const Strided<const X>& grad, const Strided<const X>& x,
+                    T* packed, const Strided<const X>& grad, const Strided<const X>& x,
                     const Strided<X>& grad_x, Dots<T>* dots) {
   with_lanes<T, true>(block.used, [&](auto lanes) {
     constexpr int N = lanes_of(lanes);
@@ -125,16 +127,16 @@ void backward_block(Pass pass, const Family& family, const Coefficients<T>& k, c
     const T *before = mean ? k.inverse.data() : nullptr, *after = mean ? k.total.data() : nullptr;
     T centre[N] = {};
     if (dots == nullptr) {
-      pack<T, N, PerLane, N>(of(grad), before, centre, rows);
-      run_pass<PerLane>(pass, k, lanes, rows);
-      unpack<T, N, PerLane, N>(rows, after, of(grad_x));
+      pack<T, N, PerLane, N>(of(grad), before, centre, packed);
+      run_pass<PerLane>(pass, k, lanes, packed);
+      unpack<T, N, PerLane, N>(packed, after, of(grad_x));
       return;
     }
-    const BlockGradient<N, PerLane, T> gradient(family, k, block.used, rows);
+    const BlockGradient<N, PerLane, T> gradient(family, k, block.used, packed);
     constexpr int kStride = BlockGradient<N, PerLane, T>::kStride;
-    pack<T, N, PerLane, kStride>(of(grad), before, centre, rows);
+    pack<T, N, PerLane, kStride>(of(grad), before, centre, packed);
     if (mean) set_centre(of(x), centre);
-    pack<T, N, PerLane, kStride>(of(x), nullptr, centre, rows + N);
+    pack<T, N, PerLane, kStride>(of(x), nullptr, centre, packed + N);
     if (mean) {
       gradient.template up<MixStep<T, N, PerLane>>(k.up.data());
       gradient.template down<true, MixStep<T, N, PerLane>>(k.down.data(), dots);
@@ -142,7 +144,7 @@ void backward_block(Pass pass, const Family& family, const Coefficients<T>& k, c
       gradient.template up<AddStep<T, N, PerLane>>(k.up.data());
       gradient.template down<false, SumStep<T, N, PerLane>>(k.up.data(), dots);
     }
-    unpack<T, N, PerLane, kStride>(rows, after, of(grad_x));
+    unpack<T, N, PerLane, kStride>(packed, after, of(grad_x));
   });
 }
 
@@ -155,7 +157,7 @@ TREEFILTER_PHASE void sum_gradient(const Buffer<Visit>& visits, const Buffer<Dot
   }
 }
 
-// R, T and W of filter.h.
+// The gradient of a mean. `below` is R, `all` is W of filter.h.
 template <class T>
 TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
                                     const Buffer<Dots<double>>& dots, const T* a, T* grad) {
@@ -163,7 +165,7 @@ TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
     double below, all;
   };
   struct Edge {
-    double share, inside;  // b_v and T_v of filter.h
+    double b, inside;  // b_v and T_v of filter.h
   };
   const int64_t nodes = visits.size();
   const Buffer<Sums> sums(nodes, {0, 0});
@@ -171,8 +173,8 @@ TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
   for (int64_t s = 0; s < nodes; ++s) {
     const auto [v, p] = visits[s];
     if (v == p) continue;
-    const double w = a[v], share = (1 - w) * (1 + w) * of[v].below / of[v].total;
-    edges[s] = {share, sums[v].below + share * of[v].below * dots[s].below};
+    const double w = a[v], b = (1 - w) * (1 + w) * of[v].below / of[v].total;
+    edges[s] = {b, sums[v].below + b * of[v].below * dots[s].below};
     if (w != 0) sums[p].below += w * edges[s].inside;
   }
   for (int64_t s = nodes; s-- > 0;) {
@@ -182,10 +184,10 @@ TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
     if (v == p) continue;
     const double w = a[v], m = of[v].below, n = of[p].total;
     const double above = n * dots[s].above, below = m * dots[s].below;
-    const auto [share, inside] = edges[s];
+    const auto [b, inside] = edges[s];
     const double outside = sums[p].all - w * inside;
     grad[v] = static_cast<T>(m * (above - 2 * w * below) - inside * (n - w * m) - m * outside);
-    if (w != 0) sums[v].all += w * (outside - share * (above - w * below));
+    if (w != 0) sums[v].all += w * (outside - b * (above - w * below));
   }
 }
 
@@ -195,20 +197,20 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
                      Span<T> grad_affinity) {
   const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
   const bool wanted = grad_affinity.size > 0;
-  const Coefficients<T> k(pass, tree, affinity, family, row_stride<T>(family), true);
-  // g and x of one vertex share a row.
-  const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : row_lanes<T>(nodes) / 2;
+  const Coefficients<T> k(pass, tree, affinity, family, coefficient_stride<T>(family), true);
+  // The channels of g and x are packed together.
+  const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : block_lanes<T>(nodes) / 2;
   const std::vector<Block> all = blocks(family, most);
   const int64_t count = static_cast<int64_t>(all.size());
-  const int64_t part = wanted ? groups * nodes : 0;  // of a block, summed in their order afterwards
+  const int64_t part = wanted ? groups * nodes : 0;  // the dots of a block
   const Buffer<Dots<T>> dots(count * part);
   parallel_for(count, 8 * nodes * most, cpu.threads, [&] {
     const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());
-    return [&, rows = Buffer<T>(nodes * lanes * (wanted ? 2 : 1))](int64_t i) {
+    return [&, packed = Buffer<T>(nodes * lanes * (wanted ? 2 : 1))](int64_t i) {
       Dots<T>* const to = wanted ? dots.data() + i * part : nullptr;
       std::fill_n(to, part, Dots<T>{0, 0});
       const auto run = family.per_lane() ? backward_block<true, X, T> : backward_block<false, X, T>;
-      run(pass, family, k, all[i], rows.data(), grad, x, grad_x, to);
+      run(pass, family, k, all[i], packed.data(), grad, x, grad_x, to);
     };
   });
   if (!wanted) return;

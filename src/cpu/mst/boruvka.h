@@ -1,12 +1,13 @@
-// Boruvka's rounds on a compacted edge list, and Kruskal's algorithm for the few edges left over.
+// Boruvka's rounds on a list of edges that shrinks after every round.
 //
-// Edges are kept in ascending number, so that a position in the list breaks ties like the number does
-// and one 64-bit minimum of (weight key, position) finds a component's lightest edge. Edges inside a
-// component are dropped after every round; the list shrinks to 0.6, 0.36, 0.2 … on photographs.
+// The list is in ascending order of edge numbers, so the position in the list breaks ties as the number
+// does, and one 64-bit minimum of (weight key, position) finds a component's lightest edge. Edges inside
+// a component are removed after every round: the list shrinks to 0.6, 0.36, 0.2 … on photographs.
 //
-// A component may also have edges that are not in the list (to another tile). It stalls, i.e. does not
-// choose, while the lightest of those is lighter than its lightest edge here: every edge that is chosen
-// is the lightest of a whole component, so it belongs to the spanning tree of the whole graph.
+// A component may also have edges that are not in the list (to another tile). If the lightest of those
+// is lighter than its lightest edge in the list, the component stalls: it chooses no edge. So every edge
+// that is chosen is the lightest outgoing edge of a whole component, and belongs to the minimum spanning
+// tree of the whole graph.
 #pragma once
 
 #include <algorithm>
@@ -39,7 +40,7 @@ class Boruvka {
         origin_(max_components),
         next_origin_(max_components) {}
 
-  // Starts with no edges. `crosses`: crossing() will be used.
+  // Starts with single components and no edges. `crosses`: crossing() will be used.
   void start(int64_t components, bool crosses) {
     count_ = 0;
     live_ = components;
@@ -51,8 +52,8 @@ class Boruvka {
   // The lightest edge of a component that is not in the list; kNoEdge if there is none.
   EdgeOrder& crossing(int32_t component) { return crossing_[component]; }
 
-  // Appends the edges of a row unless they are absent or inside a component: edge x joins the components
-  // ~a[x] and ~b[x] and is number first + x * step.
+  // Appends the edges of a grid row unless they are absent or inside a component: edge x joins the
+  // components ~a[x] and ~b[x] and has the number first + x * step.
   void append_row(const WeightKey* key, const int32_t* a, const int32_t* b, int64_t size, int32_t first,
                   int32_t step) {
     ListEdge* to = edges_.data() + count_;
@@ -72,9 +73,9 @@ class Boruvka {
     count_ += (a != b) & (key != kAbsent);
   }
 
-  // Runs rounds until no edge is left, or until too many components stall for a round to pay.
-  // edge_number(number): the graph's edge of a list's edge; mark(number, taken): whether it is taken
-  // into the tree.
+  // Runs rounds until no edge is left, or until so many components stall that another round does not
+  // pay. Calls mark(number, chosen) for edges of the list: all chosen ones, and others with chosen =
+  // false. edge_number(number) is the number in the graph of an edge of the list.
   template <class EdgeNumber, class Mark>
   void run(const EdgeNumber& edge_number, const Mark& mark) {
     while (count_ > 0) {
@@ -90,10 +91,10 @@ class Boruvka {
 
   Span<const ListEdge> remaining() const { return {edges_.data(), count_}; }
 
-  // The set that a component of the remaining edges stands for.
+  // An element of the set that is a component of the remaining edges.
   int32_t origin(int32_t component) const { return origin_[component]; }
 
-  // A union-find over the components that it started with.
+  // The components that it started with, as disjoint sets.
   Span<int32_t> sets() const { return set_.span(); }
 
  private:
@@ -117,7 +118,7 @@ class Boruvka {
     }
   }
 
-  // The edge's number is asked for only where the keys are equal: it may cost a division.
+  // The edge's number, which may take a division, is computed only where the keys are equal.
   template <class EdgeNumber>
   TREEFILTER_PHASE void stall(const EdgeNumber& edge_number) {
     for (int64_t c = 0; c < live_; ++c) {
@@ -130,8 +131,9 @@ class Boruvka {
     }
   }
 
-  // Two components that choose the same edge would hook into each other: the lower one becomes a root.
-  // Roots get their new numbers, as complements.
+  // Links every component to the other end of its chosen edge. Two components that choose the same edge
+  // would be linked to each other: the lower one becomes a root instead. So does one that chooses no
+  // edge. A root's link is the complement of its number in the next round.
   template <class Mark>
   TREEFILTER_PHASE int64_t hook(const Mark& mark, int64_t& active) {
     int32_t roots = 0;
@@ -177,7 +179,7 @@ class Boruvka {
 
   Buffer<ListEdge> edges_;
   Buffer<EdgeOrder> best_;  // (key, position) of a component's lightest edge
-  Buffer<int32_t> link_;    // what a component hooks into
+  Buffer<int32_t> link_;    // the component that a component is linked to
   Buffer<int32_t> set_;
   Buffer<EdgeOrder> crossing_, next_crossing_;
   Buffer<int32_t> origin_, next_origin_;

@@ -1,12 +1,13 @@
-// Round 1 of Boruvka's algorithm on a tile, without lists.
+// Round 1 of Boruvka's algorithm on a tile, without a list of edges.
 //
-//  1. Keys of the tile's edges, in arrays padded by one vertex on each side, so that the edges that
-//     cross the tile's border are there like the others. What short cycles rule out is dropped.
-//  2. Every vertex picks its lightest edge among its neighbours in the order of the edges' numbers, rows
-//     at a time. Two vertices that pick the same edge see it in each other's pick. A pick across the
-//     border stalls.
+//  1. The keys of the tile's edges are loaded into arrays that are padded by one vertex on each side, so
+//     that they contain the edges that cross the tile's border. Edges that short cycles rule out get the
+//     key kAbsent (short_cycles.h).
+//  2. Every vertex picks its lightest edge, row by row; the directions are tried in the order of edge
+//     numbers, which breaks ties. Two vertices that pick the same edge recognise it by their picks. A
+//     vertex that picks an edge across the border stalls (boruvka.h).
 //
-// What decides about the time is mispredicted branches: nothing that a weight decides is a branch.
+// Mispredicted branches would take most of the time, so no branch depends on a weight.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +34,7 @@ class FirstRound : protected TileFrame {
 
   // Fills key_, tree_ and link_. Returns the number of components.
   int64_t first_round(const Tile& tile, Span<const Weight> weight) {
-    place(tile);
+    set_tile(tile);
     load_keys(weight);
     cycles_.drop(tile, key_.data());
     pick_lightest();
@@ -66,7 +67,7 @@ class FirstRound : protected TileFrame {
         for (int64_t y = y0; y < y1; ++y) {
           WeightKey* to = key_.data() + d * padded_ + row_start(z, y);
           const Weight* from = weight.data + edge_number(step, z, y, 0);
-          // The hardware does not guess where a tile's next row is.
+          // The hardware does not prefetch the tile's next row, which is not contiguous with this one.
           for (int64_t x = x0; x < x1; x += 16) __builtin_prefetch(from + 2 * step.width + x);
           for (int64_t x = x0; x < x1; ++x) to[x] = weight_key(from[x]);
         }
@@ -76,8 +77,8 @@ class FirstRound : protected TileFrame {
 
   // ---- 2. round 1 ----
 
-  // A pick is 2 d for the edge that comes from vertex - direction d, 2 d + 1 for the one that starts
-  // here, so that the other end of the same edge picks it as pick ^ 1.
+  // A pick is 2 d + 1 for the edge that starts here in direction d, and 2 d for the one that ends here.
+  // So for the other end, the same edge is pick ^ 1.
   static constexpr uint8_t kNoPick = 2 * kMaxDirections, kOutside = kNoPick + 2;
 
   TREEFILTER_PHASE void pick_lightest() {
@@ -95,7 +96,7 @@ class FirstRound : protected TileFrame {
     });
   }
 
-  // The arrays are told apart because a uint8_t may alias anything, which keeps the loop scalar.
+  // __restrict: a uint8_t may alias anything, and then the loop would not be vectorised.
   static void pick_row(const WeightKey* __restrict key, uint8_t name, int64_t width,
                        WeightKey* __restrict lightest, uint8_t* __restrict pick) {
     for (int64_t x = 0; x < width; ++x) {
@@ -105,8 +106,9 @@ class FirstRound : protected TileFrame {
     }
   }
 
-  // Links every vertex to the other end of its pick, or numbers it (as complement) if it is a root:
-  // without a pick, stalled, or the lower end of an edge that both ends pick. Returns their number.
+  // Links every vertex to the other end of the edge that it picked. A vertex is a root if it picked
+  // none, stalls, or is the lower end of an edge that both ends picked; its link is the complement of
+  // its number among the roots. Returns how many roots there are.
   TREEFILTER_PHASE int64_t hook_picks() {
     int32_t jump[kNoPick + 1] = {};
     for (int d = 0; d < grid_.num_directions; ++d) {
@@ -144,7 +146,7 @@ class FirstRound : protected TileFrame {
     for (int32_t x = 0; x < width; ++x) root[x] = pick[x] == kNoPick;
   }
 
-  // The edges that start in a row: taken if one of its ends picks it and both lie in the tile.
+  // Edges that start in a row are tree edges if one of the ends picked them and both are in the tile.
   static void mark_row(const uint8_t* __restrict pick, const uint8_t* __restrict other, uint8_t out,
                        int32_t width, uint16_t* __restrict tree, uint8_t* __restrict root) {
     const uint8_t in = out - 1;
@@ -156,7 +158,7 @@ class FirstRound : protected TileFrame {
     }
   }
 
-  // The edges that end in a row, for those that cross the border.
+  // Vertices of a row that picked an edge which comes in across the border stall.
   static void stall_row(const uint8_t* __restrict pick, const uint8_t* __restrict other, uint8_t in,
                         int32_t width, uint8_t* __restrict root) {
     for (int32_t x = 0; x < width; ++x) root[x] |= (pick[x] == in) & (other[x] == kOutside);

@@ -1,11 +1,12 @@
-// One tile of a grid: everything about its minimum spanning tree that the tile's own edges, and the
-// weights of the edges that leave it, can decide.
+// The part of the minimum spanning tree that can be decided inside one tile of a grid: from the edges of
+// the tile, and the weights of the edges that cross its border.
 //
 //  1. Keys, short cycles and round 1 (first_round.h).
-//  2. The rounds of boruvka.h on the compacted rest, with the lightest crossing edge per component.
-//  3. The rest of that, thinned by Kruskal (an edge that closes a cycle here closes it in the whole
-//     graph), and the crossing edges go to the caller, with the names of the components at their ends.
-//  4. The tree edges, one bit per direction and starting vertex, are given to their other ends as well.
+//  2. Boruvka's rounds on the remaining edges (boruvka.h), with the lightest crossing edge of every
+//     component.
+//  3. Undecided edges are returned, with a vertex of the component at each of their ends: the crossing
+//     edges, and the edges that remain from step 2 unless they close a cycle inside the tile (Kruskal).
+//  4. Tree edges, stored as one bit per direction and starting vertex, are written for both ends.
 #pragma once
 
 #include "../support/radix_sort.h"
@@ -22,16 +23,17 @@ class TileSolver : FirstRound {
   TileSolver(const Grid& grid, const Tiling& tiling)
       : TileSolver(grid, tiling.count() == 1, TileSizes(grid, tiling)) {}
 
-  // Finds the tile's tree edges, for the write_…() below, and appends the undecided edges. `component`
-  // is filled where an undecided edge ends, or everywhere if `name_all`.
+  // Finds the tile's tree edges, which write_edges() and write_masks() return, and appends the undecided
+  // edges. Sets component[v] to a vertex that names v's component, for the ends of undecided edges, or
+  // for all vertices if `name_all`.
   void solve(const Tile& tile, Span<const Weight> weight, bool name_all, Span<int32_t> component,
              std::vector<OrderedEdge>& undecided) {
     const int64_t components = first_round(tile, weight);
     boruvka_.start(components, !single_);
     list_edges();
     if (!single_) find_crossing();
-    boruvka_.run([&](int32_t slot) { return edge_number(slot); },
-                 [&](int32_t slot, bool taken) { take(slot, taken); });
+    boruvka_.run([&](int32_t code) { return edge_number(code); },
+                 [&](int32_t code, bool taken) { take(code, taken); });
     std::fill_n(name_.data(), components, -1);
     if (name_all) name_components(component);
     if (!single_) emit_undecided(component, undecided);
@@ -48,7 +50,7 @@ class TileSolver : FirstRound {
     }
   }
 
-  // The tile's part of a MaskForest, without the edges that the tile could not decide.
+  // The masks of a MaskForest for the tile's vertices, without undecided edges.
   template <class Mask>
   TREEFILTER_PHASE void write_masks(Span<Mask> mask) const {
     for_rows([&](int64_t z, int64_t y) {
@@ -66,8 +68,8 @@ class TileSolver : FirstRound {
         name_(most.vertices),
         boruvka_(grid.num_directions * most.vertices, most.vertices) {}
 
-  void take(int32_t slot, bool taken) {
-    tree_[slot_vertex(slot)] |= static_cast<uint16_t>(taken << slot_direction(slot));
+  void take(int32_t code, bool taken) {
+    tree_[code_vertex(code)] |= static_cast<uint16_t>(taken << code_direction(code));
   }
 
   static void edge_row(const uint16_t* __restrict tree, uint16_t bit, int64_t size,
@@ -98,13 +100,13 @@ class TileSolver : FirstRound {
           const int64_t q = row_start(z, y) + x0;
           const int32_t* from = link_.data() + q;
           boruvka_.append_row(key_.data() + d * padded_ + q, from, from + step_[d], x1 - x0,
-                              slot_of(q, d), slot_of(1, 0));
+                              code_of(q, d), code_of(1, 0));
         }
       }
     }
   }
 
-  // Calls visit(slot, whether it starts here) for every edge with exactly one end in the tile.
+  // Calls visit(code, whether it starts in the tile) for every edge with exactly one end in the tile.
   template <class Visit>
   void for_crossing(const Visit& visit) const {
     const auto inside = [](int64_t i, int64_t size) { return i >= 0 && i < size; };
@@ -121,12 +123,12 @@ class TileSolver : FirstRound {
             const bool from = from_row && inside(x, tile_.width);
             const bool to = to_row && inside(x + step.dx, tile_.width);
             if (from == to) {
-              // Between two rows of the tile only the ends can cross: skip what lies between.
+              // Between two rows of the tile, only edges at the ends of the rows can cross the border.
               if (from && x < tile_.width - 2) x = tile_.width - 2;
               continue;
             }
             const int64_t q = row_start(z, y) + x;
-            if (key_[d * padded_ + q] != kAbsent) visit(slot_of(q, d), from);
+            if (key_[d * padded_ + q] != kAbsent) visit(code_of(q, d), from);
           }
         }
       }
@@ -134,20 +136,20 @@ class TileSolver : FirstRound {
   }
 
   TREEFILTER_PHASE void find_crossing() {
-    for_crossing([&](int32_t slot, bool starts_here) {
-      const int64_t q = slot_vertex(slot);
-      EdgeOrder& lightest = boruvka_.crossing(~link_[starts_here ? q : q + step_[slot_direction(slot)]]);
-      lightest = std::min(lightest, total_order(key_of(slot), edge_number(slot)));
+    for_crossing([&](int32_t code, bool starts_here) {
+      const int64_t q = code_vertex(code);
+      EdgeOrder& lightest = boruvka_.crossing(~link_[starts_here ? q : q + step_[code_direction(code)]]);
+      lightest = std::min(lightest, total_order(key_of(code), edge_number(code)));
     });
   }
 
   // ---- 3. and 4. results ----
 
-  WeightKey key_of(int32_t slot) const {
-    return key_[slot_direction(slot) * padded_ + slot_vertex(slot)];
+  WeightKey key_of(int32_t code) const {
+    return key_[code_direction(code) * padded_ + code_vertex(code)];
   }
 
-  // A set is named by the first of its vertices that asks for its name.
+  // Names the component of vertex v, which is in a set, by the first vertex that is named in this set.
   void name(int32_t set, int32_t v, Span<int32_t> component) {
     if (name_[set] < 0) name_[set] = v;
     component[v] = name_[set];
@@ -163,15 +165,15 @@ class TileSolver : FirstRound {
   }
 
   TREEFILTER_PHASE void emit_undecided(Span<int32_t> component, std::vector<OrderedEdge>& undecided) {
-    const auto emit = [&](int32_t slot, int32_t u, int32_t v) {
-      undecided.push_back({total_order(key_of(slot), edge_number(slot)), u, v});
+    const auto emit = [&](int32_t code, int32_t u, int32_t v) {
+      undecided.push_back({total_order(key_of(code), edge_number(code)), u, v});
     };
     const Span<int32_t> sets = boruvka_.sets();
-    for_crossing([&](int32_t slot, bool starts_here) {
-      const auto [u, v] = ends(slot);
-      const int64_t q = slot_vertex(slot) + (starts_here ? 0 : step_[slot_direction(slot)]);
+    for_crossing([&](int32_t code, bool starts_here) {
+      const auto [u, v] = ends(code);
+      const int64_t q = code_vertex(code) + (starts_here ? 0 : step_[code_direction(code)]);
       name(find(sets, ~link_[q]), starts_here ? u : v, component);
-      if (starts_here) emit(slot, u, v);
+      if (starts_here) emit(code, u, v);
     });
     const Span<const ListEdge> remaining = boruvka_.remaining();
     std::vector<OrderedEdge> rest(remaining.size);
@@ -180,13 +182,13 @@ class TileSolver : FirstRound {
       rest[i] = {total_order(e.key, static_cast<int32_t>(i)), boruvka_.origin(e.a),
                  boruvka_.origin(e.b)};
     }
-    // The sets are not needed any more: they become those of the thinning.
+    // The sets are not needed any more: Kruskal's algorithm continues with them.
     kruskal(rest, sets, [&](const OrderedEdge& e) {
-      const int32_t slot = remaining[e.number()].number;
-      const auto [u, v] = ends(slot);
+      const int32_t code = remaining[e.number()].number;
+      const auto [u, v] = ends(code);
       name(e.a, u, component);
       name(e.b, v, component);
-      emit(slot, u, v);
+      emit(code, u, v);
     });
   }
 

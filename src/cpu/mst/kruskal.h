@@ -1,4 +1,4 @@
-// Kruskal's algorithm, for the few edges that Boruvka's rounds leave over.
+// Kruskal's algorithm, for the few edges that remain after Boruvka's rounds.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,8 @@
 
 namespace treefilter {
 
-// Visits the edges of the minimum spanning forest of `edges` over the sets of `set`, lightest first.
+// Calls visit(e) for the edges of the minimum spanning forest of `edges`, lightest first. `set` are the
+// disjoint sets that the edges join.
 template <class Visit>
 void kruskal(std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& visit) {
   radix_sort(edges);

@@ -1,4 +1,4 @@
-// Labels for a forest of pointers: every element learns the label of its root.
+// Labels for a forest of pointers: every element gets the label of its root.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace treefilter {
 
-// Points x and all between it and its root at the root's label.
+// Sets the links of x and of all elements on the path to its root to the root's label.
 inline void follow(Span<int32_t> link, int64_t x) {
   int64_t root = x;
   while (link[root] >= 0) root = link[root];
@@ -20,10 +20,12 @@ inline void follow(Span<int32_t> link, int64_t x) {
   }
 }
 
-// Points every element of a forest of pointers at its root's label, in linear time. `link[x]` is another
-// element, or a label as its complement (< 0). How far it is to the root nobody predicts; but pointers
-// lead to near elements, so that two passes without branches, each of which follows those that lead
-// where it has already been, leave next to nothing to the loops at the end: they skip most blocks.
+// Replaces every link by the label of its root, in linear time. link[x] is another element or, at a
+// root, a label as its complement (< 0).
+//
+// A loop to the root would have unpredictable length. But links lead to near elements. Two passes
+// without branches come first: each follows links that lead to elements which it has already visited.
+// Few links are left for the loop at the end, which skips blocks without any.
 TREEFILTER_PHASE inline void resolve(Span<int32_t> link) {
   const int32_t size = static_cast<int32_t>(link.size);
   for (int32_t x = 0; x < size; ++x) {

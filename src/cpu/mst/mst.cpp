@@ -1,8 +1,8 @@
-// The driver of the MST stage: solves each graph's parts, joins them, roots the tree.
+// The driver of the MST stage: solves the parts of every graph, joins them and roots the tree.
 //
-// A grid is cut into tiles of about 256 x 256 vertices (grid_tile.h), whose working set stays in the
-// second-level cache, in parallel over all tiles of the batch. What the tiles cannot decide, about 3 %
-// of the edges, goes through one Kruskal per image. An edge list is one part.
+// A grid is divided into tiles of about 256 x 256 vertices (grid_tile.h), whose working set stays in the
+// second-level cache; all tiles of the batch run in parallel. The edges that tiles cannot decide, about
+// 3 %, go through Kruskal's algorithm, once per image. An edge list is one part.
 #include "../../mst.h"
 
 #include <string>
@@ -29,7 +29,7 @@ void check_roots(Span<const int64_t> root, int64_t num_nodes) {
   }
 }
 
-// Also says of each graph whether all of its edges exist.
+// Throws for NaN. Returns for each graph whether all of its edges exist.
 std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t batch) {
   constexpr int64_t kChunk = 1 << 16;
   const int64_t num_edges = batch == 0 ? 0 : weight.size / batch,
@@ -50,7 +50,7 @@ std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t ba
   return complete;
 }
 
-// Makes component[v] the lowest vertex of v's component: a union-find whose roots are the lowest.
+// Sets component[v], after Kruskal's algorithm, to the lowest vertex of v's component.
 void flatten(Span<int32_t> component) {
   for (int64_t v = 0; v < component.size; ++v) component[v] = component[component[v]];
 }
@@ -59,8 +59,8 @@ Span<const int32_t> components_if(bool several, Span<int32_t> component) {
   return {component.data, several ? component.size : 0};
 }
 
-// Solves a batch of grids: write(b, solver) for every tile, add(b, edge) for every tree edge that no
-// tile could decide, finish(b) at last. `component` [B, N] is filled where a graph is not complete.
+// Solves a batch of grids. Calls write(b, solver) for every tile, then add(b, edge) for every tree edge
+// that no tile could decide, then finish(b). `component` [B, N] is set for graphs that are not complete.
 template <class Write, class Add, class Finish>
 void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight,
                  const std::vector<uint8_t>& complete, Span<int32_t> component, const Write& write,
@@ -92,7 +92,7 @@ void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight,
   });
 }
 
-// Calls add(edge) for every tree edge. Returns a union-find over the vertices.
+// Calls add(edge) for every tree edge. The result's sets() are the components.
 template <class Add>
 Boruvka solve_edge_list(const EdgeList& graph, Span<const float> weight, const Add& add) {
   Boruvka boruvka(weight.size, graph.num_nodes);
@@ -107,7 +107,7 @@ Boruvka solve_edge_list(const EdgeList& graph, Span<const float> weight, const A
   return boruvka;
 }
 
-// Names every vertex's component by its lowest vertex: Boruvka's sets are rooted anywhere.
+// Sets component[v] to the lowest vertex of v's component; the sets may have any vertex as root.
 void name_components(const Boruvka& boruvka, Span<int32_t> component) {
   Buffer<int32_t> lowest(component.size, -1);
   for (int32_t v = 0; v < component.size; ++v) {
@@ -117,7 +117,7 @@ void name_components(const Boruvka& boruvka, Span<int32_t> component) {
   }
 }
 
-// `order` doubles as workspace: it holds the components until the peel overwrites them.
+// `trees.order` is also workspace: it holds the components until the peel overwrites them.
 template <class Mask>
 void grid_trees(Cpu cpu, const Grid& grid, Span<const float> weight, Span<const int64_t> root,
                 const RootedTree& trees) {

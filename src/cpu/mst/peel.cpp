@@ -1,7 +1,8 @@
 // The peel (peel.h) on the forests of unrooted.h.
 //
-// No branch depends on the forest until the leaves run out, and a step waits for none of the seven
-// before it. A step is one read and one write of what the forest keeps of a vertex, for a grid a byte.
+// As long as there are leaves, no branch depends on the forest, and a step does not need the result of
+// the seven steps before it. A step reads and writes the forest's data of one vertex: for a grid, a
+// byte.
 #include "peel.h"
 
 #include <algorithm>
@@ -22,7 +23,7 @@ class Peel {
   void run(const std::vector<int32_t>& roots) {
     forest_.start(roots);
     find_leaves();
-    follow_ways();
+    follow_paths();
     for (int32_t root : roots) {
       *next_++ = root;
       forest_.finish(root);
@@ -38,8 +39,8 @@ class Peel {
     }
   }
 
-  // All that a step reads is copied here: a store to a mask, a byte, could change anything else.
-  TREEFILTER_PHASE void follow_ways() {
+  // All that a step reads is copied to local variables: a mask may be a byte, which may alias anything.
+  TREEFILTER_PHASE void follow_paths() {
     const Forest forest = forest_;
     const int32_t* const leaves = leaves_.data();
     const int64_t count = count_;
@@ -48,19 +49,19 @@ class Peel {
       *next++ = v;
       return forest.take(v);
     };
-    int32_t at[kWays];
-    int64_t ways = std::min<int64_t>(kWays, count), begun = ways;
-    std::copy_n(leaves, ways, at);
-    while (begun + kWays <= count) {
+    int32_t at[kPaths];  // the next vertex of each path
+    int64_t paths = std::min<int64_t>(kPaths, count), begun = paths;
+    std::copy_n(leaves, paths, at);
+    while (begun + kPaths <= count) {
       for (int32_t& v : at) {
         const Above above = take(v);
         v = select(-static_cast<int32_t>(above.is_leaf), above.vertex, leaves[begun]);
         begun += !above.is_leaf;
       }
     }
-    while (ways > 0) {
+    while (paths > 0) {
       int64_t left = 0;
-      for (int64_t i = 0; i < ways; ++i) {
+      for (int64_t i = 0; i < paths; ++i) {
         const Above above = take(at[i]);
         if (above.is_leaf) {
           at[left++] = above.vertex;
@@ -68,7 +69,7 @@ class Peel {
           at[left++] = leaves[begun++];
         }
       }
-      ways = left;
+      paths = left;
     }
     next_ = next;
   }
@@ -92,8 +93,8 @@ void root_and_order(const Forest& forest, Span<const int32_t> component, int64_t
       if (component[v] == v && v != home) roots.push_back(static_cast<int32_t>(v));
     }
   }
-  const auto place = std::lower_bound(roots.begin(), roots.end(), static_cast<int32_t>(root));
-  roots.insert(place, static_cast<int32_t>(root));
+  const auto position = std::lower_bound(roots.begin(), roots.end(), static_cast<int32_t>(root));
+  roots.insert(position, static_cast<int32_t>(root));
   Peel<Forest>(forest, tree.order).run(roots);
   forest.write(tree);
 }

@@ -1,14 +1,13 @@
-// The edges of a tile that the shortest cycles of the grid rule out.
+// Rules out edges of a tile by the shortest cycles of the grid.
 //
-// The heaviest edge of a cycle is in no minimum spanning tree. A grid is full of cycles of three or four
-// edges, all of the same few shapes, so that the heaviest edges of all cycles of a shape are found
-// without lists and without branches, rows at a time. On a grid of 4 neighbours, every square names one
-// of its edges: of 2 N edges 1.3 N are left, N - 1 of which are the tree, and the lists of the later
-// rounds are half as long. (In the dual graph this is a round of Boruvka's algorithm for the maximum
-// spanning tree; Matsui 1995, The minimum spanning tree problem on a planar graph, alternates between
-// the two.)
+// The heaviest edge of a cycle is not in the minimum spanning tree. A grid has many cycles of three or
+// four edges, of a few shapes only. For one shape, the heaviest edges of all cycles are found row by
+// row, without lists and without branches. On a grid with 4 neighbours each unit square rules out one of
+// its edges: 1.3 N of 2 N edges remain, of which N - 1 are the tree, and the lists of the later rounds
+// are half as long. (In the dual graph this is a round of Boruvka's algorithm for the maximum spanning
+// tree; Matsui 1995, The minimum spanning tree problem on a planar graph, alternates between the two.)
 //
-// Shapes: all triangles of the grid's directions; if there are none, the parallelograms.
+// Shapes: all triangles of the grid's directions; if there are none, all parallelograms.
 #pragma once
 
 #include <algorithm>
@@ -34,10 +33,10 @@ class ShortCycles : TileFrame {
     for_pairs([&](int d, int e, int) { add({{d, {}}, {d, steps_of(e)}, {e, {}}, {e, steps_of(d)}}); });
   }
 
-  // Makes the keys of edges that are ruled out kAbsent. key [direction][padded].
+  // Sets the keys of edges that are ruled out to kAbsent. key [direction][padded].
   TREEFILTER_PHASE void drop(const Tile& tile, WeightKey* key) {
     if (shapes_.empty()) return;
-    place(tile);
+    set_tile(tile);
     std::fill_n(ruled_out_.data(), padded_, uint16_t{0});
     for (const Shape& shape : shapes_) {
       if (shape.edges.size() == 3) {
@@ -55,18 +54,18 @@ class ShortCycles : TileFrame {
   };
   struct ShapeEdge {
     int direction;
-    Steps from;  // where it starts, seen from the cycle's first vertex
+    Steps from;  // its start, relative to the cycle's first vertex
   };
   struct Shape {
-    std::vector<ShapeEdge> edges;  // by number, which breaks ties
-    Steps low, high;               // the box of its vertices
+    std::vector<ShapeEdge> edges;  // in the order of edge numbers, which breaks ties
+    Steps low, high;               // the bounding box of its vertices
   };
 
   Steps steps_of(int d) const {
     return {grid_.directions[d].dz, grid_.directions[d].dy, grid_.directions[d].dx};
   }
 
-  // Calls visit(d, e, the direction that is their sum or -1) for all pairs.
+  // Calls visit(d, e, sum) for all pairs of directions d < e: sum is the direction d + e, or -1.
   template <class Visit>
   void for_pairs(const Visit& visit) const {
     for (int d = 0; d < grid_.num_directions; ++d) {
@@ -82,11 +81,11 @@ class ShortCycles : TileFrame {
   }
 
   void add(std::vector<ShapeEdge> edges) {
-    const auto place = [](const ShapeEdge& e) {
+    const auto sort_key = [](const ShapeEdge& e) {
       return std::make_tuple(e.direction, e.from.z, e.from.y, e.from.x);
     };
     std::sort(edges.begin(), edges.end(),
-              [&](const ShapeEdge& a, const ShapeEdge& b) { return place(a) < place(b); });
+              [&](const ShapeEdge& a, const ShapeEdge& b) { return sort_key(a) < sort_key(b); });
     Shape shape{edges, {}, {}};
     const auto include = [&](const Steps& s) {
       shape.low = {std::min(shape.low.z, s.z), std::min(shape.low.y, s.y), std::min(shape.low.x, s.x)};
@@ -101,7 +100,7 @@ class ShortCycles : TileFrame {
     shapes_.push_back(shape);
   }
 
-  // All cycles of a shape within the padded tile. An edge that does not exist is the heaviest.
+  // For all cycles of a shape in the padded tile. An absent edge is the heaviest.
   template <int Edges>
   void find_heaviest(const Shape& shape, const WeightKey* key) {
     const int64_t x0 = -pad_x_ - shape.low.x, x1 = tile_.width + pad_x_ - shape.high.x;

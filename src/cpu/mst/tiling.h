@@ -1,4 +1,4 @@
-// How a grid is cut into tiles, and the coordinates inside one.
+// The division of a grid into tiles, and the coordinates inside one.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@ struct Tile {
   int64_t depth, height, width;  // without padding
 };
 
-// Cuts a grid into tiles of nearly equal size, as cubic as its shape allows.
+// Divides a grid into tiles of nearly equal size, as cubic as its shape allows.
 class Tiling {
  public:
   explicit Tiling(const Grid& grid) : grid_(grid) {
@@ -22,7 +22,7 @@ class Tiling {
     int axes[3] = {0, 1, 2};
     std::sort(axes, axes + 3, [&](int a, int b) { return sizes[a] < sizes[b]; });
     double budget = grid.depth > 1 ? kVerticesOfVolume : kVertices;
-    for (int i = 0; i < 3; ++i) {  // what a short axis does not use is left to the longer ones
+    for (int i = 0; i < 3; ++i) {  // a short axis leaves its budget to the longer ones
       const int64_t side = static_cast<int64_t>(std::pow(budget, 1.0 / (3 - i)) + 0.5);
       const int64_t size = sizes[axes[i]];
       parts_[axes[i]] = (size + side - 1) / side;
@@ -42,8 +42,9 @@ class Tiling {
   }
 
  private:
-  // Of a tile: its keys, picks and components then nearly fit a second-level cache of 1 MiB. A volume's
-  // tile has so much more surface, whose edges it cannot decide, that larger ones are faster.
+  // The vertices of a tile. With so many, its keys, picks and components nearly fit into a second-level
+  // cache of 1 MiB. A tile of a volume has a larger surface, whose edges cannot be decided inside the
+  // tile, so larger tiles are faster.
   static constexpr int64_t kVertices = 256 * 256, kVerticesOfVolume = 64 * 64 * 64;
 
   static void cut(int64_t size, int64_t parts, int64_t i, int64_t& begin, int64_t& length) {
@@ -55,13 +56,14 @@ class Tiling {
   int64_t parts_[3];
 };
 
-// The coordinates of one tile. z, y, x count its vertices and are -1 in the padding before it; q counts
-// the padded tile in row-major order; a slot names an edge by the q that it starts at and its direction.
+// The coordinates of one tile. z, y, x are relative to its first vertex, -1 in the padding before it; q
+// is the row-major index in the padded tile. The code of an edge is made of the q that it starts at and
+// its direction.
 class TileFrame {
  protected:
   explicit TileFrame(const Grid& grid) : grid_(grid) {}
 
-  void place(const Tile& tile) {
+  void set_tile(const Tile& tile) {
     tile_ = tile;
     pad_z_ = grid_.depth > 1;
     pad_y_ = grid_.height > 1;
@@ -88,40 +90,40 @@ class TileFrame {
     return d.edge_at(tile_.z0 + z, tile_.y0 + y, tile_.x0 + x);
   }
 
-  // The columns of a row of the tile where an edge of direction d starts.
+  // The range of columns in a row of the tile where an edge of direction d starts.
   std::pair<int64_t, int64_t> starts_in_row(const Direction& d, int64_t z, int64_t y) const {
     const int64_t row = tile_.y0 + y - d.y0;
     if (tile_.z0 + z >= d.depth || row < 0 || row >= d.height) return {0, 0};
     return {std::max<int64_t>(0, d.x0 - tile_.x0), std::min(tile_.width, d.x0 + d.width - tile_.x0)};
   }
 
-  static int32_t slot_of(int64_t q, int d) { return static_cast<int32_t>(q << kDirectionBits | d); }
-  static int64_t slot_vertex(int32_t slot) { return slot >> kDirectionBits; }
-  static int slot_direction(int32_t slot) { return slot & ((1 << kDirectionBits) - 1); }
+  static int32_t code_of(int64_t q, int d) { return static_cast<int32_t>(q << kDirectionBits | d); }
+  static int64_t code_vertex(int32_t code) { return code >> kDirectionBits; }
+  static int code_direction(int32_t code) { return code & ((1 << kDirectionBits) - 1); }
 
-  struct Place {
+  struct EdgeStart {
     const Direction& direction;
     int64_t z, y, x;
   };
 
-  Place place_of(int32_t slot) const {
-    const int32_t q = static_cast<int32_t>(slot_vertex(slot));
+  EdgeStart start_of(int32_t code) const {
+    const int32_t q = static_cast<int32_t>(code_vertex(code));
     const int32_t row = q / static_cast<int32_t>(columns_);
-    return {grid_.directions[slot_direction(slot)], row / static_cast<int32_t>(rows_) - pad_z_,
+    return {grid_.directions[code_direction(code)], row / static_cast<int32_t>(rows_) - pad_z_,
             row % static_cast<int32_t>(rows_) - pad_y_, q % static_cast<int32_t>(columns_) - pad_x_};
   }
 
-  int32_t edge_number(int32_t slot) const {
-    const Place p = place_of(slot);
-    return static_cast<int32_t>(edge_number(p.direction, p.z, p.y, p.x));
+  int32_t edge_number(int32_t code) const {
+    const EdgeStart e = start_of(code);
+    return static_cast<int32_t>(edge_number(e.direction, e.z, e.y, e.x));
   }
 
   // The vertices that an edge joins.
-  std::pair<int32_t, int32_t> ends(int32_t slot) const {
-    const Place p = place_of(slot);
-    const Direction& d = p.direction;
-    return {static_cast<int32_t>(vertex(p.z, p.y, p.x)),
-            static_cast<int32_t>(vertex(p.z + d.dz, p.y + d.dy, p.x + d.dx))};
+  std::pair<int32_t, int32_t> ends(int32_t code) const {
+    const EdgeStart e = start_of(code);
+    const Direction& d = e.direction;
+    return {static_cast<int32_t>(vertex(e.z, e.y, e.x)),
+            static_cast<int32_t>(vertex(e.z + d.dz, e.y + d.dy, e.x + d.dx))};
   }
 
   // Calls visit(z, y) for every row of the tile.
@@ -149,7 +151,7 @@ struct TileSizes : private TileFrame {
   TileSizes(const Grid& grid, const Tiling& tiling) : TileFrame(grid) {
     for (int64_t t = 0; t < tiling.count(); ++t) {
       const Tile tile = tiling.tile(t);
-      place(tile);
+      set_tile(tile);
       padded = std::max(padded, padded_);
       width = std::max(width, tile.width + 2 * pad_x_);
       vertices = std::max(vertices, tile.depth * tile.height * tile.width);

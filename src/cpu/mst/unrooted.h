@@ -1,10 +1,10 @@
-// Forests that are not rooted yet, without adjacency lists: what the peel (peel.h) takes apart. A vertex
-// with one edge left is a leaf. Both forests below answer
+// Unrooted forests without adjacency lists, from which the peel (peel.h) removes leaf after leaf. A leaf
+// is a vertex with one edge left. Both forests below have
 //
-//   start(roots)           roots shall never be leaves
-//   mark_leaves(v, n, to)  which of the n vertices from v on are leaves
-//   take(v)                takes the leaf v and its edge away, which stays known to it; what is above
-//   finish(root), write()  the result: every vertex's last edge leads to its parent
+//   start(roots)           declares roots, which never become leaves
+//   mark_leaves(v, n, to)  to[i]: whether vertex v + i is a leaf, for i < n
+//   take(v)                removes the leaf v and its edge, which is still stored at v; returns Above
+//   finish(root), write()  the result: the edge that is stored at a vertex leads to its parent
 #pragma once
 
 #include <vector>
@@ -21,14 +21,15 @@ struct RootedTree {
   }
 };
 
-// The vertex above a leaf, and whether it is one now.
+// The neighbour of a leaf that was removed, and whether it is a leaf now.
 struct Above {
   int32_t vertex;
   bool is_leaf;
 };
 
-// An edge list's: the number of a vertex's edges, and the exclusive-ors of its neighbours and of its
-// edges' numbers, which for a leaf are its only neighbour and edge.
+// The forest of an edge list. A vertex has the number of its edges, the exclusive-or of its neighbours
+// and that of its edges' numbers. For a leaf, these are its only neighbour and the number of its only
+// edge.
 class LinkedForest {
  public:
   struct Link {
@@ -51,9 +52,9 @@ class LinkedForest {
   }
 
   Above take(int32_t v) const {
-    const Link way = link_[v];
-    const int32_t u = way.neighbour;
-    link_[u] = {link_[u].neighbour ^ v, link_[u].edge ^ way.edge};
+    const Link last = link_[v];
+    const int32_t u = last.neighbour;
+    link_[u] = {link_[u].neighbour ^ v, link_[u].edge ^ last.edge};
     return {u, --degree_[u] == 1};
   }
 
@@ -67,7 +68,7 @@ class LinkedForest {
   }
 
  private:
-  static constexpr int kRootBoost = 2;  // so that never one is left
+  static constexpr int kRootBoost = 2;  // a root's count of edges never comes to 1
 
   void connect(int32_t v, int32_t neighbour, int32_t edge) const {
     ++degree_[v];
@@ -78,9 +79,10 @@ class LinkedForest {
   Span<Link> link_;
 };
 
-// A grid's: a bit for each of the directions that a vertex has an edge in, so that most of a large image
-// stays in the caches while ways wander through it. Bit 2 d + 1 is the edge that starts here in
-// direction d, bit 2 d the one that ends here, so that an edge's two ends call it by neighbouring bits.
+// The forest of a grid. A vertex has a mask with one bit for each of its edges: most masks of a large
+// image stay in the caches, which the paths of the peel cross in no regular order. Bit 2 d + 1 is the
+// edge that starts here in direction d, bit 2 d the one that ends here, so that one edge has
+// neighbouring bits in the masks of its ends.
 template <class Mask>
 class MaskForest {
  public:
@@ -112,9 +114,9 @@ class MaskForest {
   }
 
   Above take(int32_t v) const {
-    const Mask way = mask_[v];
-    const int32_t u = v + offset_[__builtin_ctz(way)];
-    const Mask left = mask_[u] ^ other_end(way);
+    const Mask last = mask_[v];
+    const int32_t u = v + offset_[__builtin_ctz(last)];
+    const Mask left = mask_[u] ^ other_end(last);
     mask_[u] = left;
     return {u, single(left)};
   }
@@ -141,14 +143,15 @@ class MaskForest {
   }
 
  private:
-  // Two bits that no direction has and nothing takes away.
+  // Two bits that belong to no direction and are never cleared: a root is never a leaf.
   static constexpr Mask kRootBits = static_cast<Mask>(Mask{3} << (8 * sizeof(Mask) - 2));
 
   static bool single(Mask mask) { return (mask & (mask - 1)) == 0; }
 
-  static Mask other_end(Mask way) {
+  // The bits of the same edges in the masks of their other ends.
+  static Mask other_end(Mask bits) {
     constexpr Mask kEven = static_cast<Mask>(0x55555555u);
-    return static_cast<Mask>((way & kEven) << 1 | (way >> 1 & kEven));
+    return static_cast<Mask>((bits & kEven) << 1 | (bits >> 1 & kEven));
   }
 
   int64_t jump(int d) const {

@@ -1,16 +1,16 @@
-// One parallel loop for the CPU back end.
+// The parallel loop of the CPU back end.
 //
-// OpenMP, because torch runs it too: one runtime, one pool of threads. The number of threads comes from
-// the caller (torch.get_num_threads()) at every call: it follows torch.set_num_threads. In a process
-// that was forked from one with a pool of threads an OpenMP region of several would wait for ever for
-// threads that were not forked along; there everything runs on one. The threads race for the items, so
-// results must not depend on which thread takes which item; none of ours do.
+// It uses OpenMP, as torch does: one runtime, one pool of threads. The caller passes the number of
+// threads (torch.get_num_threads()) with every call, so it follows torch.set_num_threads. A forked
+// process has only the thread that forked; a parallel region would wait forever for the others of the
+// pool, so there everything runs on one thread. Threads take items dynamically: results must not depend
+// on which thread takes which item.
 //
-// `cost` is roughly the number of values that an item visits. A thread more costs microseconds, on busy
-// cores a time slice, so small work stays on one.
+// `cost` is roughly the number of values that one item visits. Starting a thread takes microseconds, on
+// busy cores a time slice, so small work stays on one thread.
 //
-// TREEFILTER_STD_THREADS replaces OpenMP by std::thread for ThreadSanitizer, which does not see into
-// libgomp's synchronisation.
+// TREEFILTER_STD_THREADS replaces OpenMP by std::thread for ThreadSanitizer, which does not know the
+// synchronisation of libgomp.
 #pragma once
 
 #include <algorithm>
@@ -34,12 +34,12 @@ inline const int watching_forks = pthread_atfork(nullptr, nullptr, [] { in_forke
 constexpr bool in_forked_process = false;
 #endif
 
-// Calls make_worker() once in each thread (a place for its buffers) and the worker it returns with each
-// of 0 … count-1. The first exception stops the loop and is thrown again in the calling thread.
+// Calls make_worker() once in each thread, and the worker that it returns, which may own buffers, for
+// the items 0 … count - 1. The first exception stops the loop and is thrown again in the calling thread.
 template <class MakeWorker>
 void parallel_for(int64_t count, int64_t cost, int threads, const MakeWorker& make_worker) {
-  constexpr int64_t kWorthAThread = 1 << 15;
-  const int64_t worth = std::max<int64_t>(1, count * cost / kWorthAThread);
+  constexpr int64_t kCostPerThread = 1 << 15;
+  const int64_t worth = std::max<int64_t>(1, count * cost / kCostPerThread);
   threads = in_forked_process ? 1 : static_cast<int>(std::min({int64_t{threads}, count, worth}));
   if (threads <= 1) {
     if (count == 0) return;

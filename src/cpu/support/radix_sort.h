@@ -1,4 +1,4 @@
-// A radix sort for edges in a total order.
+// A radix sort of edges in a total order.
 #pragma once
 
 #include <algorithm>
@@ -27,15 +27,16 @@ TREEFILTER_PHASE inline void radix_sort(std::vector<OrderedEdge>& edges) {
     for (int byte = 0; byte < kBytes; ++byte) ++count[byte * 256 + (e.order >> (8 * byte) & 255)];
   }
   for (int byte = 0; byte < kBytes; ++byte) {
-    int64_t* place = &count[byte * 256];
-    if (*std::max_element(place, place + 256) == static_cast<int64_t>(edges.size())) continue;
+    int64_t* next =
+        &count[byte * 256];  // the number of edges with a digit, then where the next one goes
+    if (*std::max_element(next, next + 256) == static_cast<int64_t>(edges.size())) continue;
     int64_t sum = 0;
     for (int digit = 0; digit < 256; ++digit) {
-      const int64_t here = place[digit];
-      place[digit] = sum;
-      sum += here;
+      const int64_t edges_here = next[digit];
+      next[digit] = sum;
+      sum += edges_here;
     }
-    for (const OrderedEdge& e : edges) other[place[e.order >> (8 * byte) & 255]++] = e;
+    for (const OrderedEdge& e : edges) other[next[e.order >> (8 * byte) & 255]++] = e;
     edges.swap(other);
   }
 }

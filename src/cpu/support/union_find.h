@@ -1,4 +1,5 @@
-// Disjoint sets (union-find): trees of pointers, each set with its lowest element as the root.
+// Disjoint sets (union-find): set[x] is another element of x's set, or x. The lowest element is the
+// root.
 #pragma once
 
 #include <utility>
@@ -7,6 +8,7 @@
 
 namespace treefilter {
 
+// The root of x's set. Halves the path that it follows.
 inline int32_t find(Span<int32_t> set, int32_t x) {
   while (set[x] != x) {
     set[x] = set[set[x]];
@@ -15,6 +17,7 @@ inline int32_t find(Span<int32_t> set, int32_t x) {
   return x;
 }
 
+// Joins the sets of a and b. Returns whether they were two.
 inline bool unite(Span<int32_t> set, int32_t a, int32_t b) {
   a = find(set, a);
   b = find(set, b);

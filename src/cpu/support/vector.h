@@ -1,5 +1,6 @@
-// Short vectors of the width that the compiler builds for, and the transposition between channel-major
-// tensors and vertex-major rows. GCC's and clang's vector types: no instruction set is named here.
+// Short vectors of the register width that the compiler builds for, loops over the channels of a vertex,
+// and the transposition of small squares. Written with GCC's and clang's vector types: no instruction
+// set is named here.
 #pragma once
 
 #include <cstdint>
@@ -47,13 +48,14 @@ auto bits_of(Vector<T, Count> v) {
   return bits;
 }
 
-// The values of a row that are computed with at a time.
+// How many of a vertex's channels are computed at a time.
 template <class T, int Lanes>
 constexpr int kVectorSize =
     Lanes * static_cast<int>(sizeof(T)) < kRegisterBytes ? Lanes
                                                          : kRegisterBytes / static_cast<int>(sizeof(T));
 
-// How long a row is and how far it is to the next: known to the compiler, or not.
+// How many channels a vertex has, and how far apart the channels of two vertices are: known at compile
+// time (Lanes), or not (AnyLanes).
 template <int N, int Stride = N>
 struct Lanes {
   int64_t stride() const { return Stride; }
@@ -63,8 +65,8 @@ constexpr int lanes_of(Lanes<N, Stride>) {
   return N;
 }
 struct AnyLanes {
-  int64_t count = 0, row_stride = 0;
-  int64_t stride() const { return row_stride; }
+  int64_t count = 0, vertex_stride = 0;
+  int64_t stride() const { return vertex_stride; }
 };
 constexpr int lanes_of(const AnyLanes&) {
   return 0;
@@ -73,7 +75,7 @@ constexpr int lanes_of(const AnyLanes&) {
 template <int Count>
 using VectorSize = std::integral_constant<int, Count>;
 
-// Calls visit(l, size) for every vector of a row: a vector of `size` values that starts at value l.
+// Calls visit(l, size) for every vector of a vertex's channels: `size` channels from channel l on.
 template <class T, int N, int Stride, class Visit>
 inline __attribute__((always_inline)) void for_vectors(Lanes<N, Stride>, const Visit& visit) {
   constexpr int kSize = kVectorSize<T, N>;
@@ -93,19 +95,19 @@ inline __attribute__((always_inline)) void for_vectors(const AnyLanes& lanes, co
   for (; l < lanes.count; ++l) visit(l, VectorSize<1>{});
 }
 
-// The sum of a row, associated in the same way whatever the registers' width.
+// The sum of N values, in the same order of additions whatever the width of registers is.
 template <int N, class T>
-T sum_of(const T* row) {
+T sum_of(const T* values) {
   constexpr int kSize = N * sizeof(T) < 16 ? N : 16 / static_cast<int>(sizeof(T));
-  Vector<T, kSize> sums = load_vector<kSize>(row);
-  for (int l = kSize; l < N; l += kSize) sums += load_vector<kSize>(row + l);
+  Vector<T, kSize> sums = load_vector<kSize>(values);
+  for (int l = kSize; l < N; l += kSize) sums += load_vector<kSize>(values + l);
   if constexpr (kSize == 1) return sums;
   if constexpr (kSize == 2) return sums[0] + sums[1];
   if constexpr (kSize == 4) return (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
-// A square of 16-byte vectors, 4 floats or 2 doubles to a side. Where registers are twice as wide, two
-// squares are transposed side by side.
+// The side of a square of values whose rows are 16-byte vectors: 4 floats or 2 doubles. Where registers
+// are twice as wide, two squares are transposed at once.
 template <class T>
 constexpr int kSquare = 16 / static_cast<int>(sizeof(T));
 

@@ -1,12 +1,12 @@
-// Memory of the native code's own arrays.
+// The memory of the native code's own arrays.
 //
-// The first write to a fresh page costs as much as copying the page several times, and a function that
-// is called for every image would pay it every time: the C library hands large blocks back to the
-// system. So blocks that are given back are kept for the next call, up to kKept bytes in the whole
-// process, and large blocks ask for huge pages, which are 512 times fewer.
+// The first write to a new page takes as long as several copies of the page. A function that is called
+// for every image would pay that each time, because the C library returns large blocks to the system.
+// So released blocks are kept for the next call, up to kKept bytes in the whole process, and large
+// blocks request huge pages, of which there are 512 times fewer.
 //
-// Threads share what is kept. Whoever does not get the lock at once goes to the C library instead: so
-// nothing waits, not even in a process that was forked while another thread held the lock.
+// All threads share the kept blocks. A thread that does not get the lock at once uses the C library
+// instead: nothing waits, not even in a process that was forked while another thread held the lock.
 #pragma once
 
 #include <algorithm>
@@ -31,7 +31,7 @@ inline size_t round_up(size_t bytes) {
   return (bytes + kHugePage - 1) / kHugePage * kHugePage;
 }
 
-// Asks the system for huge pages where the memory is first written. Outputs profit like workspaces.
+// Requests huge pages for memory that has not been written yet: workspaces and outputs.
 inline void prefer_huge_pages(void* data, size_t bytes) {
 #ifdef __linux__
   const auto begin = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
@@ -42,7 +42,7 @@ inline void prefer_huge_pages(void* data, size_t bytes) {
 #endif
 }
 
-// A size's class, four to a power of two: sizes of a class serve each other.
+// Rounds a size up to one of four per power of two, so that blocks of similar sizes can be reused.
 inline size_t workspace_size(size_t bytes) {
   size_t step = 1;
   while (step * 8 <= bytes) step *= 2;
@@ -95,11 +95,11 @@ class KeptBlocks {
 
 inline KeptBlocks kept_blocks;
 
-// Smaller blocks the C library keeps by itself.
+// The C library keeps smaller blocks itself.
 constexpr size_t kSmallestKept = 1 << 16;
 
 #if defined(__SANITIZE_ADDRESS__)
-constexpr bool kKeepBlocks = false;  // a block that is used after it was given back must be noticed
+constexpr bool kKeepBlocks = false;  // use after release must be detected
 #else
 constexpr bool kKeepBlocks = true;
 #endif
@@ -125,7 +125,7 @@ inline void return_workspace(void* data, size_t bytes) {
   kept_blocks.give(data, workspace_size(bytes));
 }
 
-// An owned array of trivial values, not initialised: most workspaces are written before they are read.
+// An owned array of trivial values. It is not initialised, since most workspaces are written first.
 template <class T>
 class Buffer {
  public:

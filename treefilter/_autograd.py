@@ -1,0 +1,151 @@
+"""How derivatives are attached to the native ops.
+
+A :class:`Function` describes one differentiable function for every kind of derivative: reverse
+mode, forward mode, ``torch.func`` and ``torch.compile``. :func:`call` runs it, :func:`recorded`
+tells whether it is needed at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch._C._functorch import (
+    _add_batch_dim,
+    get_unwrapped,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    maybe_get_bdim,
+    maybe_get_level,
+)
+from torch.autograd import forward_ad
+
+_is_compiling = torch.compiler.is_compiling
+_is_grad_enabled = torch.is_grad_enabled
+_TRACING = (
+    torch._C._TorchDispatchModeKey.FAKE,
+    torch._C._TorchDispatchModeKey.PROXY,
+    torch._C._TorchDispatchModeKey.FUNCTIONAL,
+)
+_functorch_is_active = torch._C._are_functorch_transforms_active
+
+
+class Function(torch.autograd.Function):
+    """A differentiable function: ``forward``, ``setup_context``, ``backward`` and ``tangent``.
+
+    ``tangent`` is what torch calls ``jvp``: tangents of the inputs, ``None`` where there is none,
+    to the tangent of the output. Under that name only a subclass has it, which eager calls use:
+    ``torch.compile`` refuses every class with a ``jvp``.
+
+    ``vmap`` rules follow from those of the ops inside (_vmap.py).
+    """
+
+    generate_vmap_rule = True
+
+    _eager: ClassVar[type[Function]]
+    _apply: ClassVar[Callable[..., Any]]
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
+        """The derivative of the output along ``tangents``, with the tensors that were saved."""
+        raise NotImplementedError
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "jvp" not in vars(cls):
+            cls._eager = type(cls.__name__, (cls,), {"jvp": staticmethod(_jvp(cls))})
+            # torch's own apply, without the wrapper in Python that looks at signatures: that takes
+            # longer than all the rest of a call.
+            cls._apply = super(torch.autograd.Function, cls._eager).apply
+
+
+def _jvp(function: type[Function]) -> Callable[..., Any]:
+    """``tangent`` as torch calls it.
+
+    torch calls it with forward mode switched off, and so loses the tangents of the levels around
+    this one: of a jvp inside of a jvp the outer one would be 0. Switched on again, the saved tensors
+    must lose the tangents of this level, of which ``tangent`` is the derivative already.
+    """
+
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        with forward_ad._set_fwd_grad_enabled(True):
+            return function.tangent(ctx, [_primal(t) for t in ctx.saved_tensors], *tangents)
+
+    return jvp
+
+
+def _primal(tensor: Any) -> Any:
+    if tensor is None or not tensor.is_floating_point():
+        return tensor
+    if is_batchedtensor(tensor):  # torch.vmap knows no rule for unpack_dual
+        dim, level = maybe_get_bdim(tensor), maybe_get_level(tensor)
+        return _add_batch_dim(_primal(get_unwrapped(tensor)), dim, level)
+    return forward_ad.unpack_dual(tensor).primal
+
+
+def call(function: type[Function], *arguments: Any) -> Any:
+    """Calls ``function`` so that its derivatives are recorded."""
+    if _is_compiling():
+        return function.apply(*arguments)
+    if not _functorch_is_active():
+        return function._apply(*arguments)
+    return function._eager.apply(*arguments)
+
+
+def transformed() -> bool:
+    """Whether forward mode or a transformation of ``torch.func`` is active, vmap included."""
+    return forward_ad._current_level >= 0 or (not _is_compiling() and _functorch_is_active())
+
+
+def recorded(*tensors: Tensor) -> bool:
+    """Whether a derivative of any kind may be asked of what is computed from these tensors."""
+    if _is_grad_enabled():
+        for tensor in tensors:
+            if tensor.requires_grad:
+                return True
+    return transformed()
+
+
+def save(ctx: Any, *tensors: Tensor) -> None:
+    """Keeps tensors for ``backward``, and for ``tangent`` where it can be asked for."""
+    ctx.save_for_backward(*tensors)
+    if forward_ad._current_level >= 0:
+        ctx.save_for_forward(*tensors)
+
+
+def constant(op: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of an op that has no derivatives; its arguments are detached."""
+    if forward_ad._current_level < 0:
+        return op(*arguments)
+    with forward_ad._set_fwd_grad_enabled(False):
+        return op(*arguments)
+
+
+def values_of(tensor: Tensor) -> Tensor | None:
+    """What can be looked at of ``tensor`` to check its values.
+
+    ``None`` where there are no values yet, and where reading them would wait for a GPU or break a
+    traced graph; there the caller vouches for them.
+    """
+    if tensor.device.type != "cpu" or _is_compiling():
+        return None
+    while is_functorch_wrapped_tensor(tensor):
+        tensor = get_unwrapped(tensor)
+    traced = any(torch._C._get_dispatch_mode(mode) is not None for mode in _TRACING)
+    return None if traced or type(tensor) not in (Tensor, torch.nn.Parameter) else tensor
+
+
+def refuse_tangents() -> None:
+    """RuntimeError where an op is called that would lose a tangent, by ``torch.ops`` say.
+
+    An op cannot see whether its arguments have tangents: with ``torch.func.jvp`` these lie with
+    another tensor. A :class:`Function` switches them off while it runs; that they are on means that
+    there is none.
+    """
+    if forward_ad._current_level >= 0 and torch._C._is_fwd_grad_enabled():
+        raise RuntimeError(
+            "treefilter: ops must be called by the functions of treefilter in forward-mode"
+            " differentiation, got a direct call, which has no forward-mode derivative"
+        )
