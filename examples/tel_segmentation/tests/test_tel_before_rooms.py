@@ -1,9 +1,9 @@
 """Runs that were written when the package was one folder of modules still load.
 
-``fixtures/before_rooms.tar.xz`` was written by that version: ``stopped`` is a run after iteration 3
-of 4, ``finished`` the record of the same run at its end, ``evaluation.json`` and ``predicted`` what
-``tel evaluate`` and ``tel predict`` made of ``stopped``. Its weights have one bit each, for the size
-of the archive.
+``fixtures/before_rooms.tar.xz`` was written by that version: ``stopped`` is a run after iteration
+3 of 4, ``finished`` the record of the same run at its end, ``evaluation.json`` and ``predicted``
+are what ``tel evaluate`` and ``tel predict`` made of ``stopped``. Its weights have one bit each,
+which keeps the archive small.
 """
 
 import json

@@ -5,6 +5,7 @@ A data set is a class made with ``(folder, split, options)`` that is a ``data.So
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tel_segmentation.config import Data
@@ -52,5 +53,9 @@ def open_dataset_source(kind: str, folder: Path, options: Data, split: str) -> S
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    sources = {"voc": voc.Voc, "cityscapes": cityscapes.Cityscapes, "ade20k": ade20k.Ade20k}
+    sources: dict[str, Callable[[Path, str, Data], Source]] = {
+        "voc": voc.Voc,
+        "cityscapes": cityscapes.Cityscapes,
+        "ade20k": ade20k.Ade20k,
+    }
     return sources[kind](folder, split, options)
