@@ -17,7 +17,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tel_segmentation import config
+from tel_segmentation.data.augment import augment
+from tel_segmentation.data.datasets.public import open_dataset_source, public_dataset
+from tel_segmentation.data.folder import Folder
 from tel_segmentation.data.sample import Batch, Source
+from tel_segmentation.data.scenes import Scenes
 
 
 def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
@@ -33,8 +37,6 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
         ValueError: the source does not exist or is not what it should be.
     """
     if options.source.startswith("scenes:"):
-        from tel_segmentation.data.scenes import Scenes
-
         counts = {"train": options.train, "val": options.val, "test": options.test}
         if split not in counts:
             raise ValueError(f"split must be one of {', '.join(counts)}, got {split!r}")
@@ -43,12 +45,8 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
         return Scenes(
             options.source.removeprefix("scenes:"), split, count, size, options.annotation, seed
         )
-    from tel_segmentation.data.datasets.public import open_dataset_source, public_dataset
-
     if public := public_dataset(options.source):
         return open_dataset_source(*public, options, split)
-    from tel_segmentation.data.folder import Folder
-
     return Folder(Path(options.source), split, options.annotation, options.size)
 
 
@@ -64,8 +62,6 @@ class TrainingSet(Dataset[tuple[str, Any]]):
         self.source, self.options, self.seed = source, options, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[str, Any]:
-        from tel_segmentation.data.augment import augment
-
         position, index = key
         try:
             sample = self.source[index]

@@ -44,3 +44,8 @@ class Batch(NamedTuple):
         """The same on another device."""
         tensors = (x.to(device, non_blocking=True) for x in self[1:])
         return Batch(self.names, *tensors)
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Height and width of a tensor (…, H, W)."""
+    return int(x.shape[-2]), int(x.shape[-1])

@@ -25,10 +25,10 @@ from tel_segmentation.losses.pairwise import (
     bilateral_features,
     check,
     coarse,
-    full_precision,
     gaussian_product,
     quadratic,
 )
+from tel_segmentation.losses.precision import full_precision
 
 SIGMA_XY = 100.0
 SIGMA_RGB = 15 / 255

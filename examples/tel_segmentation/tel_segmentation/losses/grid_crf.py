@@ -19,10 +19,10 @@ from tel_segmentation.losses.pairwise import (
     check,
     coarse,
     ends,
-    full_precision,
     quadratic,
     window_product,
 )
+from tel_segmentation.losses.precision import full_precision
 
 
 @full_precision

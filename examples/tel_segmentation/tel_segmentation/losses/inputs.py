@@ -44,11 +44,6 @@ def nearest_label(label: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(label[:, None].double(), size=size, mode="nearest")[:, 0].to(label.dtype)
 
 
-def size_of(x: Tensor) -> tuple[int, int]:
-    """Height and width."""
-    return int(x.shape[-2]), int(x.shape[-1])
-
-
 def unlabelled_region(
     label: Tensor, size: tuple[int, int], roi: Literal["nearest", "any"] = "nearest"
 ) -> Tensor:

@@ -7,9 +7,8 @@ also half the gradient (``quadratic``). So memory stays that of the prediction, 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,29 +17,10 @@ from torch import Tensor, nn
 from tel_segmentation.config import Kernel
 from tel_segmentation.data.sample import PADDING
 from tel_segmentation.losses.inputs import LossInputs, LossOutput
+from tel_segmentation.losses.precision import full_precision, probabilities
 
 CHUNK = 2**22
 """Elements of a dense kernel that exist at a time (16 MiB in float32)."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def full_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """Switches autocast off inside a function of tensors, for the device of the first one."""
-
-    @functools.wraps(function)
-    def island(*args: P.args, **kwargs: P.kwargs) -> T:
-        first = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-        with torch.autocast(first.device.type, enabled=False):
-            return function(*args, **kwargs)
-
-    return island
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Softmax over dimension 1 in float32; float64 stays float64."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
 
 
 class Coarse(NamedTuple):

@@ -18,25 +18,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tel_segmentation.config import Kernel
-from tel_segmentation.data.sample import PADDING
+from tel_segmentation.data.sample import PADDING, size_of
 from tel_segmentation.losses.dense_crf import SIGMA_RGB, SIGMA_XY
-from tel_segmentation.losses.inputs import (
-    LossInputs,
-    LossOutput,
-    nearest,
-    size_of,
-    unlabelled_region,
-)
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unlabelled_region
 from tel_segmentation.losses.pairwise import (
     CHUNK,
     PairwiseLoss,
     bilateral_features,
     check,
     check_label,
-    full_precision,
     gaussian_product,
-    probabilities,
 )
+from tel_segmentation.losses.precision import full_precision, probabilities
 
 
 def _loss(prob: Tensor, pseudo: Tensor, label: Tensor) -> LossOutput:

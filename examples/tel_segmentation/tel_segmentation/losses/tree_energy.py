@@ -24,14 +24,9 @@ from torch import Tensor, nn
 
 import treefilter as tf
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.data.sample import PADDING
-from tel_segmentation.losses.inputs import (
-    LossInputs,
-    LossOutput,
-    nearest,
-    size_of,
-    unlabelled_region,
-)
+from tel_segmentation.data.sample import PADDING, size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unlabelled_region
+from tel_segmentation.losses.precision import probabilities
 from tel_segmentation.runtime.distributed import mean_over
 
 GUIDE_RANGE = (-0.1, 1.5)  # a mean/std-normalised guide, or one of 0 to 255, is outside
@@ -106,7 +101,7 @@ def tree_energy_loss(
     if options.level == "none":
         return LossOutput(logits.sum() * 0, {}, logs)
     with torch.autocast(logits.device.type, enabled=False):
-        probability = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1)
+        probability = probabilities(logits)
         padding = nearest(label == PADDING, size) if options.mask_padding else None
         affinities = {}
         if "low" in options.level:

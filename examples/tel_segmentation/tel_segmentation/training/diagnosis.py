@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tel_segmentation.data.sample import Batch, Source
+from tel_segmentation.data.augment import normalize
+from tel_segmentation.data.sample import Batch, Source, size_of
 from tel_segmentation.evaluation.metrics import ConfusionMatrix
 from tel_segmentation.evaluation.pictures import panel
-from tel_segmentation.losses.inputs import LossInputs, size_of, unlabelled_region
+from tel_segmentation.losses.inputs import LossInputs, unlabelled_region
 from tel_segmentation.networks.segmenter import SMALLEST
 from tel_segmentation.runtime import distributed
 from tel_segmentation.training.objective import Objective, StepOutput
@@ -86,8 +87,6 @@ def panels(
     Image, annotation, prediction, pseudo labels after the first and after both filters, truth
     (paper, Fig. 5). Batch statistics are the running ones.
     """
-    from tel_segmentation.data.augment import normalize
-
     count = min(count, len(source))
     chosen = [int(i) for i in np.linspace(0, len(source) - 1, count)] if count else []
     was_training = objective.training

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from tel_segmentation import config
+from tel_segmentation.data.sample import size_of
 from tel_segmentation.losses import methods
 from tel_segmentation.losses.cross_entropy import PartialCrossEntropy
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest_label, size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest_label
 from tel_segmentation.networks.segmenter import Prediction, build_model
 
 
