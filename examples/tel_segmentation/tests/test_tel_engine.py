@@ -21,10 +21,10 @@ from tel_segmentation.data.loading import open_source
 from tel_segmentation.evaluation.pictures import panel, tiles
 from tel_segmentation.networks.segmenter import build_model
 from tel_segmentation.runtime import checkpoint
+from tel_segmentation.runtime.run_folder import HISTORY, RESULT
 from tel_segmentation.training import engine
 from tel_segmentation.training.objective import StepOutput
-from tel_segmentation.training.record import RESULT
-from tel_segmentation.training.tracking import HISTORY, History, read_history
+from tel_segmentation.training.tracking import History, read_history
 
 
 def weights(folder, name="last.pt"):

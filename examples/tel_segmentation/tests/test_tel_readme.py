@@ -12,7 +12,7 @@ import pytest
 
 import tel_segmentation
 from tel_segmentation.commands.publish import tables, with_excerpts
-from tel_segmentation.training.record import RESULT
+from tel_segmentation.runtime.run_folder import RESULT
 
 PACKAGE = Path(__file__).parents[1]
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")

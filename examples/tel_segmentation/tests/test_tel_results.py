@@ -13,8 +13,8 @@ from tel_segmentation import config, presets
 from tel_segmentation.commands import cost, demo, measure, publish
 from tel_segmentation.paper.tables import cost_table
 from tel_segmentation.runtime.interrupts import Interrupted
+from tel_segmentation.runtime.run_folder import RESULT
 from tel_segmentation.training import engine
-from tel_segmentation.training.record import RESULT
 
 
 def unsaid(planned):

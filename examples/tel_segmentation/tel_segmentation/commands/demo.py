@@ -18,8 +18,8 @@ from tel_segmentation.commands.report import Report
 from tel_segmentation.commands.report import run as report
 from tel_segmentation.config import Loss
 from tel_segmentation.losses import methods
-from tel_segmentation.training.engine import CONFIG, train
-from tel_segmentation.training.record import RESULT
+from tel_segmentation.runtime.run_folder import CONFIG, RESULT
+from tel_segmentation.training.engine import train
 
 RUNS = (
     (Loss(method="partial"), "point", "what the points alone teach"),

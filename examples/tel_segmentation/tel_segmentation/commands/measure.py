@@ -24,8 +24,9 @@ from tqdm import tqdm
 from tel_segmentation import config, presets
 from tel_segmentation.config import Loss, TreeEnergy
 from tel_segmentation.losses import methods
-from tel_segmentation.training.engine import CONFIG, train
-from tel_segmentation.training.record import RESULT, default_experiment
+from tel_segmentation.runtime.run_folder import CONFIG, RESULT
+from tel_segmentation.training.engine import train
+from tel_segmentation.training.record import default_experiment
 
 
 class Planned(NamedTuple):

@@ -22,8 +22,8 @@ from tel_segmentation import config
 from tel_segmentation.report.format import markdown
 from tel_segmentation.report.records import find_records
 from tel_segmentation.runtime.checkpoint import write_text
-from tel_segmentation.training.record import RESULT, portable
-from tel_segmentation.training.tracking import HISTORY
+from tel_segmentation.runtime.run_folder import HISTORY, PANELS, RESULT
+from tel_segmentation.training.record import portable
 
 INTRODUCTION = """# Measured results
 
@@ -76,8 +76,8 @@ def _copy(folder: Path, options: Publish) -> None:
             options.pictures and record.seed == 0 and record.experiment.endswith("default/point")
         )
         full = options.pictures and record.seed == 0 and record.experiment.endswith("default/dense")
-        if (shown or full) and (record.folder / "panels").is_dir():
-            shutil.copytree(record.folder / "panels", target / "panels", dirs_exist_ok=True)
+        if (shown or full) and (record.folder / PANELS).is_dir():
+            shutil.copytree(record.folder / PANELS, target / PANELS, dirs_exist_ok=True)
 
 
 def tables(records: Path) -> str:

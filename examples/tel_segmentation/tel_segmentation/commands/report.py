@@ -13,6 +13,7 @@ from tel_segmentation.report.format import markdown
 from tel_segmentation.report.page import page
 from tel_segmentation.report.records import Record, find_records
 from tel_segmentation.runtime.checkpoint import write_text
+from tel_segmentation.runtime.run_folder import RESULT
 
 TITLE = "What sparse labels are worth"
 
@@ -62,7 +63,7 @@ def _beside_the_paper(options: Report) -> tuple[list[Record], str, str]:
     """The records, the page and the Markdown of ``--paper``."""
     costs = find_costs(options.runs)
     # Costs are no runs: a folder of them alone is enough.
-    runs = [path for path in options.runs if not (costs and not any(path.rglob("result.json")))]
+    runs = [path for path in options.runs if not (costs and not any(path.rglob(RESULT)))]
     records = find_records(runs)
     title = "The paper’s tables" if options.title == TITLE else options.title
     return records, paper_page(records, costs, title, options.pictures), beside(records, costs)

@@ -24,8 +24,8 @@ from tel_segmentation.paper.readiness import check_ready
 from tel_segmentation.paper.recipes import SEED, Recipe
 from tel_segmentation.paper.sameness import MAY_DIFFER, differences
 from tel_segmentation.runtime.distributed import session
-from tel_segmentation.training.engine import CONFIG, train
-from tel_segmentation.training.record import RESULT
+from tel_segmentation.runtime.run_folder import CONFIG, COST, RESULT
+from tel_segmentation.training.engine import train
 
 TINY_CROP = (64, 64)
 
@@ -255,7 +255,7 @@ def _cost(options: Run, experiment: Experiment) -> int:
     if options.tiny:
         settings = _tiny(settings, options, 1)
     settings = recipes.divided(settings, 1, options.per_process_batch)
-    output = options.output / folder_name(options, experiment) / "cost.json"
+    output = options.output / folder_name(options, experiment) / COST
     if output.exists():
         print(f"{experiment.id}: already measured: {output}")
         return 0

@@ -29,8 +29,8 @@ from tel_segmentation.report.page import POLICY
 from tel_segmentation.report.pictures import uri
 from tel_segmentation.report.plots import Curve, curve, draw
 from tel_segmentation.report.records import Record
+from tel_segmentation.runtime.run_folder import COST
 
-COST = "cost.json"
 SIDE = 1400  # of a panel's longer side
 CURVES = (
     ("f7.baseline", "prediction", "partial CE: prediction", "#cc7a2f"),

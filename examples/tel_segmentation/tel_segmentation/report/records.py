@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-FILES = ("result.json", "history.jsonl", "config.json")
+from tel_segmentation.runtime.run_folder import CONFIG, HISTORY, PANELS, RESULT
+
+FILES = (RESULT, HISTORY, CONFIG)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Record:
     @property
     def panels(self) -> dict[str, Path]:
         """Pictures by their names."""
-        return {path.stem: path for path in sorted((self.folder / "panels").glob("*.png"))}
+        return {path.stem: path for path in sorted((self.folder / PANELS).glob("*.png"))}
 
 
 def find_records(paths: Iterable[Path]) -> list[Record]:

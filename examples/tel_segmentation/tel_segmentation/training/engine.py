@@ -26,15 +26,14 @@ from tel_segmentation.data.loading import open_source, training_batches
 from tel_segmentation.data.sample import Batch, Source
 from tel_segmentation.evaluation import protocols
 from tel_segmentation.runtime import checkpoint, distributed, memory
-from tel_segmentation.runtime.checkpoint import LAST
 from tel_segmentation.runtime.interrupts import Interrupted, collected_signals
+from tel_segmentation.runtime.run_folder import CONFIG, LAST
 from tel_segmentation.training import outcome
 from tel_segmentation.training.diagnosis import Window, panels
 from tel_segmentation.training.objective import StepOutput
 from tel_segmentation.training.state import State
 from tel_segmentation.training.tracking import Board, History
 
-CONFIG = "config.json"
 Part = tuple[list[str], dict[str, Tensor]]  # of an iteration: its files, the loss's terms
 AMP = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -14,7 +14,7 @@ from tel_segmentation.data.sample import Source
 from tel_segmentation.evaluation import protocols
 from tel_segmentation.evaluation.evaluate_model import evaluate_model
 from tel_segmentation.runtime import checkpoint, distributed
-from tel_segmentation.runtime.checkpoint import BEST
+from tel_segmentation.runtime.run_folder import BEST, PANELS
 from tel_segmentation.training import record
 from tel_segmentation.training.diagnosis import panels
 from tel_segmentation.training.state import State
@@ -74,7 +74,7 @@ def finish(
     last, last_more = _final_metrics(options, state, reported, more)
     pictures = panels(state.objective, source, options.pictures, state.device)
     if distributed.world()[0] == 0:
-        _write_panels(options.output / "panels", pictures)
+        _write_panels(options.output / PANELS, pictures)
     best: dict[str, Any] = state.best
     best_more: dict[str, dict[str, Any]] = {}
     if split != "val" or more:  # else it is known from where it was found
