@@ -151,7 +151,7 @@ def test_cost_of_a_preset_is_that_of_its_data_sets_classes(preset, classes, batc
 
     def observed(self, index):
         batch = self.batches[index % len(self.batches)]
-        logits.append(tuple(self.state.objective.model(batch.input).logits.shape[:2]))
+        logits.append(tuple(self.state.objective.model(batch.image).logits.shape[:2]))
         return 1.0
 
     monkeypatch.setattr(cost.Measured, "iteration", observed)

@@ -34,9 +34,10 @@ from tel_segmentation.data.sample import Batch, Sample, Source
 from tel_segmentation.losses.methods import title
 from tel_segmentation.runtime import checkpoint, memory
 from tel_segmentation.runtime.distributed import start
-from tel_segmentation.training.engine import AMP, tuned_convolutions
+from tel_segmentation.training.diagnosis import Window
 from tel_segmentation.training.record import device_name, portable, revision
 from tel_segmentation.training.state import State
+from tel_segmentation.training.step import tuned_convolutions, update
 
 CLASSES = {
     "voc": voc_classes.CLASSES, "cityscapes": cityscapes.CLASSES, "ade20k": ade20k.CLASSES,
@@ -71,25 +72,19 @@ class Measured:
     ) -> None:
         self.options, self.batches, self.device = options, batches, device
         self.state = State(options, source, device)
-        self.state.objective.train()
+        self.objective = self.state.distributed()
+        self.window = Window(len(source.classes), device)
 
     def iteration(self, index: int) -> float:
-        """Seconds of one update."""
-        batch = self.batches[index % len(self.batches)]
+        """Seconds of one iteration, which is that of ``tel train``."""
+        self.state.iteration = index
+        batches = iter([self.batches[index % len(self.batches)]])
         self._wait()
         began = time.perf_counter()
         with tuned_convolutions(self.device):
-            self._update(batch, index)
+            update(self.options, self.state, self.objective, batches, self.window)
         self._wait()
         return time.perf_counter() - began
-
-    def _update(self, batch: Batch, index: int) -> None:
-        self.state.optimizer.zero_grad(set_to_none=True)
-        amp = self.options.amp
-        with torch.autocast(self.device.type, dtype=AMP[amp], enabled=amp != "off"):
-            output = self.state.objective(batch.input, batch.guide, batch.label, index)
-        output.loss.backward()
-        self.state.optimizer.step()
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -198,7 +193,8 @@ def _plan(base: config.Train, loss: Loss) -> config.Train:
         workers=0,
     )
     model = dataclasses.replace(base.model, weights="none")
-    return dataclasses.replace(base, data=data, model=model, loss=loss)
+    # A batch of one process, as the paper's tables have it, however many an iteration accumulates.
+    return dataclasses.replace(base, data=data, model=model, loss=loss, accumulate=1)
 
 
 def _source(plan: config.Train, classes: int | None) -> Source:

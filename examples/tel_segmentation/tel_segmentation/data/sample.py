@@ -12,10 +12,14 @@ PADDING = -2
 
 
 class Sample(NamedTuple):
-    """One image as its source has it."""
+    """One image as its source has it.
+
+    Two tensors are made of ``image``: the *guide*, its colours in [0, 1], which losses compare, and
+    the *image* that a network sees, which is normalised and, in training, jittered.
+    """
 
     name: str
-    image: Tensor  # (3, H, W) uint8
+    image: Tensor  # (3, H, W) uint8, red, green, blue
     label: Tensor  # (H, W) int64: what training may see; -1 unlabelled
     truth: Tensor  # (H, W) int64: dense; -1 where there is no class
 
@@ -35,8 +39,8 @@ class Batch(NamedTuple):
     """Training samples."""
 
     names: list[str]
-    input: Tensor  # (B, 3, h, w): jittered, normalised, for the network
-    guide: Tensor  # (B, 3, h, w): in [0, 1], for the losses
+    image: Tensor  # (B, 3, h, w): jittered and normalised, what the network sees
+    guide: Tensor  # (B, 3, h, w): colours in [0, 1], for the losses
     label: Tensor  # (B, h, w) int64: sparse; -1 unlabelled, -2 padding
     truth: Tensor  # (B, h, w) int64: dense, for diagnosis only
 

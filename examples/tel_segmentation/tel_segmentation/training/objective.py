@@ -38,14 +38,14 @@ class Objective(nn.Module):
 
     def forward(
         self,
-        input: Tensor,
+        image: Tensor,
         guide: Tensor,
         label: Tensor,
         iteration: int,
         teachers: tuple[Tensor, ...] = (),
     ) -> StepOutput:
         """The loss of a batch; ``data.Batch`` has the shapes."""
-        prediction: Prediction = self.model(input)
+        prediction: Prediction = self.model(image)
         seg: Tensor
         if self.options.loss.resolution == "full":
             seg = self.cross_entropy(prediction.full, label)
