@@ -468,3 +468,14 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
     engine._iteration(options, state, objective, batches, window)
     assert weight.item() == -3
     assert (len(seen), len(unsynchronised)) == (parts, parts - 1)
+
+
+def test_the_random_seed_of_an_iteration():
+    """As it always was: a run of an earlier version goes on with the same dropout."""
+    assert step.random_seed(0, 0, 0) == 3010437511937009226
+    assert step.random_seed(3, 1000, 7) == 5293604460925706070
+    seeds = {
+        step.random_seed(seed, i, rank) for seed in range(9) for i in range(99) for rank in (0, 1)
+    }
+    assert len(seeds) == 9 * 99 * 2
+    assert all(0 <= seed < 2**63 for seed in seeds)

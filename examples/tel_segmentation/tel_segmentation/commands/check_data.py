@@ -31,8 +31,9 @@ from tel_segmentation.commands.check_report import (
     table,
 )
 from tel_segmentation.config import Data
+from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, where
 from tel_segmentation.data.datasets.public import public_dataset
-from tel_segmentation.data.folder import DatasetInfo, label_table, open_dataset, where, wrong_values
+from tel_segmentation.data.folder import label_table, wrong_values
 from tel_segmentation.data.image_files import check_size, read_image, read_label, some
 from tel_segmentation.data.manifest import SHEET
 

@@ -9,7 +9,7 @@ from tel_segmentation import config
 from tel_segmentation.networks.deeplab import default_rates
 from tel_segmentation.networks.deeplab_v2 import RATES
 from tel_segmentation.paper import recipes
-from tel_segmentation.paper.experiments import DATASET_TITLES, NETWORK_TITLES, Experiment
+from tel_segmentation.paper.experiment import DATASET_TITLES, NETWORK_TITLES, Experiment
 from tel_segmentation.paper.methods import METHODS
 from tel_segmentation.paper.needs import files, gpu_hours
 from tel_segmentation.paper.tables import BLANK, TITLES, Table, markdown_table, of_table

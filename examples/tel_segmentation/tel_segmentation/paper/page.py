@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from tel_segmentation.paper.tables import (
     of_table,
     sorted_out,
 )
-from tel_segmentation.report.html import head, legend, text
-from tel_segmentation.report.page import POLICY
+from tel_segmentation.report.html import document, head, legend, text
 from tel_segmentation.report.pictures import uri
 from tel_segmentation.report.plots import Curve, curve, draw
 from tel_segmentation.report.records import Record
@@ -94,15 +92,7 @@ def paper_page(
             "<section><h2>Runs with other settings</h2><p class='soft'>They are in no table.</p>"
             f"<ul>{items}</ul></section>"
         )
-    style = files("tel_segmentation.report").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return document(title, parts)
 
 
 def _table(table: Table, below: Sequence[str] = ()) -> str:

@@ -10,7 +10,7 @@ from tel_segmentation.data.datasets.public import public_dataset
 from tel_segmentation.data.loading import open_source
 from tel_segmentation.data.sample import Source
 from tel_segmentation.evaluation.postprocess import DenseCrf
-from tel_segmentation.paper.experiments import Experiment
+from tel_segmentation.paper.experiment import Experiment
 from tel_segmentation.paper.sameness import ignored_classes, other_counts
 from tel_segmentation.training.outcome import dense
 
