@@ -89,8 +89,7 @@ def test_gradient_lowers_affinities_between_disagreeing_pixels():
     assert gradient.flatten().tolist() == pytest.approx([expected, -expected])
 
 
-@settings(max_examples=25)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(
     height=st.integers(1, 8),
     width=st.integers(1, 8),
@@ -187,9 +186,8 @@ def test_zero_where_it_must_be():
     assert none.pseudo == {}
 
 
-@settings(deadline=None)
 @given(shift=st.floats(-0.05, 0.4))
-@settings(max_examples=10)
+@settings(deadline=None, max_examples=10)
 def test_a_shift_of_all_colours_changes_nothing(shift):
     logits, image, label, _ = case()
     moved = tree_energy_loss(logits, image + shift, label, options=LOW).loss

@@ -238,7 +238,7 @@ def _predict_test(options: Run, experiment: Experiment, settings: config.Train) 
 
 
 def _cost(options: Run, experiment: Experiment) -> int:
-    """Time and memory of all levels together, by turns."""
+    """Measures time and memory of all levels together."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise ValueError(f"{experiment.id} must be run by one process, got {processes}")

@@ -1,8 +1,8 @@
-"""Samples and batches: from a source's images and labels to what training and evaluation read.
+"""From a data set to batches of augmented samples.
 
-Every random choice of a training sample (flip, scale, crop, brightness) is drawn from a generator
-seeded by (seed, position), the sample's number in the whole run. So a run is the same for any
-number of worker processes, on one process or several, and when it is resumed in the middle.
+The random choices for a training sample (flip, scale, crop, brightness) are drawn from a generator
+that is seeded by the run's seed and the sample's position in the run. A run is therefore the same
+for any number of processes and workers, and when it is resumed.
 """
 
 from __future__ import annotations
@@ -66,16 +66,16 @@ class TrainingSet(Dataset[tuple[str, Any]]):
         try:
             sample = self.source[index]
         except (ValueError, OSError) as error:
-            return "", error  # raised by who asks for the batch: a worker would add its own trace
+            return "", error  # raised in the main process: a worker would add its traceback
         generator = np.random.default_rng([self.seed, position])
         return sample.name, augment(sample, self.options, generator)
 
 
 class Order(Sampler[list[tuple[int, int]]]):
-    """Which samples make up each batch: a new permutation of the source for every pass over it.
+    """The samples of each batch. Each pass over the source has a new random permutation.
 
-    The ``accumulate × processes`` batches of one iteration take consecutive positions, so that an
-    iteration sees the same samples however they are divided.
+    The ``accumulate × processes`` batches of one iteration have consecutive positions. An iteration
+    therefore has the same samples however they are divided.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Order(Sampler[list[tuple[int, int]]]):
 
 
 def collate(samples: list[tuple[str, Any]]) -> Batch | Exception:
-    """Stacks samples; the error of one that could not be read stands for all."""
+    """Stacks samples to a batch, or returns the error of the first one that could not be read."""
     names, items = zip(*samples, strict=True)
     for item in items:
         if isinstance(item, Exception):

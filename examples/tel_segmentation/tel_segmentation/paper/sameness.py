@@ -1,4 +1,4 @@
-"""Whether a run is the experiment that it is called."""
+"""Whether a run has the settings of the experiment that it is named after."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 An iteration (``step``) is a pure function of the state at its start: its number determines the
 samples (``data.loading``) and the random numbers of the network's dropout.
-So a run that is killed and resumed from its last checkpoint ends with the same weights as one that
-was not: bit by bit on a CPU; on a GPU sums differ in their order from run to run.
+A run that is killed and resumed from its last checkpoint therefore ends with the same weights as an
+uninterrupted one: bit by bit on a CPU; on a GPU the order of sums differs from run to run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
 
 
 def _check(options: config.Train) -> None:
-    """Before anything is opened; evaluation comes late in a run."""
+    """Checks all options first: those of the evaluation are used late in a run."""
     config.check(options)
     protocols.check(options.evaluation)
     for name in options.protocols:
@@ -74,8 +74,8 @@ def _check(options: config.Train) -> None:
 
 
 def _earlier(options: config.Train, resume: bool, device: torch.device) -> dict[str, Any] | None:
-    """The checkpoint to go on from, if any; a run that is there and not resumed is an error."""
-    # Every process looks before one of them writes.
+    """The checkpoint to resume from, or None. An existing run that is not resumed is an error."""
+    # All processes look before one of them writes the configuration.
     exists = distributed.anyone((options.output / CONFIG).exists(), device)
     if exists and not resume:
         raise FileExistsError(
@@ -87,7 +87,7 @@ def _earlier(options: config.Train, resume: bool, device: torch.device) -> dict[
 
 
 def _start_folder(folder: Path, options: config.Train) -> None:
-    """The run's folder with its configuration, without what a killed process left half written."""
+    """Makes the run's folder, writes the configuration, and removes unfinished files."""
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".*.tmp"):
         unfinished.unlink()
@@ -96,7 +96,7 @@ def _start_folder(folder: Path, options: config.Train) -> None:
 
 
 def _loop(options: config.Train, state: State, source: Source, validation: Source) -> list[float]:
-    """All iterations; the seconds that each of this session's took."""
+    """Runs the iterations that are left and returns the seconds that each took."""
     rank, world = distributed.world()
     objective = state.distributed()
     history = History(options.output, state.iteration) if rank == 0 else None
@@ -140,7 +140,7 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
                 window.reset()
             if _due(state.iteration, options.eval_every, options):
                 add({"evaluation": outcome.validate(options, state, validation)})
-                if options.tensorboard:  # every process: the term may ask all of them
+                if options.tensorboard:  # in every process: a term may reduce over all of them
                     for name, picture in panels(state.objective, source, 2, state.device):
                         board.picture(name, np.asarray(picture), state.iteration)
                 window.started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The network and its loss as one module: what DistributedDataParallel wraps and a step calls."""
+"""The network and its loss as one module, which DistributedDataParallel can wrap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tel_segmentation.networks.segmenter import Prediction, build_model
 
 
 class StepOutput(NamedTuple):
-    """What a step is worth to look at."""
+    """The loss of a batch with its terms, the prediction, and the output of the method's term."""
 
     loss: Tensor
     parts: dict[str, Tensor]  # the terms, detached, not weighted
@@ -53,7 +53,7 @@ class Objective(nn.Module):
             logits = prediction.logits
             seg = self.cross_entropy(logits, nearest_label(label, size_of(logits)))
         parts = {"loss_seg": seg.detach()}
-        # What is not finite stops the run with its numbers, not with a complaint of the term.
+        # If this loss is not finite, the step's own check reports it; the term would raise first.
         if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):
             return StepOutput(seg, parts, prediction, None)
         output: LossOutput = self.term(

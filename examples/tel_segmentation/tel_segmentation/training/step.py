@@ -59,7 +59,7 @@ def update(
             _check_finite("loss", output.loss, state.iteration, parts[-1:])
             state.scaler.scale(output.loss / options.accumulate).backward()
         window.add(batch, output)
-    if options.amp != "fp16":  # where the scaler leaves such steps out
+    if options.amp != "fp16":  # with fp16 the scaler skips such steps
         norm = nn.utils.clip_grad_norm_(objective.parameters(), math.inf)
         _check_finite("gradient", norm, state.iteration, parts)
     state.scaler.step(state.optimizer)
@@ -68,7 +68,7 @@ def update(
 
 
 def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Gradients are exchanged after the last part only."""
+    """Keeps DistributedDataParallel from exchanging gradients before the last batch."""
     no_sync = getattr(objective, "no_sync", None)
     return no_sync() if no_sync else contextlib.nullcontext()
 
@@ -81,7 +81,9 @@ def _forward(options: config.Train, state: State, objective: nn.Module, batch: B
             output: StepOutput = objective(
                 batch.image, batch.guide, batch.label, state.iteration, teachers
             )
-        except ValueError as error:  # of a term: an embedding that is not finite, say
+        except (
+            ValueError
+        ) as error:  # by a term, of an embedding with NaN for example
             raise ValueError(
                 f"iteration {state.iteration}: {error}; files: {', '.join(batch.names)}"
             ) from error
@@ -118,11 +120,11 @@ def random_seed(*numbers: int) -> int:
 
 @contextlib.contextmanager
 def tuned_convolutions(device: torch.device) -> Iterator[None]:
-    """On CUDA, cuDNN takes the algorithms that it times as fastest, unless torch is deterministic.
+    """On CUDA, lets cuDNN choose the fastest algorithms, unless torch is to be deterministic.
 
-    For iterations of training, whose crops all have one size: it would time them anew for every
-    size of image that is evaluated. Which is fastest may differ from time to time, and so may the
-    last bits of a run on a GPU.
+    cuDNN times its algorithms once for each size of input. That is worth it in training, where all
+    crops have one size, but not in evaluation. The choice may differ from run to run, and with it
+    the last bits of the results.
     """
     cudnn = torch.backends.cudnn
     deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
