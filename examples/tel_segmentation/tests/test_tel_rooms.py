@@ -126,7 +126,6 @@ def copy(tmp_path):
 
 @pytest.mark.parametrize(("file", "code"), PLANTED.values(), ids=PLANTED.keys())
 def test_an_import_that_is_not_in_the_table_is_found(copy, file, code):
-    assert faults(copy) == []
     with (copy / file).open("a", encoding="utf-8") as planted:
         planted.write(code)
     module = f"{PACKAGE.name}.{file}".removesuffix(".py").removesuffix("/__init__")

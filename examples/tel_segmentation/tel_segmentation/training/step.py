@@ -81,9 +81,7 @@ def _forward(options: config.Train, state: State, objective: nn.Module, batch: B
             output: StepOutput = objective(
                 batch.image, batch.guide, batch.label, state.iteration, teachers
             )
-        except (
-            ValueError
-        ) as error:  # by a term, of an embedding with NaN for example
+        except ValueError as error:  # by a term, of an embedding with NaN for example
             raise ValueError(
                 f"iteration {state.iteration}: {error}; files: {', '.join(batch.names)}"
             ) from error
