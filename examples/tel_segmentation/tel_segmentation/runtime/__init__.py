@@ -1,1 +1,1 @@
-"""What a process needs beside the learning: files that survive, signals, processes, memory."""
+"""Checkpoint files, processes, signals and memory: nothing here knows of segmentation."""

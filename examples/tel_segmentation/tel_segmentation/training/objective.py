@@ -44,7 +44,7 @@ class Objective(nn.Module):
         iteration: int,
         teachers: tuple[Tensor, ...] = (),
     ) -> StepOutput:
-        """The loss of a batch; ``data.Batch`` has the shapes."""
+        """The loss of a batch; ``data.sample.Batch`` has the shapes."""
         prediction: Prediction = self.model(image)
         seg: Tensor
         if self.options.loss.resolution == "full":

@@ -1,6 +1,6 @@
 """The paper's public data sets, read as they are published: ``KIND:FOLDER`` names one of them.
 
-A data set is a class made with ``(folder, split, options)`` that is a ``data.Source``.
+A data set is a class made with ``(folder, split, options)`` that is a ``data.sample.Source``.
 """
 
 from __future__ import annotations
