@@ -21,7 +21,7 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 
 .PHONY: demo figure test fuzz lint format bench bench-full bench-report bench-profile \
         bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
-        tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
+        tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
@@ -34,10 +34,10 @@ tel-measure-scenes: $(VENV)/.installed
 	$(BIN)/tel measure scenes --output $(RUNS)/scenes
 	$(BIN)/tel publish $(RUNS)/scenes --records $(TEL)/results/scenes --pictures
 
-tel-measure-photos: $(VENV)/.installed
-	@test -n "$(SOURCE)" || { echo "usage: make tel-measure-photos SOURCE=camvid.toml"; exit 2; }
-	$(BIN)/tel measure photos --source $(SOURCE) --output $(RUNS)/photos
-	$(BIN)/tel publish $(RUNS)/photos --records $(TEL)/results/photos
+tel-measure-photos tel-measure-street: tel-measure-%: $(VENV)/.installed
+	@test -n "$(SOURCE)" || { echo "usage: make $@ SOURCE=camvid.toml"; exit 2; }
+	$(BIN)/tel measure $* --source $(SOURCE) --output $(RUNS)/camvid
+	$(BIN)/tel publish $(RUNS)/camvid --records $(TEL)/results/camvid
 
 tel-measure-cost: $(VENV)/.installed
 	$(BIN)/tel cost photos --output $(TEL)/results/cost-photos.json
