@@ -139,7 +139,7 @@ test-emulated: $(VENV)/.ready
 	done
 
 # The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a
-# budget, and imported where there need not be a GPU.
+# budget (WRITE=1 writes it anew), and imported where there need not be a GPU.
 test-cuda-build: $(VENV)/.ready
 	@command -v nvcc >/dev/null || { echo "no nvcc here: the CUDA build is not checked"; exit 0; }; \
 	set -e; rm -rf build/cuda; mkdir -p build/cuda; \
@@ -147,7 +147,7 @@ test-cuda-build: $(VENV)/.ready
 	    --no-deps --no-index --target build/cuda/site . -C build-dir=build/cuda/objects \
 	    -C cmake.define.TREEFILTER_VARIANTS= -C cmake.define.CMAKE_CUDA_FLAGS="-Xptxas -v" \
 	    > build/cuda/log 2>&1 || { cat build/cuda/log; exit 1; }; \
-	$(BIN)/python tests/ptxas_budget.py build/cuda/log; \
+	$(BIN)/python tests/ptxas_budget.py build/cuda/log $(if $(WRITE),--write); \
 	PYTHONPATH=build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
 	    $(BIN)/pytest -q tests/test_nn.py tests/test_errors.py
 
