@@ -21,23 +21,25 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 
 .PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
         bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
-        tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
+        tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
 	$(BIN)/tel demo
 
 # The tree energy loss measured: minutes for each run, and hours in all. Stopped and started again it
-# goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
+# goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it. The runs
+# are published under the file's name: camvid.toml in results/camvid.
 RUNS ?= runs
+DATA_SET = $(basename $(notdir $(SOURCE)))
 tel-measure-scenes: $(VENV)/.installed
 	$(BIN)/tel measure scenes --output $(RUNS)/scenes
 	$(BIN)/tel publish $(RUNS)/scenes --records $(TEL)/results/scenes --pictures
 
-tel-measure-photos: $(VENV)/.installed
-	@test -n "$(SOURCE)" || { echo "usage: make tel-measure-photos SOURCE=camvid.toml"; exit 2; }
-	$(BIN)/tel measure photos --source $(SOURCE) --output $(RUNS)/photos
-	$(BIN)/tel publish $(RUNS)/photos --records $(TEL)/results/photos
+tel-measure-photos tel-measure-street: tel-measure-%: $(VENV)/.installed
+	@test -n "$(SOURCE)" || { echo "usage: make $@ SOURCE=camvid.toml"; exit 2; }
+	$(BIN)/tel measure $* --source $(SOURCE) --output $(RUNS)/$(DATA_SET)
+	$(BIN)/tel publish $(RUNS)/$(DATA_SET) --records $(TEL)/results/$(DATA_SET)
 
 tel-measure-cost: $(VENV)/.installed
 	$(BIN)/tel cost photos --output $(TEL)/results/cost-photos.json
