@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from tel_segmentation.annotations import (
+from tel_segmentation.data.annotations import (
     VOID,
     blocks,
     blocks_above,

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tel_segmentation.augment import MEAN, STD, augment, normalize
 from tel_segmentation.config import Data
-from tel_segmentation.data import PADDING, UNLABELLED, Sample
+from tel_segmentation.data.augment import MEAN, STD, augment, normalize
+from tel_segmentation.data.sample import PADDING, UNLABELLED, Sample
 
 PLAIN = Data(crop=(24, 32), scale=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, brightness=0)
 quick = settings(deadline=None, max_examples=60)

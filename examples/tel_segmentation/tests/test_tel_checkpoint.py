@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tel_segmentation import checkpoint
+from tel_segmentation.runtime import checkpoint
 
 STATE = {"model": {"w": torch.arange(5000.0)}, "config": "{}", "iteration": 3}
 
@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_the_checkpoint(tmp_path):
     program = f"""
 import resource, sys, torch
 from pathlib import Path
-from tel_segmentation import checkpoint
+from tel_segmentation.runtime import checkpoint
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

@@ -5,9 +5,9 @@ import pytest
 import tel_cases
 import torch
 
-from tel_segmentation import dense_crf, pairwise
 from tel_segmentation.config import Kernel
-from tel_segmentation.dense_crf import (
+from tel_segmentation.losses import dense_crf, pairwise
+from tel_segmentation.losses.dense_crf import (
     DenseCRFLoss,
     KernelCutLoss,
     NormCutLoss,
@@ -15,7 +15,7 @@ from tel_segmentation.dense_crf import (
     kernel_cut_loss,
     norm_cut_loss,
 )
-from tel_segmentation.inputs import LossInputs
+from tel_segmentation.losses.inputs import LossInputs
 
 LOSSES = [dense_crf_loss, norm_cut_loss, kernel_cut_loss]
 WIDTHS = {"sigma_xy": 5.0, "sigma_rgb": 0.4}

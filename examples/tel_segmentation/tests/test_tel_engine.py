@@ -16,13 +16,15 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tel_segmentation import checkpoint, config, engine
-from tel_segmentation.data import open_source
-from tel_segmentation.model import build_model
-from tel_segmentation.objective import StepOutput
-from tel_segmentation.pictures import panel, tiles
-from tel_segmentation.record import RESULT
-from tel_segmentation.tracking import HISTORY, History, read_history
+from tel_segmentation import config
+from tel_segmentation.data.loading import open_source
+from tel_segmentation.evaluation.pictures import panel, tiles
+from tel_segmentation.networks.segmenter import build_model
+from tel_segmentation.runtime import checkpoint
+from tel_segmentation.training import engine
+from tel_segmentation.training.objective import StepOutput
+from tel_segmentation.training.record import RESULT
+from tel_segmentation.training.tracking import HISTORY, History, read_history
 
 
 def weights(folder, name="last.pt"):
@@ -127,7 +129,7 @@ def test_killed_five_times(tmp_path):
     for _ in range(5):
         # Once it has written a checkpoint of its own, and then some.
         killed = tel_runs.signalled(
-            signal.SIGKILL, "tel_segmentation.checkpoint:save", "train", "--resume", folder,
+            signal.SIGKILL, "tel_segmentation.runtime.checkpoint:save", "train", "--resume", folder,
             folder=tmp_path, delay=0.02 + dice.random() * 0.1,
         )  # fmt: skip
         assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -158,7 +160,8 @@ def test_interrupted_and_resumed(tmp_path, finished):
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
     stopped = tel_runs.signalled(
-        signal.SIGINT, "tel_segmentation.tracking:History.add", "train", "--resume", folder,
+        signal.SIGINT, "tel_segmentation.training.tracking:History.add",
+        "train", "--resume", folder,
         folder=tmp_path,
     )  # fmt: skip
     error = stopped.stderr

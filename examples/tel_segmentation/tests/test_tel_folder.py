@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
 
-from tel_segmentation.folder import Folder, open_dataset
+from tel_segmentation.data.folder import Folder, open_dataset
 
 
 @pytest.fixture

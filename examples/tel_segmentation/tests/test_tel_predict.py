@@ -6,10 +6,12 @@ import tel_crf
 import torch
 from PIL import Image
 
-from tel_segmentation import config, pictures, predict, trained
-from tel_segmentation.postprocess import DenseCrf
-from tel_segmentation.predict import Predict, read
-from tel_segmentation.protocols import predict_logits
+from tel_segmentation import config
+from tel_segmentation.commands import predict
+from tel_segmentation.commands.predict import Predict, read
+from tel_segmentation.evaluation import pictures, trained
+from tel_segmentation.evaluation.postprocess import DenseCrf
+from tel_segmentation.evaluation.protocols import predict_logits
 
 COLORS = ((10, 20, 30), (200, 210, 220))
 

@@ -6,10 +6,10 @@ import tel_cases
 import torch
 import torch.nn.functional as F
 
-from tel_segmentation import pairwise, pseudo_labels
 from tel_segmentation.config import Kernel
-from tel_segmentation.inputs import LossInputs
-from tel_segmentation.pseudo_labels import (
+from tel_segmentation.losses import pairwise, pseudo_labels
+from tel_segmentation.losses.inputs import LossInputs
+from tel_segmentation.losses.pseudo_labels import (
     BilateralLoss,
     NonLocalLoss,
     bilateral_loss,

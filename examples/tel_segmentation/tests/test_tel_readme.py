@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import tel_segmentation
-from tel_segmentation.publish import tables, with_excerpts
-from tel_segmentation.record import RESULT
+from tel_segmentation.commands.publish import tables, with_excerpts
+from tel_segmentation.training.record import RESULT
 
 PACKAGE = Path(__file__).parents[1]
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")

@@ -16,12 +16,13 @@ import tyro
 from PIL import Image
 from scipy import ndimage
 
-from tel_segmentation import config, report
-from tel_segmentation.pictures import default_colors, panel
-from tel_segmentation.report import Report
-from tel_segmentation.report_format import markdown
-from tel_segmentation.report_records import find_records
-from tel_segmentation.report_table import experiments
+from tel_segmentation import config
+from tel_segmentation.commands import report
+from tel_segmentation.commands.report import Report
+from tel_segmentation.evaluation.pictures import default_colors, panel
+from tel_segmentation.report.format import markdown
+from tel_segmentation.report.records import find_records
+from tel_segmentation.report.table import experiments
 
 CLASSES = ("plain", "rows", "columns", "checker", "dots", "noise")
 COLORS = default_colors(6)

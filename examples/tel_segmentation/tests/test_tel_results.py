@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import tel_runs
 
-from tel_segmentation import config, cost, demo, engine, measure, presets, publish
-from tel_segmentation.interrupts import Interrupted
+from tel_segmentation import config, presets
+from tel_segmentation.commands import cost, demo, measure, publish
 from tel_segmentation.paper.tables import cost_table
-from tel_segmentation.record import RESULT
+from tel_segmentation.runtime.interrupts import Interrupted
+from tel_segmentation.training import engine
+from tel_segmentation.training.record import RESULT
 
 
 def unsaid(planned):
@@ -91,7 +93,7 @@ def test_demo(tmp_path, capsys, monkeypatch):
 
 PEAK = """
 import torch
-from tel_segmentation import memory
+from tel_segmentation.runtime import memory
 device = torch.device("cpu")
 block = torch.ones(2**26)  # 256 MB, before the reset
 del block

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import treefilter as tf
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.inputs import LossInputs, unlabelled_region
+from tel_segmentation.losses.inputs import LossInputs, unlabelled_region
+from tel_segmentation.losses.tree_energy import TreeEnergyLoss, tree_energy_loss
 from tel_segmentation.presets import LOSS_PRESETS
-from tel_segmentation.tree_energy import TreeEnergyLoss, tree_energy_loss
 
 LOW = TreeEnergy(level="low")
 

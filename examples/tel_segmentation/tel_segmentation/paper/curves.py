@@ -8,7 +8,7 @@ from statistics import fmean
 from tel_segmentation.paper import numbers
 from tel_segmentation.paper.experiments import find
 from tel_segmentation.paper.tables import BLANK, Ours, Table
-from tel_segmentation.report_records import Record
+from tel_segmentation.report.records import Record
 
 LAST = 0.1  # part of the training that is its end: single lines are of few images
 CURVES_NOTES = (

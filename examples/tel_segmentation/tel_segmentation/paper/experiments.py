@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from tel_segmentation import config, losses
+from tel_segmentation import config
+from tel_segmentation.losses import methods
 from tel_segmentation.paper import numbers, recipes, stages
 from tel_segmentation.paper.recipes import Recipe
 
@@ -157,7 +158,7 @@ def shared(experiment: Experiment) -> Experiment:
 
 def method_title(loss: config.Loss, base: config.Loss) -> str:
     """The method's name in reports; runs of one experiment that differ need different names."""
-    title = losses.title(loss)
+    title = methods.title(loss)
     if loss.method == "naive":
         return f"{title} τ={loss.threshold:g}"
     if loss.method == "tel":

@@ -7,11 +7,12 @@ from collections.abc import Collection
 from typing import Any
 
 from tel_segmentation import config
-from tel_segmentation.datasets import ade20k, cityscapes, published_counts, voc_classes
-from tel_segmentation.datasets.encoding import Encoding
+from tel_segmentation.data.datasets import ade20k, cityscapes, voc_classes
+from tel_segmentation.data.datasets.encoding import Encoding
+from tel_segmentation.data.datasets.public import published_counts
 from tel_segmentation.paper.experiments import experiments, resolve
 from tel_segmentation.paper.recipes import Recipe
-from tel_segmentation.record import portable
+from tel_segmentation.training.record import portable
 
 MAY_DIFFER = (
     "output", "batch", "accumulate", "threads", "device", "data.workers", "log_every",

@@ -14,7 +14,7 @@ from tel_segmentation.paper.experiments import (
     experiments,
 )
 from tel_segmentation.paper.sameness import cost_deviations, deviations
-from tel_segmentation.report_records import Record
+from tel_segmentation.report.records import Record
 
 TITLES = {
     "T1": "Table 1: Pascal VOC, val, points and scribbles",

@@ -1,0 +1,1 @@
+"""What a process needs beside the learning: files that survive, signals, processes, memory."""
