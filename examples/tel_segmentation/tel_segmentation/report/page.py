@@ -11,6 +11,7 @@ from importlib.resources import files
 from tel_segmentation.report.details import closing
 from tel_segmentation.report.format import part, percent, points
 from tel_segmentation.report.html import Colors, breakable, head, method_colors, swatch, text
+from tel_segmentation.report.pictures import SHOWN
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.section import section
 from tel_segmentation.report.table import Experiment, Row, experiments
@@ -33,7 +34,7 @@ _TERMS = (
 )
 
 
-def page(records: Sequence[Record], title: str, pictures: int = 4) -> str:
+def page(records: Sequence[Record], title: str, pictures: int = SHOWN) -> str:
     """The whole page.
 
     Args:
