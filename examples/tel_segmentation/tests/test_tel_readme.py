@@ -71,7 +71,6 @@ def test_the_published_results_are_one_file_a_set_and_pictures():
     assert len(names) == len(list(published()))
     pictures = list(RECORDS.glob("*/*/panels/*.png"))
     assert {(path.parents[2], path.parents[1].name) for path in pictures} <= names
-    others = ["README.md", "experiments.md", "cost-photos.json", "cost-scenes.json"]
     tables = [RECORDS / "README.md", RECORDS / "experiments.md", *RECORDS.glob("cost-*.json")]
     known = {*RECORDS.glob("*/" + PUBLISHED), *tables, *pictures}
     assert {path for path in RECORDS.rglob("*") if path.is_file()} == known

@@ -28,9 +28,11 @@ from tel_segmentation.training.record import portable
 
 INTRODUCTION = """# Measured results
 
-Made from the records in this folder by `make tel-results`; nothing here is typed. The runs are made
-by `make tel-measure-scenes` and `make tel-measure-photos SOURCE=camvid.toml`. What is compared, and
-what to think of it, is in [the package's README](../README.md#results).
+Made from the records in this folder by `make tel-results`; nothing here is typed. The records of a
+set are in its `runs.jsonl`, one run a line: settings, seed, versions, metrics, thinned history. The
+runs are made by `make tel-measure-scenes`, and of photographs by
+`make tel-measure-photos SOURCE=camvid.toml` and `make tel-measure-street SOURCE=camvid.toml`. What
+is compared, and what to think of it, is in [the package's README](../README.md#results).
 
 """
 MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
