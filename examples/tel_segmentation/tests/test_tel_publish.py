@@ -10,6 +10,7 @@ from test_tel_report_paper import write
 
 from tel_segmentation.commands import publish
 from tel_segmentation.commands.publish import Publish
+from tel_segmentation.paper.beside import beside
 from tel_segmentation.paper.curves import curves_table
 from tel_segmentation.paper.tables import sorted_out
 from tel_segmentation.report.format import markdown
@@ -174,17 +175,17 @@ def test_the_end_of_the_training_is_of_all_lines(tmp_path):
     assert record.end == {"loss": 950.5}
 
 
-def test_the_papers_curves_are_the_same(tmp_path):
-    """The table is made of the end of the training, which is not thinned."""
+def test_the_papers_tables_are_the_same(tmp_path):
+    """Also that of the curves, which is made of the end of the training."""
     for seed, miou in ((1, 0.6), (2, 0.7)):
         write(tmp_path / "runs" / f"tel{seed}", "f7.tel", miou, seed=seed)
         write(tmp_path / "runs" / f"base{seed}", "f7.baseline", miou / 2, seed=seed)
     publish.run(Publish((tmp_path / "runs",), tmp_path / "out"))
-    before, after = (
-        curves_table(sorted_out(find_records([tmp_path / folder]))[0]) for folder in ("runs", "out")
-    )
-    assert after == before
-    assert all(re.fullmatch(r"[+-]\d+\.\d", cell) for row in after[1:] for cell in row[-2:])
+    before, after = (find_records([tmp_path / folder]) for folder in ("runs", "out"))
+    assert beside(after, []) == beside(before, [])
+    table = curves_table(sorted_out(after)[0])
+    assert table == curves_table(sorted_out(before)[0])
+    assert all(re.fullmatch(r"[+-]\d+\.\d", cell) for row in table[1:] for cell in row[-2:])
 
 
 def cut(text):
@@ -214,8 +215,13 @@ def changed(path, value):
         (changed("history.logs.loss", [1.0]), "must be a published run"),
         (changed("history.logs.iteration", ["a"] * 30), "must be a published run"),
         (changed("history.end", {"loss": "low"}), "must be a published run"),
-        (changed("name", 3), "name must be of type str"),
-        (changed("name", "../a"), "name must be a folder's name, got '../a'"),
+        (changed("name", 3), "must be a published run"),
+        (
+            changed("name", "../a"),
+            "must be a published run, got: .*name '../a' is no folder's name",
+        ),
+        (changed("name", ".."), "name '..' is no folder's name"),
+        (changed("method", None), "method must be of type str"),
         (changed("seed", "one"), "seed must be of type int, got 'one'"),
         (changed("config.loss.tel", 3), "tel must be of type dict"),
         (changed("evaluation.last.iou", [0.5]), "iou must have 6 values, got 1"),

@@ -75,6 +75,9 @@ def read_published(file: Path) -> Iterator[tuple[str, Line, list[Line], dict[str
                 for line in _lines(history["evaluations"])
             ]
             end = {str(name): float(value) for name, value in history["end"].items()}
+            name = result["name"]
+            if not name.strip(".") or Path(name).name != name:
+                raise ValueError(f"name {name!r} is no folder's name")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"{place} must be a published run, got: {error!r}") from error
         both = sorted([*logs, *evaluations], key=lambda line: line["iteration"])  # logs are first

@@ -156,11 +156,8 @@ def _places(path: Path) -> Iterator[Path]:
 def _read(place: Path) -> Iterator[Record]:
     if place.name == PUBLISHED and place.is_file():
         for where, result, history, end in read_published(place):
-            name = need(result, "name", str, where)
-            if Path(name).name != name:
-                raise ValueError(f"{where}: name must be a folder's name, got {name!r:.80}")
-            config = optional(result, "config", dict, where) or {}
-            yield _record(place.parent / name, result, config, history, where, where, end)
+            folder, config = place.parent / result["name"], optional(result, "config", dict, where)
+            yield _record(folder, result, config or {}, history, where, where, end)
         return
     result_file, history_file, config_file = (place / name for name in FILES)
     result = _json(result_file) if result_file.exists() else {}
