@@ -63,7 +63,7 @@ def _stops() -> tuple[type[BaseException], ...]:
 def _mistakes() -> tuple[type[BaseException], ...]:
     import torch
 
-    from tel_segmentation.training.engine import NonFiniteLossError
+    from tel_segmentation.training.step import NonFiniteLossError
 
     return (ValueError, OSError, NonFiniteLossError, ImportError, torch.OutOfMemoryError)
 

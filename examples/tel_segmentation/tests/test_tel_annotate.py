@@ -14,7 +14,7 @@ from tel_folders import HEAD, write_image, write_label
 
 from tel_segmentation.commands import annotate
 from tel_segmentation.commands.annotate import Annotate, name_of, run
-from tel_segmentation.data.annotations import blocks
+from tel_segmentation.data.blocks import blocks
 from tel_segmentation.data.folder import Folder
 
 COLORS = "colors = [[10, 20, 30], [200, 0, 0], [0, 200, 0]]\n"

@@ -148,5 +148,5 @@ def test_module_has_the_functions_defaults_where_nothing_is_given(kind):
 @pytest.mark.parametrize("function", LOSSES)
 def test_wrong_guide(function):
     logits, image, label = tel_cases.batch()
-    with pytest.raises(ValueError, match=rf"{function.__name__}: image must be .* in \[0, 1\]"):
+    with pytest.raises(ValueError, match=rf"{function.__name__}: guide must be .* in \[0, 1\]"):
         function(logits, (image - 0.45) / 0.225, label)

@@ -21,10 +21,10 @@ from tel_segmentation.data.loading import open_source
 from tel_segmentation.evaluation.pictures import panel, tiles
 from tel_segmentation.networks.segmenter import build_model
 from tel_segmentation.runtime import checkpoint
-from tel_segmentation.training import engine
+from tel_segmentation.runtime.run_folder import HISTORY, RESULT
+from tel_segmentation.training import engine, step
 from tel_segmentation.training.objective import StepOutput
-from tel_segmentation.training.record import RESULT
-from tel_segmentation.training.tracking import HISTORY, History, read_history
+from tel_segmentation.training.tracking import History, read_history
 
 
 def weights(folder, name="last.pt"):
@@ -178,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_files_names(tmp_path, monkeypa
     settings = tel_runs.options(
         tmp_path / "run", optimizer=config.Optimizer(name="sgd", lr=1e30), iterations=20
     )
-    with pytest.raises(engine.NonFiniteLossError) as caught:
+    with pytest.raises(step.NonFiniteLossError) as caught:
         engine.train(settings)
     message = str(caught.value)
     assert "iteration" in message
@@ -197,7 +197,7 @@ def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, mo
         return output._replace(loss=output.loss + nothing) if len(seen) == 3 else output
 
     monkeypatch.setattr(engine, "_forward", poisoned)
-    with pytest.raises(engine.NonFiniteLossError) as caught:
+    with pytest.raises(step.NonFiniteLossError) as caught:
         engine.train(tel_runs.options(tmp_path / "run", accumulate=2))
     number = r"\d[\d.e-]*"
     parts = [f"{', '.join(names)} \\(loss_seg {number}, loss_tel {number}\\)" for names in seen[2:]]
@@ -346,7 +346,7 @@ def test_cudnn_is_tuned_on_cuda_unless_determinism_is_asked_for(device, asked, t
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", asked == "cudnn")
     torch.use_deterministic_algorithms(asked == "all")
     try:
-        with engine.tuned_convolutions(torch.device(device)):
+        with step.tuned_convolutions(torch.device(device)):
             assert torch.backends.cudnn.benchmark == tuned
         assert not torch.backends.cudnn.benchmark
     finally:
@@ -367,7 +367,7 @@ def test_cudnn_is_tuned_in_iterations_and_not_for_images_that_are_evaluated(tmp_
         monkeypatch.setattr(module, name, lambda *a: events.append(name) or function(*a))
 
     monkeypatch.setattr(engine, "tuned_convolutions", tuned)
-    watched(engine, "_forward")
+    watched(step, "_forward")
     watched(engine.outcome, "validate")
     engine.train(tel_runs.options(tmp_path / "run", iterations=2, eval_every=1))
     assert events == ["tuned", "_forward", "as before", "validate"] * 2
@@ -468,3 +468,14 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
     engine._iteration(options, state, objective, batches, window)
     assert weight.item() == -3
     assert (len(seen), len(unsynchronised)) == (parts, parts - 1)
+
+
+def test_the_random_seed_of_an_iteration():
+    """As it always was: a run of an earlier version goes on with the same dropout."""
+    assert step.random_seed(0, 0, 0) == 3010437511937009226
+    assert step.random_seed(3, 1000, 7) == 5293604460925706070
+    seeds = {
+        step.random_seed(seed, i, rank) for seed in range(9) for i in range(99) for rank in (0, 1)
+    }
+    assert len(seeds) == 9 * 99 * 2
+    assert all(0 <= seed < 2**63 for seed in seeds)

@@ -213,10 +213,3 @@ def test_points_on_a_photograph_are_drawn_so_that_they_can_be_seen():
     assert 4 < marked.sum() < 40
     assert not marked[-1].any()  # nothing wraps around
     assert not marked[:, -1].any()
-
-
-def test_default_colors_differ():
-    for count in (1, 10, 21, 150):
-        colors = pictures.default_colors(count)
-        assert len(colors) == len(set(colors)) == count
-        assert all(0 <= channel <= 255 for color in colors for channel in color)

@@ -154,7 +154,7 @@ def test_non_local_module_learns_its_embeddings():
 def test_wrong_arguments():
     logits, image, label = tel_cases.batch()
     theta, phi = embeddings(logits)
-    with pytest.raises(ValueError, match="bilateral_loss: image must be a guide"):
+    with pytest.raises(ValueError, match="bilateral_loss: guide must be colours"):
         bilateral_loss(logits, 255 * image, label)
     with pytest.raises(ValueError, match="non_local_loss: phi must have shape"):
         non_local_loss(logits, theta, phi[:, :, 1:], label)

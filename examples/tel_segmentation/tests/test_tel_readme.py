@@ -123,3 +123,11 @@ def test_the_high_level_does_no_harm_on_scenes(annotation):
     gains = gained(scenes(annotation, "TEL low"), scenes(annotation, "TEL low+high"))
     assert min(gains) >= -0.01
     assert lower_end(gains) >= -0.01
+
+
+def test_public_names():
+    for name in tel_segmentation.__all__:
+        assert getattr(tel_segmentation, name) is not None
+    assert tel_segmentation.TreeEnergy is tel_segmentation.config.TreeEnergy
+    with pytest.raises(AttributeError, match="no attribute 'tree_loss'"):
+        _ = tel_segmentation.tree_loss

@@ -254,7 +254,7 @@ def test_samples_of_cityscapes(tmp_path):
     tops, lefts = [], []
     for position in range(16):
         _, view = samples[position, position % len(source)]
-        for values in (view.input, view.guide):
+        for values in (view.image, view.guide):
             assert values.shape == (3, 512, 1024)
         for values in (view.label, view.truth):
             assert values.shape == (512, 1024)

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 import treefilter as tf
 from tel_segmentation.data import scenes
-from tel_segmentation.data.annotations import VOID
+from tel_segmentation.data.regions import VOID
 
 CLASSES = len(scenes.CLASSES)
 

@@ -24,14 +24,8 @@ from PIL import Image
 
 from tel_segmentation.commands.contact_sheet import VOID_COLOR, contact_sheet
 from tel_segmentation.commands.dense_labels import DenseLabels, open_dense
-from tel_segmentation.data.annotations import (
-    Ties,
-    blocks,
-    blocks_above,
-    interior_distance,
-    points,
-    scribbles,
-)
+from tel_segmentation.data.annotations import points, scribbles
+from tel_segmentation.data.blocks import Ties, blocks, blocks_above, interior_distance
 from tel_segmentation.data.image_files import some, visible
 from tel_segmentation.data.manifest import (
     MANIFEST,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from tel_segmentation.commands.check_public import check_public
 from tel_segmentation.commands.check_report import (
     TRAIN,
     Counts,
@@ -29,8 +30,10 @@ from tel_segmentation.commands.check_report import (
     pixels_of,
     table,
 )
+from tel_segmentation.config import Data
+from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, where
 from tel_segmentation.data.datasets.public import public_dataset
-from tel_segmentation.data.folder import DatasetInfo, label_table, open_dataset, where, wrong_values
+from tel_segmentation.data.folder import label_table, wrong_values
 from tel_segmentation.data.image_files import check_size, read_image, read_label, some
 from tel_segmentation.data.manifest import SHEET
 
@@ -92,9 +95,14 @@ def run(options: CheckData) -> int:
         )
     try:
         if public := public_dataset(options.data):
-            from tel_segmentation.commands.check_public import check_public
-
-            return check_public(*public, options)
+            data = Data(
+                source=options.data,
+                annotation=options.annotation,
+                ignore=options.ignore,
+                encoding=options.encoding,
+                stroke=options.stroke,
+            )
+            return check_public(*public, data, options.splits, options.jobs)
         info = open_dataset(options.data)
         names = options.splits or tuple(info.splits) or (TRAIN,)
         folders = {name: info.folder(name).resolve() for name in names}

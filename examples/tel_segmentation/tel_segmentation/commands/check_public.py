@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +31,6 @@ from tel_segmentation.data.image_files import some
 from tel_segmentation.data.sample import Source
 from tel_segmentation.runtime.workers import each
 
-if TYPE_CHECKING:
-    from tel_segmentation.commands.check_data import CheckData
-
 SETS: dict[str, Any] = {
     "voc": voc.Voc,
     "cityscapes": cityscapes.Cityscapes,
@@ -50,13 +49,17 @@ class Seen(NamedTuple):
     contradiction: str
 
 
-def check_public(kind: str, folder: Path, options: CheckData) -> int:
+def check_public(
+    kind: str, folder: Path, options: Data, splits: Sequence[str] = (), jobs: int = 1
+) -> int:
     """Prints what is in a public data set, where it was found, and what is wrong with it.
 
     Args:
         kind: ``voc``, ``cityscapes``, ``ade20k``.
         folder: of the data set.
-        options: of the command.
+        options: annotation, ignore, encoding, stroke.
+        splits: those that are checked; by default ``train`` and ``val``.
+        jobs: processes.
 
     Returns:
         0 if there is no problem, 1 if there are some.
@@ -67,20 +70,14 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
     published = published_counts(kind)
     if not folder.is_dir():
         raise ValueError(f"{folder} must be a folder with {kind}, there is none")
-    splits = options.splits or SPLITS
+    splits = splits or SPLITS
     if wrong := [split for split in splits if split not in published]:
         raise ValueError(f"split must be one of {', '.join(published)}, got {wrong[0]!r}")
     check_ignore(options.ignore)
     report = Report()
     names = {}
     for split in splits:
-        data = Data(
-            source=f"{kind}:{folder}",
-            annotation=options.annotation if split == TRAIN else "dense",
-            ignore=options.ignore,
-            encoding=options.encoding,
-            stroke=options.stroke,
-        )
+        data = replace(options, annotation=options.annotation if split == TRAIN else "dense")
         try:
             source = SETS[kind](folder, split, data, skip_missing=True)
         except (ValueError, OSError) as error:
@@ -89,7 +86,7 @@ def check_public(kind: str, folder: Path, options: CheckData) -> int:
         names[split] = set(source.names)
         _check_count(source, split, published[split], report)
         print("\n".join(_places(source, published[split])))
-        _check_samples(source, split, data.annotation, options.jobs, report)
+        _check_samples(source, split, data.annotation, jobs, report)
     for one, other in itertools.combinations(names, 2):
         if both := sorted(names[one] & names[other]):
             report.warnings.append(f"{one} and {other} both have images called {some(both)}")

@@ -3,11 +3,12 @@
     tel cost photos --output cost.json
     tel cost cityscapes-hrnet --batch 2 --amp fp16
 
-Partial cross entropy, TEL low and TEL low+high take turns on the same batches of generated scenes,
-one iteration each, so that whatever else the machine does meets all of them. Presets of the public
-data sets have those' numbers of classes, others the scenes'. Reported are medians,
-and the median of each round's ratio to partial cross entropy. Memory is the peak above what the
-network itself takes: of torch's allocator on a GPU, of a process of its own on a CPU.
+Partial cross entropy, TEL low and TEL low+high train on the same batches of generated scenes. Their
+iterations are interleaved, so that other load on the machine affects all of them alike. A preset of
+a public data set has the number of classes of that data set, other presets that of the scenes.
+Reported are the median time, and the median of the ratios to partial cross entropy of the same
+round. Memory is the peak above what the network itself takes: of torch's allocator on a GPU, of a
+separate process on a CPU.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ from tel_segmentation.data.sample import Batch, Sample, Source
 from tel_segmentation.losses.methods import title
 from tel_segmentation.runtime import checkpoint, memory
 from tel_segmentation.runtime.distributed import start
-from tel_segmentation.training.engine import AMP, tuned_convolutions
+from tel_segmentation.training.diagnosis import Window
 from tel_segmentation.training.record import device_name, portable, revision
 from tel_segmentation.training.state import State
+from tel_segmentation.training.step import tuned_convolutions, update
 
 CLASSES = {
     "voc": voc_classes.CLASSES, "cityscapes": cityscapes.CLASSES, "ade20k": ade20k.CLASSES,
@@ -64,32 +66,26 @@ class Cost:
 
 
 class Measured:
-    """One method's network, and iterations of it."""
+    """A network that is trained with one method, one timed iteration at a time."""
 
     def __init__(
         self, options: config.Train, batches: list[Batch], source: Source, device: torch.device
     ) -> None:
         self.options, self.batches, self.device = options, batches, device
         self.state = State(options, source, device)
-        self.state.objective.train()
+        self.objective = self.state.distributed()
+        self.window = Window(len(source.classes), device)
 
     def iteration(self, index: int) -> float:
-        """Seconds of one update."""
-        batch = self.batches[index % len(self.batches)]
+        """The seconds of one iteration, the same as that of ``tel train``."""
+        self.state.iteration = index
+        batches = iter([self.batches[index % len(self.batches)]])
         self._wait()
         began = time.perf_counter()
         with tuned_convolutions(self.device):
-            self._update(batch, index)
+            update(self.options, self.state, self.objective, batches, self.window)
         self._wait()
         return time.perf_counter() - began
-
-    def _update(self, batch: Batch, index: int) -> None:
-        self.state.optimizer.zero_grad(set_to_none=True)
-        amp = self.options.amp
-        with torch.autocast(self.device.type, dtype=AMP[amp], enabled=amp != "off"):
-            output = self.state.objective(batch.input, batch.guide, batch.label, index)
-        output.loss.backward()
-        self.state.optimizer.step()
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -97,7 +93,7 @@ class Measured:
 
 
 class Classes:
-    """A source of which only the number of classes counts: logits are as large as a data set's."""
+    """A source with another number of classes, which determines the size of the logits."""
 
     def __init__(self, source: Source, count: int) -> None:
         self._source = source
@@ -112,7 +108,7 @@ class Classes:
 
 
 def measure(options: Cost) -> dict[str, Any]:
-    """Time by turns, memory one by one, of a preset."""
+    """Time and memory of a preset."""
     amp: Any = options.amp
     base = dataclasses.replace(presets.PRESETS[options.preset][1], amp=amp)
     if options.batch is not None:
@@ -121,7 +117,7 @@ def measure(options: Cost) -> dict[str, Any]:
 
 
 def measure_recipe(base: config.Train, name: str, output: Path, rounds: int) -> None:
-    """The same of any configuration, written as JSON with it."""
+    """Time and memory of any configuration, written as JSON together with it."""
     options = Cost(name, rounds, device=base.device, threads=base.threads or 1)
     result = {"preset": name, "recipe": base.recipe, **measured(base, options)}
     result["config"] = json.loads(config.to_json(portable(base)))
@@ -130,7 +126,7 @@ def measure_recipe(base: config.Train, name: str, output: Path, rounds: int) -> 
 
 
 def measured(base: config.Train, options: Cost) -> dict[str, Any]:
-    """Partial cross entropy, low, and low and high, of a configuration's network and batch."""
+    """Measures partial cross entropy, TEL low and TEL low+high with a configuration's network."""
     classes = class_count(base.data.source)
     device = start(options.device)
     torch.set_num_threads(options.threads)
@@ -178,7 +174,10 @@ def measured(base: config.Train, options: Cost) -> dict[str, Any]:
 
 
 def class_count(source: str) -> int | None:
-    """Of the public data set that a configuration names, which need not be there; else None."""
+    """The number of classes of the public data set that a configuration names, or None.
+
+    The data set need not exist.
+    """
     public = public_dataset(source)
     return len(CLASSES[public[0]]) if public else None
 
@@ -198,7 +197,8 @@ def _plan(base: config.Train, loss: Loss) -> config.Train:
         workers=0,
     )
     model = dataclasses.replace(base.model, weights="none")
-    return dataclasses.replace(base, data=data, model=model, loss=loss)
+    # A batch of one process, as the paper's tables have it, however many an iteration accumulates.
+    return dataclasses.replace(base, data=data, model=model, loss=loss, accumulate=1)
 
 
 def _source(plan: config.Train, classes: int | None) -> Source:

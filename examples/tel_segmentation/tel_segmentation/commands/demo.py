@@ -18,8 +18,9 @@ from tel_segmentation.commands.report import Report
 from tel_segmentation.commands.report import run as report
 from tel_segmentation.config import Loss
 from tel_segmentation.losses import methods
-from tel_segmentation.training.engine import CONFIG, train
-from tel_segmentation.training.record import RESULT
+from tel_segmentation.runtime.run_folder import RESULT
+from tel_segmentation.training.engine import train
+from tel_segmentation.training.same_run import has_begun
 
 RUNS = (
     (Loss(method="partial"), "point", "what the points alone teach"),
@@ -65,9 +66,6 @@ def run(options: Demo) -> int:
 
 def _train(settings: config.Train) -> None:
     """A run, unless it is there: with these settings, finished or to go on with."""
-    folder = settings.output
-    started = (folder / CONFIG).exists()
-    if started and config.load(folder / CONFIG) != settings:
-        raise ValueError(f"{folder} has a run with other settings; choose another --output")
-    if not (folder / RESULT).exists():
+    started = has_begun(settings)
+    if not (settings.output / RESULT).exists():
         train(settings, resume=started)

@@ -14,6 +14,7 @@ from tyro.conf import Positional
 from tel_segmentation.data.loading import open_source
 from tel_segmentation.data.sample import Sample, Source
 from tel_segmentation.evaluation.evaluate_model import Postprocess, evaluate_model
+from tel_segmentation.evaluation.postprocess import DenseCrf, LowTree
 from tel_segmentation.evaluation.protocols import ProtocolOptions
 from tel_segmentation.evaluation.trained import Trained, Which, load_trained
 from tel_segmentation.runtime.checkpoint import write_text
@@ -83,12 +84,8 @@ def run(options: Evaluate) -> dict[str, Any]:
     _check_classes(trained, source, options)
     postprocess: Postprocess | None = None
     if options.crf:
-        from tel_segmentation.evaluation.postprocess import DenseCrf
-
         postprocess = DenseCrf()
     elif options.tree_sigma is not None:
-        from tel_segmentation.evaluation.postprocess import LowTree
-
         postprocess = LowTree(options.tree_sigma)
     boundary = trained.config.boundary if options.boundary is None else options.boundary
     metrics = evaluate_model(

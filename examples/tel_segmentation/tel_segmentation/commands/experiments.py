@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from tel_segmentation.paper.experiments import Experiment, find, matching, resolve
+from tel_segmentation.paper.experiment import Experiment
+from tel_segmentation.paper.experiments import find, matching, resolve
 from tel_segmentation.paper.listing import listing
 from tel_segmentation.paper.needs import files, gpu_hours
 from tel_segmentation.paper.recipes import Recipe

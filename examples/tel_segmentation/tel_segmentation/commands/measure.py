@@ -24,8 +24,10 @@ from tqdm import tqdm
 from tel_segmentation import config, presets
 from tel_segmentation.config import Loss, TreeEnergy
 from tel_segmentation.losses import methods
-from tel_segmentation.training.engine import CONFIG, train
-from tel_segmentation.training.record import RESULT, default_experiment
+from tel_segmentation.runtime.run_folder import RESULT
+from tel_segmentation.training.engine import train
+from tel_segmentation.training.record import default_experiment
+from tel_segmentation.training.same_run import has_begun
 
 
 class Planned(NamedTuple):
@@ -49,6 +51,8 @@ FULL = Loss(method="full")
 SHUFFLED = Loss(tel=TreeEnergy(level="low", shuffle_guide=True))
 SIGMAS = (0.002, 0.005, 0.05, 0.1)
 WEIGHTS = (0.1, 0.2, 0.8)
+MAY_DIFFER = ("output", "threads", "experiment", "method")
+"""Of an unfinished run that goes on."""
 WARMUP = 0.2  # the head starts from scratch: what it first predicts is no label to learn from
 
 
@@ -154,13 +158,6 @@ def _plan(
     return Planned(replace(options, output=Path("-".join(words.split()))), experiment, title)
 
 
-def _check_same(found: config.Train, wanted: config.Train, folder: Path) -> None:
-    """An unfinished run goes on only if it is the planned one."""
-    same = {"output": Path(), "threads": 0, "experiment": "", "method": ""}
-    if replace(found, **same) != replace(wanted, **same):  # type: ignore[arg-type]
-        raise ValueError(f"{folder} has a run with other settings than planned: move it away")
-
-
 @dataclass(frozen=True)
 class Measure:
     """Make the runs of the published results."""
@@ -200,8 +197,5 @@ def run(options: Measure) -> int:
             experiment=planned.experiment,
             method=planned.method,
         )
-        started = (folder / CONFIG).exists()
-        if started:
-            _check_same(config.load(folder / CONFIG), wanted, folder)
-        train(wanted, resume=started)
+        train(wanted, resume=has_begun(wanted, MAY_DIFFER))
     return 0

@@ -17,9 +17,11 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from tel_segmentation.config import Data
+from tel_segmentation.data.datasets.voc import Voc
 from tel_segmentation.data.datasets.voc_classes import palette
 from tel_segmentation.data.image_files import IMAGE_SUFFIXES, read_image
 from tel_segmentation.evaluation.pictures import indexed, overlay
+from tel_segmentation.evaluation.postprocess import DenseCrf
 from tel_segmentation.evaluation.protocols import ProtocolOptions, predict_logits
 from tel_segmentation.evaluation.trained import Trained, Which, load_trained
 from tel_segmentation.runtime.checkpoint import write_atomically
@@ -76,8 +78,6 @@ def run(options: Predict) -> int:
     trained = load_trained(options.run, options.which, options.device)
     postprocess = None
     if options.crf:
-        from tel_segmentation.evaluation.postprocess import DenseCrf
-
         postprocess = DenseCrf()
     failed = 0
     for path, stem in tqdm(jobs, unit="img", desc="predict", disable=None):
@@ -103,8 +103,6 @@ def voc_server(options: Predict) -> Predict:
     Raises:
         ValueError: there are images besides, or the test images are not there.
     """
-    from tel_segmentation.data.datasets.voc import Voc
-
     if options.images or options.voc_test is None:
         raise ValueError("images must not be given beside --voc-test, which names them")
     test = Voc(options.voc_test, "test", Data())

@@ -27,6 +27,7 @@ from tel_segmentation.data.datasets.archives import (
     put_file,
 )
 from tel_segmentation.data.datasets.public import open_dataset_source, published_counts
+from tel_segmentation.data.datasets.voc import Voc
 from tel_segmentation.data.datasets.voc_annotations import BACKGROUND, FOREGROUND, SCRIBBLES
 from tel_segmentation.data.image_files import some
 
@@ -212,8 +213,6 @@ def _annotations(kind: str, folder: Path) -> list[str]:
         if found:
             return [f"annotations: {some(found)}"]
         return [f"annotations: none yet; tel annotate {kind}:{folder} makes blocks"]
-    from tel_segmentation.data.datasets.voc import Voc
-
     lines = []
     for annotation in ("point", "scribble"):
         try:

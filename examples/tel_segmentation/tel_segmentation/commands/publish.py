@@ -22,8 +22,9 @@ from tel_segmentation import config
 from tel_segmentation.report.format import markdown
 from tel_segmentation.report.pictures import SHOWN
 from tel_segmentation.report.published import PUBLISHED, published_line, read_published
-from tel_segmentation.report.records import PANELS, Record, find_records
+from tel_segmentation.report.records import Record, find_records
 from tel_segmentation.runtime.checkpoint import write_text
+from tel_segmentation.runtime.run_folder import PANELS
 from tel_segmentation.training.record import portable
 
 INTRODUCTION = """# Measured results

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from tel_segmentation.paper.beside import beside
+from tel_segmentation.paper.page import find_costs, paper_page
 from tel_segmentation.report.format import markdown
 from tel_segmentation.report.page import page
 from tel_segmentation.report.pictures import SHOWN
@@ -59,9 +61,6 @@ def run(options: Report) -> Path:
 
 def _beside_the_paper(options: Report) -> tuple[list[Record], str, str]:
     """The records, the page and the Markdown of ``--paper``."""
-    from tel_segmentation.paper.beside import beside
-    from tel_segmentation.paper.page import find_costs, paper_page
-
     costs = find_costs(options.runs)
     # Costs are no runs: a folder of them alone is enough.
     runs = [path for path in options.runs if has_results(path) or not costs]

@@ -19,13 +19,15 @@ from tel_segmentation.commands.predict import run as predict
 from tel_segmentation.evaluation.protocols import SCALES
 from tel_segmentation.networks.segmenter import SMALLEST
 from tel_segmentation.paper import needs, recipes, stages
-from tel_segmentation.paper.experiments import Experiment, find, resolve
+from tel_segmentation.paper.experiment import Experiment
+from tel_segmentation.paper.experiments import find, resolve
 from tel_segmentation.paper.readiness import check_ready
 from tel_segmentation.paper.recipes import SEED, Recipe
 from tel_segmentation.paper.sameness import MAY_DIFFER, differences
 from tel_segmentation.runtime.distributed import session
-from tel_segmentation.training.engine import CONFIG, train
-from tel_segmentation.training.record import RESULT
+from tel_segmentation.runtime.run_folder import CONFIG, COST, RESULT
+from tel_segmentation.training.engine import train
+from tel_segmentation.training.same_run import has_begun
 
 TINY_CROP = (64, 64)
 
@@ -153,10 +155,14 @@ def plan(options: Run, experiment: Experiment) -> config.Train:
 def folder_name(options: Run, experiment: Experiment) -> str:
     """Of the run: its id, what is not the default, and the seed."""
     parts = [experiment.run]
-    parts += [options.recipe] * (options.recipe != "official")
-    parts += ["tiny"] * options.tiny
-    parts += [options.backbone] * (options.backbone is not None)  # type: ignore[list-item]
-    parts += [f"{options.iterations}it"] * (options.iterations is not None)
+    if options.recipe != "official":
+        parts.append(options.recipe)
+    if options.tiny:
+        parts.append("tiny")
+    if options.backbone is not None:
+        parts.append(options.backbone)
+    if options.iterations is not None:
+        parts.append(f"{options.iterations}it")
     return "-".join([*parts, f"s{options.seed}"])
 
 
@@ -189,17 +195,10 @@ def _finished(settings: config.Train) -> dict[str, Any] | None:
     Raises:
         ValueError: the folder has a run with other settings; they are named.
     """
-    folder = settings.output
-    if (folder / CONFIG).exists():
-        other = differences(config.load(folder / CONFIG), settings, MAY_DIFFER)
-        if other:
-            raise ValueError(
-                f"{folder} must be a run with the same settings, got {', '.join(other)}: move it"
-                " away or choose another --output"
-            )
-    if not (folder / RESULT).exists():
+    has_begun(settings, MAY_DIFFER, differences)
+    if not (settings.output / RESULT).exists():
         return None
-    result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    result: dict[str, Any] = json.loads((settings.output / RESULT).read_text(encoding="utf-8"))
     return result
 
 
@@ -239,7 +238,7 @@ def _predict_test(options: Run, experiment: Experiment, settings: config.Train) 
 
 
 def _cost(options: Run, experiment: Experiment) -> int:
-    """Time and memory of all levels together, by turns."""
+    """Measures time and memory of all levels together."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise ValueError(f"{experiment.id} must be run by one process, got {processes}")
@@ -255,7 +254,7 @@ def _cost(options: Run, experiment: Experiment) -> int:
     if options.tiny:
         settings = _tiny(settings, options, 1)
     settings = recipes.divided(settings, 1, options.per_process_batch)
-    output = options.output / folder_name(options, experiment) / "cost.json"
+    output = options.output / folder_name(options, experiment) / COST
     if output.exists():
         print(f"{experiment.id}: already measured: {output}")
         return 0

@@ -8,7 +8,8 @@ from pathlib import Path
 import tyro
 
 from tel_segmentation import config, presets
-from tel_segmentation.training.engine import CONFIG, train
+from tel_segmentation.runtime.run_folder import CONFIG
+from tel_segmentation.training.engine import train
 
 DESCRIPTION = """Train a network. Choose a preset; every field can be overridden:
 

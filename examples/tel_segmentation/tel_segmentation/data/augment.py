@@ -26,8 +26,8 @@ STD = (0.229, 0.224, 0.225)
 class Augmented(NamedTuple):
     """One view of a sample; h × w is the crop's size."""
 
-    input: Tensor  # (3, h, w) float32: brightness jittered, normalised
-    guide: Tensor  # (3, h, w) float32 in [0, 1]: as taken
+    image: Tensor  # (3, h, w) float32: jittered and normalised, what the network sees
+    guide: Tensor  # (3, h, w) float32: colours in [0, 1], for the losses
     label: Tensor  # (h, w) int64: class, -1 unlabelled, -2 padding
     truth: Tensor  # (h, w) int64: class, -1 no class, -2 padding
 
@@ -73,7 +73,7 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
 
     jittered = (image.to(torch.int16) + brightness).clamp(0, 255)
     return Augmented(
-        input=normalize(jittered.to(torch.float32) / 255),
+        image=normalize(jittered.to(torch.float32) / 255),
         guide=image.to(torch.float32) / 255,
         label=labels[0],
         truth=labels[1],

@@ -1,8 +1,8 @@
-"""Samples and batches: from a source's images and labels to what training and evaluation read.
+"""From a data set to batches of augmented samples.
 
-Every random choice of a training sample (flip, scale, crop, brightness) is drawn from a generator
-seeded by (seed, position), the sample's number in the whole run. So a run is the same for any
-number of worker processes, on one process or several, and when it is resumed in the middle.
+The random choices for a training sample (flip, scale, crop, brightness) are drawn from a generator
+that is seeded by the run's seed and the sample's position in the run. A run is therefore the same
+for any number of processes and workers, and when it is resumed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tel_segmentation import config
+from tel_segmentation.data.augment import augment
+from tel_segmentation.data.datasets.public import open_dataset_source, public_dataset
+from tel_segmentation.data.folder import Folder
 from tel_segmentation.data.sample import Batch, Source
+from tel_segmentation.data.scenes import Scenes
 
 
 def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
@@ -33,8 +37,6 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
         ValueError: the source does not exist or is not what it should be.
     """
     if options.source.startswith("scenes:"):
-        from tel_segmentation.data.scenes import Scenes
-
         counts = {"train": options.train, "val": options.val, "test": options.test}
         if split not in counts:
             raise ValueError(f"split must be one of {', '.join(counts)}, got {split!r}")
@@ -43,12 +45,8 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
         return Scenes(
             options.source.removeprefix("scenes:"), split, count, size, options.annotation, seed
         )
-    from tel_segmentation.data.datasets.public import open_dataset_source, public_dataset
-
     if public := public_dataset(options.source):
         return open_dataset_source(*public, options, split)
-    from tel_segmentation.data.folder import Folder
-
     return Folder(Path(options.source), split, options.annotation, options.size)
 
 
@@ -64,22 +62,20 @@ class TrainingSet(Dataset[tuple[str, Any]]):
         self.source, self.options, self.seed = source, options, seed
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[str, Any]:
-        from tel_segmentation.data.augment import augment
-
         position, index = key
         try:
             sample = self.source[index]
         except (ValueError, OSError) as error:
-            return "", error  # raised by who asks for the batch: a worker would add its own trace
+            return "", error  # raised in the main process: a worker would add its traceback
         generator = np.random.default_rng([self.seed, position])
         return sample.name, augment(sample, self.options, generator)
 
 
 class Order(Sampler[list[tuple[int, int]]]):
-    """Which samples make up each batch: a new permutation of the source for every pass over it.
+    """The samples of each batch. Each pass over the source has a new random permutation.
 
-    The ``accumulate × processes`` batches of one iteration take consecutive positions, so that an
-    iteration sees the same samples however they are divided.
+    The ``accumulate × processes`` batches of one iteration have consecutive positions. An iteration
+    therefore has the same samples however they are divided.
     """
 
     def __init__(
@@ -110,7 +106,7 @@ class Order(Sampler[list[tuple[int, int]]]):
 
 
 def collate(samples: list[tuple[str, Any]]) -> Batch | Exception:
-    """Stacks samples; the error of one that could not be read stands for all."""
+    """Stacks samples to a batch, or returns the error of the first one that could not be read."""
     names, items = zip(*samples, strict=True)
     for item in items:
         if isinstance(item, Exception):

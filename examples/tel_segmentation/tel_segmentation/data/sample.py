@@ -1,4 +1,4 @@
-"""What a data set gives: a sample, its labels, and a batch of samples for training."""
+"""Sample, data set and batch: the types that all other modules share."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ PADDING = -2
 
 
 class Sample(NamedTuple):
-    """One image as its source has it."""
+    """One image of a data set with its labels.
+
+    Two tensors are made of ``image``: the *guide*, its colours in [0, 1], which losses compare, and
+    the *image* that a network sees, which is normalised and, in training, jittered.
+    """
 
     name: str
-    image: Tensor  # (3, H, W) uint8
-    label: Tensor  # (H, W) int64: what training may see; -1 unlabelled
+    image: Tensor  # (3, H, W) uint8, red, green, blue
+    label: Tensor  # (H, W) int64: the labels for training; -1 unlabelled
     truth: Tensor  # (H, W) int64: dense; -1 where there is no class
 
 
 class Source(Protocol):
-    """A split of a data set, in a fixed order."""
+    """A split of a data set; the order of its samples is fixed."""
 
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]  # of each class, for pictures
@@ -32,15 +36,20 @@ class Source(Protocol):
 
 
 class Batch(NamedTuple):
-    """Training samples."""
+    """A batch of augmented training samples."""
 
     names: list[str]
-    input: Tensor  # (B, 3, h, w): jittered, normalised, for the network
-    guide: Tensor  # (B, 3, h, w): in [0, 1], for the losses
+    image: Tensor  # (B, 3, h, w): jittered and normalised, what the network sees
+    guide: Tensor  # (B, 3, h, w): colours in [0, 1], for the losses
     label: Tensor  # (B, h, w) int64: sparse; -1 unlabelled, -2 padding
-    truth: Tensor  # (B, h, w) int64: dense, for diagnosis only
+    truth: Tensor  # (B, h, w) int64: dense labels, for diagnosis only
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """The batch on another device."""
         tensors = (x.to(device, non_blocking=True) for x in self[1:])
         return Batch(self.names, *tensors)
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """Height and width of a tensor (…, H, W)."""
+    return int(x.shape[-2]), int(x.shape[-1])

@@ -17,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tel_segmentation.data.annotations import VOID, blocks, points, scribbles
+from tel_segmentation.data.annotations import points, scribbles
+from tel_segmentation.data.blocks import blocks
+from tel_segmentation.data.regions import VOID
 from tel_segmentation.data.sample import UNLABELLED, Sample, Source
 
 FIRST_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}

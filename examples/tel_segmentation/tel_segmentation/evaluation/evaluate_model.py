@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tel_segmentation.config import Evaluation
-from tel_segmentation.data.sample import Sample, Source
+from tel_segmentation.data.sample import Sample, Source, size_of
 from tel_segmentation.evaluation.metrics import ConfusionMatrix, boundary_band
-from tel_segmentation.evaluation.protocols import predict_logits, resized, sides
+from tel_segmentation.evaluation.protocols import predict_logits, resized
 
 Postprocess = Callable[[Tensor, Tensor], Tensor]
 """Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
@@ -65,7 +65,7 @@ def evaluate_model(
             for samples in _batches(source, mine, batch):
                 images = torch.stack([sample.image for sample in samples]).to(device)
                 truth = torch.stack([sample.truth for sample in samples]).to(device)
-                logits = predict_logits(model, images, evaluation, sides(truth))
+                logits = predict_logits(model, images, evaluation, size_of(truth))
                 prediction = _decide(logits, images, postprocess)
                 whole.update(prediction, truth)
                 near = boundary_band(truth, boundary)
@@ -122,7 +122,7 @@ def _batches(source: Source, indices: range, batch: int) -> Iterator[list[Sample
 def _decide(logits: Tensor, images: Tensor, postprocess: Postprocess | None) -> Tensor:
     if postprocess is None:
         return logits.argmax(1)
-    size = sides(logits)
+    size = size_of(logits)
     guides = resized(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
     probabilities = logits.softmax(1).cpu()
     labels = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,31 +17,9 @@ VOID: Color = (226, 226, 222)
 COLUMNS = ("image", "annotation", "prediction", "pseudo label, low", "pseudo label, final", "truth")
 """A panel's columns, from left to right."""
 
-_FIRST: tuple[Color, ...] = (  # as distinct as possible, also for colour-blind eyes
-    (78, 89, 104),
-    (230, 126, 34),
-    (52, 152, 219),
-    (39, 174, 96),
-    (241, 196, 15),
-    (155, 89, 182),
-    (231, 76, 60),
-    (26, 188, 156),
-    (160, 110, 74),
-    (244, 143, 177),
-)
 _GAP = 6
 _TITLE = 22
 _SIDE = 192  # about which the shorter side of a small image becomes
-
-
-def default_colors(count: int) -> tuple[Color, ...]:
-    """Colours for ``count`` classes: ten chosen ones, then hues by the golden angle."""
-    hues = ((index * 0.381966) % 1.0 for index in range(len(_FIRST), count))
-    more = (
-        colorsys.hsv_to_rgb(hue, 0.45 + 0.25 * (index % 3), 0.95 - 0.2 * (index % 2))
-        for index, hue in enumerate(hues)
-    )
-    return (*_FIRST[:count], *((int(r * 255), int(g * 255), int(b * 255)) for r, g, b in more))
 
 
 def as_rgb(image: Any) -> Rgb:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tel_segmentation.config import Evaluation, Train
 from tel_segmentation.data.augment import MEAN, normalize
+from tel_segmentation.data.sample import size_of
 from tel_segmentation.networks.segmenter import SMALLEST
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -141,7 +142,7 @@ def predict_logits(
             "predict_logits: images must be (B, 3, H, W) uint8,"
             f" got {tuple(images.shape)} {images.dtype}"
         )
-    own = sides(images)
+    own = size_of(images)
     guide, total = images.float() / 255, torch.zeros((), device=images.device)
     base = _base(own, options)
     # The official code resizes bicubically where it resizes at all.
@@ -175,7 +176,7 @@ def _mirrored(model: nn.Module, inputs: Tensor, options: Evaluation) -> Tensor:
 
     if options.protocol == "sliding" and options.size is not None:
         return _sliding(run, inputs, options.size, options.overlap)
-    height, width = sides(inputs)
+    height, width = size_of(inputs)
     multiple = MULTIPLE if options.protocol == "short-side" else options.multiple
     whole = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
     if whole == (height, width):
@@ -189,16 +190,16 @@ def _sliding(
     run: Callable[[Tensor], Tensor], inputs: Tensor, window: tuple[int, int], overlap: float
 ) -> Tensor:
     """Logits averaged over windows that cover the image, the last ones at its border."""
-    height, width = sides(inputs)
+    height, width = size_of(inputs)
     inputs = _padded(inputs, (max(height, window[0]), max(width, window[1])))
     total: Tensor | None = None
-    count = inputs.new_zeros(1, 1, *sides(inputs))
+    count = inputs.new_zeros(1, 1, *size_of(inputs))
     for top in _starts(inputs.shape[-2], window[0], overlap):
         for left in _starts(inputs.shape[-1], window[1], overlap):
             place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
             logits = run(inputs[place])
             if total is None:
-                total = logits.new_zeros(*logits.shape[:2], *sides(inputs))
+                total = logits.new_zeros(*logits.shape[:2], *size_of(inputs))
             total[place] += logits
             count[place] += 1
     assert total is not None  # there is always a window
@@ -216,20 +217,15 @@ def _padded(
     inputs: Tensor, size: tuple[int, int], color: tuple[float, float, float] = BLACK
 ) -> Tensor:
     """One colour at the right and below; black, as training pads."""
-    height, width = sides(inputs)
+    height, width = size_of(inputs)
     padded = inputs.new_tensor(color).view(3, 1, 1).expand(*inputs.shape[:-2], *size).clone()
     padded[..., :height, :width] = inputs
     return padded
 
 
-def sides(values: Tensor) -> tuple[int, int]:
-    """Height and width."""
-    return values.shape[-2], values.shape[-1]
-
-
 def resized(values: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
     """Values at another size; where that is smaller, bicubic ones are antialiased."""
-    if sides(values) == size:
+    if size_of(values) == size:
         return values
     smooth = mode == "bicubic"
     return F.interpolate(values, size, mode=mode, align_corners=False, antialias=smooth)

@@ -15,6 +15,7 @@ from tel_segmentation import config
 from tel_segmentation.networks.segmenter import Segmenter, build_model
 from tel_segmentation.runtime import checkpoint
 from tel_segmentation.runtime.distributed import pick_device
+from tel_segmentation.runtime.run_folder import BEST, LAST
 
 Which = Literal["last", "best", "raw", "teacher"]
 
@@ -46,7 +47,7 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
         FileNotFoundError: there is no such checkpoint.
         ValueError: it is corrupt or does not fit its own configuration.
     """
-    file = path / ("best.pt" if which == "best" else "last.pt") if path.is_dir() else path
+    file = path / (BEST if which == "best" else LAST) if path.is_dir() else path
     saved = _read_checkpoint(file)
     try:
         options = config.build(config.Train, json.loads(saved["config"]))

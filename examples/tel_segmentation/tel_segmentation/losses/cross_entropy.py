@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, size_of, unlabelled_region
+from tel_segmentation.data.sample import size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.losses.precision import lifted
 from tel_segmentation.runtime.distributed import mean_over
 
 
@@ -49,9 +51,10 @@ def partial_cross_entropy(
             f"partial_cross_entropy: label must be below {logits.shape[1]}, got {int(label.max())}"
         )
     with torch.autocast(logits.device.type, enabled=False):
-        single = logits if logits.dtype == torch.float64 else logits.float()
         known = label >= 0
-        terms = F.cross_entropy(single, label.clamp_min(-1), ignore_index=-1, reduction="none")
+        terms = F.cross_entropy(
+            lifted(logits), label.clamp_min(-1), ignore_index=-1, reduction="none"
+        )
         return mean_over(terms.sum(), known.sum(), across_processes=reduction == "global")
 
 
@@ -84,7 +87,7 @@ def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9
     if not 0 <= threshold <= 1:
         raise ValueError(f"naive_self_training: threshold must be in [0, 1], got {threshold}")
     with torch.autocast(logits.device.type, enabled=False):
-        single = logits if logits.dtype == torch.float64 else logits.float()
+        single = lifted(logits)
         probability = single.detach().softmax(1)
         confidence, target = probability.max(1)
         region = unlabelled_region(label, size_of(logits))[:, 0]

@@ -25,10 +25,10 @@ from tel_segmentation.losses.pairwise import (
     bilateral_features,
     check,
     coarse,
-    full_precision,
     gaussian_product,
     quadratic,
 )
+from tel_segmentation.losses.precision import full_precision
 
 SIGMA_XY = 100.0
 SIGMA_RGB = 15 / 255
@@ -44,12 +44,12 @@ class Cut(NamedTuple):
 
 
 def _cut(
-    function: str, logits: Tensor, image: Tensor, label: Tensor, sigma_xy: float, sigma_rgb: float
+    function: str, logits: Tensor, guide: Tensor, label: Tensor, sigma_xy: float, sigma_rgb: float
 ) -> Cut:
-    check(function, logits, image, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
-    prob, guide, valid, scale = coarse(logits, image, label, MOST_PIXELS)
+    check(function, logits, guide, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
+    prob, averaged, valid, scale = coarse(logits, guide, label, MOST_PIXELS)
     prob = prob * valid
-    features = bilateral_features(guide, sigma_xy * scale, sigma_rgb)
+    features = bilateral_features(averaged, sigma_xy * scale, sigma_rgb)
     columns = torch.cat((prob.detach(), valid), dim=1)
     product = gaussian_product(features, columns.flatten(2).mT).mT.reshape(columns.shape)
     product, d = product[:, :-1], product[:, -1:]
@@ -72,7 +72,7 @@ def _ratio(part: Tensor, whole: Tensor) -> Tensor:
 @full_precision
 def dense_crf_loss(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     *,
     sigma_xy: float = SIGMA_XY,
@@ -84,9 +84,9 @@ def dense_crf_loss(
 
     Args:
         logits: (B, K, h, w); S is their softmax.
-        image: (B, 3, H, W), colours in [0, 1].
+        guide: (B, 3, H, W), colours in [0, 1].
         label: (B, H, W) integers, of which only padding (-2) is read.
-        sigma_xy: In pixels of the image; scaled to those of the prediction.
+        sigma_xy: In pixels of the guide; scaled to those of the prediction.
         sigma_rgb: In units of colours in [0, 1].
 
     Returns:
@@ -96,14 +96,14 @@ def dense_crf_loss(
         ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
     """
     return LossOutput(
-        _dense_crf(_cut("dense_crf_loss", logits, image, label, sigma_xy, sigma_rgb)), {}, {}
+        _dense_crf(_cut("dense_crf_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
     )
 
 
 @full_precision
 def norm_cut_loss(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     *,
     sigma_xy: float = SIGMA_XY,
@@ -117,14 +117,14 @@ def norm_cut_loss(
     Args, result and errors are those of ``dense_crf_loss``.
     """
     return LossOutput(
-        _norm_cut(_cut("norm_cut_loss", logits, image, label, sigma_xy, sigma_rgb)), {}, {}
+        _norm_cut(_cut("norm_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
     )
 
 
 @full_precision
 def kernel_cut_loss(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     *,
     sigma_xy: float = SIGMA_XY,
@@ -136,7 +136,7 @@ def kernel_cut_loss(
     Args, result and errors are those of ``dense_crf_loss``; the logs have both parts. By default
     ``balance`` is the quotient of the weights that the two losses have alone.
     """
-    cut = _cut("kernel_cut_loss", logits, image, label, sigma_xy, sigma_rgb)
+    cut = _cut("kernel_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)
     norm_cut, dense_crf = _norm_cut(cut), _dense_crf(cut)
     logs = {"norm_cut": norm_cut.detach(), "dense_crf": dense_crf.detach()}
     return LossOutput(norm_cut + balance * dense_crf, {}, logs)

@@ -16,16 +16,16 @@ from tel_segmentation.losses.pairwise import (
     check,
     coarse,
     ends,
-    full_precision,
     quadratic,
     window_product,
 )
+from tel_segmentation.losses.precision import full_precision
 
 
 @full_precision
 def gated_crf_loss(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     *,
     radius: int = 5,
@@ -34,19 +34,19 @@ def gated_crf_loss(
 ) -> LossOutput:
     """Σ_ij k_ij m_i m_j (1 - P_iᵀP_j) / Σ m over the batch, j ≠ i in a window around i.
 
-    k_ij = exp(-½ (|Δxy|² / sigma_xy² + |Δrgb|² / sigma_rgb²)) on the image averaged over the area
+    k_ij = exp(-½ (|Δxy|² / sigma_xy² + |Δrgb|² / sigma_rgb²)) on the guide averaged over the area
     of a prediction's pixel; m is 0 where any of that area is padding.
 
-    The authors have σ = 6 in pixels of a prediction at stride 4, here 24 pixels of the image, and
+    The authors have σ = 6 in pixels of a prediction at stride 4, here 24 pixels of the guide, and
     σ = 0.1 in colours divided by their standard deviation, 0.226 of the range for ImageNet: 0.0226,
     or 5.8 grey levels of 255. Their code masks the neighbour j only; here padding is neither end.
 
     Args:
         logits: (B, K, h, w).
-        image: (B, 3, H, W), colours in [0, 1].
+        guide: (B, 3, H, W), colours in [0, 1].
         label: (B, H, W) integers, of which only padding (-2) is read.
         radius: Of the window, in pixels of the prediction.
-        sigma_xy: In pixels of the image; times h / H it is in those of the prediction.
+        sigma_xy: In pixels of the guide; times h / H it is in those of the prediction.
         sigma_rgb: In units of colours in [0, 1].
 
     Returns:
@@ -58,14 +58,14 @@ def gated_crf_loss(
     check(
         "gated_crf_loss",
         logits,
-        image,
+        guide,
         label,
         radius=radius,
         sigma_xy=sigma_xy,
         sigma_rgb=sigma_rgb,
     )
-    prob, guide, valid, scale = coarse(logits, image, label)
-    colour = guide / sigma_rgb
+    prob, averaged, valid, scale = coarse(logits, guide, label)
+    colour = averaged / sigma_rgb
 
     def kernel(dy: int, dx: int) -> Tensor:
         (a, b), (valid_a, valid_b) = ends(colour, dy, dx), ends(valid, dy, dx)

@@ -19,15 +19,15 @@ from tel_segmentation.losses.pairwise import (
     check,
     coarse,
     ends,
-    full_precision,
     quadratic,
     window_product,
 )
+from tel_segmentation.losses.precision import full_precision
 
 
 @full_precision
 def grid_crf_loss(
-    logits: Tensor, image: Tensor, label: Tensor, *, sigma_rgb: float | None = None
+    logits: Tensor, guide: Tensor, label: Tensor, *, sigma_rgb: float | None = None
 ) -> LossOutput:
     """Σ_pq w_pq (1 - P_pᵀP_q) / Σ_pq 1 over the pairs of 8-neighbours, per image, then the mean.
 
@@ -35,7 +35,7 @@ def grid_crf_loss(
 
     Args:
         logits: (B, K, h, w).
-        image: (B, 3, H, W), colours in [0, 1]; averaged over the area of a prediction's pixel.
+        guide: (B, 3, H, W), colours in [0, 1]; averaged over the area of a prediction's pixel.
         label: (B, H, W) integers, of which only padding (-2) is read.
         sigma_rgb: σ in units of colours in [0, 1]. By default, as the authors have it, each image's
             own: the root of the mean of |Δrgb|² over its pairs.
@@ -47,15 +47,15 @@ def grid_crf_loss(
         ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
     """
     widths = {} if sigma_rgb is None else {"sigma_rgb": sigma_rgb}
-    check("grid_crf_loss", logits, image, label, **widths)
-    prob, guide, valid, _ = coarse(logits, image, label)
+    check("grid_crf_loss", logits, guide, label, **widths)
+    prob, averaged, valid, _ = coarse(logits, guide, label)
 
     def both(dy: int, dx: int) -> Tensor:
         first, second = ends(valid, dy, dx)
         return first * second
 
     def contrast(dy: int, dx: int) -> Tensor:
-        first, second = ends(guide, dy, dx)
+        first, second = ends(averaged, dy, dx)
         return (first - second).square().sum(dim=1, keepdim=True) * both(dy, dx)
 
     pairs = window_product(valid, both, 1).sum(dim=(1, 2, 3)).clamp_min(1)

@@ -19,7 +19,7 @@ class LossInputs(NamedTuple):
 
     logits: Tensor  # (B, K, h, w): the main prediction
     embed: Tensor | None  # (B, 256, h, w): the high-level embedding F
-    image: Tensor  # (B, 3, H, W): the guide, in [0, 1], not normalised, not jittered
+    guide: Tensor  # (B, 3, H, W): colours in [0, 1], not normalised, not jittered
     label: Tensor  # (B, H, W) int64: class, -1 unlabelled, -2 padding
     iteration: int = 0
     teachers: tuple[Tensor, ...] = ()  # (B, K, h, w) each: logits of the networks that teach
@@ -42,11 +42,6 @@ def nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
 def nearest_label(label: Tensor, size: tuple[int, int]) -> Tensor:
     """The label (B, H, W) at the same corners: (B, h, w)."""
     return F.interpolate(label[:, None].double(), size=size, mode="nearest")[:, 0].to(label.dtype)
-
-
-def size_of(x: Tensor) -> tuple[int, int]:
-    """Height and width."""
-    return int(x.shape[-2]), int(x.shape[-1])
 
 
 def unlabelled_region(

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, size_of, unlabelled_region
-from tel_segmentation.losses.pairwise import check_label, full_precision, probabilities
+from tel_segmentation.data.sample import size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.losses.pairwise import check_label
+from tel_segmentation.losses.precision import full_precision, probabilities
 from tel_segmentation.losses.tree_energy import TreeEnergyLoss
 
 EARLY_DECAY, LATE_DECAY = 0.99, 0.999

@@ -7,9 +7,8 @@ also half the gradient (``quadratic``). So memory stays that of the prediction, 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,29 +17,10 @@ from torch import Tensor, nn
 from tel_segmentation.config import Kernel
 from tel_segmentation.data.sample import PADDING
 from tel_segmentation.losses.inputs import LossInputs, LossOutput
+from tel_segmentation.losses.precision import full_precision, probabilities
 
 CHUNK = 2**22
 """Elements of a dense kernel that exist at a time (16 MiB in float32)."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def full_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """Switches autocast off inside a function of tensors, for the device of the first one."""
-
-    @functools.wraps(function)
-    def island(*args: P.args, **kwargs: P.kwargs) -> T:
-        first = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
-        with torch.autocast(first.device.type, enabled=False):
-            return function(*args, **kwargs)
-
-    return island
-
-
-def probabilities(logits: Tensor) -> Tensor:
-    """Softmax over dimension 1 in float32; float64 stays float64."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(dim=1)
 
 
 class Coarse(NamedTuple):
@@ -52,12 +32,12 @@ class Coarse(NamedTuple):
     scale: float  # h / H: a width in pixels of the image, times this, is one in pixels of prob
 
 
-def coarse(logits: Tensor, image: Tensor, label: Tensor, most: int | None = None) -> Coarse:
+def coarse(logits: Tensor, guide: Tensor, label: Tensor, most: int | None = None) -> Coarse:
     """Brings everything to the prediction's resolution, or below it to at most ``most`` pixels.
 
     Args:
         logits: (B, K, h, w).
-        image: (B, 3, H, W) in [0, 1].
+        guide: (B, 3, H, W), colours in [0, 1].
         label: (B, H, W) integers; -2 is padding.
         most: Largest number of pixels; a larger prediction is averaged over areas.
     """
@@ -70,9 +50,9 @@ def coarse(logits: Tensor, image: Tensor, label: Tensor, most: int | None = None
         height, width = -(-height // shrink), -(-width // shrink)
         prob = F.adaptive_avg_pool2d(prob, (height, width))
     with torch.no_grad():
-        guide = F.adaptive_avg_pool2d(image.to(prob.dtype), (height, width))
+        averaged = F.adaptive_avg_pool2d(guide.to(prob.dtype), (height, width))
         padded = F.adaptive_max_pool2d((label == PADDING)[:, None].to(prob.dtype), (height, width))
-    return Coarse(prob, guide, 1 - padded, height / image.shape[2])
+    return Coarse(prob, averaged, 1 - padded, height / guide.shape[2])
 
 
 def quadratic(x: Tensor, product: Tensor) -> Tensor:
@@ -175,30 +155,30 @@ class PairwiseLoss(nn.Module):
 
     def forward(self, inputs: LossInputs) -> LossOutput:
         """The loss of a batch."""
-        return self.function(inputs.logits, inputs.image, inputs.label, **self.options)
+        return self.function(inputs.logits, inputs.guide, inputs.label, **self.options)
 
 
-def check(function: str, logits: Tensor, image: Tensor, label: Tensor, **positive: float) -> None:
+def check(function: str, logits: Tensor, guide: Tensor, label: Tensor, **positive: float) -> None:
     """Raises a ValueError for shapes that do not fit, a guide not in [0, 1], a width ≤ 0."""
     if logits.ndim != 4 or not logits.is_floating_point():
         raise ValueError(
             f"{function}: logits must be floating point of shape (B, K, h, w), "
             f"got {logits.dtype} of {tuple(logits.shape)}"
         )
-    if image.ndim != 4 or len(image) != len(logits) or image.shape[1] != 3:
+    if guide.ndim != 4 or len(guide) != len(logits) or guide.shape[1] != 3:
         raise ValueError(
-            f"{function}: image must have shape ({len(logits)}, 3, H, W), got {tuple(image.shape)}"
+            f"{function}: guide must have shape ({len(logits)}, 3, H, W), got {tuple(guide.shape)}"
         )
     check_label(function, logits, label)
-    if label.shape[1:] != image.shape[2:]:
+    if label.shape[1:] != guide.shape[2:]:
         raise ValueError(
-            f"{function}: label must have the image's height and width {tuple(image.shape[2:])}, "
+            f"{function}: label must have the guide's height and width {tuple(guide.shape[2:])}, "
             f"got {tuple(label.shape[1:])}"
         )
-    low, high = (float(value) for value in image.aminmax())
+    low, high = (float(value) for value in guide.aminmax())
     if not (low >= -0.1 and high <= 1.5):
         raise ValueError(
-            f"{function}: image must be a guide with colours in [0, 1], neither 0 to 255 nor "
+            f"{function}: guide must be colours in [0, 1], neither 0 to 255 nor "
             f"normalised by mean and standard deviation, got values from {low:.3g} to {high:.3g}"
         )
     for name, value in positive.items():

@@ -18,25 +18,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tel_segmentation.config import Kernel
-from tel_segmentation.data.sample import PADDING
+from tel_segmentation.data.sample import PADDING, size_of
 from tel_segmentation.losses.dense_crf import SIGMA_RGB, SIGMA_XY
-from tel_segmentation.losses.inputs import (
-    LossInputs,
-    LossOutput,
-    nearest,
-    size_of,
-    unlabelled_region,
-)
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unlabelled_region
 from tel_segmentation.losses.pairwise import (
     CHUNK,
     PairwiseLoss,
     bilateral_features,
     check,
     check_label,
-    full_precision,
     gaussian_product,
-    probabilities,
 )
+from tel_segmentation.losses.precision import full_precision, probabilities
 
 
 def _loss(prob: Tensor, pseudo: Tensor, label: Tensor) -> LossOutput:
@@ -68,7 +61,7 @@ class _Bilateral(torch.autograd.Function):
 @full_precision
 def bilateral_loss(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     *,
     sigma_xy: float = SIGMA_XY,
@@ -77,13 +70,13 @@ def bilateral_loss(
     """|P - Ỹ| on the unlabelled pixels, where Ỹ is P through a bilateral filter.
 
     Ỹ_i = Σ_j W_ij P_j / Σ_j W_ij with W_ij = exp(-½ (|Δxy|² / sigma_xy² + |Δrgb|² / sigma_rgb²)) on
-    the image resized as for the trees (bilinear). The widths are rloss's.
+    the guide resized as for the trees (bilinear). The widths are rloss's.
 
     Args:
         logits: (B, K, h, w); P is their softmax.
-        image: (B, 3, H, W), colours in [0, 1].
+        guide: (B, 3, H, W), colours in [0, 1].
         label: (B, H, W) integers: -1 unlabelled, -2 padding.
-        sigma_xy: In pixels of the image; scaled to those of the prediction.
+        sigma_xy: In pixels of the guide; scaled to those of the prediction.
         sigma_rgb: In units of colours in [0, 1].
 
     Returns:
@@ -92,11 +85,11 @@ def bilateral_loss(
     Raises:
         ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
     """
-    check("bilateral_loss", logits, image, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
+    check("bilateral_loss", logits, guide, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
     prob = probabilities(logits)
     size = size_of(prob)
-    guide = F.interpolate(image.to(prob.dtype), size, mode="bilinear", align_corners=False)
-    features = bilateral_features(guide, sigma_xy * size[0] / image.shape[2], sigma_rgb)
+    resized = F.interpolate(guide.to(prob.dtype), size, mode="bilinear", align_corners=False)
+    features = bilateral_features(resized, sigma_xy * size[0] / guide.shape[2], sigma_rgb)
     valid = nearest(label != PADDING, size).to(prob.dtype).flatten(2).mT
     pseudo = _Bilateral.apply(prob.flatten(2).mT, features, valid)
     return _loss(prob, pseudo.mT.reshape(prob.shape), label)

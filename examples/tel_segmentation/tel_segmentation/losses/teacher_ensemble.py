@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, size_of, unlabelled_region
-from tel_segmentation.losses.pairwise import check_label, full_precision, probabilities
+from tel_segmentation.data.sample import size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.losses.pairwise import check_label
+from tel_segmentation.losses.precision import full_precision, lifted, probabilities
 from tel_segmentation.losses.tree_energy import TreeEnergyLoss
 from tel_segmentation.runtime.distributed import mean_over
 
@@ -82,8 +84,7 @@ def teacher_ensemble_loss(
         mean, sure = confident_agreement(prob, threshold)
     region = unlabelled_region(label, size)[:, 0]
     chosen = region & sure
-    single = logits if logits.dtype == torch.float64 else logits.float()
-    terms = F.cross_entropy(single, mean.argmax(1), reduction="none") * chosen
+    terms = F.cross_entropy(lifted(logits), mean.argmax(1), reduction="none") * chosen
     count = chosen.sum()
     logs = {"agreed": count / region.sum().clamp_min(1)}
     return LossOutput(mean_over(terms.sum(), count), {"final": mean}, logs)

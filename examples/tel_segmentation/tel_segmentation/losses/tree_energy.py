@@ -24,14 +24,9 @@ from torch import Tensor, nn
 
 import treefilter as tf
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.data.sample import PADDING
-from tel_segmentation.losses.inputs import (
-    LossInputs,
-    LossOutput,
-    nearest,
-    size_of,
-    unlabelled_region,
-)
+from tel_segmentation.data.sample import PADDING, size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unlabelled_region
+from tel_segmentation.losses.precision import probabilities
 from tel_segmentation.runtime.distributed import mean_over
 
 GUIDE_RANGE = (-0.1, 1.5)  # a mean/std-normalised guide, or one of 0 to 255, is outside
@@ -58,7 +53,7 @@ class Affinity(NamedTuple):
 
 def tree_energy_loss(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     embed: Tensor | None = None,
     options: TreeEnergy = TreeEnergy(),  # noqa: B008 (frozen)
@@ -68,7 +63,7 @@ def tree_energy_loss(
 
     Args:
         logits: (B, K, h, w), the main prediction.
-        image: (B, 3, H, W), the guide: colours in [0, 1], neither normalised nor jittered. Other
+        guide: (B, 3, H, W), colours in [0, 1], neither normalised nor jittered. Other
             numbers of channels work too.
         label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
         embed: (B, C, h, w), the embedding F; needed for the high level.
@@ -91,13 +86,13 @@ def tree_energy_loss(
         Two pixels with edge affinity a: the loss is a / (1 + a) · |P1 - P2|.
 
         >>> logits = torch.tensor([[0.0, 2.0], [0.0, 0.0]]).view(1, 2, 1, 2)
-        >>> image = torch.zeros(1, 3, 1, 2)  # equal colours: a = 1
+        >>> guide = torch.zeros(1, 3, 1, 2)  # equal colours: a = 1
         >>> label = torch.full((1, 1, 2), -1)
-        >>> out = tree_energy_loss(logits, image, label, options=TreeEnergy(level="low"))
+        >>> out = tree_energy_loss(logits, guide, label, options=TreeEnergy(level="low"))
         >>> round(out.loss.item(), 4)
         0.3808
     """
-    _check(logits, image, label, embed, options, void)
+    _check(logits, guide, label, embed, options, void)
     size = size_of(logits)
     region = unlabelled_region(label, size, options.roi)
     if options.exclude_void and void is not None:
@@ -106,12 +101,12 @@ def tree_energy_loss(
     if options.level == "none":
         return LossOutput(logits.sum() * 0, {}, logs)
     with torch.autocast(logits.device.type, enabled=False):
-        probability = (logits if logits.dtype == torch.float64 else logits.float()).softmax(1)
+        probability = probabilities(logits)
         padding = nearest(label == PADDING, size) if options.mask_padding else None
         affinities = {}
         if "low" in options.level:
-            guide = _resized(image, size, probability.dtype, options)
-            affinities["low"] = _affinity(guide, options.sigma, options.mst_offset, padding)
+            small = _resized(guide, size, probability.dtype, options)
+            affinities["low"] = _affinity(small, options.sigma, options.mst_offset, padding)
         if embed is not None and "high" in options.level:
             features = embed.to(probability.dtype)
             features = features.detach() if options.detach == "affinity" else features
@@ -128,7 +123,7 @@ def tree_energy_loss(
 
 def _check(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     embed: Tensor | None,
     options: TreeEnergy,
@@ -145,16 +140,16 @@ def _check(
             f" got {logits.dtype} {tuple(logits.shape)}"
         )
     batch = logits.shape[0]
-    if image.dim() != 4 or image.shape[0] != batch or not image.is_floating_point():
+    if guide.dim() != 4 or guide.shape[0] != batch or not guide.is_floating_point():
         raise ValueError(
-            f"tree_energy_loss: image must be floating point ({batch}, 3, H, W),"
-            f" got {image.dtype} {tuple(image.shape)}"
+            f"tree_energy_loss: guide must be floating point ({batch}, 3, H, W),"
+            f" got {guide.dtype} {tuple(guide.shape)}"
         )
     for name, mask in (("label", label), ("void", void)):
-        if mask is not None and mask.shape != image.shape[:1] + image.shape[2:]:
+        if mask is not None and mask.shape != guide.shape[:1] + guide.shape[2:]:
             raise ValueError(
-                f"tree_energy_loss: {name} must be (B, H, W) like the image"
-                f" {tuple(image.shape)}, got {tuple(mask.shape)}"
+                f"tree_energy_loss: {name} must be (B, H, W) like the guide"
+                f" {tuple(guide.shape)}, got {tuple(mask.shape)}"
             )
     if "high" in options.level and (
         embed is None or embed.shape[:1] + embed.shape[2:] != logits.shape[:1] + logits.shape[2:]
@@ -169,36 +164,36 @@ def _check(
     if options.shuffle_guide and batch < 2:
         raise ValueError("tree_energy_loss: shuffle_guide must have a batch of 2, got 1 image")
     if "low" in options.level:
-        _check_range(image, options.guide_range or GUIDE_RANGE)
+        _check_range(guide, options.guide_range or GUIDE_RANGE)
 
 
-def _check_range(image: Tensor, limits: tuple[float, float]) -> None:
-    if image.numel() == 0:
+def _check_range(guide: Tensor, limits: tuple[float, float]) -> None:
+    if guide.numel() == 0:
         return
-    low, high = image.detach().aminmax()
+    low, high = guide.detach().aminmax()
     inside = (low >= limits[0]) & (high <= limits[1])  # false for NaN
     message = (
-        f"tree_energy_loss: image must be a guide with values in [{limits[0]}, {limits[1]}]:"
+        f"tree_energy_loss: guide must have values in [{limits[0]}, {limits[1]}]:"
         " colours in [0, 1], neither normalised by mean and deviation nor 0 to 255, unless"
         " guide_range says so"
     )
-    if image.is_cuda:  # without waiting for the device
+    if guide.is_cuda:  # without waiting for the device
         torch._assert_async(inside, message)
     elif not inside:
         raise ValueError(f"{message}; got values from {low.item():.3g} to {high.item():.3g}")
 
 
 def _resized(
-    image: Tensor, size: tuple[int, int], dtype: torch.dtype, options: TreeEnergy
+    guide: Tensor, size: tuple[int, int], dtype: torch.dtype, options: TreeEnergy
 ) -> Tensor:
     """The guide at the prediction's resolution, as the official code has it unless asked."""
     with torch.no_grad():
         if options.resize == "area":
-            guide = F.interpolate(image.to(dtype), size=size, mode="area")
+            small = F.interpolate(guide.to(dtype), size=size, mode="area")
         else:
             smooth = options.resize == "antialias"
-            guide = F.interpolate(image.to(dtype), size, mode="bilinear", antialias=smooth)
-        return guide.roll(1, dims=0) if options.shuffle_guide else guide
+            small = F.interpolate(guide.to(dtype), size, mode="bilinear", antialias=smooth)
+        return small.roll(1, dims=0) if options.shuffle_guide else small
 
 
 def _affinity(guide: Tensor, sigma: float, offset: float, padding: Tensor | None) -> Affinity:
@@ -268,5 +263,5 @@ class TreeEnergyLoss(nn.Module):
     def forward(self, inputs: LossInputs) -> LossOutput:
         """The term for one batch."""
         return tree_energy_loss(
-            inputs.logits, inputs.image, inputs.label, inputs.embed, self.options, inputs.void
+            inputs.logits, inputs.guide, inputs.label, inputs.embed, self.options, inputs.void
         )

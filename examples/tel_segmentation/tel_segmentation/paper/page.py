@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +23,12 @@ from tel_segmentation.paper.tables import (
     of_table,
     sorted_out,
 )
-from tel_segmentation.report.html import head, legend, text
-from tel_segmentation.report.page import POLICY
+from tel_segmentation.report.html import document, head, legend, text
 from tel_segmentation.report.pictures import uri
 from tel_segmentation.report.plots import Curve, curve, draw
 from tel_segmentation.report.records import Record
+from tel_segmentation.runtime.run_folder import COST
 
-COST = "cost.json"
 SIDE = 1400  # of a panel's longer side
 CURVES = (
     ("f7.baseline", "prediction", "partial CE: prediction", "#cc7a2f"),
@@ -94,15 +92,7 @@ def paper_page(
             "<section><h2>Runs with other settings</h2><p class='soft'>They are in no table.</p>"
             f"<ul>{items}</ul></section>"
         )
-    style = files("tel_segmentation.report").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return document(title, parts)
 
 
 def _table(table: Table, below: Sequence[str] = ()) -> str:

@@ -9,7 +9,8 @@ from tel_segmentation.data.datasets.cityscapes import Cityscapes
 from tel_segmentation.data.datasets.public import public_dataset
 from tel_segmentation.data.loading import open_source
 from tel_segmentation.data.sample import Source
-from tel_segmentation.paper.experiments import Experiment
+from tel_segmentation.evaluation.postprocess import DenseCrf
+from tel_segmentation.paper.experiment import Experiment
 from tel_segmentation.paper.sameness import ignored_classes, other_counts
 from tel_segmentation.training.outcome import dense
 
@@ -35,8 +36,6 @@ def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
     if experiment.kind == "test":
         open_source(dense(settings.data), "test")
     if experiment.crf:
-        from tel_segmentation.evaluation.postprocess import DenseCrf
-
         DenseCrf()
     kind, _ = public_dataset(settings.data.source) or ("", Path())
     counts = other_counts(kind, {len(training)}, {len(validation)})

@@ -1,9 +1,10 @@
-"""What all parts of the page share: escaped text, and one colour per method."""
+"""What the parts of a page share: the document around them, escaped text, colours of methods."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
 
 from tel_segmentation.report.table import Experiment, Row
 
@@ -30,6 +31,23 @@ _MORE = (
     "#3f8efc", "#e0883c", "#00a37a", "#c2477f", "#7f6ee0", "#9aa83a",
     "#d4574e", "#2bb3c0", "#b07d4f", "#6f8f5f", "#a05cc0", "#5f7f9f",
 )  # fmt: skip
+
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Of the page's content: no scripts, nothing from outside."""
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A page that is one file, of its parts in order; those that are empty are left out."""
+    style = files("tel_segmentation.report").joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
 
 
 def method_colors(groups: Sequence[Experiment]) -> Colors:

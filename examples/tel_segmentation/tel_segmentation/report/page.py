@@ -6,17 +6,23 @@ Every string that comes from a file passes through ``text``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 from tel_segmentation.report.details import closing
 from tel_segmentation.report.format import part, percent, points
-from tel_segmentation.report.html import Colors, breakable, head, method_colors, swatch, text
+from tel_segmentation.report.html import (
+    Colors,
+    breakable,
+    document,
+    head,
+    method_colors,
+    swatch,
+    text,
+)
 from tel_segmentation.report.pictures import SHOWN
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.section import section
 from tel_segmentation.report.table import Experiment, Row, experiments
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _TERMS = (
     ("partial", "Partial cross entropy", "Learns from the labelled pixels and ignores all others."),
     (
@@ -47,7 +53,6 @@ def page(records: Sequence[Record], title: str, pictures: int = SHOWN) -> str:
     """
     groups = experiments(records)
     colors = method_colors(groups)
-    style = files("tel_segmentation.report").joinpath("page.css").read_text(encoding="utf-8")
     body = [
         _top(records, groups, title),
         _headline(groups, colors),
@@ -57,14 +62,7 @@ def page(records: Sequence[Record], title: str, pictures: int = SHOWN) -> str:
         *(section(number, group, colors, pictures) for number, group in enumerate(groups)),
         closing(records, groups),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return document(title, body)
 
 
 def _top(records: Sequence[Record], groups: Sequence[Experiment], title: str) -> str:

@@ -24,11 +24,9 @@ from tel_segmentation.report.checks import (
     optional,
 )
 from tel_segmentation.report.published import PUBLISHED, end_of_training, read_published
-from tel_segmentation.training.record import RESULT
-from tel_segmentation.training.tracking import HISTORY
+from tel_segmentation.runtime.run_folder import CONFIG, HISTORY, PANELS, RESULT
 
-FILES = (RESULT, HISTORY, "config.json")
-PANELS = "panels"
+FILES = (RESULT, HISTORY, CONFIG)
 
 
 @dataclass(frozen=True)

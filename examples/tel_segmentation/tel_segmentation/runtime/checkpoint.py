@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+from tel_segmentation.runtime.run_folder import LAST, PREVIOUS
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

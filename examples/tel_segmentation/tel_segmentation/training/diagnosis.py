@@ -1,6 +1,7 @@
-"""What is watched while a run trains: losses, speed, how right P and Ỹ are without labels (Fig. 7).
+"""Numbers and pictures that show how a run trains.
 
-The dense truth is used here and nowhere else in training.
+Losses, speed, and the accuracy of the prediction P and the pseudo label Ỹ on unlabelled pixels
+(paper, Fig. 7). This is the only use of the dense truth in training.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tel_segmentation.data.sample import Batch, Source
+from tel_segmentation.data.augment import normalize
+from tel_segmentation.data.sample import Batch, Source, size_of
 from tel_segmentation.evaluation.metrics import ConfusionMatrix
 from tel_segmentation.evaluation.pictures import panel
-from tel_segmentation.losses.inputs import LossInputs, size_of, unlabelled_region
+from tel_segmentation.losses.inputs import LossInputs, unlabelled_region
 from tel_segmentation.networks.segmenter import SMALLEST
 from tel_segmentation.runtime import distributed
 from tel_segmentation.training.objective import Objective, StepOutput
@@ -32,7 +34,7 @@ class Window:
         self.reset()
 
     def reset(self) -> None:
-        """Starts again."""
+        """Forgets all numbers and restarts the clock."""
         self.sums: dict[str, float] = {}
         self.batches = 0
         self.images = 0
@@ -41,7 +43,7 @@ class Window:
         self.pseudo = ConfusionMatrix(self.num_classes, self.device)
 
     def add(self, batch: Batch, output: StepOutput) -> None:
-        """Takes a step's numbers in."""
+        """Adds the numbers of one batch."""
         values = {"loss": output.loss.detach(), **output.parts}
         if output.term is not None:
             values |= output.term.logs
@@ -86,8 +88,6 @@ def panels(
     Image, annotation, prediction, pseudo labels after the first and after both filters, truth
     (paper, Fig. 5). Batch statistics are the running ones.
     """
-    from tel_segmentation.data.augment import normalize
-
     count = min(count, len(source))
     chosen = [int(i) for i in np.linspace(0, len(source) - 1, count)] if count else []
     was_training = objective.training
@@ -102,10 +102,10 @@ def panels(
         with torch.no_grad():
             prediction = objective.model(normalize(guide))
             pseudo = {}
-            # The control's trees are another image's, and here images come one by one.
+            # The control uses the trees of another image of the batch; here a batch is one image.
             if objective.term is not None and not objective.options.loss.tel.shuffle_guide:
                 label = torch.full(guide[:, 0].shape, -1, device=device)  # every pixel is shown
-                logits = prediction.logits  # also for teachers: what they say is not drawn
+                logits = prediction.logits  # stand in for teachers, whose predictions are not drawn
                 inputs = LossInputs(logits, prediction.embed, guide, label, 0, (logits,))
                 pseudo = objective.term(inputs).pseudo
         result.append((sample.name, _panel(sample, prediction.full, pseudo, source)))

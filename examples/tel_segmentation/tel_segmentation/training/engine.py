@@ -1,46 +1,34 @@
 """The training loop: one function, from the configuration to the result.
 
-An iteration is a pure function of the state at its start: the samples are those of its number
-(``data``), and the random numbers of the network's dropout are seeded by (seed, iteration, rank).
-So a run that is killed and resumed from its last checkpoint ends with the same weights as one that
-was not: bit by bit on a CPU; on a GPU sums differ in their order from run to run.
+An iteration (``step``) is a pure function of the state at its start: its number determines the
+samples (``data.loading``) and the random numbers of the network's dropout.
+A run that is killed and resumed from its last checkpoint therefore ends with the same weights as an
+uninterrupted one: bit by bit on a CPU; on a GPU the order of sums differs from run to run.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from tel_segmentation import config
 from tel_segmentation.data.loading import open_source, training_batches
-from tel_segmentation.data.sample import Batch, Source
+from tel_segmentation.data.sample import Source
 from tel_segmentation.evaluation import protocols
 from tel_segmentation.runtime import checkpoint, distributed, memory
-from tel_segmentation.runtime.checkpoint import LAST
 from tel_segmentation.runtime.interrupts import Interrupted, collected_signals
+from tel_segmentation.runtime.run_folder import CONFIG, LAST
 from tel_segmentation.training import outcome
 from tel_segmentation.training.diagnosis import Window, panels
-from tel_segmentation.training.objective import StepOutput
 from tel_segmentation.training.state import State
+from tel_segmentation.training.step import tuned_convolutions, update
 from tel_segmentation.training.tracking import Board, History
-
-CONFIG = "config.json"
-Part = tuple[list[str], dict[str, Tensor]]  # of an iteration: its files, the loss's terms
-AMP = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class NonFiniteLossError(Exception):
-    """The loss is infinite or not a number."""
 
 
 def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
@@ -78,7 +66,7 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
 
 
 def _check(options: config.Train) -> None:
-    """Before anything is opened; evaluation comes late in a run."""
+    """Checks all options first: those of the evaluation are used late in a run."""
     config.check(options)
     protocols.check(options.evaluation)
     for name in options.protocols:
@@ -86,8 +74,8 @@ def _check(options: config.Train) -> None:
 
 
 def _earlier(options: config.Train, resume: bool, device: torch.device) -> dict[str, Any] | None:
-    """The checkpoint to go on from, if any; a run that is there and not resumed is an error."""
-    # Every process looks before one of them writes.
+    """The checkpoint to resume from, or None. An existing run that is not resumed is an error."""
+    # All processes look before one of them writes the configuration.
     exists = distributed.anyone((options.output / CONFIG).exists(), device)
     if exists and not resume:
         raise FileExistsError(
@@ -99,7 +87,7 @@ def _earlier(options: config.Train, resume: bool, device: torch.device) -> dict[
 
 
 def _start_folder(folder: Path, options: config.Train) -> None:
-    """The run's folder with its configuration, without what a killed process left half written."""
+    """Makes the run's folder, writes the configuration, and removes unfinished files."""
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".*.tmp"):
         unfinished.unlink()
@@ -108,7 +96,7 @@ def _start_folder(folder: Path, options: config.Train) -> None:
 
 
 def _loop(options: config.Train, state: State, source: Source, validation: Source) -> list[float]:
-    """All iterations; the seconds that each of this session's took."""
+    """Runs the iterations that are left and returns the seconds that each took."""
     rank, world = distributed.world()
     objective = state.distributed()
     history = History(options.output, state.iteration) if rank == 0 else None
@@ -139,7 +127,7 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
             began = time.perf_counter()
             lr = state.set_learning_rate()
             with tuned_convolutions(state.device):
-                _iteration(options, state, objective, batches, window)
+                update(options, state, objective, batches, window)
             state.iteration += 1
             durations.append(time.perf_counter() - began)
             state.seconds += durations[-1]
@@ -152,7 +140,7 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
                 window.reset()
             if _due(state.iteration, options.eval_every, options):
                 add({"evaluation": outcome.validate(options, state, validation)})
-                if options.tensorboard:  # every process: the term may ask all of them
+                if options.tensorboard:  # in every process: a term may reduce over all of them
                     for name, picture in panels(state.objective, source, 2, state.device):
                         board.picture(name, np.asarray(picture), state.iteration)
                 window.started = time.perf_counter()
@@ -167,25 +155,6 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
                 )
     board.close()
     return durations
-
-
-@contextlib.contextmanager
-def tuned_convolutions(device: torch.device) -> Iterator[None]:
-    """On CUDA, cuDNN takes the algorithms that it times as fastest, unless torch is deterministic.
-
-    For iterations of training, whose crops all have one size: it would time them anew for every
-    size of image that is evaluated. Which is fastest may differ from time to time, and so may the
-    last bits of a run on a GPU.
-    """
-    cudnn = torch.backends.cudnn
-    deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
-    before = cudnn.benchmark
-    if device.type == "cuda":
-        cudnn.benchmark = not deterministic
-    try:
-        yield
-    finally:
-        cudnn.benchmark = before
 
 
 def _show(
@@ -209,66 +178,3 @@ def _show(
 
 def _due(iteration: int, every: int, options: config.Train) -> bool:
     return iteration % every == 0 or iteration == options.iterations
-
-
-def _iteration(
-    options: config.Train,
-    state: State,
-    objective: nn.Module,
-    batches: Iterator[Batch],
-    window: Window,
-) -> None:
-    """One update of the weights."""
-    rank, _ = distributed.world()
-    torch.manual_seed(hash((options.seed, state.iteration, rank)) % 2**63)
-    objective.train()
-    state.optimizer.zero_grad(set_to_none=True)
-    parts: list[Part] = []
-    for part in range(options.accumulate):
-        batch = next(batches).to(state.device)
-        last = part == options.accumulate - 1
-        with contextlib.nullcontext() if last else _no_sync(objective):
-            output = _forward(options, state, objective, batch)
-            parts.append((batch.names, output.parts))
-            _check_finite("loss", output.loss, state.iteration, parts[-1:])
-            state.scaler.scale(output.loss / options.accumulate).backward()
-        window.add(batch, output)
-    if options.amp != "fp16":  # where the scaler leaves such steps out
-        norm = nn.utils.clip_grad_norm_(objective.parameters(), math.inf)
-        _check_finite("gradient", norm, state.iteration, parts)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.update_average()
-
-
-def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Gradients are exchanged after the last part only."""
-    no_sync = getattr(objective, "no_sync", None)
-    return no_sync() if no_sync else contextlib.nullcontext()
-
-
-def _forward(options: config.Train, state: State, objective: nn.Module, batch: Batch) -> StepOutput:
-    amp = torch.autocast(state.device.type, dtype=AMP[options.amp], enabled=options.amp != "off")
-    with amp:
-        teachers = state.taught(batch.input)
-        try:
-            output: StepOutput = objective(
-                batch.input, batch.guide, batch.label, state.iteration, teachers
-            )
-        except ValueError as error:  # of a term: an embedding that is not finite, say
-            raise ValueError(
-                f"iteration {state.iteration}: {error}; files: {', '.join(batch.names)}"
-            ) from error
-    return output
-
-
-def _check_finite(what: str, value: Tensor, iteration: int, parts: list[Part]) -> None:
-    if math.isfinite(value.item()):
-        return
-    described = []
-    for files, terms in parts:
-        numbers = ", ".join(f"{name} {term.item():g}" for name, term in terms.items())
-        described.append(f"{', '.join(files)} ({numbers})")
-    raise NonFiniteLossError(
-        f"iteration {iteration}: the {what} is {value.item()}; files: {'; '.join(described)}"
-    )

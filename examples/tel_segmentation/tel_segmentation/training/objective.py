@@ -1,4 +1,4 @@
-"""The network and its loss as one module: what DistributedDataParallel wraps and a step calls."""
+"""The network and its loss as one module, which DistributedDataParallel can wrap."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from tel_segmentation import config
+from tel_segmentation.data.sample import size_of
 from tel_segmentation.losses import methods
 from tel_segmentation.losses.cross_entropy import PartialCrossEntropy
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest_label, size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest_label
 from tel_segmentation.networks.segmenter import Prediction, build_model
 
 
 class StepOutput(NamedTuple):
-    """What a step is worth to look at."""
+    """The loss of a batch with its terms, the prediction, and the output of the method's term."""
 
     loss: Tensor
     parts: dict[str, Tensor]  # the terms, detached, not weighted
@@ -37,14 +38,14 @@ class Objective(nn.Module):
 
     def forward(
         self,
-        input: Tensor,
+        image: Tensor,
         guide: Tensor,
         label: Tensor,
         iteration: int,
         teachers: tuple[Tensor, ...] = (),
     ) -> StepOutput:
         """The loss of a batch; ``data.Batch`` has the shapes."""
-        prediction: Prediction = self.model(input)
+        prediction: Prediction = self.model(image)
         seg: Tensor
         if self.options.loss.resolution == "full":
             seg = self.cross_entropy(prediction.full, label)
@@ -52,7 +53,7 @@ class Objective(nn.Module):
             logits = prediction.logits
             seg = self.cross_entropy(logits, nearest_label(label, size_of(logits)))
         parts = {"loss_seg": seg.detach()}
-        # What is not finite stops the run with its numbers, not with a complaint of the term.
+        # If this loss is not finite, the step's own check reports it; the term would raise first.
         if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):
             return StepOutput(seg, parts, prediction, None)
         output: LossOutput = self.term(

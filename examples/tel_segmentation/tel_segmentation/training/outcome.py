@@ -1,4 +1,4 @@
-"""What a run's networks are worth: while it trains, and at its end, for the record."""
+"""Evaluations of a run: during training on the validation set, and at its end for the record."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tel_segmentation.data.sample import Source
 from tel_segmentation.evaluation import protocols
 from tel_segmentation.evaluation.evaluate_model import evaluate_model
 from tel_segmentation.runtime import checkpoint, distributed
-from tel_segmentation.runtime.checkpoint import BEST
+from tel_segmentation.runtime.run_folder import BEST, PANELS
 from tel_segmentation.training import record
 from tel_segmentation.training.diagnosis import panels
 from tel_segmentation.training.state import State
 
 
 def dense(options: config.Data) -> config.Data:
-    """What evaluation compares with, whatever training sees."""
+    """The same data with dense labels, which evaluation compares with."""
     return dataclasses.replace(options, annotation="dense")
 
 
@@ -45,7 +45,7 @@ def _metrics(
     options: config.Train, state: State, source: Source, evaluation: config.Evaluation
 ) -> dict[str, Any]:
     rank, world = distributed.world()
-    # Batches are for speed; larger inputs than in training may not fit in numbers.
+    # Where the inputs may be larger than in training, a whole batch may not fit into memory.
     whole = evaluation.scales == (1.0,) and evaluation.protocol != "sliding"
     metrics = evaluate_model(
         _evaluated(state),
@@ -74,10 +74,10 @@ def finish(
     last, last_more = _final_metrics(options, state, reported, more)
     pictures = panels(state.objective, source, options.pictures, state.device)
     if distributed.world()[0] == 0:
-        _write_panels(options.output / "panels", pictures)
+        _write_panels(options.output / PANELS, pictures)
     best: dict[str, Any] = state.best
     best_more: dict[str, dict[str, Any]] = {}
-    if split != "val" or more:  # else it is known from where it was found
+    if split != "val" or more:  # otherwise it was evaluated when it was saved
         iteration, seconds = state.iteration, state.seconds
         state.restore(checkpoint.load(options.output / BEST))
         found = best if split == "val" else None
@@ -104,7 +104,7 @@ def _final_metrics(
     """Metrics by the protocol of the training, unless they are known, and by other ones."""
     done = {options.evaluation: found or _metrics(options, state, source, options.evaluation)}
     for evaluation in more.values():
-        if evaluation not in done:  # names may mean the same
+        if evaluation not in done:  # two names may mean the same protocol
             done[evaluation] = _metrics(options, state, source, evaluation)
     return done[options.evaluation], {name: done[each] for name, each in more.items()}
 

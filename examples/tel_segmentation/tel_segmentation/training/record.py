@@ -19,10 +19,10 @@ from tel_segmentation.data.manifest import MANIFEST, read_manifest
 from tel_segmentation.data.sample import Source
 from tel_segmentation.losses import methods
 from tel_segmentation.runtime import checkpoint, distributed, memory
+from tel_segmentation.runtime.run_folder import HISTORY, RESULT
 from tel_segmentation.training.state import State
-from tel_segmentation.training.tracking import HISTORY, read_history
+from tel_segmentation.training.tracking import read_history
 
-RESULT = "result.json"
 PACKAGES = ("treefilter", "torch", "torchvision", "timm", "numpy")
 DIAGNOSTICS = (
     "affinity_low",

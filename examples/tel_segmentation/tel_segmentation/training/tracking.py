@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from tel_segmentation.runtime.checkpoint import write_text
-
-HISTORY = "history.jsonl"
+from tel_segmentation.runtime.run_folder import HISTORY
 
 
 class History:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tel_segmentation.config import Data
+from tel_segmentation.data.dataset_file import voc_colors
 from tel_segmentation.data.datasets.encoding import Encoding, encoding_of_annotations
 from tel_segmentation.data.datasets.pairs import (
     Entry,
@@ -29,7 +30,6 @@ from tel_segmentation.data.datasets.pairs import (
     check_split,
     images_of,
 )
-from tel_segmentation.data.folder import voc_colors
 from tel_segmentation.data.image_files import label_files
 
 COUNTS = {"train": 20210, "val": 2000, "test": 3352}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tel_segmentation.data.dataset_file import voc_colors
 from tel_segmentation.data.datasets.encoding import plain
-from tel_segmentation.data.folder import voc_colors
 
 CLASSES: tuple[str, ...] = (
     "background",
