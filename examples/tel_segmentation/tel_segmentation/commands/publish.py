@@ -72,7 +72,7 @@ def run(options: Publish) -> int:
 def _publish(options: Publish) -> None:
     """Adds finished runs to the published ones; one of the same name is replaced."""
     file = options.records / PUBLISHED
-    lines = {}
+    lines: dict[str, str] = {}
     if file.exists():
         for _, result, history, end in read_published(file):
             lines[result["name"]] = published_line(result, history, end)

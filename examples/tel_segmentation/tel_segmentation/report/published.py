@@ -3,10 +3,10 @@
 A line is the run's ``result.json`` and, under ``history``, what tables and curves need of its
 ``history.jsonl``, by columns:
 
-- ``logs``: at most ``POINTS`` points, as if the run had logged less often. A value is the mean of
-  consecutive lines (of ``LATEST`` the last value), its iteration that of the last one;
-- ``evaluations``: the numbers of each evaluation while training;
-- ``end``: of each logged number the mean over the end of the training.
+- ``logs``: at most ``POINTS`` points, as if the run had logged less often: a value is the mean of
+  consecutive lines (for ``LATEST``, the last value), and its iteration is that of the last line;
+- ``evaluations``: the numbers of each evaluation during training;
+- ``end``: for each logged number, the mean over the end of the training.
 
 Curves are rounded to ``DIGITS`` significant digits: they are only drawn. Tables are made of the
 result and of ``end``, which keep all digits.
@@ -23,7 +23,7 @@ from typing import Any
 PUBLISHED = "runs.jsonl"
 POINTS = 30
 DIGITS = 5
-LATEST = ("lr", "seconds")  # a mean of them says nothing
+LATEST = ("lr", "seconds")  # values at an iteration, not means since the last line
 END = 0.1  # part of the training that is its end: a single line is of few images
 
 Line = dict[str, Any]
@@ -108,7 +108,7 @@ def thinned(lines: Sequence[Line], points: int = POINTS) -> list[Line]:
 
 def _joined(lines: Sequence[Line]) -> Line:
     names = dict.fromkeys(name for line in lines for name in line)
-    joined = {}
+    joined: Line = {}
     for name in names:
         values = [line[name] for line in lines if name in line]
         latest = name == "iteration" or name in LATEST
