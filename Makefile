@@ -28,16 +28,18 @@ demo: $(VENV)/.installed
 	$(BIN)/tel demo
 
 # The tree energy loss measured: minutes for each run, and hours in all. Stopped and started again it
-# goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
+# goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it. The runs
+# are published under the file's name: camvid.toml in results/camvid.
 RUNS ?= runs
+DATA_SET = $(basename $(notdir $(SOURCE)))
 tel-measure-scenes: $(VENV)/.installed
 	$(BIN)/tel measure scenes --output $(RUNS)/scenes
 	$(BIN)/tel publish $(RUNS)/scenes --records $(TEL)/results/scenes --pictures
 
 tel-measure-photos tel-measure-street: tel-measure-%: $(VENV)/.installed
 	@test -n "$(SOURCE)" || { echo "usage: make $@ SOURCE=camvid.toml"; exit 2; }
-	$(BIN)/tel measure $* --source $(SOURCE) --output $(RUNS)/camvid
-	$(BIN)/tel publish $(RUNS)/camvid --records $(TEL)/results/camvid
+	$(BIN)/tel measure $* --source $(SOURCE) --output $(RUNS)/$(DATA_SET)
+	$(BIN)/tel publish $(RUNS)/$(DATA_SET) --records $(TEL)/results/$(DATA_SET)
 
 tel-measure-cost: $(VENV)/.installed
 	$(BIN)/tel cost photos --output $(TEL)/results/cost-photos.json
@@ -146,7 +148,7 @@ test-emulated: $(VENV)/.ready
 	done
 
 # The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a
-# budget, and imported where there need not be a GPU.
+# budget (WRITE=1 writes it anew), and imported where there need not be a GPU.
 test-cuda-build: $(VENV)/.ready
 	@command -v nvcc >/dev/null || { echo "no nvcc here: the CUDA build is not checked"; exit 0; }; \
 	set -e; rm -rf build/cuda; mkdir -p build/cuda; \
@@ -154,7 +156,7 @@ test-cuda-build: $(VENV)/.ready
 	    --no-deps --no-index --target build/cuda/site . -C build-dir=build/cuda/objects \
 	    -C cmake.define.TREEFILTER_VARIANTS= -C cmake.define.CMAKE_CUDA_FLAGS="-Xptxas -v" \
 	    > build/cuda/log 2>&1 || { cat build/cuda/log; exit 1; }; \
-	$(BIN)/python tests/ptxas_budget.py build/cuda/log; \
+	$(BIN)/python tests/ptxas_budget.py build/cuda/log $(if $(WRITE),--write); \
 	PYTHONPATH=build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
 	    $(BIN)/pytest -q tests/test_nn.py tests/test_errors.py
 

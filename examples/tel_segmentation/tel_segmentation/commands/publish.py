@@ -1,11 +1,11 @@
-"""The records that are kept with the code, and the tables that are made of them.
+"""The published results: records that are kept with the code, and tables that are made of them.
 
     tel publish runs/scenes --records results/scenes --pictures
     tel publish --records results --readme README.md
 
-The first copies the records of finished runs (result, history, and for generated scenes pictures
-of the first seed). The second writes ``README.md`` of the records' folder from them, and puts the
-tables named there between the markers of another Markdown file.
+The first adds finished runs to ``runs.jsonl`` (see ``report.published``), and for generated scenes
+copies the pictures that the page shows. The second writes ``README.md`` of the records' folder from
+them, and puts the tables named there between the markers of another Markdown file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ import tyro
 
 from tel_segmentation import config
 from tel_segmentation.report.format import markdown
-from tel_segmentation.report.records import find_records
+from tel_segmentation.report.pictures import SHOWN
+from tel_segmentation.report.published import PUBLISHED, published_line, read_published
+from tel_segmentation.report.records import Record, find_records
 from tel_segmentation.runtime.checkpoint import write_text
-from tel_segmentation.runtime.run_folder import HISTORY, PANELS, RESULT
+from tel_segmentation.runtime.run_folder import PANELS
 from tel_segmentation.training.record import portable
 
 INTRODUCTION = """# Measured results
 
-Made from the records in this folder by `make tel-results`; nothing here is typed. The runs are made
-by `make tel-measure-scenes` and `make tel-measure-photos SOURCE=camvid.toml`. What is compared, and
-what to think of it, is in [the package's README](../README.md#results).
+Made from the records in this folder by `make tel-results`; nothing here is typed. The records of a
+set are in its `runs.jsonl`, one run a line: settings, seed, versions, metrics, thinned history. The
+runs are made by `make tel-measure-scenes`, and of photographs by
+`make tel-measure-photos SOURCE=camvid.toml` and `make tel-measure-street SOURCE=camvid.toml`. What
+is compared, and what to think of it, is in [the package's README](../README.md#results).
 
 """
 MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
@@ -37,23 +41,27 @@ MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results
 
 @dataclass(frozen=True)
 class Publish:
-    """Copy run records, make tables of them."""
+    """Publish records of runs, make tables of them."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders of runs to copy records from."""
+    """Folders of runs to publish."""
     records: Path = Path("results")
     """The folder of the records."""
     pictures: bool = False
-    """Copy the panels of the first seed's runs on points too."""
+    """Also publish the pictures of the first seed's runs on points."""
     readme: Path | None = None
     """A Markdown file with ``<!-- results: EXPERIMENT -->`` … ``<!-- end of results -->``."""
 
 
 def run(options: Publish) -> int:
-    """Copies, or makes the tables where there is nothing to copy."""
-    for folder in options.runs:
-        _copy(folder, options)
-    if not options.runs:
+    """Publishes runs, or makes the tables where there are none to publish.
+
+    Raises:
+        ValueError: a record is malformed, or two runs have the same name.
+    """
+    if options.runs:
+        _publish(options)
+    else:
         write_text(options.records / "README.md", tables(options.records))
     if options.readme is not None:
         text = options.readme.read_text(encoding="utf-8")
@@ -61,23 +69,41 @@ def run(options: Publish) -> int:
     return 0
 
 
-def _copy(folder: Path, options: Publish) -> None:
-    for record in find_records([folder]):
+def _publish(options: Publish) -> None:
+    """Adds finished runs to the published ones; one of the same name is replaced."""
+    file = options.records / PUBLISHED
+    lines: dict[str, str] = {}
+    if file.exists():
+        for _, result, history, end in read_published(file):
+            lines[result["name"]] = published_line(result, history, end)
+    new: set[str] = set()
+    for record in find_records(options.runs):
         if not record.finished:
             continue
-        target = options.records / record.folder.name
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(record.folder / HISTORY, target / HISTORY)
-        result = json.loads((record.folder / RESULT).read_text(encoding="utf-8"))
-        settings = config.build(config.Train, result["config"])
-        result |= {"name": target.name, "config": json.loads(config.to_json(portable(settings)))}
-        write_text(target / RESULT, json.dumps(result, indent=1) + "\n")
-        shown = (
-            options.pictures and record.seed == 0 and record.experiment.endswith("default/point")
-        )
-        full = options.pictures and record.seed == 0 and record.experiment.endswith("default/dense")
-        if (shown or full) and (record.folder / PANELS).is_dir():
-            shutil.copytree(record.folder / PANELS, target / PANELS, dirs_exist_ok=True)
+        name = record.folder.name
+        if name in new:
+            raise ValueError(f"publish: runs must have different names, got {name!r} twice")
+        new.add(name)
+        settings = json.loads(config.to_json(portable(config.build(config.Train, record.config))))
+        result = record.result | {"name": name, "config": settings}
+        lines[name] = published_line(result, record.history, record.end)
+        if options.pictures and _is_shown(record):
+            _copy_pictures(record, options.records / name / PANELS)
+    options.records.mkdir(parents=True, exist_ok=True)
+    write_text(file, "".join(lines[name] for name in sorted(lines)))
+
+
+def _is_shown(record: Record) -> bool:
+    """Whether the page shows the run's pictures: seed 0, on points or with all labels."""
+    return record.seed == 0 and record.experiment.endswith(("default/point", "default/dense"))
+
+
+def _copy_pictures(record: Record, folder: Path) -> None:
+    """Copies the pictures that the page shows, unless they are in the folder already."""
+    for picture in list(record.panels.values())[:SHOWN]:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / picture.name).exists() or not picture.samefile(folder / picture.name):
+            shutil.copyfile(picture, folder / picture.name)
 
 
 def tables(records: Path) -> str:

@@ -11,9 +11,9 @@ from tel_segmentation.paper.beside import beside
 from tel_segmentation.paper.page import find_costs, paper_page
 from tel_segmentation.report.format import markdown
 from tel_segmentation.report.page import page
-from tel_segmentation.report.records import Record, find_records
+from tel_segmentation.report.pictures import SHOWN
+from tel_segmentation.report.records import Record, find_records, has_results
 from tel_segmentation.runtime.checkpoint import write_text
-from tel_segmentation.runtime.run_folder import RESULT
 
 TITLE = "What sparse labels are worth"
 
@@ -29,7 +29,7 @@ class Report:
     markdown: Path | None = None
     """Also write the tables as Markdown."""
     title: str = TITLE
-    pictures: int = 4
+    pictures: int = SHOWN
     """Images that each experiment shows."""
     paper: bool = False
     """The paper's tables and figures instead, ours (of ``tel run``) beside theirs."""
@@ -63,7 +63,7 @@ def _beside_the_paper(options: Report) -> tuple[list[Record], str, str]:
     """The records, the page and the Markdown of ``--paper``."""
     costs = find_costs(options.runs)
     # Costs are no runs: a folder of them alone is enough.
-    runs = [path for path in options.runs if not (costs and not any(path.rglob(RESULT)))]
+    runs = [path for path in options.runs if has_results(path) or not costs]
     records = find_records(runs)
     title = "The paper’s tables" if options.title == TITLE else options.title
     return records, paper_page(records, costs, title, options.pictures), beside(records, costs)

@@ -18,6 +18,7 @@ from tel_segmentation.report.html import (
     swatch,
     text,
 )
+from tel_segmentation.report.pictures import SHOWN
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.section import section
 from tel_segmentation.report.table import Experiment, Row, experiments
@@ -39,7 +40,7 @@ _TERMS = (
 )
 
 
-def page(records: Sequence[Record], title: str, pictures: int = 4) -> str:
+def page(records: Sequence[Record], title: str, pictures: int = SHOWN) -> str:
     """The whole page.
 
     Args:

@@ -14,6 +14,7 @@ from tel_segmentation.evaluation.pictures import tiles
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.table import Experiment, Row
 
+SHOWN = 4  # images of an experiment on the page, unless told otherwise
 _SIDE = 360  # pixels that a tile has at most
 _SHARED = ("image", "annotation", "truth")
 

@@ -13,7 +13,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from tel_segmentation.report.records import Record
-from tel_segmentation.report.table import spread
 
 _INK, _RULE = "#010203", "#040506"  # stand for colours of the page, light or dark
 _MOST = 100  # points in a curve
@@ -126,13 +125,3 @@ def _inline(svg: str) -> str:
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
     return svg.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
-
-
-def final(runs: Iterable[Record], name: str) -> float | None:
-    """The last value of a number of the histories, mean over the runs."""
-    values = []
-    for run in runs:
-        found = [value for line in run.history if (value := _look_up(line, name)) is not None]
-        values += found[-1:]
-    result = spread(values)
-    return result.mean if result else None

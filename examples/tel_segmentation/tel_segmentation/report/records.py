@@ -1,20 +1,29 @@
-"""Records of runs as files have them, checked: what a report may rely on.
+"""Records of runs, read from files and checked: what a report may rely on.
 
-A record is a folder with ``result.json``, ``history.jsonl`` or ``config.json``. What a finished run
-must say is checked here, so that a malformed record is an error that names its file and not a gap
-in a table. Runs without a result, or whose result says that they did not finish, are kept as such.
+A record is the folder of a run, with ``result.json``, ``history.jsonl`` or ``config.json``, or a
+line of a file ``runs.jsonl`` (see ``published``). A malformed record is an error that names its
+file, and not a gap in a table. Runs without a result, or whose result says that they did not
+finish, are kept as such.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tel_segmentation.report.checks import (
+    Place,
+    check_config,
+    check_identity,
+    check_result,
+    need,
+    optional,
+)
+from tel_segmentation.report.published import PUBLISHED, end_of_training, read_published
 from tel_segmentation.runtime.run_folder import CONFIG, HISTORY, PANELS, RESULT
 
 FILES = (RESULT, HISTORY, CONFIG)
@@ -25,6 +34,7 @@ class Record:
     """One run."""
 
     folder: Path
+    """Of a published run: where its pictures are, beside ``runs.jsonl``. It may not exist."""
     name: str
     experiment: str
     method: str
@@ -35,6 +45,16 @@ class Record:
     result: dict[str, Any] = field(repr=False)
     config: dict[str, Any] = field(repr=False)
     history: list[dict[str, Any]] = field(repr=False)
+    """Of a published run: thinned."""
+    published_end: dict[str, float] | None = field(default=None, repr=False)
+    """Of a published run: what ``end`` was before the history was thinned."""
+
+    @property
+    def end(self) -> dict[str, float]:
+        """Of each number in a finished run's history: the mean over the end of the training."""
+        if self.published_end is not None:
+            return self.published_end
+        return end_of_training(self.history, self.result["iterations"])
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -90,15 +110,18 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
         ValueError: a path is no folder, holds no record, or a record is malformed; or two finished
             runs have the same experiment, method and seed, so that one would count twice.
     """
-    folders: dict[Path, Path] = {}
+    places: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
             raise ValueError(f"{path} must be a folder with records of runs, got no such folder")
-        found = list(_folders(path))
+        found = list(_places(path))
         if not found:
-            raise ValueError(f"{path} must hold records of runs (result.json), got none")
-        folders |= {folder.resolve(): folder for folder in found}
-    records = [_read(folder) for _, folder in sorted(folders.items())]
+            raise ValueError(
+                f"{path} must hold records of runs ({RESULT} or {PUBLISHED}), got none"
+            )
+        places |= {place.resolve(): place for place in found}
+    records = [record for place in places.values() for record in _read(place)]
+    records.sort(key=lambda record: record.folder.resolve())
     seen: dict[tuple[str, str, int], Path] = {}
     for record in records:
         key = (record.experiment, record.method, record.seed)
@@ -112,27 +135,54 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
     return records
 
 
-def _folders(path: Path) -> Iterator[Path]:
+def has_results(path: Path) -> bool:
+    """Whether a folder holds, at any depth, a run's result or published runs."""
+    return any(RESULT in files or PUBLISHED in files for _, _, files in os.walk(path))
+
+
+def _places(path: Path) -> Iterator[Path]:
+    """Folders of runs, and files of published runs."""
     for folder, inner, files in os.walk(path):
         inner.sort()
+        if PUBLISHED in files:
+            yield Path(folder, PUBLISHED)
         if any(name in files for name in FILES):
             inner.clear()  # what a run wrote into its folder is not another run
             yield Path(folder)
 
 
-def _read(folder: Path) -> Record:
-    result_file, history_file, config_file = (folder / name for name in FILES)
+def _read(place: Path) -> Iterator[Record]:
+    if place.name == PUBLISHED and place.is_file():
+        for where, result, history, end in read_published(place):
+            folder, config = place.parent / result["name"], optional(result, "config", dict, where)
+            yield _record(folder, result, config or {}, history, where, where, end)
+        return
+    result_file, history_file, config_file = (place / name for name in FILES)
     result = _json(result_file) if result_file.exists() else {}
-    finished = bool(result) and _need(result, "finished", bool, result_file)
-    config = _optional(result, "config", dict, result_file)
+    finished = bool(result) and need(result, "finished", bool, result_file)
+    config = optional(result, "config", dict, result_file)
+    config_from = config_file if config is None else result_file
     if config is None:
         config = _json(config_file) if config_file.exists() else {}
-    _check_config(config, result_file if "config" in result else config_file)
     history = _history(history_file, finished) if history_file.exists() else []
+    yield _record(place, result, config, history, result_file, config_from)
+
+
+def _record(
+    folder: Path,
+    result: dict[str, Any],
+    config: dict[str, Any],
+    history: list[dict[str, Any]],
+    where: Place,
+    config_from: Place,
+    end: dict[str, float] | None = None,
+) -> Record:
+    check_config(config, config_from)
+    finished = bool(result) and need(result, "finished", bool, where)
     if finished:
-        _check_result(result, result_file)
+        check_result(result, where)
     elif result:
-        _check_identity(result, result_file, needed=False)
+        check_identity(result, where, needed=False)
     return Record(
         folder=folder,
         name=result.get("name", folder.name),
@@ -144,6 +194,7 @@ def _read(folder: Path) -> Record:
         result=result,
         config=config,
         history=history,
+        published_end=end,
     )
 
 
@@ -188,80 +239,3 @@ def _history(file: Path, finished: bool) -> list[dict[str, Any]]:
             ) from error
         merged[iteration, "evaluation" in line] = line
     return [merged[key] for key in sorted(merged)]
-
-
-def _check_config(config: dict[str, Any], file: Path) -> None:
-    for name in ("loss", "data"):
-        part = _optional(config, name, dict, file) or {}
-        _optional(part, "tel", dict, file)
-
-
-def _check_identity(result: dict[str, Any], file: Path, needed: bool) -> None:
-    for name in ("name", "experiment", "method"):
-        if needed or name in result:
-            _need(result, name, str, file)
-    if needed or "seed" in result:
-        _need(result, "seed", int, file)
-
-
-def _check_result(result: dict[str, Any], file: Path) -> None:
-    _check_identity(result, file, needed=True)
-    _need(result, "iterations", int, file)
-    classes = _need(result, "classes", list, file)
-    if not classes or not all(isinstance(name, str) for name in classes):
-        raise ValueError(f"{file}: classes must be names, got {classes!r:.80}")
-    colors = _need(result, "colors", list, file)
-    if len(colors) != len(classes) or not all(_is_color(color) for color in colors):
-        raise ValueError(f"{file}: colors must be one [r, g, b] per class, got {colors!r:.80}")
-    evaluation = _need(result, "evaluation", dict, file)
-    _need(evaluation, "split", str, file)
-    _check_metrics(_need(evaluation, "last", dict, file), len(classes), file)
-    for name in ("best", "ema"):
-        metrics = _optional(evaluation, name, dict, file)
-        if metrics is not None:
-            _check_metrics(metrics, len(classes), file)
-    numbers = ("labelled_ratio", "wall_seconds", "seconds_per_iteration", "peak_memory_mb")
-    for name in (*numbers, "parameters", "training_images"):
-        _check_number(result.get(name), name, file, optional=True)
-    for name, kind in (("device", str), ("weights", str), ("versions", dict), ("annotate", dict)):
-        _optional(result, name, kind, file)
-    for name, value in (_optional(result, "diagnostics", dict, file) or {}).items():
-        if value is not None and not isinstance(value, int | float):
-            raise ValueError(f"{file}: diagnostics must be numbers, got {value!r:.80} for {name!r}")
-
-
-def _check_metrics(metrics: dict[str, Any], classes: int, file: Path) -> None:
-    for name in ("miou", "accuracy"):
-        _check_number(metrics.get(name), name, file)
-    _check_number(metrics.get("boundary_miou"), "boundary_miou", file, optional=True)
-    ious = _need(metrics, "iou", list, file)
-    if len(ious) != classes:
-        raise ValueError(f"{file}: iou must have {classes} values, got {len(ious)}")
-    for value in ious:
-        _check_number(value, "iou", file, optional=True)
-
-
-def _check_number(value: Any, name: str, file: Path, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{file}: {name} must be a finite number, got {value!r:.80}")
-
-
-def _is_color(color: Any) -> bool:
-    return (
-        isinstance(color, list)
-        and len(color) == 3
-        and all(type(channel) is int and 0 <= channel <= 255 for channel in color)
-    )
-
-
-def _need(values: dict[str, Any], name: str, kind: type, file: Path) -> Any:
-    value = values.get(name)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{file}: {name} must be of type {kind.__name__}, got {value!r:.80}")
-    return value
-
-
-def _optional(values: dict[str, Any], name: str, kind: type, file: Path) -> Any:
-    return None if values.get(name) is None else _need(values, name, kind, file)
