@@ -20,6 +20,7 @@ torch.set_num_threads(1)  # pytest-xdist has the cores; tests of threads ask for
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.register_profile("drill", deadline=None, derandomize=True, max_examples=15)
 settings.register_profile("few", deadline=None, derandomize=True, max_examples=4)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
@@ -30,6 +31,14 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 def device(request):
     """Every device that the native code can run on here."""
     return torch.device(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _gpu_to_itself(request):
+    """A test that is marked ``alone`` does not share the GPU with the processes of pytest-xdist."""
+    alone = request.node.get_closest_marker("alone") is not None and "cuda" in request.node.nodeid
+    if alone and "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("needs the GPU to itself: run it without -n")
 
 
 @pytest.fixture

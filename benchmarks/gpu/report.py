@@ -1,6 +1,6 @@
 """From ``results/gpu-*.json`` to ``results/gpu.md`` and its plots; without a file, no page.
 
-    python gpu_report.py [--results FOLDER]
+    python -m gpu.report [--results FOLDER]
 
 A dry run is refused: its times are a CPU's.
 """
@@ -11,19 +11,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import gpu_plots
-from gpu_cases import (
+from race import quartiles
+from report import RESULTS, digits, machine_table, spread_in_words, table, time_in_words
+
+from gpu import plots as gpu_plots
+from gpu.cases import STEP
+from gpu.predictions import (
     GOALS,
     GOALS_FOR,
     PREDICTED_FOR,
     PREDICTIONS,
     PROVENANCE,
-    STEP,
     Medians,
     assumed,
 )
-from race import quartiles
-from report import RESULTS, digits, machine_table, spread_in_words, table, time_in_words
 
 PAGE = "gpu.md"
 TOLERANCE = 1.4
@@ -60,7 +61,7 @@ def load(folder: Path, dry: bool = False) -> dict[str, dict]:
     for path in sorted(folder.glob("gpu-*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["dry"] and not dry:
-            raise ValueError(f"gpu_report: {path} must be measured on a GPU, got a dry run")
+            raise ValueError(f"gpu.report: {path} must be measured on a GPU, got a dry run")
         runs[path.stem] = content
     return runs
 
@@ -235,7 +236,7 @@ def main() -> None:
     for path in written:
         print(f"wrote {path}", file=sys.stderr)
     if not written:
-        print("gpu_report: nothing was measured on a GPU, so there is no page", file=sys.stderr)
+        print("gpu.report: nothing was measured on a GPU, so there is no page", file=sys.stderr)
 
 
 if __name__ == "__main__":
