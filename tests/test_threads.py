@@ -85,16 +85,16 @@ def forks_with_two_threads():
 
 
 @pytest.mark.parametrize("forks", [forks_after_use, forks_with_two_threads])
-def test_forked_children(forks, tmp_path):
+def test_forked_children(forks):
     """In a process that sees no GPU: where there is one, torch has no autograd in a forked child.
 
     Autograd starts a thread for every GPU, even for tensors on the CPU, and refuses to go on in a
     child, to which threads are not forked along. That is no matter of this library.
     """
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(  # elsewhere: the source folder would be imported from here
+    done = subprocess.run(
         [sys.executable, __file__, forks.__name__],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100, check=False,
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [forks.__name__, tf.__file__]

@@ -117,7 +117,7 @@ class Bench:
         """Plain torch, once a stage; where it visits vertices one by one, of one image."""
         case = work.case
         all_images = self._on_stream(work.to, self.device, tf.reference)
-        one_image, alike = None, (case.shape, case.channels, case.guides, case.width)
+        one_image, alike = None, (case.shape, case.channels, case.guides, case.width, case.scan)
         if case.nodes <= REFERENCE_NODES and alike not in self.referenced:
             self.referenced.append(alike)
             one_image = self._on_stream(work.to, self.device, tf.reference, 1)
