@@ -32,6 +32,7 @@ from report import RESULTS
 from gpu import machine as gpu_machine
 from gpu.bench import Bench
 from gpu.cases import CASES, DRY_CASES, Case
+from gpu.check import sources
 from treefilter._native import _C
 
 
@@ -74,6 +75,8 @@ def measure(options: argparse.Namespace) -> list[str]:
     started = perf_counter()
     content: dict[str, Any] = {"dry": options.dry, "machine": machine.header()}
     header = content["machine"]
+    if header["commit"] == "unknown":
+        header["commit"] = sources.commit(Path(os.environ.get("TREEFILTER_FROM", "")))
     header |= {"cpu threads": torch.get_num_threads(), "complete": False, "drill": options.drill}
     if not options.dry:
         header["state before"] = gpu_machine.state()

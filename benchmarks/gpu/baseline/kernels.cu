@@ -20,8 +20,8 @@ extern "C" __global__ void neighbours(const int* tree, int vertices, int* count,
 }
 
 // From vertex 0. order: the vertex of a position; parent, child: positions.
-extern "C" __global__ void breadth_first(const int* count, const int* neighbour, int vertices, int* order,
-                                         int* parent, int* children, int* child) {
+extern "C" __global__ void breadth_first(const int* count, const int* neighbour, int vertices,
+                                         int* order, int* parent, int* children, int* child) {
   __shared__ int length;
   const long long image = blockIdx.x;
   count += image * vertices;
@@ -89,8 +89,8 @@ extern "C" __global__ void leaf_to_root(const float* x, const float* weight, con
 
 // F[p] = w[p] F[parent of p] + (1 - w[p]²) A[p]; the same by vertex in out.
 extern "C" __global__ void root_to_leaf(const float* sum, const float* weight, const int* order,
-                                        const int* parent, int vertices, volatile float* total, float* out,
-                                        volatile unsigned char* done) {
+                                        const int* parent, int vertices, volatile float* total,
+                                        float* out, volatile unsigned char* done) {
   const long long image = blockIdx.y, channel = image * gridDim.x + blockIdx.x;
   weight += image * vertices;
   order += image * vertices;

@@ -1,6 +1,6 @@
-"""Whether a build is one of the present sources: their digest, beside it.
+"""Whether a build is one of the present sources: their digest, beside it, and the commit.
 
-    python -m gpu.check.sources FOLDER      writes it
+    python -m gpu.check.sources FOLDER      writes them
 
 Imports nothing of the package, since the build may be for another Python.
 """
@@ -8,6 +8,8 @@ Imports nothing of the package, since the build may be for another Python.
 import hashlib
 import sys
 from pathlib import Path
+
+import machine
 
 from gpu.check.drill import ROOT
 
@@ -24,12 +26,21 @@ def digest() -> str:
     return found.hexdigest()
 
 
+def commit(site: Path) -> str:
+    """That the build was made from: where it is used there may be no repository."""
+    try:
+        return (site / DIGEST).read_text(encoding="utf-8").split()[1]
+    except (OSError, IndexError):
+        return "unknown"
+
+
 def fits(site: Path) -> bool:
     try:
-        return (site / DIGEST).read_text(encoding="utf-8").strip() == digest()
+        return (site / DIGEST).read_text(encoding="utf-8").split()[0] == digest()
     except OSError:
         return False
 
 
 if __name__ == "__main__":
-    (Path(sys.argv[1]) / DIGEST).write_text(digest() + "\n", encoding="utf-8")
+    content = f"{digest()} {machine.commit()}\n"
+    (Path(sys.argv[1]) / DIGEST).write_text(content, encoding="utf-8")

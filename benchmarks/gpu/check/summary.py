@@ -81,7 +81,7 @@ def _pytest(name: str) -> Callable[[Path, bool], str]:
         # The last line of each run of pytest, of which "alone" is the later one.
         runs = re.split(r"^.*?\$ .* -m (?=not alone|alone)", _text(out / TESTS), flags=re.MULTILINE)
         for run in reversed(runs):
-            if run.startswith("alone ") != (name == "alone"):
+            if run.startswith("alone") != (name == "alone"):
                 continue
             found = re.findall(r"(?:\d+ \w+, )*\d+ (?:passed|skipped|deselected)[^=\n]*", run)
             if found and (dry or "passed" in found[-1]):
