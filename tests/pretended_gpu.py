@@ -53,6 +53,8 @@ class PretendedGpu(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "__get__":
             return self._attribute(func, args)
+        if func is torch.Tensor.__deepcopy__ and isinstance(args[0], Pretended):
+            return pretended(host(args[0]).detach().clone())
         if func in (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu):
             return self._moved(func, args, kwargs)
         if is_gpu(kwargs.get("device")):

@@ -15,6 +15,7 @@ import torch
 pytest.importorskip("matplotlib")
 pytest.importorskip("skimage")
 from gpu.check import __main__ as program
+from gpu.check import drill as processes
 from gpu.check import environment, publish, smoke, sources, steps, summary
 from gpu.check.drill import FAILED, FILES, LOG, PASSED, ROOT, SANITIZERS, Command, Drill
 from gpu.check.steps import STEPS, EndError, NoGpuError, Step
@@ -58,8 +59,9 @@ def test_how_processes_end(drill):
     assert "\ngood | good\n" in (drill.out / LOG).read_text(encoding="utf-8")
 
 
-def test_a_process_that_hangs_is_stopped_with_its_children(drill):
-    child = "import time; time.sleep(3); open('late', 'w')"
+def test_a_process_that_hangs_is_stopped_with_its_children(drill, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 0.5)
+    child = "import time; time.sleep(5); open('late', 'w')"
     code = (
         "import os, signal, subprocess, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -72,9 +74,8 @@ def test_a_process_that_hangs_is_stopped_with_its_children(drill):
     began = time.monotonic()
     endings = drill.run([python(code), other], 2)
     assert endings == {"it": "stopped after 2 s", "other": PASSED}
-    assert time.monotonic() - began < 20
     assert "it hangs" in (drill.out / LOG).read_text(encoding="utf-8")  # written as it went
-    time.sleep(2)
+    time.sleep(max(0, began + 6 - time.monotonic()))
     assert not (drill.scratch / "late").exists()
 
 

@@ -76,9 +76,8 @@ def in_chains(device) -> bool:
 @given(st.data(), graphs())
 def test_order_is_the_peeling_of_the_tree(device, data, graph):
     weight = data.draw(weights(graph))
-    tree = tf.mst(
-        weight.to(device), graph.to(device), root=data.draw(st.integers(0, graph.num_nodes - 1))
-    )
+    root = data.draw(st.integers(0, graph.num_nodes - 1))
+    tree = tf.mst(weight.to(device), graph.to(device), root=root)
     order = oracle.strahler_order if in_chains(device) else oracle.order_by_turns
     assert tree.order[0].tolist() == order(tree.parent[0].cpu().numpy())
 
