@@ -11,7 +11,8 @@ SOURCES := $(foreach depth,* */* */*/*,$(wildcard src/$(depth).h src/$(depth).cp
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
-FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/*.cu)
+FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/gpu/*.cu benchmarks/gpu/baseline/*.cpp \
+                                      benchmarks/gpu/baseline/*.cu benchmarks/gpu/baseline/*.h)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
 # The benchmark's peers have an environment of their own.
@@ -20,7 +21,8 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
 .PHONY: demo figure test fuzz lint format bench bench-full bench-report bench-profile \
-        bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
+        bench-compare bench-gpu gpu-build gpu-check gpu-results test-asan test-native test-tsan \
+        test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
@@ -90,17 +92,60 @@ bench-profile: $(BENCH_VENV)/.installed
 # The page again from the JSON files that are there, and the table in README.md.
 bench-report: $(VENV)/.ready
 	$(BIN)/python benchmarks/report.py
-	$(BIN)/python benchmarks/gpu_report.py
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.report
 
 # On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.
 # GPU_PYTHON: a Python that has torch with CUDA and all else already, instead of .venv's.
-GPU_PYTHON ?= $(BIN)/python
-bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
+GPU_PYTHON ?= $(CURDIR)/$(BIN)/python
+GPU_READY := $(if $(filter $(CURDIR)/$(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
+bench-gpu: $(GPU_READY)
 	rm -rf build/bench-gpu
 	TREEFILTER_CUDA=ON CUDAARCHS=native $(GPU_PYTHON) -m pip install $(INSTALL_OPTIONS) \
 	    --target build/bench-gpu . -C build-dir=build/bench-gpu-objects
-	PYTHONPATH=build/bench-gpu $(GPU_PYTHON) benchmarks/gpu.py; failed=$$?; \
-	    $(GPU_PYTHON) benchmarks/gpu_report.py && exit $$failed
+	cd benchmarks && export PYTHONPATH=$(CURDIR)/build/bench-gpu && \
+	    { $(GPU_PYTHON) -m gpu.measure; failed=$$?; $(GPU_PYTHON) -m gpu.report && exit $$failed; }
+
+# The drill: everything that only a GPU can show, in about nine minutes and without a network.
+#   make gpu-build                                     where nvcc is: what is carried, build/gpu-check
+#   make gpu-check GPU_PYTHON=python3 OUT=results      where the GPU is
+#   make gpu-check OUT=… STEPS=tests TESTS=results/failed.txt CASES='TEL.*B=4'
+#   make gpu-check DRY=1                               a rehearsal on the CPU, in emulation
+#   make gpu-results FROM=results                      into benchmarks/results, under the device's name
+# GPU_BUILD_PYTHON: of the version of the Python that the GPU is used from. It needs no torch.
+GPU_BUILD_PYTHON ?= python3.12
+GPU_ARCHITECTURE ?= 90
+CARRIED := build/gpu-check
+CARRIED_MIB := 60
+STAMP = cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.sources $(CURDIR)
+gpu-build: $(VENV)/.installed build/emulated/.built
+	rm -rf $(CARRIED)
+	mkdir -p $(CARRIED)
+	$(GPU_BUILD_PYTHON) -m venv build/gpu-build
+	build/gpu-build/bin/pip install --quiet --constraint constraints.txt \
+	    cmake ninja pathspec pybind11 scikit-build-core
+	PATH="$(CURDIR)/build/gpu-build/bin:$$PATH" TREEFILTER_CUDA=ON CUDAARCHS=$(GPU_ARCHITECTURE)-real \
+	    build/gpu-build/bin/pip install $(INSTALL_OPTIONS) --no-compile --target $(CARRIED)/site . \
+	    -C build-dir=build/gpu-build-objects -C cmake.define.TREEFILTER_VARIANTS=
+	build/gpu-build/bin/pip install --quiet --no-deps --no-compile --constraint constraints.txt \
+	    --target $(CARRIED)/packages docstring-parser typeguard tyro
+	$(STAMP)/$(CARRIED)/site
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.smoke make $(CURDIR)/$(CARRIED)/expected-cpu.pt
+	cd benchmarks && PYTHONPATH=$(CURDIR)/build/emulated $(CURDIR)/$(BIN)/python \
+	    -m gpu.check.smoke make $(CURDIR)/$(CARRIED)/expected-emulation.pt
+	@size=$$(du -sm $(CARRIED) | cut -f1); echo "$(CARRIED): $$size MiB"; \
+	    [ $$size -le $(CARRIED_MIB) ] || { echo "more than $(CARRIED_MIB) MiB"; exit 1; }
+
+OUT ?= $(if $(DRY),build/gpu-check-dry)
+gpu-check: $(if $(DRY),$(VENV)/.installed build/emulated/.built)
+	@test -n "$(OUT)" || { echo "usage: make gpu-check OUT=folder [DRY=1] [STEPS=…] [CASES=…] [TESTS=…]"; \
+	    exit 2; }
+	cd benchmarks && $(GPU_PYTHON) -m gpu.check $(if $(DRY),--dry) --out "$(abspath $(OUT))" \
+	    --steps "$(STEPS)" --cases "$(CASES)" \
+	    --tests "$(if $(wildcard $(TESTS)),$(abspath $(TESTS)),$(TESTS))"
+
+gpu-results: $(VENV)/.installed
+	@test -n "$(FROM)" || { echo "usage: make gpu-results FROM=folder"; exit 2; }
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.publish "$(abspath $(FROM))"
 
 # What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
 bench-compare: $(VENV)/.ready
@@ -137,15 +182,19 @@ test-tsan: $(VENV)/.ready
 
 # The device code on the CPU (src/cuda/runtime/launch.cuh), in the place of the CPU's own, through the ordinary
 # tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
-test-emulated: $(VENV)/.ready
-	rm -rf build/emulated
-	$(INSTALL) --target build/emulated . -C build-dir=build/emulated-objects \
-	    -C cmake.define.TREEFILTER_EMULATE=ON -C cmake.define.TREEFILTER_CUDA=OFF
+test-emulated: build/emulated/.built
 	for setting in forward:232448 shuffled:2048; do \
 	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) || exit 1; \
 	done
+
+build/emulated/.built: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
+	rm -rf build/emulated
+	$(INSTALL) --target build/emulated . -C build-dir=build/emulated-objects \
+	    -C cmake.define.TREEFILTER_EMULATE=ON -C cmake.define.TREEFILTER_CUDA=OFF
+	$(STAMP)/build/emulated
+	touch $@
 
 # The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a
 # budget (WRITE=1 writes it anew), and imported where there need not be a GPU.
@@ -160,16 +209,15 @@ test-cuda-build: $(VENV)/.ready
 	PYTHONPATH=build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
 	    $(BIN)/pytest -q tests/test_nn.py tests/test_errors.py
 
-# On a GPU: a build for it, all tests, and a reduced set of them under compute-sanitizer.
-SANITIZED := tests/test_mst.py tests/test_filter.py tests/test_distance.py tests/test_edge_weight.py
+# On a GPU of one's own: the drill's tests and sanitizers, all examples, and all the time they want. No
+# step stops the next one; what failed is in build/test-gpu/failed.txt.
 test-gpu: $(VENV)/.ready
-	TREEFILTER_CUDA=ON CUDAARCHS=native $(INSTALL) .
-	$(BIN)/pytest -q tests
-	for tool in memcheck racecheck synccheck initcheck; do \
-	    HYPOTHESIS_PROFILE=few PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool \
-	        --target-processes all --error-exitcode 1 --kernel-name-exclude regex=at::native \
-	        $(BIN)/pytest -q -x -k "cuda and not large and not threads" $(SANITIZED) || exit 1; \
-	done
+	rm -rf build/test-gpu-site
+	TREEFILTER_CUDA=ON CUDAARCHS=native $(INSTALL) --target build/test-gpu-site . \
+	    -C build-dir=build/test-gpu-objects -C cmake.define.TREEFILTER_VARIANTS=
+	$(STAMP)/build/test-gpu-site
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check --out $(CURDIR)/build/test-gpu \
+	    --site $(CURDIR)/build/test-gpu-site --steps tests,alone --patience 100 --examples ci
 
 # What a user gets: an sdist, the wheel that it builds without torch in sight, and a package that imports.
 test-dist: $(VENV)/.ready

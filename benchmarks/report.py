@@ -100,7 +100,7 @@ class Run(NamedTuple):
 
 
 def load(folder: Path) -> list[Run]:
-    """All but gpu-*.json, which have a page of their own (gpu_report.py)."""
+    """All but gpu-*.json, which have a page of their own (gpu/report.py)."""
     runs = []
     for path in sorted(folder.glob("*.json")):
         if path.stem.startswith("gpu-"):

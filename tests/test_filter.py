@@ -199,7 +199,7 @@ def test_passes_are_adjoint_and_the_sum_is_symmetric(device, drawn):
 @given(st.data(), forests(), SEEDS)
 def test_filter_does_not_depend_on_the_root(device, data, drawn, seed):
     graph, weight, tree = drawn
-    weight, sigma = weight.to(device), 0.7
+    graph, weight, sigma = graph.to(device), weight.to(device), 0.7
     moved = tf.mst(weight, graph, root=data.draw(st.integers(0, graph.num_nodes - 1)))
     x = normal(seed, 1, 3, graph.num_nodes).to(device)
     for normalize in (True, False):

@@ -35,7 +35,7 @@ def build(case, device):
     graph, absent, (batch, trees, affinities), channels, groups = CASES[case]
     weight = uniform(1, trees, graph.num_edges)
     weight[uniform(2, *weight.shape) < absent] = torch.inf
-    tree = tf.mst(weight.to(device), graph, root=graph.num_nodes // 2)
+    tree = tf.mst(weight.to(device), graph.to(device), root=graph.num_nodes // 2)
     x = normal(3, batch, channels, *(graph.shape or [graph.num_nodes]))
     shape = (affinities, *([] if groups is None else [groups]), graph.num_nodes)
     affinity = uniform(4, *shape, low=0.1, high=0.9)

@@ -1,50 +1,20 @@
-"""Measures the CUDA back end and writes ``results/gpu-<device>.json``.
-
-    python gpu.py                                  what `make bench-gpu` runs: some minutes
-    python gpu.py --cases 'TEL.*B=4' --no-reference --results /tmp/results
-    python gpu.py --dry --results /tmp/dry         tiny, on the CPU: for tests, never published
-
-First the machine's constants (gpu_constants.cu), then the stages of every case (gpu_cases.py). Each
-is verified against the CPU back end on the same inputs before it is timed: trees must be identical,
-values close. What fails is not timed, and the exit status is 1.
-"""
-
-import os
-
-# As for the CPU benchmark, and before any OpenMP is loaded: threads that wait sleep.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""A case measured: verified against the CPU back end, then timed beside its competitors."""
 
 import argparse
-import json
-import re
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import gpu_machine
-import machine
 import torch
-from gpu_cases import (
-    AFFINITY,
-    CASES,
-    DRY_CASES,
-    FEATURES,
-    IMAGE,
-    TRANSFORM,
-    Case,
-    bytes_moved,
-    weight_of,
-)
-from gpu_timing import WAYS, DryClock, GpuClock, on_cpu
-from gpu_verify import WrongError, verify
-from gpu_work import Work
 from race import quartiles
-from report import RESULTS
 
 import treefilter as tf
-from treefilter._native import _C
+from gpu import baseline
+from gpu.cases import AFFINITY, FEATURES, IMAGE, STEP, TRANSFORM, Case, weight_of
+from gpu.floor import bytes_moved
+from gpu.timing import WAYS, DryClock, GpuClock, on_cpu
+from gpu.verify import WrongError, verify
+from gpu.work import Work
 
 MOST_ROTATIONS = 64
 VECTORISED = (weight_of(IMAGE), weight_of(FEATURES), AFFINITY)
@@ -87,6 +57,8 @@ class Bench:
         records = {stage: self._verified(first, cpu, stage, same) for stage in case.stages}
         records = {stage: record for stage, record in records.items() if record is not None}
         del cpu
+        if STEP in records and case.loss:
+            self._baseline(first, records[STEP])
         if self.options.reference:
             try:
                 self._references(first, records)
@@ -126,11 +98,26 @@ class Bench:
             record["nanoseconds"]["cpu"] = _whole(on_cpu(expected, self.options.cpu_seconds))
         return record
 
+    def _baseline(self, work: Work, record: dict) -> None:
+        """The time of the research kernels as they are described, which must find the same."""
+        try:
+            found = self._on_stream(baseline.steps, work, self.options.dry)
+        except baseline.MissingError as error:
+            print(f"  no baseline: {error}", flush=True)
+            return
+        try:
+            verify(STEP, found.results, self._on_stream(work.stage(STEP)))
+            samples = self.clock.measure("wall", [found.call])
+        except (WrongError, RuntimeError) as error:
+            self._failed(work.case, f"{STEP}, baseline: {error}")
+            return
+        record["nanoseconds"]["baseline"] = _whole(samples)
+
     def _references(self, work: Work, records: dict[str, dict]) -> None:
         """Plain torch, once a stage; where it visits vertices one by one, of one image."""
         case = work.case
         all_images = self._on_stream(work.to, self.device, tf.reference)
-        one_image, alike = None, (case.shape, case.channels, case.guides, case.width)
+        one_image, alike = None, (case.shape, case.channels, case.guides, case.width, case.scan)
         if case.nodes <= REFERENCE_NODES and alike not in self.referenced:
             self.referenced.append(alike)
             one_image = self._on_stream(work.to, self.device, tf.reference, 1)
@@ -186,88 +173,3 @@ def reference_bytes(case: Case) -> int:
 def _whole(seconds: Sequence[float]) -> list[int]:
     """Nanoseconds."""
     return [round(s * 1e9) for s in seconds]
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=None, help="folder; default: results")
-    parser.add_argument("--cases", default="", help="a regular expression")
-    parser.add_argument("--seconds", type=float, default=0.3, help="of graph replays, for a stage")
-    parser.add_argument(
-        "--cpu-seconds", type=float, default=0.5, help="for a stage; 0: no CPU times"
-    )
-    parser.add_argument("--threads", type=int, default=None, help="of the CPU; default: torch's")
-    parser.add_argument("--no-reference", dest="reference", action="store_false")
-    parser.add_argument("--constants", type=Path, help="what gpu_constants has printed before")
-    parser.add_argument("--dry", action="store_true", help="tiny, on the CPU, not to be published")
-    options = parser.parse_args(arguments)
-    if options.results is None:
-        if options.dry or options.cases:  # the one is no result, the other a part of one
-            parser.error("--dry and --cases need --results FOLDER")
-        options.results = RESULTS
-    if options.dry and options.results.resolve() == RESULTS:
-        parser.error(f"--dry must not write to {RESULTS}")
-    return options
-
-
-def measure(options: argparse.Namespace) -> tuple[dict, list[str]]:
-    """What is written, and what failed."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    started = perf_counter()
-    content: dict[str, Any] = {"dry": options.dry, "machine": machine.header()}
-    content["machine"]["cpu threads"] = torch.get_num_threads()
-    if not options.dry:
-        content["machine"]["state before"] = gpu_machine.state()
-    if options.constants:
-        content["constants"] = json.loads(options.constants.read_text(encoding="utf-8"))
-    else:
-        content["constants"] = (
-            gpu_machine.dry_constants() if options.dry else gpu_machine.constants()
-        )
-    bench = Bench(options)
-    content["cases"] = []
-    for case in DRY_CASES if options.dry else CASES:
-        if re.search(options.cases, case.name):
-            print(f"{case.name}: {case.title} ({perf_counter() - started:.0f} s)", flush=True)
-            try:
-                content["cases"].append(bench.case(case))
-            except RuntimeError as error:  # too little memory, say: the other cases are measured
-                bench.failures.append(f"{case.name}: {error}")
-            if not options.dry:
-                torch.cuda.empty_cache()
-    if not options.dry:
-        content["machine"]["state after"] = gpu_machine.state()
-    content["machine"]["complete"] = not bench.failures and not options.cases
-    return content, bench.failures
-
-
-def write(content: dict, folder: Path) -> Path:
-    name = "dry" if content["dry"] else machine.slug(content["machine"])
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"gpu-{name}.json"
-    cases = content.pop("cases")
-    head = json.dumps(content, indent=1).removesuffix("\n}")
-    lines = ",\n".join(json.dumps(case) for case in cases)
-    path.write_text(f'{head},\n "cases": [\n{lines}\n]}}\n', encoding="utf-8")
-    return path
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse(arguments)
-    if not options.dry:
-        if not torch.cuda.is_available():
-            raise SystemExit("gpu: no CUDA device was found")
-        if not _C.with_cuda:
-            raise SystemExit(
-                "gpu: this treefilter was built without CUDA; `make bench-gpu` builds it"
-            )
-    content, failures = measure(options)
-    print(f"wrote {write(content, options.results)}")
-    for failure in failures:
-        print(f"FAILED {failure}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

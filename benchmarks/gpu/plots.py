@@ -6,10 +6,11 @@ import matplotlib as mpl
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
-from gpu_cases import PREDICTIONS, Medians
 from plots import COLOURS
 from race import OURS
 from report import time_in_words
+
+from gpu.predictions import PREDICTIONS, Medians
 
 COLUMNS = 2
 PREDICTED = {"color": "#c8553d", "markersize": 12, "markeredgewidth": 2.5, "linewidth": 2.5}

@@ -7,7 +7,10 @@ from typing import Any
 
 import inputs
 import torch
-from gpu_cases import (
+from torch import Tensor
+
+import treefilter as tf
+from gpu.cases import (
     AFFINITY,
     DISTANCE,
     FEATURES,
@@ -23,9 +26,6 @@ from gpu_cases import (
     Case,
     weight_of,
 )
-from torch import Tensor
-
-import treefilter as tf
 
 Result = list[Tensor]
 SEEDED = 1000
@@ -127,8 +127,13 @@ class Work:
     def _filter(self, affinities: Result) -> Result:
         y = self.x
         for tree, a in zip(self.trees, affinities, strict=True):
-            y = self.module.filter(y, tree, a)
+            y = self._along(y, tree, a)
         return [y]
+
+    def _along(self, x: Tensor, tree: tf.Tree, a: Tensor) -> Tensor:
+        if self.case.scan:
+            return self.module.root_to_leaf(self.module.leaf_to_root(x, tree, a), tree, a)
+        return self.module.filter(x, tree, a)
 
     def _trees(self, tree: tf.Tree) -> list[tf.Tree]:
         """A batch of trees for each guide."""
@@ -191,7 +196,7 @@ class Work:
         trees = self._trees(self.module.mst(together, self.graph))
         y = self.x
         for tree, weight in zip(trees, weights, strict=True):
-            y = self.module.filter(y, tree, self.module.affinity(weight, tree, self.sigma))
+            y = self._along(y, tree, self.module.affinity(weight, tree, self.sigma))
         return [y]
 
     def step(self) -> Result:

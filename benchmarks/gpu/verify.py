@@ -1,8 +1,9 @@
 """A stage's results on the GPU against those of the CPU back end on the same inputs."""
 
 import torch
-from gpu_cases import FILTER_BACKWARD, GUIDE_BACKWARD, MST, ONE_TREE, STEP, TRANSFORM
-from gpu_work import Result
+
+from gpu.cases import FILTER_BACKWARD, GUIDE_BACKWARD, MST, ONE_TREE, STEP, TRANSFORM
+from gpu.work import Result
 
 CLOSE, CLOSE_GRADIENT = 1e-5, 1e-4
 """Largest error over the largest value."""

@@ -8,9 +8,10 @@ import tempfile
 from pathlib import Path
 
 import torch
-from gpu_timing import on_cpu
 
-SOURCE = Path(__file__).with_name("gpu_constants.cu")
+from gpu.timing import on_cpu
+
+SOURCE = Path(__file__).with_name("constants.cu")
 STATE = (
     "driver_version",
     "clocks.sm",
@@ -36,20 +37,27 @@ def build_constants(compiler: str, architecture: str, program: Path) -> None:
 def constants() -> dict:
     compiler = nvcc()
     if compiler is None:
-        raise SystemExit("gpu: nvcc is needed for the machine's constants; put it into PATH")
+        raise FileNotFoundError("nvcc is needed for the machine's constants; put it into PATH")
     major, minor = torch.cuda.get_device_capability()
     with tempfile.TemporaryDirectory() as folder:
-        program = Path(folder) / "gpu_constants"
+        program = Path(folder) / "constants"
         build_constants(compiler, f"sm_{major}{minor}", program)
         found = subprocess.run([str(program)], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(found.stdout)
 
 
-def dry_constants() -> dict:
-    """The format of the program, of a copy on the CPU."""
-    values = torch.rand(2**18)
+def copy_alone(device: str) -> dict:
+    """In the program's format, what needs no nvcc: the copy bandwidth, through torch."""
+    size = 2**18 if device == "cpu" else 2**28
+    values = torch.rand(size, device=device)
     target = torch.empty_like(values)
-    rates = sorted(2 * 4 * 2**18 / s for s in on_cpu(lambda: target.copy_(values), 0.01))
+
+    def copy() -> None:
+        target.copy_(values)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    rates = sorted(2 * 4 * size / seconds for seconds in on_cpu(copy, 0.01))
     name = "copy bandwidth, kernel"
     row = {"name": name, "unit": "B/s", "lower": rates[0], "median": rates[len(rates) // 2]}
     return {"device": {"name": "none"}, "constants": [{**row, "upper": rates[-1], "cycles": 0}]}

@@ -1,6 +1,6 @@
 """From ``results/gpu-*.json`` to ``results/gpu.md`` and its plots; without a file, no page.
 
-    python gpu_report.py [--results FOLDER]
+    python -m gpu.report [--results FOLDER]
 
 A dry run is refused: its times are a CPU's.
 """
@@ -11,19 +11,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import gpu_plots
-from gpu_cases import (
+from race import quartiles
+from report import RESULTS, digits, machine_table, spread_in_words, table, time_in_words
+
+from gpu import plots as gpu_plots
+from gpu.cases import STEP
+from gpu.predictions import (
     GOALS,
     GOALS_FOR,
     PREDICTED_FOR,
     PREDICTIONS,
     PROVENANCE,
-    STEP,
     Medians,
     assumed,
 )
-from race import quartiles
-from report import RESULTS, digits, machine_table, spread_in_words, table, time_in_words
 
 PAGE = "gpu.md"
 TOLERANCE = 1.4
@@ -34,7 +35,7 @@ INTRODUCTION = """\
 # Measurements on GPUs
 
 Made by `make bench-report` from the files `gpu-*.json` beside this page, which `make bench-gpu`
-writes; nothing here is typed. [How it is measured](../README.md#on-a-gpu).
+and `make gpu-results` write; nothing here is typed. [How it is measured](../README.md#on-a-gpu).
 
 - Every time is of one call for the whole batch: medians, in parentheses the quartiles. *graph*:
   CUDA events around replays of a CUDA graph, which is what goals and predictions are about;
@@ -47,6 +48,8 @@ writes; nothing here is typed. [How it is measured](../README.md#on-a-gpu).
   that is a range and the time is not below it.
 - *CPU*: our CPU back end on this machine. *plain torch*: `treefilter.reference` on this GPU,
   once.
+- *baseline*: the research code's design, reimplemented from its description (`gpu/baseline`), by
+  the host's clock, for it waits for the host in each step; then how many graph's times that is.
 - *memory*: the peak of torch's allocator above the inputs, the results included.
 - Every result was verified against the CPU back end on the same inputs first: trees identical,
   values to 1e-5 and gradients to 1e-4 of the largest.
@@ -60,7 +63,7 @@ def load(folder: Path, dry: bool = False) -> dict[str, dict]:
     for path in sorted(folder.glob("gpu-*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["dry"] and not dry:
-            raise ValueError(f"gpu_report: {path} must be measured on a GPU, got a dry run")
+            raise ValueError(f"gpu.report: {path} must be measured on a GPU, got a dry run")
         runs[path.stem] = content
     return runs
 
@@ -145,8 +148,11 @@ def stages_table(run: dict, case: dict) -> str:
             if case["batch"] != record["reference images"]:
                 reference += f" (1 of {case['batch']} images)"
         cpu = time_in_words(times["cpu"].median) if "cpu" in times else ""
+        base = time_in_words(times["baseline"].median) if "baseline" in times else ""
         if graph and cpu:
             cpu += f"; {digits(times['cpu'].median / graph.median)}×"
+        if graph and base:
+            base += f"; {digits(times['baseline'].median / graph.median)}×"
         rows.append([
             stage,
             f"{spread_in_words(graph)}; {digits(graph.median / floor)}" if graph else "failed",
@@ -156,10 +162,11 @@ def stages_table(run: dict, case: dict) -> str:
             time_in_words(times["wall"].median) if "wall" in times else "–",
             cpu,
             reference,
+            base,
             f"{record.get('memory', 0) / 2**20:.1f} MiB",
         ])  # fmt: skip
     head = ["stage", "graph; floors", "floor", f"predicted ({PREDICTED_FOR})", "queued", "wall"]
-    return table([*head, f"CPU, {threads} threads", "plain torch", "memory"], rows)
+    return table([*head, f"CPU, {threads} threads", "plain torch", "baseline", "memory"], rows)
 
 
 def predicted_words(case: str, stage: str, seconds: float | None) -> str:
@@ -235,7 +242,7 @@ def main() -> None:
     for path in written:
         print(f"wrote {path}", file=sys.stderr)
     if not written:
-        print("gpu_report: nothing was measured on a GPU, so there is no page", file=sys.stderr)
+        print("gpu.report: nothing was measured on a GPU, so there is no page", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 // What a GPU's parts cost: the constants that times of graph algorithms are made of. Prints them as
 // JSON.
 //
-//   nvcc -std=c++17 -O3 -arch=native gpu_constants.cu -o gpu_constants && ./gpu_constants
+//   nvcc -std=c++17 -O3 -arch=native constants.cu -o constants && ./constants
 //
 // Latencies are those of a chain: a thread that follows pointers, a kernel that waits for the one before
 // it, a barrier after a barrier. Each is measured some times; the median and the quartiles are printed,
@@ -28,7 +28,7 @@ constexpr int kRepeats = 15;
 
 void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  std::fprintf(stderr, "gpu_constants: %s failed: %s\n", what, cudaGetErrorString(error));
+  std::fprintf(stderr, "constants: %s failed: %s\n", what, cudaGetErrorString(error));
   std::exit(1);
 }
 #define CHECK(call) check((call), #call)
@@ -374,7 +374,7 @@ int main() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
-    std::fprintf(stderr, "gpu_constants: no CUDA device: %s\n", cudaGetErrorString(error));
+    std::fprintf(stderr, "constants: no CUDA device: %s\n", cudaGetErrorString(error));
     return 1;
   }
   CHECK(cudaSetDevice(0));
@@ -388,7 +388,7 @@ int main() {
   // A quarter of what is free, a gibibyte at most, in whole mebibytes.
   const size_t large = std::min(size_t{1} << 30, free_bytes / 4) >> 20 << 20;
   if (large < size_t{16} << 20) {
-    std::fprintf(stderr, "gpu_constants: only %zu MiB of the GPU's memory are free\n", free_bytes >> 20);
+    std::fprintf(stderr, "constants: only %zu MiB of the GPU's memory are free\n", free_bytes >> 20);
     return 1;
   }
   cudaStream_t stream;
