@@ -61,6 +61,8 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
+	$(BIN)/zizmor --quiet --offline --strict-collection .github
+	$(BIN)/python .ci/words.py
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
@@ -126,7 +128,7 @@ test-tsan: $(VENV)/.ready
 	cmake --build build/tsan
 	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
-# The device code on the CPU (src/cuda/launch.cuh), in the place of the CPU's own, through the ordinary
+# The device code on the CPU (src/cuda/launch.cuh), instead of the CPU's own, through the ordinary
 # tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
 test-emulated: $(VENV)/.ready
 	rm -rf build/emulated
