@@ -61,7 +61,7 @@ NATIVE = {
     r"(a|the|its|their|whose|larger|equal) shares?": "multiplier (of an affine map)",
     r"shares of": "multipliers (of affine maps)",
     r"(the|its|their|whose) places?": "position, offset or address: say of what",
-    r"(a|the|same) walks?": "path, chain or traversal",
+    r"(the|same) walks?": "path, chain or traversal",
 }
 NATIVE_SUFFIXES = {".h", ".cuh", ".cpp", ".cu"}
 HASH_SUFFIXES = {".toml", ".yml", ".yaml", ".txt", ".sh"}
