@@ -19,7 +19,7 @@ BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
-.PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
+.PHONY: demo figure test lint format bench bench-full bench-sigma bench-report bench-profile \
         bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
 
@@ -49,8 +49,9 @@ tel-results: $(VENV)/.installed
 	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
-# The picture in README.md.
+# The pictures in README.md and in examples/photo_demo/README.md.
 figure: $(VENV)/.installed
+	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
 
 test: $(VENV)/.installed
@@ -82,9 +83,14 @@ bench-full: $(BENCH_VENV)/.installed
 bench-profile: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python benchmarks/profile_phases.py
 
-# The page again from the JSON files that are there, and the table in README.md.
-bench-report: $(VENV)/.ready
+# What a σ means, on photographs: results/sigma.json, its page and the table in README.md.
+bench-sigma: $(VENV)/.installed
+	$(BIN)/python benchmarks/sigma.py
+
+# The pages again from the JSON files that are there, and the tables in README.md.
+bench-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/sigma.py --report
 	$(BIN)/python benchmarks/gpu_report.py
 
 # On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.

@@ -49,7 +49,7 @@ def generator(name: str) -> torch.Generator:
 
 
 @cache
-def _photograph(name: str) -> torch.Tensor:
+def native_photograph(name: str) -> torch.Tensor:
     if name == "motorcycle_left":
         image = skimage.data.stereo_motorcycle()[0]
     else:
@@ -59,7 +59,7 @@ def _photograph(name: str) -> torch.Tensor:
 
 def _square(name: str, size: int) -> torch.Tensor:
     """The largest centred square, its area averaged to ``size``, in 8 bits."""
-    image = _photograph(name)
+    image = native_photograph(name)
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -71,7 +71,7 @@ def photograph(height: int, width: int) -> torch.Tensor:
     """(1, 3, H, W): "astronaut" up to 512 × 512, beyond it a mosaic of all in native resolution."""
     if max(height, width) <= 512:
         return _square("astronaut", max(height, width))[..., :height, :width].contiguous()
-    tiles = [_photograph(name)[..., :300, :400] for name in PHOTOGRAPHS]
+    tiles = [native_photograph(name)[..., :300, :400] for name in PHOTOGRAPHS]
     rows = [torch.cat(tiles[i : i + 4], -1) for i in (0, 4)]
     mosaic = torch.cat(rows, -2)
     down, right = -(-height // mosaic.shape[-2]), -(-width // mosaic.shape[-1])

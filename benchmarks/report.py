@@ -19,7 +19,8 @@ from targets import FORWARD, MEMCPY, PHOTOGRAPH, TARGETS
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURE = "smoothing.png"
-BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+MARKERS = "<!-- {}: begin -->", "<!-- {}: end -->"
+BEGIN, END = (marker.format("benchmark") for marker in MARKERS)
 
 INTRODUCTION = """\
 # Measurements
@@ -73,7 +74,6 @@ EXCERPT = (
     ("`tf.mst`, photograph 1024×2048", "mst", "photograph", "1024x2048", "scipy, rooted"),
     ("edge set only, 512×512", "mst, edge set", "photograph", "512x512", "scipy"),
     ("edge set only, 512×512", "mst, edge set", "photograph", "512x512", "higra"),
-    ("edge set only, 512×512", "mst, edge set", "photograph", "512x512", "igraph"),
     ("`tf.mst`, 8 nearest neighbours", "mst of an edge list", "8 nearest neighbours", "",
      "scipy, rooted"),
     ("`tf.edge_weight`, 256×128×128, forward and backward", "edge_weight, forward and backward",
@@ -100,10 +100,10 @@ class Run(NamedTuple):
 
 
 def load(folder: Path) -> list[Run]:
-    """All but gpu-*.json, which have a page of their own (gpu_report.py)."""
+    """All but gpu-*.json and sigma.json, which have pages of their own."""
     runs = []
     for path in sorted(folder.glob("*.json")):
-        if path.stem.startswith("gpu-"):
+        if path.stem.startswith(("gpu-", "sigma")):
             continue
         content = json.loads(path.read_text(encoding="utf-8"))
         records = [Record.from_json(record) for record in content["records"]]
@@ -252,13 +252,14 @@ def excerpt(runs: Sequence[Run]) -> str:
     return "\n".join([*parts, NOTE]) if parts else ""
 
 
-def insert(text: str, content: str) -> str:
-    """The text with its part between the markers replaced."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(text: str, content: str, name: str = "benchmark") -> str:
+    """The text with its part between the markers of that name replaced."""
+    first, last = (marker.format(name) for marker in MARKERS)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"report: text must contain {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{content}{END}{after}"
+        raise ValueError(f"report: text must contain {first} and {last}")
+    return f"{before}{first}\n{content}{last}{after}"
 
 
 def write(folder: Path, readme: Path) -> list[Path]:
