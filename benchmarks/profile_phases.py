@@ -1,7 +1,7 @@
 """Where the time goes: the share of every phase, sampled by perf, as a page of its own.
 
 The native module is built once more with symbols (the same optimisation), and each case runs alone
-for some seconds: a profile answers what takes the time, not how long it takes beside others.
+for some seconds: a profile shows which part takes the time, and does not compare.
 """
 
 import os
@@ -79,7 +79,7 @@ def profile(case: str, seconds: float) -> tuple[float, dict[str, float]]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        process.stdout.readline()  # the set-up is not sampled
+        process.stdout.readline()  # set-up is not sampled
         subprocess.run(
             ["perf", "record", "--quiet", "-p", str(process.pid), "-o", str(data), "--", "sleep",
              str(seconds)],

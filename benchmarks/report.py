@@ -2,7 +2,7 @@
 
     python report.py [--results FOLDER] [--readme FILE]
 
-Every machine's run is a JSON file in the folder; the page has a part for each.
+Each machine's run is a JSON file in the folder; the page has a section for each.
 """
 
 import argparse
@@ -30,16 +30,16 @@ Made by `make bench-report` from the JSON files beside this page, which `make be
 
 - A time is a median; in parentheses the quartiles. "4.2× (4.1 to 4.4)" says how many times as long
   the other one took: the ratio of medians and its 95 % confidence interval, over rounds in which
-  both took their turn. Below 1 the other one is faster. "4.2 of it" is the other way round: ours
-  takes as long as 4.2 memcpys, forward passes or photographs.
-- One thread unless said. Every result is verified before it is timed. What is an input is not
-  timed: others get their graphs built.
-- igraph turns its list of weights into an array, and rustworkx asks a Python callback for every
+  both ran. Below 1 the other one is faster. "4.2 of it" is the reverse: ours takes as long as
+  4.2 memcpys, forward passes or photographs.
+- One thread unless stated. Every result is verified before it is timed. Making the inputs is not
+  timed: other libraries get finished graphs.
+- igraph turns its list of weights into an array, and rustworkx calls a Python function for every
   weight, within the timed call. scipy and higra compute in float64. "scipy, rooted" is
   `minimum_spanning_tree` and `breadth_first_order`. "higra" is `bpt_canonical` as it is called by
   default; "edge set only" leaves out altitudes and the tree as a graph.
-- "memcpy" is `out.copy_(x)` of what is filtered into memory that exists, in the same layout. Our
-  calls allocate their results. Each call meets the caches as the one before it has left them.
+- "memcpy" is `out.copy_(x)` of what is filtered into existing memory of the same layout. Our calls
+  allocate their results. Each call finds the caches as the one before it has left them.
 """
 TASKS = {
     "mst, edge set": "Minimum spanning tree: the edge set",
@@ -62,7 +62,7 @@ TASKS = {
     "scaling, batch": "Scaling: batch",
 }
 MEASURES = MEMCPY, FORWARD, PHOTOGRAPH
-"""What ours is measured in, rather than against."""
+"""Units in which our times are given, rather than competitors."""
 NOTE = """\
 Ratios are of medians, with 95 % confidence intervals. "scipy, rooted" is its tree and breadth-first
 order, "edge set only" the tree before it is rooted; a memcpy copies what is filtered.
@@ -115,7 +115,7 @@ def load(folder: Path) -> list[Run]:
 
 
 def unit_of(seconds: float) -> tuple[str, float]:
-    """The unit that suits a time, and what to multiply it with."""
+    """The unit that suits a time, and the factor to it."""
     if seconds < 1e-3:
         return "µs", 1e6
     return ("ms", 1e3) if seconds < 1 else ("s", 1)
@@ -184,7 +184,7 @@ def task_table(task: str, records: Sequence[Record]) -> str:
 
 
 def compared(record: Record, first: str, name: str) -> str:
-    """What a contender took, and how that relates to the first."""
+    """A contender's time, and its ratio to the first."""
     times = record.seconds[name], record.seconds[first]
     median = time_in_words(quartiles(times[0]).median)
     if name in MEASURES:

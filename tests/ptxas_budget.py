@@ -1,4 +1,4 @@
-"""What the CUDA compiler made of every kernel, held against what was committed.
+"""The registers and memory of every CUDA kernel, compared with the committed budget.
 
     make test-cuda-build                  # compiles for one architecture and compares
     python tests/ptxas_budget.py LOG --write

@@ -1,4 +1,4 @@
-"""The table of σ in the README: what it says is in the file, and the file is what is measured."""
+"""The README's table of σ is made from the file, and the file holds what is measured."""
 
 import json
 
