@@ -1,4 +1,4 @@
-# Every target sets up what it needs by itself, in .venv, from the pinned set in constraints.txt.
+# Every target sets up what it needs in .venv, from the pinned versions in constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,15 +6,15 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/* src/cuda/*)
-# Here CUDA is built where it is asked for (test-gpu, test-cuda-build): for all architectures it takes
-# minutes. A plain `pip install .` builds it wherever it finds nvcc.
+# Only test-gpu, test-cuda-build and bench-gpu build for CUDA, because all architectures take minutes. A plain
+# `pip install .` builds for CUDA wherever it finds nvcc.
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
 FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/*.cu)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
-# The benchmark's peers have an environment of their own.
+# The libraries that the benchmark compares with are in a separate environment.
 BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
@@ -27,8 +27,8 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
 	$(BIN)/tel demo
 
-# The tree energy loss measured: minutes for each run, and hours in all. Stopped and started again it
-# goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
+# Measures the tree energy loss: minutes for each run, hours for all. When stopped and started again, it
+# resumes. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
 RUNS ?= runs
 tel-measure-scenes: $(VENV)/.installed
 	$(BIN)/tel measure scenes --output $(RUNS)/scenes
@@ -43,7 +43,7 @@ tel-measure-cost: $(VENV)/.installed
 	$(BIN)/tel cost photos --output $(TEL)/results/cost-photos.json
 	$(BIN)/tel cost scenes --output $(TEL)/results/cost-scenes.json
 
-# The tables and the page again from the records that are there.
+# Makes the tables and the page again from the existing records.
 tel-results: $(VENV)/.installed
 	$(BIN)/tel publish --records $(TEL)/results --readme $(TEL)/README.md
 	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
@@ -87,14 +87,14 @@ bench-profile: $(BENCH_VENV)/.installed
 bench-sigma: $(VENV)/.installed
 	$(BIN)/python benchmarks/sigma.py
 
-# The pages again from the JSON files that are there, and the tables in README.md.
+# Makes the pages and the tables in README.md again from the existing JSON files.
 bench-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/sigma.py --report
 	$(BIN)/python benchmarks/gpu_report.py
 
 # On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.
-# GPU_PYTHON: a Python that has torch with CUDA and all else already, instead of .venv's.
+# GPU_PYTHON: a Python that has torch with CUDA and everything else, instead of .venv's.
 GPU_PYTHON ?= $(BIN)/python
 bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
 	rm -rf build/bench-gpu
@@ -103,13 +103,13 @@ bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
 	PYTHONPATH=build/bench-gpu $(GPU_PYTHON) benchmarks/gpu.py; failed=$$?; \
 	    $(GPU_PYTHON) benchmarks/gpu_report.py && exit $$failed
 
-# What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
+# Compares the speed with that of a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
 bench-compare: $(VENV)/.ready
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=ref [CASES=regex] [SECONDS=2]"; exit 2; }
 	@$(BIN)/python benchmarks/compare.py "$(BASE)" --cases "$(CASES)" $(if $(NEW),--new "$(NEW)") \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(THREADS),--threads $(THREADS))
 
-# The native code under AddressSanitizer and UBSan, inside an ordinary Python.
+# The native code under AddressSanitizer and UBSan, in an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
                 tests/test_edge_weight.py tests/test_errors.py
 DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py
@@ -121,8 +121,8 @@ test-asan: $(VENV)/.ready
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
 
-# All device code on the CPU, against the CPU's own and brute force, in every order of its threads; then
-# what runs on real threads of it, and every threaded kernel, under ThreadSanitizer.
+# All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
+# then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.
 EMULATED := emulated_mst emulated_filter emulated_edge_weight emulated_distance
 test-native: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
@@ -135,7 +135,7 @@ test-tsan: $(VENV)/.ready
 	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
 # The device code on the CPU (src/cuda/launch.cuh), instead of the CPU's own, through the ordinary
-# tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
+# tests; once more in another order of the threads, and as if blocks had hardly any shared memory.
 test-emulated: $(VENV)/.ready
 	rm -rf build/emulated
 	$(INSTALL) --target build/emulated . -C build-dir=build/emulated-objects \
@@ -146,8 +146,8 @@ test-emulated: $(VENV)/.ready
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) || exit 1; \
 	done
 
-# The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a
-# budget, and imported where there need not be a GPU.
+# If nvcc is installed: the CUDA build for one architecture, warnings as errors, its kernels compared with a
+# budget of registers, and an import, for which no GPU is needed.
 test-cuda-build: $(VENV)/.ready
 	@command -v nvcc >/dev/null || { echo "no nvcc here: the CUDA build is not checked"; exit 0; }; \
 	set -e; rm -rf build/cuda; mkdir -p build/cuda; \
@@ -159,7 +159,7 @@ test-cuda-build: $(VENV)/.ready
 	PYTHONPATH=build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
 	    $(BIN)/pytest -q tests/test_nn.py tests/test_errors.py
 
-# On a GPU: a build for it, all tests, and a reduced set of them under compute-sanitizer.
+# On a machine with a GPU: a build for it, all tests, and some of them under compute-sanitizer.
 SANITIZED := tests/test_mst.py tests/test_filter.py tests/test_distance.py tests/test_edge_weight.py
 test-gpu: $(VENV)/.ready
 	TREEFILTER_CUDA=ON CUDAARCHS=native $(INSTALL) .
@@ -170,7 +170,7 @@ test-gpu: $(VENV)/.ready
 	        $(BIN)/pytest -q -x -k "cuda and not large and not threads" $(SANITIZED) || exit 1; \
 	done
 
-# What a user gets: an sdist, the wheel that it builds without torch in sight, and a package that imports.
+# What a user gets: an sdist, the wheel built from it without torch, and a package that can be imported.
 test-dist: $(VENV)/.ready
 	rm -rf build/dist
 	$(BIN)/python -m build --sdist --outdir build/dist .
