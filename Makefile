@@ -1,4 +1,4 @@
-# Every target sets up what it needs by itself, in .venv, from the pinned set in constraints.txt.
+# Every target sets up what it needs in .venv, from the pinned versions in constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SOURCES := $(foreach depth,* */* */*/*,$(wildcard src/$(depth).h src/$(depth).cpp src/$(depth).cuh src/$(depth).cu))
-# Here CUDA is built where it is asked for (test-gpu, test-cuda-build): for all architectures it takes
-# minutes. A plain `pip install .` builds it wherever it finds nvcc.
+# Only the targets for CUDA build for it, because all architectures take minutes. A plain `pip install .`
+# builds for CUDA wherever it finds nvcc.
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
@@ -15,12 +15,12 @@ FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/gpu/*.cu benchm
                                       benchmarks/gpu/baseline/*.cu benchmarks/gpu/baseline/*.h)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
-# The benchmark's peers have an environment of their own.
+# The libraries that the benchmark compares with are in a separate environment.
 BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
-.PHONY: demo figure test fuzz lint format bench bench-full bench-report bench-profile \
+.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-report bench-profile \
         bench-compare bench-gpu gpu-build gpu-check gpu-results test-asan test-native test-tsan \
         test-emulated test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
@@ -29,9 +29,9 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
 	$(BIN)/tel demo
 
-# The tree energy loss measured: minutes for each run, and hours in all. Stopped and started again it
-# goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it. The runs
-# are published under the file's name: camvid.toml in results/camvid.
+# Measures the tree energy loss: minutes for each run, hours for all. When stopped and started again, it
+# resumes. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
+# The runs are published under the name of that file: camvid.toml in results/camvid.
 RUNS ?= runs
 DATA_SET = $(basename $(notdir $(SOURCE)))
 tel-measure-scenes: $(VENV)/.installed
@@ -47,14 +47,15 @@ tel-measure-cost: $(VENV)/.installed
 	$(BIN)/tel cost photos --output $(TEL)/results/cost-photos.json
 	$(BIN)/tel cost scenes --output $(TEL)/results/cost-scenes.json
 
-# The tables and the page again from the records that are there.
+# Makes the tables and the page again from the existing records.
 tel-results: $(VENV)/.installed
 	$(BIN)/tel publish --records $(TEL)/results --readme $(TEL)/README.md
 	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
-# The picture in README.md.
+# The pictures in README.md and in examples/photo_demo/README.md.
 figure: $(VENV)/.installed
+	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
 
 test: $(VENV)/.installed
@@ -70,6 +71,8 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
+	$(BIN)/zizmor --quiet --offline --strict-collection .github
+	$(BIN)/python .ci/words.py
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
@@ -89,13 +92,18 @@ bench-full: $(BENCH_VENV)/.installed
 bench-profile: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python benchmarks/profile_phases.py
 
-# The page again from the JSON files that are there, and the table in README.md.
-bench-report: $(VENV)/.ready
+# What a σ means, on photographs: results/sigma.json, its page and the table in README.md.
+bench-sigma: $(VENV)/.installed
+	$(BIN)/python benchmarks/sigma.py
+
+# Makes the pages and the tables in README.md again from the existing JSON files.
+bench-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/sigma.py --report
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.report
 
 # On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.
-# GPU_PYTHON: a Python that has torch with CUDA and all else already, instead of .venv's.
+# GPU_PYTHON: a Python that has torch with CUDA and everything else, instead of .venv's.
 GPU_PYTHON ?= $(CURDIR)/$(BIN)/python
 GPU_READY := $(if $(filter $(CURDIR)/$(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
 bench-gpu: $(GPU_READY)
@@ -147,13 +155,13 @@ gpu-results: $(VENV)/.installed
 	@test -n "$(FROM)" || { echo "usage: make gpu-results FROM=folder"; exit 2; }
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.publish "$(abspath $(FROM))"
 
-# What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
+# Compares the speed with that of a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
 bench-compare: $(VENV)/.ready
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=ref [CASES=regex] [SECONDS=2]"; exit 2; }
 	@$(BIN)/python benchmarks/compare.py "$(BASE)" --cases "$(CASES)" $(if $(NEW),--new "$(NEW)") \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(THREADS),--threads $(THREADS))
 
-# The native code under AddressSanitizer and UBSan, inside an ordinary Python.
+# The native code under AddressSanitizer and UBSan, in an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
                 tests/test_edge_weight.py tests/test_errors.py tests/test_arguments.py \
                 tests/test_trees_from_outside.py
@@ -167,8 +175,8 @@ test-asan: $(VENV)/.ready
 	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) \
 	    tests/fuzz
 
-# All device code on the CPU, against the CPU's own and brute force, in every order of its threads; then
-# what runs on real threads of it, and every threaded kernel, under ThreadSanitizer.
+# All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
+# then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.
 EMULATED := emulated_mst emulated_filter emulated_edge_weight emulated_distance
 test-native: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
@@ -180,8 +188,8 @@ test-tsan: $(VENV)/.ready
 	cmake --build build/tsan
 	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
-# The device code on the CPU (src/cuda/runtime/launch.cuh), in the place of the CPU's own, through the ordinary
-# tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
+# The device code on the CPU (src/cuda/runtime/launch.cuh), instead of the CPU's own, through the ordinary
+# tests; once more in another order of the threads, and as if blocks had hardly any shared memory.
 test-emulated: build/emulated/.built
 	for setting in forward:232448 shuffled:2048; do \
 	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
@@ -196,8 +204,8 @@ build/emulated/.built: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $
 	$(STAMP)/build/emulated
 	touch $@
 
-# The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a
-# budget (WRITE=1 writes it anew), and imported where there need not be a GPU.
+# If nvcc is installed: the CUDA build for one architecture, warnings as errors, its kernels compared with a
+# budget of registers (WRITE=1 writes it anew), and an import, for which no GPU is needed.
 test-cuda-build: $(VENV)/.ready
 	@command -v nvcc >/dev/null || { echo "no nvcc here: the CUDA build is not checked"; exit 0; }; \
 	set -e; rm -rf build/cuda; mkdir -p build/cuda; \
@@ -219,7 +227,7 @@ test-gpu: $(VENV)/.ready
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check --out $(CURDIR)/build/test-gpu \
 	    --site $(CURDIR)/build/test-gpu-site --steps tests,alone --patience 100 --examples ci
 
-# What a user gets: an sdist, the wheel that it builds without torch in sight, and a package that imports.
+# What a user gets: an sdist, the wheel built from it without torch, and a package that can be imported.
 test-dist: $(VENV)/.ready
 	rm -rf build/dist
 	$(BIN)/python -m build --sdist --outdir build/dist .

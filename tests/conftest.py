@@ -1,10 +1,10 @@
-"""What all tests share: devices, hypothesis profiles, the number of threads."""
+"""For all tests: devices, hypothesis profiles, the number of threads."""
 
 import os
 import sys
 
-# Before OpenMP is loaded: threads that wait sleep, since those of other test processes need the
-# cores. Spinning makes a call on a small tensor a hundred times slower when they are all taken.
+# Before OpenMP is loaded: waiting threads sleep, since other test processes need the cores.
+# Spinning makes a call on a small tensor a hundred times slower when all cores are busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
@@ -17,7 +17,7 @@ import treefilter
 if not treefilter.__file__.startswith(os.environ.get("TREEFILTER_FROM", "")):
     pytest.exit(f"TREEFILTER_FROM is set, but {treefilter.__file__} was imported", 3)
 
-torch.set_num_threads(1)  # pytest-xdist has the cores; tests of threads ask for more
+torch.set_num_threads(1)  # pytest-xdist uses the cores; tests of threads set more
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
@@ -59,7 +59,7 @@ def _gpu_to_itself(request):
 
 @pytest.fixture
 def tensors_on_device(device):
-    """New tensors are made there, in tests that do not say where."""
+    """New tensors are on the device where a test names none."""
     if device.type == "cpu":
         yield
     else:

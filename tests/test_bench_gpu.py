@@ -1,4 +1,4 @@
-"""The GPU benchmark where there is no GPU: logic, arithmetic, what it refuses to publish."""
+"""The GPU benchmark without a GPU: logic, arithmetic, and what it refuses to publish."""
 
 import copy
 import json
@@ -49,7 +49,7 @@ def dry(tmp_path_factory):
 
 @pytest.fixture
 def measured(dry):
-    """What a run on a GPU would leave, with times that are made up: only in memory."""
+    """The content of a run on a GPU, with invented times; never written to a file."""
     content = copy.deepcopy(dry[1])
     content["constants"]["constants"][0] |= {"lower": 1e12, "median": 1e12, "upper": 1e12}
     content["cases"] = [

@@ -1,4 +1,4 @@
-"""What the build says to those who ask for what it does not have, and what importing does."""
+"""Messages of a build without CUDA, and what importing loads."""
 
 import ast
 import os
@@ -23,7 +23,7 @@ SOURCE = Path(__file__).parent.parent
 )
 def test_options_that_are_not_there(tmp_path, option, message):
     command = ["cmake", "-S", str(SOURCE), "-B", str(tmp_path), f"-DTREEFILTER_{option}"]
-    env = {**os.environ, "CUDACXX": str(tmp_path / "nvcc")}  # which is not there
+    env = {**os.environ, "CUDACXX": str(tmp_path / "nvcc")}  # which does not exist
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert result.returncode != 0
     assert message in " ".join(result.stderr.split())
@@ -100,7 +100,7 @@ def test_the_package_imports_nothing_of_its_examples():
 
 
 def imports(file):
-    """First parts of the names of what a file imports, wherever it does."""
+    """The top-level names of all imports in a file."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)

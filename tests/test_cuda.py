@@ -1,4 +1,4 @@
-"""What only a GPU can show: nothing waits for it, graphs, streams, devices."""
+"""Tests that need a GPU: no synchronisation, CUDA graphs, streams, devices."""
 
 import math
 import threading
@@ -50,7 +50,7 @@ def pipeline(guide, x, graph):
 
 
 def others(guide, x, graph):
-    """What the pipeline leaves out: metrics, types, passes, groups, second derivatives, paths."""
+    """Other calls: metrics, types, passes, groups, second derivatives, paths."""
     results = []
     noise = (x.detach() * 99).sin()  # sums of it are rounded
     for metric in ("euclidean", "cityblock", "chebyshev", "cosine"):
@@ -193,7 +193,7 @@ def test_a_tree_that_was_moved():
 
 
 def test_values_that_cannot_raise():
-    """What the CPU raises an error for has a meaning: to see the value the host would wait."""
+    """Values that are errors on the CPU are none here: to see them the host would have to wait."""
     graph = tf.grid(1, 4)
     weight = torch.tensor([[1.0, float("nan"), 2.0]]).cuda()
     cut = torch.tensor([[1.0, float("inf"), 2.0]])

@@ -49,7 +49,7 @@ def transform_by_oracle(weight, tree, seeds, path):
 
 @st.composite
 def inputs(draw, kinds=("random", "ties"), max_nodes=40):
-    """(weight (B, E), tree): own trees or one for all, forests among them, the weights new."""
+    """(weight (B, E), tree): own trees or one for all, also forests, with new weights."""
     batch = draw(st.integers(1, 3))
     graph, _, tree = draw(forests(max_nodes, draw(st.sampled_from([1, batch]))))
     return draw(weights(graph, batch, kinds)).double(), tree
@@ -250,7 +250,7 @@ def test_derivatives(device, path, case):
         lambda weight: finite(tf.distance_transform(weight, tree, seeds, path)[0]),
     ):
         assert gradcheck(function, weight)
-        # Distances are piecewise linear; a square gives second derivatives something to find.
+        # Distances are piecewise linear; their squares have second derivatives that are not 0.
         assert gradgradcheck(lambda weight, f=function: f(weight).square(), weight)
 
 
@@ -369,7 +369,7 @@ def test_snake_of_four_million_pixels(device, path):
     assert_close(grad.sum().cpu(), expected.sum() + expected.amin(0).sum().double())
 
 
-# --- rules of the house ---------------------------------------------------------------------------
+# --- conventions ----------------------------------------------------------------------------------
 
 
 def calls(tree, path):
@@ -457,7 +457,7 @@ def test_smallest_sizes(device, path, batch, shape):
     assert nearest.shape == (batch, n)
     assert tf.distance_matrix(weight, tree, path).shape == (batch, n, n)
     total = d.sum() + none.sum() + shortest.sum()
-    if total.requires_grad:  # it need not, where there is no edge
+    if total.requires_grad:  # it need not raise where there is no edge
         (grad,) = torch.autograd.grad(total, weight, materialize_grads=True)
         assert grad.shape == weight.shape
         assert grad.sum() == 2 * batch * (line.sum())

@@ -142,7 +142,7 @@ def test_cosine_of_zero_vectors(device):
     assert_close(weight.cpu(), torch.tensor([[0.0, 0.5, 0.2]]))
 
 
-# --- rules of the house ---------------------------------------------------------------------------
+# --- conventions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -193,7 +193,7 @@ def test_foreign_devices_are_refused_as_such(monkeypatch):
 
 
 def test_the_native_layer_checks_for_itself(device):
-    """Whoever gets past the public functions still cannot make a wrong pointer."""
+    """A call of the native module itself cannot make a wrong pointer either."""
     out = torch.empty(2, 4, 12, device=device)
     tree, x, a = TREE.to(device), X.to(device).flatten(2), A.to(device)[:, None]
     kind = "CPU" if device.type == "cpu" else str(x.device)
@@ -219,7 +219,7 @@ def test_the_native_layer_checks_for_itself(device):
     "channels", [1, 4, 60_000]
 )  # the last so many that visits are put in order
 def test_a_cycle_in_place_of_a_tree_stays_inside_the_tensors(device, channels):
-    """Vertices that hang from no root: what they get means nothing, the others' values are theirs."""
+    """Vertices without a root get meaningless values; all other vertices get theirs."""
     parent = torch.arange(280).sub(1).clamp(min=0)[None].int()
     parent[0, 270] = 279
     order = torch.arange(279, -1, -1)[None].int()

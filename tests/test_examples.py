@@ -1,4 +1,4 @@
-"""Every example in a docstring, and the README's, runs and gives what it shows."""
+"""Every example in a docstring and in the README runs and gives what it shows."""
 
 import doctest
 import importlib

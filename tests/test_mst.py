@@ -21,7 +21,7 @@ def chosen(tree, b=0):
 
 
 def ranks(weight):
-    """Every edge's place, from 1, in the order by (float32 weight, index)."""
+    """Every edge's rank, from 1, in the order by (float32 weight, index)."""
     value = weight.float().numpy() + np.float32(0)
     place = np.empty(len(value))
     place[np.argsort(value, kind="stable")] = np.arange(1, len(value) + 1)
@@ -29,7 +29,7 @@ def ranks(weight):
 
 
 def scipy_forest(value, graph):
-    """scipy's spanning forest for positive weights; of parallel edges it is shown the least."""
+    """scipy's spanning forest for positive weights; of parallel edges it gets the least."""
     u, v = np.sort(graph.edge_index.numpy(), axis=0)
     proper = np.flatnonzero((u != v) & np.isfinite(value))
     first = proper[np.lexsort([value[proper], v[proper], u[proper]])]
@@ -244,7 +244,7 @@ def test_without_any_edge_every_vertex_is_a_root(device):
     assert tree.order.tolist() == [list(range(15))] * 2
 
 
-# --- rules of the house ---------------------------------------------------------------------------
+# --- conventions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3])

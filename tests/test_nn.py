@@ -1,4 +1,4 @@
-"""The module: the pipeline spelled out gives the same, and it learns."""
+"""The module gives what the functions give, and it learns."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Trees: what holds for every one of them, and what a batch of them can do."""
+"""Trees: properties of every tree, and operations on batches."""
 
 import copy
 import io
@@ -69,7 +69,7 @@ def test_parents_are_those_of_the_edges(device, data, graph):
 
 
 def in_chains(device) -> bool:
-    """Whether trees have CUDA's order there, path after path, or the CPU's, path beside path."""
+    """Whether trees there have CUDA's order (chain after chain), or the CPU's (interleaved)."""
     return device.type == "cuda" or _C.emulated
 
 
@@ -83,7 +83,7 @@ def test_order_is_the_peeling_of_the_tree(device, data, graph):
 
 
 def test_order_of_a_binary_tree(device):
-    # 0 ─ 1 ─ {3, 4}, 0 ─ 2 ─ {5, 6}, and 7 hanging at 3
+    # 0 ─ 1 ─ {3, 4}, 0 ─ 2 ─ {5, 6}, and 7, a child of 3
     ends = torch.tensor([[0, 0, 1, 1, 2, 2, 3], [1, 2, 3, 4, 5, 6, 7]])
     graph = tf.graph(ends.to(device), 8)
     tree = tf.mst(torch.ones(1, 7, device=device), graph)
@@ -106,7 +106,7 @@ def test_order_of_large_trees(device):
         best, ties, below = [0 for _ in vertices], [0 for _ in vertices], [0 for _ in vertices]
         place = [(0, v, 0) for v in vertices]  # round, leaf, position
         for v, p in zip(order, map(parent.__getitem__, order), strict=True):
-            if ties[v] == 1:  # one child of the highest number: its path goes on
+            if ties[v] == 1:  # one child has the highest number: its chain continues
                 _, leaf, position = place[below[v]]
                 place[v] = best[v], leaf, position + 1
             else:
@@ -139,7 +139,7 @@ def same(a, b):
 
 
 def filtered(tree, batch=3):
-    """The tree at work."""
+    """The tree is used."""
     x = normal(1, batch, 2, 5, 7).to(tree.parent.device)
     return tf.filter(x, tree, uniform(2, len(tree), 35).to(tree.parent.device))
 
@@ -220,7 +220,7 @@ def test_moving(tree, device):
 
 
 def test_trees_made_by_hand(graph, tree):
-    """A tree is no more than its three tensors, in any order that has children before parents."""
+    """A tree is its three tensors; any order with children before parents is valid."""
     weight = normal(3, 3, graph.num_edges)
     slow = tf.reference.mst(weight, graph, root=11).to(tree.parent.device)
     again = tf.Tree(slow.parent, slow.edge, slow.order, (5, 7))
