@@ -65,8 +65,8 @@ def _jvp(function: type[Function]) -> Callable[..., Any]:
     """``tangent`` as torch calls it.
 
     torch calls it with forward mode switched off, and so loses the tangents of the levels around
-    this one: of a jvp inside of a jvp the outer one would be 0. Switched on again, the saved tensors
-    must lose the tangents of this level, of which ``tangent`` is the derivative already.
+    this one: of a jvp inside of a jvp the outer one would be 0. Switched on again, the saved
+    tensors must lose the tangents of this level, of which ``tangent`` is the derivative already.
     """
 
     def jvp(ctx: Any, *tangents: Any) -> Any:
