@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_files_names(tmp_path, monkeypa
 
 
 def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, monkeypatch):
-    forward, seen = engine._forward, []
+    forward, seen = step._forward, []
 
     def poisoned(options, state, objective, batch):
         """From the second iteration's first part on."""
@@ -196,7 +196,7 @@ def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, mo
         nothing = (output.loss * 0).sqrt()  # has an infinite slope
         return output._replace(loss=output.loss + nothing) if len(seen) == 3 else output
 
-    monkeypatch.setattr(engine, "_forward", poisoned)
+    monkeypatch.setattr(step, "_forward", poisoned)
     with pytest.raises(step.NonFiniteLossError) as caught:
         engine.train(tel_runs.options(tmp_path / "run", accumulate=2))
     number = r"\d[\d.e-]*"
@@ -208,13 +208,13 @@ def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, mo
 
 
 def test_without_a_terminal_lines_tell_losses_speed_and_time_left(tmp_path, monkeypatch, capsys):
-    iteration, clock = engine._iteration, SimpleNamespace(now=0.0)
+    iteration, clock = engine.update, SimpleNamespace(now=0.0)
 
     def slow(*arguments):
         clock.now += 377
         iteration(*arguments)
 
-    monkeypatch.setattr(engine, "_iteration", slow)
+    monkeypatch.setattr(engine, "update", slow)
     monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     def shown(**changes):
@@ -455,7 +455,7 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
     def forward(options, state, objective, batch):
         return StepOutput((batch.slopes.mean() * objective.weight), {}, None, None)
 
-    monkeypatch.setattr(engine, "_forward", forward)
+    monkeypatch.setattr(step, "_forward", forward)
     state = SimpleNamespace(
         optimizer=torch.optim.SGD([weight], lr=1.0),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
@@ -465,7 +465,7 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
     )
     window = SimpleNamespace(add=lambda batch, output: seen.append(batch))
     options = tel_runs.options(tmp_path, accumulate=parts)
-    engine._iteration(options, state, objective, batches, window)
+    step.update(options, state, objective, batches, window)
     assert weight.item() == -3
     assert (len(seen), len(unsynchronised)) == (parts, parts - 1)
 
