@@ -30,9 +30,10 @@ TREEFILTER_HD inline int32_t magnitude_bits(Weight weight) {
 
 // kAbsent for +inf and NaN.
 TREEFILTER_HD inline WeightKey weight_key(Weight weight) {
-  const int32_t bits = static_cast<int32_t>(float_to_bits(weight)), magnitude = magnitude_bits(weight);
-  if (magnitude > kInfinityMagnitude || bits == kInfinityMagnitude) return kAbsent;
-  return bits >= 0 ? magnitude : -magnitude;
+  // In arithmetic that vector code has: sign is -1 for a negative weight, and then only NaN is absent.
+  const int32_t magnitude = magnitude_bits(weight);
+  const int32_t sign = static_cast<int32_t>(float_to_bits(weight)) >> 31;
+  return magnitude + sign >= kInfinityMagnitude ? kAbsent : (magnitude ^ sign) - sign;
 }
 
 TREEFILTER_HD inline EdgeOrder total_order(WeightKey key, int32_t number) {

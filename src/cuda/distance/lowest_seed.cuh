@@ -50,10 +50,9 @@ struct LowestSeed {
   int64_t* nearest;
 
   // Workspaces. Arrays by id are [B, 2 n]; id x, in -n … n - 1, is at index n + x.
-  int32_t *lower, *upper, *query;  // [B, n]: the ends of edge e; where the query of v is
-  int32_t *even_label,
-      *odd_label;      // by id: the lowest seed in a vertex of the graph, for even and odd bits
-  int32_t* all_label;  // by id: the same for a component
+  int32_t *lower, *upper, *query;   // [B, n]: the ends of edge e; where the query of v is
+  int32_t *even_label, *odd_label;  // by id: the lowest seed in a vertex, for even and odd bits
+  int32_t* all_label;               // by id: the same for a component
   int32_t* component;
   int32_t *best, *hook;  // for the contraction; then the new ids, on the side of the 0s and of the 1s
   int32_t* more;         // [B, kBits + 1, kMostRounds]
