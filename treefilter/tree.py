@@ -264,7 +264,7 @@ class Tree:
         tensor of integers gives a batch of these trees in that order, one of B bools those that are
         true. Whether an index tensor on CUDA is in range is checked by torch, on the device.
         """
-        i = _index(index, len(self))
+        i = _index(index, len(self), self.device)
         return Tree(self.parent[i], self.edge[i], self.order[i], self.shape, self._plan[i])
 
     def __repr__(self) -> str:
@@ -281,7 +281,7 @@ class Tree:
 _LISTS = (Tensor, np.ndarray, list)
 
 
-def _index(index: Any, batch: int) -> slice | Tensor:
+def _index(index: Any, batch: int, device: torch.device) -> slice | Tensor:
     """An index of a batch, checked, in a form that keeps the batch's dimension."""
     if isinstance(index, slice):
         return index
@@ -301,6 +301,8 @@ def _index(index: Any, batch: int) -> slice | Tensor:
     else:
         where = torch.as_tensor(index)
     check_tensor("Tree", "index", where, "bool" if where.dtype == torch.bool else "int")
+    if where.is_meta or where.device.type not in ("cpu", device.type):
+        raise ValueError(f"Tree: index must be on cpu or on {device}, got {where.device}")
     if where.ndim != 1 or (where.dtype == torch.bool and len(where) != batch):
         expected = f"({batch},)" if where.dtype == torch.bool else "(K,)"
         raise ValueError(f"Tree: index must have shape {expected}, got {tuple(where.shape)}")
