@@ -64,7 +64,9 @@ test: $(VENV)/.installed
 # Generated arguments for every public function; a failure says how to make that call again:
 # [SECONDS=600] [SEED=1].
 fuzz: $(VENV)/.installed
-	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+	@mkdir -p build
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1) \
+	    --progress build/fuzz-call
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -149,6 +149,8 @@ CASES = [
          tf.distance_transform, WEIGHT, TREE, SEEDS[:, 1:]),
     seen(ValueError, "distance_transform: weight must be >= 0 on the tree, got -",
          tf.distance_transform, -1 - WEIGHT, TREE, SEEDS),
+    seen(ValueError, "distance_transform: weight must be >= 0 on the tree, got nan",
+         tf.distance_transform, WEIGHT * float("nan"), TREE, SEEDS),
     case(ValueError, "distance_matrix: B * N * N must be at most 2**28, got 1 * 16385 * 16385",
          tf.distance_matrix, torch.rand(1, 16384), tf.mst(torch.rand(1, 16384), tf.grid(1, 16385))),
     # tree and module

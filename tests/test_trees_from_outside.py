@@ -294,6 +294,8 @@ def test_indexing(tree, index, rows):
         (torch.tensor([-4]), IndexError, "index must be in [-3, 3), got -4"),
         ([True, False], ValueError, "index must have shape (3,), got (2,)"),
         (torch.zeros(2, 2).long(), ValueError, "index must have shape (K,), got (2, 2)"),
+        (torch.zeros(1, device="meta").long(), ValueError, "got meta"),
+        (torch.zeros(3, device="meta").bool(), ValueError, "got meta"),
         (torch.zeros(1), TypeError, "index must be an integer tensor, got torch.float32"),
         ([0, True], TypeError, "index must be a list of integers or of bools"),
         ([0.5], TypeError, "index must be a list of integers, got float"),
@@ -380,6 +382,15 @@ def test_components_are_those_of_the_graph(device):
     tree = tf.mst(weight, graph, root=5)
     assert tree.components.tolist() == [[0, 1, 2, 0, 1, 2]]
     assert tree.depth.tolist() == [[0, 0, 1, 1, 1, 0]]
+
+
+def test_what_a_tree_without_values_can_say(tree):
+    meta = tree.to("meta")
+    assert meta.depth.shape == meta.components.shape == (3, 35)
+    assert meta.edge_list().shape == (3, 34, 2)
+    assert len(meta[[0, 2]]) == 2
+    with pytest.raises(ValueError, match=r"^Tree\.children: a tree must have values"):
+        meta.children()
 
 
 def test_no_trees_at_all(tree):

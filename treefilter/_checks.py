@@ -28,6 +28,11 @@ _KINDS = {
 # meta: shapes without values, as torch.compile traces them
 _DEVICES = ("cpu", "meta", *(["cuda"] if _C.with_cuda else []))
 
+# The range of the normal numbers of a type, looked up once.
+_NORMAL = {
+    dtype: (torch.finfo(dtype).tiny, torch.finfo(dtype).max)
+    for dtype in (torch.float32, torch.float64)
+}
 # numbers.Integral and numbers.Real have NumPy's scalars among them, but neither arrays nor tensors.
 _INTEGER_TYPES = (int, torch.SymInt, numbers.Integral)
 _NUMBER_TYPES = (int, float, torch.SymFloat, numbers.Real)
@@ -123,7 +128,10 @@ def check_nodes(
 
 def accumulate_in(*values: Tensor) -> torch.dtype:
     """The type that results are computed in: float64 if any input is, otherwise float32."""
-    return torch.float64 if any(v.dtype == torch.float64 for v in values) else torch.float32
+    for value in values:
+        if value.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 def widen(value: Tensor) -> Tensor:
@@ -166,7 +174,7 @@ def check_integer(function: str, name: str, value: Any, expected: str = "an inte
         if torch.jit.is_tracing():  # sizes are tensors there
             raise RuntimeError(JIT_MESSAGE)
         raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
-    return value if isinstance(value, int | torch.SymInt) else int(value)
+    return value if isinstance(value, (int, torch.SymInt)) else int(value)
 
 
 def check_shape(function: str, value: Any, num_nodes: int) -> tuple[int, ...] | None:
@@ -198,10 +206,10 @@ def check_sigma(function: str, sigma: Any, dtype: torch.dtype) -> float:
         value = float(sigma)
     except OverflowError:  # an integer or a fraction beyond float64
         value = math.inf
-    limits = torch.finfo(dtype)
-    if not limits.tiny <= value <= limits.max:
+    smallest, largest = _NORMAL[dtype]
+    if not smallest <= value <= largest:
         raise ValueError(
-            f"{function}: sigma must be in [{limits.tiny:.3g}, {limits.max:.3g}] for {dtype}, "
+            f"{function}: sigma must be in [{smallest:.3g}, {largest:.3g}] for {dtype}, "
             f"got {value:g}"
         )
     return value
@@ -209,11 +217,13 @@ def check_sigma(function: str, sigma: Any, dtype: torch.dtype) -> float:
 
 def check_sigma_values(function: str, sigma: Tensor) -> None:
     """ValueError if a value of the σ tensor is not a positive normal number of its computation."""
-    limits = torch.finfo(accumulate_in(sigma))
-    if not ((sigma >= limits.tiny) & (sigma <= limits.max)).all():
-        if not (sigma > 0).all():
-            raise ValueError(f"{function}: sigma must be positive, got a value that is not")
+    if sigma.numel() == 0:
+        return
+    low, high = [sigma.item()] * 2 if sigma.numel() == 1 else [v.item() for v in sigma.aminmax()]
+    smallest, largest = _NORMAL[accumulate_in(sigma)]
+    if not (low > 0 and high > 0):  # both are NaN if one value is
+        raise ValueError(f"{function}: sigma must be positive, got a value that is not")
+    if low < smallest or high > largest:
         raise ValueError(
-            f"{function}: sigma must be in [{limits.tiny:.3g}, {limits.max:.3g}], "
-            f"got {sigma.min().item():g} to {sigma.max().item():g}"
+            f"{function}: sigma must be in [{smallest:.3g}, {largest:.3g}], got {low:g} to {high:g}"
         )

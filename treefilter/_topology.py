@@ -78,6 +78,8 @@ def components(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
 
 def children(parent: Tensor) -> Tensor:
     """(B, N, K) int32, ascending; −1 fills up. Waits for the device, which has to count first."""
+    if parent.is_meta:
+        raise ValueError("Tree.children: a tree must have values, got one on the meta device")
     batch, num_nodes = parent.shape
     root = is_root(parent)
     above = parent.long().masked_fill(root, num_nodes)  # roots are the children of nobody

@@ -97,7 +97,8 @@ def distance_transform(
         of the equally near seeds). In a component without a seed: ``+inf`` and −1.
 
     Raises:
-        ValueError: If shapes do not fit, a weight of the tree is negative or ``path`` is unknown.
+        ValueError: If shapes do not fit, a weight of the tree is negative or NaN, or ``path`` is
+            unknown.
         TypeError: If ``weight`` is no floating-point tensor, ``seeds`` no bool tensor or ``tree``
             no Tree.
 

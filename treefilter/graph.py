@@ -219,7 +219,9 @@ def _check_grid(
     """Numbers of vertices and edges, sizes and connectivity of a grid, all checked."""
     if not isinstance(shape, tuple):
         raise TypeError(f"{function}: shape must be a tuple, got {type(shape).__name__}")
-    sizes = tuple([check_integer(function, "shape", size, "integers") for size in shape])
+    sizes = tuple(
+        [s if type(s) is int else check_integer(function, "shape", s, "integers") for s in shape]
+    )
     if len(sizes) not in (2, 3):
         raise ValueError(f"{function}: shape must have 2 or 3 sizes, got {len(sizes)}: {sizes}")
     if min(sizes) < 1:

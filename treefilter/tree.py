@@ -264,9 +264,8 @@ class Tree:
         tensor of integers gives a batch of these trees in that order, one of B bools those that are
         true. Whether an index tensor on CUDA is in range is checked by torch, on the device.
         """
-        chosen = _index(index, len(self))
-        return Tree(*(getattr(self, name)[chosen] for name in _TENSORS[:3]), self.shape,
-                    self._plan[chosen])  # fmt: skip
+        i = _index(index, len(self), self.device)
+        return Tree(self.parent[i], self.edge[i], self.order[i], self.shape, self._plan[i])
 
     def __repr__(self) -> str:
         return f"Tree(batch={len(self)}, num_nodes={self.num_nodes}, shape={self.shape})"
@@ -279,11 +278,14 @@ class Tree:
         self.__init__(state["parent"], state["edge"], state["order"], state["shape"])  # type: ignore[misc]
 
 
-def _index(index: Any, batch: int) -> slice | Tensor:
+_LISTS = (Tensor, np.ndarray, list)
+
+
+def _index(index: Any, batch: int, device: torch.device) -> slice | Tensor:
     """An index of a batch, checked, in a form that keeps the batch's dimension."""
     if isinstance(index, slice):
         return index
-    if not isinstance(index, Tensor | np.ndarray | list):
+    if not isinstance(index, _LISTS):
         expected = "an integer, a slice, a list or a one-dimensional tensor of integers or bools"
         i = check_integer("Tree", "index", index, expected)
         if not -batch <= i < batch:
@@ -299,6 +301,8 @@ def _index(index: Any, batch: int) -> slice | Tensor:
     else:
         where = torch.as_tensor(index)
     check_tensor("Tree", "index", where, "bool" if where.dtype == torch.bool else "int")
+    if where.is_meta or where.device.type not in ("cpu", device.type):
+        raise ValueError(f"Tree: index must be on cpu or on {device}, got {where.device}")
     if where.ndim != 1 or (where.dtype == torch.bool and len(where) != batch):
         expected = f"({batch},)" if where.dtype == torch.bool else "(K,)"
         raise ValueError(f"Tree: index must have shape {expected}, got {tuple(where.shape)}")

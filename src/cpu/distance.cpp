@@ -145,7 +145,7 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
                                    nearest.data + b * n};
       search.clear();
       for (int64_t v = 0; v < n; ++v) {
-        if (weighted.weight[v] < 0) {
+        if (!(weighted.weight[v] >= 0)) {  // or NaN, beside which nothing is nearest
           throw std::invalid_argument("distance_transform: weight must be >= 0 on the tree, got " +
                                       std::to_string(weighted.weight[v]));
         }

@@ -5,8 +5,8 @@
 
 A call must give what ``treefilter.reference`` gives. One that is not valid may instead raise an
 error of this library: ValueError, TypeError, IndexError or RuntimeError with the message *function:
-argument must be what was expected, got what was given*. A crash ends the process, whose last line
-says which call it was; a call that takes longer than a minute is one that hangs.
+argument must be what was expected, got what was given*. A crash ends the process; which call it was
+is then in the file of ``--progress``. A call that takes longer than a minute is one that hangs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -158,6 +159,9 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=None, help="how many")
     parser.add_argument("--seconds", type=float, default=10, help="for how long, without --calls")
     parser.add_argument("--only", type=int, default=None, help="the number of one call")
+    parser.add_argument(
+        "--progress", type=Path, default=None, help="a file for the number of the current call"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     faulthandler.enable()
@@ -170,23 +174,23 @@ def main() -> int:
             options.calls is None and time.monotonic() - begin > options.seconds
         ):
             break
-        # Written before the call: in a crash it is the last line.
-        print(f"\rcall {number}", end="", file=sys.stderr, flush=True)
+        if options.progress is not None:
+            options.progress.write_text(str(number))
         faulthandler.dump_traceback_later(60, exit=True)
         kind, call = draw(options.seed, number)
         if options.only is not None:
-            print(f"\n{kind}: {call}", file=sys.stderr)
+            print(f"{kind}: {call}", file=sys.stderr)
         try:
             outcomes[kind, perform(call)] += 1
         except Exception:
             failed += 1
-            print(f"\n--seed {options.seed} --only {number} ({kind} {call.name}):", file=sys.stderr)
+            print(f"--seed {options.seed} --only {number} ({kind} {call.name}):", file=sys.stderr)
             traceback.print_exc(limit=-3)
         number += 1
         if options.only is not None:
             break
     faulthandler.cancel_dump_traceback_later()
-    print(f"\r{sum(outcomes.values())} calls as they should be, {failed} not", file=sys.stderr)
+    print(f"{sum(outcomes.values())} calls as they should be, {failed} not", file=sys.stderr)
     for (kind, outcome), count in sorted(outcomes.items()):
         print(f"{kind:14} {outcome:12} {count}")
     return int(failed > 0)

@@ -10,11 +10,13 @@ RUN = Path(__file__).with_name("run.py")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_generated_arguments(seed):
+def test_generated_arguments(seed, tmp_path):
     """In a process of its own: a crash is a failure, and nothing else ends with it."""
     command = [sys.executable, str(RUN), "--seed", str(seed), "--calls", "750"]
+    command += ["--progress", str(tmp_path / "call")]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-6000:]
+    call = (tmp_path / "call").read_text()
+    assert result.returncode == 0, f"last call: {call}\n{result.stderr[-9000:]}"
     outcomes = {}
     for line in result.stdout.splitlines():
         kind, outcome, count = line.rsplit(None, 2)
