@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import _ops
 from ._autograd import Function, call, constant, recorded, save
-from ._checks import accumulate_in, check_batch, check_choice, check_instance, check_tensor, widen
+from ._checks import check_batch, check_choice, check_instance, check_tensor, widen
 from ._checks import describe as _describe
 from ._take import take
 from .affinity import tree_weight
@@ -59,10 +59,12 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
         )
     sources = source.to(torch.int64).expand(batch, source.shape[-1])
     topology = (tree.parent, tree.order, tree._plan)
-    out, via, bottleneck = constant(
-        _ops.distance, weights.detach(), *topology, sources, path == "max"
-    )
-    if recorded(weights):
+    if not recorded(weights):
+        out, _, _ = _ops.distance(weights, *topology, sources, path == "max")
+    else:
+        out, via, bottleneck = constant(
+            _ops.distance, weights.detach(), *topology, sources, path == "max"
+        )
         out = _along(weights, tree, out, via, bottleneck, path)
     return out.to(widen(weight).dtype)
 
@@ -106,10 +108,13 @@ def distance_transform(
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
         raise ValueError(f"{function}: seeds must have shape {expected}, got {tuple(seeds.shape)}")
     topology = (tree.parent, tree.order, tree._plan)
-    out, nearest, via, bottleneck = constant(
-        _ops.distance_transform, weights.detach(), *topology, seeds.flatten(1), path == "max"
-    )
-    if recorded(weights):
+    seeds = seeds.flatten(1)
+    if not recorded(weights):
+        out, nearest, _, _ = _ops.distance_transform(weights, *topology, seeds, path == "max")
+    else:
+        out, nearest, via, bottleneck = constant(
+            _ops.distance_transform, weights.detach(), *topology, seeds, path == "max"
+        )
         bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
         out = _along(weights, tree, out.unsqueeze(1), via.unsqueeze(1), bottleneck, path)
         out = out.squeeze(1)
@@ -160,7 +165,8 @@ def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tenso
     if weight.ndim != 2:
         raise ValueError(f"{function}: weight must have shape (B, E), got {tuple(weight.shape)}")
     check_batch(function, "weight", weight, tree)
-    return tree_weight(weight.unsqueeze(1).to(accumulate_in(weight)), tree).squeeze(1)
+    wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
+    return tree_weight(weight.unsqueeze(1).to(wide), tree).squeeze(1)
 
 
 def _along(
