@@ -22,14 +22,21 @@ from torch._C._functorch import (
 )
 from torch.autograd import forward_ad
 
-_is_compiling = torch.compiler.is_compiling
+_is_dynamo = torch.compiler.is_dynamo_compiling  # a constant for Dynamo, and cheap to ask for
 _is_grad_enabled = torch.is_grad_enabled
 _TRACING = (
     torch._C._TorchDispatchModeKey.FAKE,
     torch._C._TorchDispatchModeKey.PROXY,
     torch._C._TorchDispatchModeKey.FUNCTIONAL,
 )
-_functorch_is_active = torch._C._are_functorch_transforms_active
+
+
+def _functorch_is_active() -> bool:
+    return torch._C._are_functorch_transforms_active()
+
+
+# What torch._dynamo.assume_constant_result says, without an import of torch._dynamo.
+_functorch_is_active._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class Function(torch.autograd.Function):
@@ -87,7 +94,13 @@ def _primal(tensor: Any) -> Any:
 
 def call(function: type[Function], *arguments: Any) -> Any:
     """Calls ``function`` so that its derivatives are recorded."""
-    if _is_compiling():
+    if _is_dynamo():
+        if _functorch_is_active():
+            # Dynamo takes an argument of torch.func.grad for one without a gradient, but no view.
+            arguments = tuple(
+                t.view_as(t) if isinstance(t, Tensor) and t.is_floating_point() else t
+                for t in arguments
+            )
         return function.apply(*arguments)
     if not _functorch_is_active():
         return function._apply(*arguments)
@@ -96,16 +109,16 @@ def call(function: type[Function], *arguments: Any) -> Any:
 
 def transformed() -> bool:
     """Whether forward mode or a transformation of ``torch.func`` is active, vmap included."""
-    return forward_ad._current_level >= 0 or (not _is_compiling() and _functorch_is_active())
+    return forward_ad._current_level >= 0 or _functorch_is_active()
 
 
-def recorded(*tensors: Tensor) -> bool:
+def recorded(first: Tensor, second: Tensor | None = None) -> bool:
     """Whether a derivative of any kind may be asked of what is computed from these tensors."""
-    if _is_grad_enabled():
-        for tensor in tensors:
-            if tensor.requires_grad:
-                return True
-    return transformed()
+    if _is_grad_enabled() and (
+        first.requires_grad or (second is not None and second.requires_grad)
+    ):
+        return True
+    return forward_ad._current_level >= 0 or _functorch_is_active()
 
 
 def save(ctx: Any, *tensors: Tensor) -> None:
@@ -116,7 +129,7 @@ def save(ctx: Any, *tensors: Tensor) -> None:
 
 
 def constant(op: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of an op that has no derivatives; its arguments are detached."""
+    """The result of an op that is no function of its (detached) arguments for derivatives."""
     if forward_ad._current_level < 0:
         return op(*arguments)
     with forward_ad._set_fwd_grad_enabled(False):
@@ -129,12 +142,15 @@ def values_of(tensor: Tensor) -> Tensor | None:
     ``None`` where there are no values yet, and where reading them would wait for a GPU or break a
     traced graph; there the caller vouches for them.
     """
-    if tensor.device.type != "cpu" or _is_compiling():
+    if tensor.device.type != "cpu" or torch.compiler.is_compiling():
         return None
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
-    traced = any(torch._C._get_dispatch_mode(mode) is not None for mode in _TRACING)
-    return None if traced or type(tensor) not in (Tensor, torch.nn.Parameter) else tensor
+    if type(tensor) not in (Tensor, torch.nn.Parameter):
+        return None
+    if torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, _TRACING)):
+        return None
+    return tensor
 
 
 def refuse_tangents() -> None:

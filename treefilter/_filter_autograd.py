@@ -91,7 +91,7 @@ class _Filter(Function):
         a, parent, order, plan, *rest = ctx.saved_tensors
         x = rest[0] if rest else grad  # without a gradient in a, the values do not matter
         wanted = ctx.needs_input_grad[1]
-        if torch.compiler.is_compiling() or not recorded(grad, x, a):
+        if torch.compiler.is_compiling() or not (recorded(grad, x) or recorded(a)):
             grads = _ops.filter_backward(grad, x, parent, order, plan, a, ctx.kind, wanted)
         elif forward_ad._current_level >= 0:
             grads = _gradients(grad, x, a, (parent, order, plan), ctx.kind, wanted)

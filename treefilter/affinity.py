@@ -63,13 +63,16 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     check_batch("affinity", "weight", weight, tree)
     values = weight if grouped else weight.unsqueeze(1)
     width, grouped = _sigma(sigma, values, grouped)
-    wide = accumulate_in(values, width) if isinstance(width, Tensor) else accumulate_in(values)
+    double = torch.float64
+    wide = torch.float32
+    if values.dtype is double or (isinstance(width, Tensor) and width.dtype is double):
+        wide = double
     result_dtype = weight.dtype if weight.dtype.itemsize == 2 else wide
     weights = tree_weight(values.to(wide), tree)
     if isinstance(width, Tensor) and recorded(width):
         a = call(_Exponential, weights, width.to(wide))
     else:
-        a = torch.exp(-weights / width)
+        a = torch.exp(weights / -width)
     a = a.masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
     return a if grouped else a.squeeze(1)
 
@@ -164,33 +167,27 @@ class _Exponential(Function):
 
     @staticmethod
     def forward(weight: Tensor, width: Tensor) -> Tensor:
-        return torch.exp(-weight / width)
+        return torch.exp(weight / -width)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         save(ctx, *inputs, output)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         weight, width, a = ctx.saved_tensors
-        grad_ratio = grad * a / width
+        grad_weight = grad * a / -width
         grad_width = None
         if ctx.needs_input_grad[1]:
-            grad_width = (grad_ratio * _ratio(weight, width, a)).sum_to_size(width.shape)
-        return -grad_ratio if ctx.needs_input_grad[0] else None, grad_width
+            products = grad_weight * weight.masked_fill(a == 0, 0)
+            grad_width = products.sum_to_size(width.shape) / -width
+        return grad_weight, grad_width
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
         weight, width, a = saved
         weight_, width_ = tangents
-        change = torch.zeros_like(a)
-        if weight_ is not None:
-            change = change - weight_
+        change = torch.zeros_like(a) if weight_ is None else -weight_
         if width_ is not None:
-            change = change + _ratio(weight, width, a) * width_
+            change = change + weight.masked_fill(a == 0, 0) / width * width_
         return a * (change / width)
-
-
-def _ratio(weight: Tensor, width: Tensor, a: Tensor) -> Tensor:
-    """w/σ, or 0 where exp(−w/σ) is."""
-    return torch.where(a == 0, 0, weight) / width

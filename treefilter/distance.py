@@ -69,10 +69,12 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
         )
     sources = source.to(torch.int64).expand(batch, source.shape[-1])
     topology = (tree.parent, tree.order, tree._plan)
-    out, via, bottleneck = constant(
-        _ops.distance, weights.detach(), *topology, sources, path == "max"
-    )
-    if recorded(weights):
+    if not recorded(weights):
+        out, _, _ = _ops.distance(weights, *topology, sources, path == "max")
+    else:
+        out, via, bottleneck = constant(
+            _ops.distance, weights.detach(), *topology, sources, path == "max"
+        )
         out = _along(weights, tree, out, via, bottleneck, path)
     return out.to(widen(weight).dtype)
 
@@ -118,10 +120,13 @@ def distance_transform(
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
         raise ValueError(f"{function}: seeds must have shape {expected}, got {tuple(seeds.shape)}")
     topology = (tree.parent, tree.order, tree._plan)
-    out, nearest, via, bottleneck = constant(
-        _ops.distance_transform, weights.detach(), *topology, seeds.flatten(1), path == "max"
-    )
-    if recorded(weights):
+    seeds = seeds.flatten(1)
+    if not recorded(weights):
+        out, nearest, _, _ = _ops.distance_transform(weights, *topology, seeds, path == "max")
+    else:
+        out, nearest, via, bottleneck = constant(
+            _ops.distance_transform, weights.detach(), *topology, seeds, path == "max"
+        )
         bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
         out = _along(weights, tree, out.unsqueeze(1), via.unsqueeze(1), bottleneck, path)
         out = out.squeeze(1)
