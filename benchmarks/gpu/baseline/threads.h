@@ -1,5 +1,5 @@
 // In front of kernels.cu for a host compiler: a block is as many real threads, one block at a time.
-// Whoever runs one calls block(…) once, then a kernel from each of its threads after thread(…).
+// To run one, call block(…) once, then in each of its threads thread(…) and the kernel.
 #include <pthread.h>
 
 #define __global__

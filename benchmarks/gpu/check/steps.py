@@ -203,7 +203,7 @@ def profile(drill: Drill, seconds: int) -> list[str]:
     counters = drill.module("gpu.check.profile", "kernels", *dry)
     if not drill.dry:
         options = ["--clock-control", "none", "--profile-from-start", "off"]
-        options += ["-k", "regex:flat_kernel|block_kernel|program_kernel"]
+        options += ["--kernel-name-base", "mangled", "-k", "regex:treefilter"]
         options += ["--launch-count", str(PROFILED_KERNELS)]
         options += [word for section in SECTIONS for word in ("--section", section)]
         counters = [environment.tool("ncu") or "ncu", *options, *counters]

@@ -2,8 +2,8 @@
 
     python -m gpu.check.train SCRATCH FILE [--dry]
 
-Two networks learn generated scenes, side by side. Then `tel cost` measures an iteration of each
-method by turns, time and memory as ratios to partial cross entropy (the paper's Tables 4 and 5).
+Two networks learn generated scenes, side by side. Then `tel cost` measures iterations of all
+methods, interleaved: time and memory as ratios to partial cross entropy (the paper's Tables 4, 5).
 FILE, JSON, is written again after each part. Of the package only its command line is used.
 """
 
