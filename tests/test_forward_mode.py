@@ -78,8 +78,8 @@ def test_every_way_to_ask_for_tangents(case):
             rows.append(jacobian(of_one, rest[argument], vectorize=True, strategy=strategy))
         for row in rows[1:]:
             assert_close(row, rows[0], **EXACT)
-        product = rows[0].flatten(tangent.ndim) @ tangents[argument].flatten()
-        assert_close(product if tangents[argument].ndim else rows[0] * tangents[argument], tangent)
+        product = rows[0].reshape(*tangent.shape, -1) @ tangents[argument].reshape(-1)
+        assert_close(product, tangent, **EXACT)
 
 
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # for any function
@@ -91,20 +91,16 @@ def test_linearize(case):
     assert_close(linear(*tangents), expected_tangent(case, tangents), **EXACT)
 
 
-@pytest.mark.parametrize("mode", ["plain", "requires_grad", "no_grad", "inference"])
+@pytest.mark.parametrize("mode", ["plain", "requires_grad", "no_grad"])
 @every_case
 def test_dual_numbers(case, mode):
     tangents = directions(case)
     expected = expected_tangent(case, tangents)
     inputs = [t.clone().requires_grad_(mode == "requires_grad") for t in case.inputs]
-    context = {"no_grad": torch.no_grad, "inference": torch.inference_mode}
-    with context.get(mode, torch.enable_grad)(), forward_ad.dual_level():
-        if mode == "inference":
-            inputs = [t.clone() for t in case.inputs]
-            tangents = [t.clone() for t in tangents]
+    with torch.set_grad_enabled(mode != "no_grad"), forward_ad.dual_level():
         duals = [forward_ad.make_dual(t, d) for t, d in zip(inputs, tangents, strict=True)]
         y = finite(case.function(*duals))
-        assert_close(forward_ad.unpack_dual(y).tangent.clone(), expected, **EXACT)
+        assert_close(forward_ad.unpack_dual(y).tangent, expected, **EXACT)
         if mode == "requires_grad":
             assert y.requires_grad
 
@@ -210,7 +206,7 @@ def test_tangents_under_autocast(device):
     graph = tf.grid(4, 5)
     x, t = (normal(i, 2, 4, 4, 5).to(device, torch.bfloat16) for i in (1, 2))
     a = uniform(3, 2, 20).to(device, torch.bfloat16)
-    _, tree = None, tf.mst(uniform(4, 2, graph.num_edges).to(device), graph)
+    tree = tf.mst(uniform(4, 2, graph.num_edges).to(device), graph)
     expected = jvp(lambda x: tf.filter(x, tree, a.float()), (x.float(),), (t.float(),))[1]
     with torch.autocast(device.type, dtype=torch.bfloat16):
         actual = jvp(lambda x: tf.filter(x, tree, a), (x,), (t,))[1]

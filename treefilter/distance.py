@@ -42,9 +42,10 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
             bottleneck or minimax distance, which no other path of the graph can improve.
 
     Returns:
-        (B, S, N) in the dtype of ``weight`` (float32 under autocast): 0 at the source, ``+inf`` in
-        other components. Differentiable in ``weight``, twice; a maximum passes its gradient to the
-        largest edge, among equals to the nearest to the source.
+        (B, S, N): 0 at the source, ``+inf`` in other components. In the dtype of ``weight``; of
+        16-bit weights a sum is float32, and so is a maximum under autocast. Differentiable in
+        ``weight``, twice; a maximum passes its gradient to the largest edge, among equals to the
+        nearest to the source.
 
     Raises:
         ValueError: If shapes do not fit, a source is outside [0, N) or ``path`` is unknown.
@@ -76,7 +77,7 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
             _ops.distance, weights.detach(), *topology, sources, path == "max"
         )
         out = _along(weights, tree, out, via, bottleneck, path)
-    return out.to(widen(weight).dtype)
+    return _rounded(out, weight, path)
 
 
 def distance_transform(
@@ -93,10 +94,10 @@ def distance_transform(
         path: As for :func:`distance`.
 
     Returns:
-        ``(distance, nearest)``, both (B, N): the distance in the dtype of ``weight`` (float32 under
-        autocast), differentiable in ``weight``, twice; and the nearest seed's vertex, int64. Equal
-        distances go to the lowest vertex (a maximum's gradient to a largest edge on the way to any
-        of the equally near seeds). In a component without a seed: ``+inf`` and −1.
+        ``(distance, nearest)``, both (B, N): the distance, with dtype and derivatives as for
+        :func:`distance`; and the nearest seed's vertex, int64. Equal distances go to the lowest
+        vertex (a maximum's gradient to a largest edge on the way to any of the equally near seeds).
+        In a component without a seed: ``+inf`` and −1.
 
     Raises:
         ValueError: If shapes do not fit, a weight of the tree is negative or NaN, or ``path`` is
@@ -130,7 +131,7 @@ def distance_transform(
         bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
         out = _along(weights, tree, out.unsqueeze(1), via.unsqueeze(1), bottleneck, path)
         out = out.squeeze(1)
-    return out.to(widen(weight).dtype), nearest
+    return _rounded(out, weight, path), nearest
 
 
 def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
@@ -179,6 +180,11 @@ def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tenso
     check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
     return tree_weight(weight.unsqueeze(1).to(accumulate_in(weight)), tree).squeeze(1)
+
+
+def _rounded(distance: Tensor, weight: Tensor, path: str) -> Tensor:
+    """A largest weight in the weights' dtype; a sum, which 16 bits may not hold, in float32."""
+    return distance.to(widen(weight).dtype) if path == "max" else distance
 
 
 def _along(
