@@ -43,6 +43,7 @@ def edge_scatter(
 def edge_argmax(
     f: Tensor, edges: Tensor | None, layout: list[int], out: Tensor, threads: int
 ) -> None: ...
+def rank_weights(weight: Tensor, out: Tensor, threads: int) -> None: ...
 def mst(
     weight: Tensor,
     edges: Tensor | None,

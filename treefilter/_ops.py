@@ -111,6 +111,23 @@ def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: i
 # ---- mst ----
 
 
+def _in_float32(weight: Tensor) -> Tensor:
+    """float64 weights replaced by float32 values in the same order (src/edge_order.h)."""
+    if weight.dtype == torch.float32:
+        return weight.contiguous()
+    if weight.device.type == "cpu" and not _C.emulated:
+        out = torch.empty(weight.shape, dtype=torch.float32)
+        _C.rank_weights(weight.contiguous(), out, torch.get_num_threads())
+        return out
+    # rank_weights() in torch's operators, none of which waits for the device.
+    order = torch.sort(weight + 0.0, dim=1, stable=True).indices  # + 0.0: -0 equals 0
+    first = -(1 << 30)
+    keys = torch.arange(first, first + weight.shape[1], dtype=torch.int32, device=weight.device)
+    keys = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, keys.expand_as(order))
+    bits = torch.where(keys < 0, torch.iinfo(torch.int32).min - keys, keys)
+    return torch.where(weight < torch.inf, bits.view(torch.float32), weight.to(torch.float32))
+
+
 def _empty_plan(parent: Tensor) -> Tensor:
     """What passes read besides parent and order: on the CPU nothing."""
     nodes = parent.shape[1]
@@ -150,14 +167,14 @@ def mst(
         roots = weight.new_full((weight.shape[0],), root, dtype=torch.int64)
     roots = roots if roots is None else roots.contiguous()
     threads = torch.get_num_threads()
-    _C.mst(weight.contiguous(), edges, layout, num_nodes, roots, root, *out, threads)
+    _C.mst(_in_float32(weight), edges, layout, num_nodes, roots, root, *out, threads)
     return out
 
 
 def mst_edges(weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int) -> Tensor:
     """The edge set alone, (B, E) bool: what other libraries call a minimum spanning tree."""
     out = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
-    _C.mst_edges(weight.contiguous(), edges, layout, num_nodes, out, torch.get_num_threads())
+    _C.mst_edges(_in_float32(weight), edges, layout, num_nodes, out, torch.get_num_threads())
     return out
 
 

@@ -76,6 +76,18 @@ void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape&
   });
 }
 
+void bind_rank_weights(const Tensor& weight, const Tensor& out, int threads) {
+  const Call on(weight, threads);
+  const Shape shape = shape_of(weight);
+  const auto from = on.span<const double>(weight, "weight", shape);
+  const auto to = on.output<float>(out, "out", shape);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      rank_weights(device, shape.at(0), from, to);
+    }
+  });
+}
+
 void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
               const OptionalTensor& roots, int64_t root, const Tensor& parent, const Tensor& edge,
               const Tensor& order, const Tensor& plan, int threads) {
@@ -326,6 +338,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("edge_inner", bind_edge_inner);
   m.def("edge_scatter", bind_edge_scatter);
   m.def("edge_argmax", bind_edge_argmax);
+  m.def("rank_weights", bind_rank_weights);
   m.def("mst", bind_mst);
   m.def("mst_edges", bind_mst_edges);
   m.def("plan", bind_plan);
