@@ -21,9 +21,29 @@ namespace treefilter {
 // times, so that a call costs nothing.
 #define TREEFILTER_PHASE __attribute__((noinline))
 
-// Where the work is done, if on the CPU: by how many threads. (On CUDA: cuda/runtime/call.h.)
+// Stops long work on the CPU, as Ctrl-C does. bindings.cpp knows how.
+class Interrupts {
+ public:
+  // Throws Interrupted if the work shall stop. May be called from any thread, at any rate.
+  virtual void check() = 0;
+
+ protected:
+  ~Interrupts() = default;
+};
+struct Interrupted {};
+
+// A call of the CPU back end: by how many threads. (On CUDA: cuda/runtime/call.h.)
 struct Cpu {
   int threads;
+  Interrupts* interrupts;  // null: never interrupted
+
+  Cpu(int threads, Interrupts* interrupts = nullptr) : threads(threads), interrupts(interrupts) {}
+
+  // Called between parts of the work that take some milliseconds at most. Workspaces are released by
+  // their destructors, and what was written to outputs is discarded by the caller.
+  void check() const {
+    if (interrupts != nullptr) interrupts->check();
+  }
 };
 
 // A borrowed array. Made from a tensor by bindings.cpp only, which checks it.

@@ -60,8 +60,8 @@ def edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 
 _GRAPH = "Tensor? edges, SymInt[] layout, SymInt num_edges"
-PSI = (_C.Psi.IDENTITY, _C.Psi.SIGN)
-IDENTITY, SIGN = range(2)
+PSI = (_C.Psi.IDENTITY, _C.Psi.SIGN, _C.Psi.EUCLIDEAN)
+IDENTITY, SIGN, EUCLIDEAN = range(3)
 
 
 def _empty_weight(
@@ -82,30 +82,44 @@ def edge_inner(
 
 
 def _empty_like_f(
-    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
-) -> Tensor:
+    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int,
+    distance: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     return torch.empty_like(f, memory_format=torch.contiguous_format)
 
 
-@_op(f"_edge_scatter(Tensor weight, Tensor f, {_GRAPH}, int psi) -> Tensor", _empty_like_f)
+@_op(
+    f"_edge_scatter(Tensor weight, Tensor f, {_GRAPH}, int psi, Tensor? distance=None) -> Tensor",
+    _empty_like_f,
+)
 def edge_scatter(
-    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
-) -> Tensor:
+    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int,
+    distance: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """``distance`` for EUCLIDEAN only."""
     out = _empty_like_f(weight, f, edges, layout, num_edges, psi)
+    weight, f = weight.contiguous(), f.contiguous()
+    distance = distance if distance is None else distance.contiguous()
     threads = torch.get_num_threads()
-    _C.edge_scatter(weight.contiguous(), f.contiguous(), edges, layout, PSI[psi], out, threads)
+    _C.edge_scatter(weight, f, edges, layout, PSI[psi], distance, out, threads)
     return out
 
 
-def _empty_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
-    return f.new_empty((f.shape[0], num_edges), dtype=torch.int64)
+def _empty_argmax(
+    f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int
+) -> tuple[Tensor, Tensor]:
+    shape = (f.shape[0], num_edges)
+    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=_sum_dtype(f.dtype))
 
 
-@_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> Tensor", _empty_argmax)
-def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
-    out = _empty_argmax(f, edges, layout, num_edges)
-    _C.edge_argmax(f.contiguous(), edges, layout, out, torch.get_num_threads())
-    return out
+@_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> (Tensor, Tensor)", _empty_argmax)
+def edge_argmax(
+    f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int
+) -> tuple[Tensor, Tensor]:
+    """The first channel with the largest difference, and that difference."""
+    out, distance = _empty_argmax(f, edges, layout, num_edges)
+    _C.edge_argmax(f.contiguous(), edges, layout, out, distance, torch.get_num_threads())
+    return out, distance
 
 
 # ---- mst ----

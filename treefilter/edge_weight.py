@@ -36,7 +36,10 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
             with derivative 0).
 
     Returns:
-        (B, E) weights in the guide's dtype (float32 under autocast). Differentiable twice.
+        (B, E) weights in float32, or float64 if the guide is. A finite guide has finite weights:
+        what lies beyond the largest finite number of the dtype is that number, because ``+inf``
+        means "no edge" for :func:`treefilter.mst`. NaN or infinite features give NaN.
+        Differentiable twice.
 
     Raises:
         ValueError: If the shape does not fit the graph or the metric is unknown.
@@ -53,7 +56,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     check_choice("edge_weight", "metric", metric, METRICS)
     graph._edges_on("edge_weight", guide.device)
     f = flatten_nodes("edge_weight", "guide", widen(guide), graph.shape, graph.num_nodes)
-    return _METRICS[metric](f, graph).to(f.dtype)
+    return _METRICS[metric](f, graph)
 
 
 def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
@@ -61,7 +64,9 @@ def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
 
 
 def _euclidean(f: Tensor, graph: Graph) -> Tensor:
-    return cast(Tensor, _Root.apply(_sqeuclidean(f, graph)))
+    if torch.is_grad_enabled() and f.requires_grad:
+        return cast(Tensor, _Euclidean.apply(f, graph))
+    return _inner(f, f, graph, _ops.EUCLIDEAN)
 
 
 def _cityblock(f: Tensor, graph: Graph) -> Tensor:
@@ -71,21 +76,25 @@ def _cityblock(f: Tensor, graph: Graph) -> Tensor:
 def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     if f.shape[1] == 0:
         return _sqeuclidean(f, graph)
-    channel = _ops.edge_argmax(f.detach(), graph._edges, graph._layout, graph.num_edges)
+    of = f.detach(), graph._edges, graph._layout, graph.num_edges
+    channel, distance = _ops.edge_argmax(*of)
+    if not (torch.is_grad_enabled() and f.requires_grad):
+        return distance
     first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
     wide = torch.float64 if f.dtype == torch.float64 else torch.float32
     ends = take(flat, offset + first).to(wide), take(flat, offset + second).to(wide)
-    return (ends[0] - ends[1]).abs()
+    difference = (ends[0] - ends[1]).abs()
+    return torch.where(difference < torch.inf, difference, distance)
 
 
 def _cosine(f: Tensor, graph: Graph) -> Tensor:
     wide = f if f.dtype == torch.float64 else f.float()
     # The largest entry first: its square must neither overflow nor vanish.
     size = wide.detach().abs().amax(1, keepdim=True) if f.shape[1] else wide.sum(1, keepdim=True)
-    scaled = wide / torch.where(size > 0, size, 1)
-    squared = scaled.square().sum(1, keepdim=True)
-    unit = torch.where(squared > 0, scaled / torch.where(squared > 0, squared, 1).sqrt(), 0)
+    scaled = wide / torch.where(size == 0, 1, size)
+    squared = scaled.square().sum(1, keepdim=True)  # NaN stays NaN, as in all other metrics
+    unit = torch.where(squared == 0, 0, scaled / torch.where(squared == 0, 1, squared).sqrt())
     return 0.5 * _sqeuclidean(unit, graph)
 
 
@@ -125,19 +134,25 @@ def _slope(psi: int) -> float:
     return 2.0 if psi == _ops.IDENTITY else 1.0
 
 
-class _Root(torch.autograd.Function):
-    """√, with derivative 0 at 0: there the distance is taken as constant."""
+class _Euclidean(torch.autograd.Function):
+    """√D, with derivative 0 at 0: there the distance is taken as constant."""
 
     @staticmethod
-    def forward(ctx: Any, squared: Tensor) -> Tensor:
-        root = squared.sqrt()
-        ctx.save_for_backward(root)
+    def forward(ctx: Any, f: Tensor, graph: Graph) -> Tensor:
+        root = _inner(f, f, graph, _ops.EUCLIDEAN)
+        ctx.save_for_backward(f, root)
+        ctx.graph = graph
         return root
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (root,) = ctx.saved_tensors
-        return 0.5 * grad / torch.where(root == 0, torch.inf, root)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        f, root = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a graph of the gradient is made: in the sums that have one
+            half = 0.5 * grad / torch.where(root == 0, torch.inf, root)
+            return _Scatter.apply(half, f, ctx.graph, _ops.IDENTITY), None
+        graph = ctx.graph
+        sums = graph._edges, graph._layout, graph.num_edges, _ops.EUCLIDEAN
+        return _ops.edge_scatter(grad, f, *sums, root), None
 
 
 class _Norm(torch.autograd.Function):

@@ -15,6 +15,13 @@ namespace {
 
 using Tensor = py::object;
 
+// The span of a tensor, or an empty one without a tensor.
+template <class T>
+Span<T> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
+                      const Shape& shape) {
+  return tensor ? on.span<T>(*tensor, name, shape) : Span<T>{};
+}
+
 void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
   const Shape shape{2, shape_of(edge_index).at(1)};
   const Call on(edge_index, 1);
@@ -44,34 +51,43 @@ void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edg
   });
 }
 
+// `distance` for Psi::kEuclidean only.
 void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTensor& edges,
-                       const Shape& layout, Psi psi, const Tensor& out, int threads) {
+                       const Shape& layout, Psi psi, const OptionalTensor& distance, const Tensor& out,
+                       int threads) {
   const Call on(f, threads);
   with_type(f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
-    const auto from = on.span<const T>(weight, "weight", {shape.at(0), num_edges_of(edges, layout)});
+    const Shape by_edge{shape.at(0), num_edges_of(edges, layout)};
+    const auto from = on.span<const T>(weight, "weight", by_edge);
+    const auto distances = optional_span<const T>(on, distance, "distance", by_edge);
+    if (distances.size != (psi == Psi::kEuclidean ? from.size : 0)) {
+      throw std::invalid_argument("distance must be given for Psi.EUCLIDEAN, and only there");
+    }
     const auto fs = on.span<const X>(f, "f", shape);
     const auto to = on.output<X>(out, "out", shape);
     with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
-      edge_scatter(device, graph, psi, shape[0], shape[1], from, fs, to);
+      edge_scatter(device, graph, psi, shape[0], shape[1], from, distances, fs, to);
     });
   });
 }
 
 void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape& layout,
-                      const Tensor& out, int threads) {
+                      const Tensor& out, const Tensor& distance, int threads) {
   const Call on(f, threads);
   with_type(f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
     const auto fs = on.span<const X>(f, "f", shape);
-    const auto to = on.output<int64_t>(out, "out", {shape.at(0), num_edges_of(edges, layout)});
+    const Shape by_edge{shape.at(0), num_edges_of(edges, layout)};
+    const auto to = on.output<int64_t>(out, "out", by_edge);
+    const auto distances = on.output<T>(distance, "distance", by_edge);
     with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
       using AnyGraph = std::decay_t<decltype(graph)>;
-      edge_argmax<AnyGraph, X, T>(device, graph, shape[0], shape[1], fs, to);
+      edge_argmax<AnyGraph, X, T>(device, graph, shape[0], shape[1], fs, to, distances);
     });
   });
 }
@@ -206,13 +222,6 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
   });
 }
 
-// The span of a tensor, or an empty one without a tensor.
-template <class Index>
-Span<Index> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
-                          const Shape& shape) {
-  return tensor ? on.span<Index>(*tensor, name, shape) : Span<Index>{};
-}
-
 void bind_plan(const Tensor& parent, const Tensor& out) {
   const Call on(parent, 1);
   const Shape shape = shape_of(parent);
@@ -316,6 +325,7 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
 // CMakeLists.txt builds this module once for each instruction set: _C, _C_avx2.
 PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
+  translate_interrupts();
   m.attr("instruction_set") = TREEFILTER_INSTRUCTION_SET;
 #ifdef TREEFILTER_CUDA
   m.attr("with_cuda") = true;
@@ -328,7 +338,10 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.attr("emulated") = false;
 #endif
   m.def("plan_size", &PlanView::size);
-  py::enum_<Psi>(m, "Psi").value("IDENTITY", Psi::kIdentity).value("SIGN", Psi::kSign);
+  py::enum_<Psi>(m, "Psi")
+      .value("IDENTITY", Psi::kIdentity)
+      .value("SIGN", Psi::kSign)
+      .value("EUCLIDEAN", Psi::kEuclidean);
   py::enum_<Pass>(m, "Pass")
       .value("LEAF_TO_ROOT", Pass::kLeafToRoot)
       .value("ROOT_TO_LEAF", Pass::kRootToLeaf)

@@ -24,7 +24,8 @@ uint64_t ascending_bits(double weight) {
 
 // Sorts edges of equal rounding, which are in ascending order of numbers, by their exact weights.
 // `run` is workspace.
-void sort_run(Span<const double> weight, uint64_t* begin, uint64_t* end, std::vector<OrderedEdge>& run) {
+void sort_run(const Cpu& cpu, Span<const double> weight, uint64_t* begin, uint64_t* end,
+              std::vector<OrderedEdge>& run) {
   const int64_t size = end - begin;
   run.resize(size);
   for (int64_t i = 0; i < size; ++i) {
@@ -37,12 +38,12 @@ void sort_run(Span<const double> weight, uint64_t* begin, uint64_t* end, std::ve
       return a.order != b.order ? a.order < b.order : a.a < b.a;
     });
   } else {
-    radix_sort(run);
+    radix_sort(cpu, run);
   }
   for (int64_t i = 0; i < size; ++i) begin[i] = static_cast<uint32_t>(run[i].a);
 }
 
-void rank_image(Span<const double> weight, Weight* to) {
+void rank_image(const Cpu& cpu, Span<const double> weight, Weight* to) {
   bool exact = true;
   for (int64_t e = 0; e < weight.size; ++e) {
     to[e] = static_cast<Weight>(weight[e]);
@@ -58,21 +59,24 @@ void rank_image(Span<const double> weight, Weight* to) {
   }
   std::vector<OrderedEdge> run;
   constexpr int kFirstByteOfKey = 4;
-  radix_sort(edges, kFirstByteOfKey);
+  radix_sort(cpu, edges, kFirstByteOfKey);
   const int64_t count = static_cast<int64_t>(edges.size());
   for (int64_t i = 0, end; i < count; i = end) {
     for (end = i + 1; end < count && rank_of(edges[end]) == rank_of(edges[i]);) ++end;
-    if (end - i > 1) sort_run(weight, &edges[i], &edges[end - 1] + 1, run);
+    if (end - i > 1) sort_run(cpu, weight, &edges[i], &edges[end - 1] + 1, run);
   }
-  for (int64_t i = 0; i < count; ++i) to[number_of(edges[i])] = weight_of_rank(static_cast<int32_t>(i));
+  for_ascending(cpu, 0, count,
+                [&](int64_t i) { to[number_of(edges[i])] = weight_of_rank(static_cast<int32_t>(i)); });
 }
 
 }  // namespace
 
 void rank_weights(Cpu cpu, int64_t batch, Span<const double> weight, Span<Weight> to) {
   const int64_t num_edges = batch == 0 ? 0 : weight.size / batch;
-  parallel_for(batch, 16 * num_edges, cpu.threads, [&] {
-    return [&](int64_t b) { rank_image(weight.sub(b * num_edges, num_edges), to.data + b * num_edges); };
+  parallel_for(batch, 16 * num_edges, cpu, [&] {
+    return [&](int64_t b) {
+      rank_image(cpu, weight.sub(b * num_edges, num_edges), to.data + b * num_edges);
+    };
   });
 }
 

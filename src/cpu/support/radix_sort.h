@@ -26,7 +26,7 @@ inline uint64_t order_of(uint64_t number) {
 // Sorts by the bytes `first_byte` … 7 of order_of(item), the least significant one first; items with
 // equal bytes keep their order. Bytes that all items share are skipped.
 template <class Item>
-TREEFILTER_PHASE void radix_sort(std::vector<Item>& items, int first_byte = 0) {
+TREEFILTER_PHASE void radix_sort(const Cpu& cpu, std::vector<Item>& items, int first_byte = 0) {
   const auto less = [first_byte](const Item& a, const Item& b) {
     return order_of(a) >> (8 * first_byte) < order_of(b) >> (8 * first_byte);
   };
@@ -50,6 +50,7 @@ TREEFILTER_PHASE void radix_sort(std::vector<Item>& items, int first_byte = 0) {
     }
     for (const Item& item : items) other[position[order_of(item) >> (8 * byte) & 255]++] = item;
     items.swap(other);
+    cpu.check();
   }
 }
 
