@@ -1,15 +1,16 @@
 // Distances along the paths of a tree: the sum or the maximum of the weights between a vertex and a
-// source, or the nearest of many sources ("seeds").
+// source, or the nearest one of many sources ("seeds").
 //
-// Two passes. Leaf to root, every vertex learns of the best source below it; root to leaf, of the best
-// one above. `via[v]` keeps the neighbour that v's distance came through (v itself at a source, -1
-// where no source can be reached): the paths to the sources are a forest, along which derivatives
-// flow (accumulate_sums) and values are taken again (path_sums), each the other's transpose.
+// There are two passes. From the leaves to the root, every vertex learns of the best source below it;
+// from the root to the leaves, of the best one above it. `via[v]` is the neighbour that v's distance
+// came from (v itself at a source, -1 where no source is reached). So the paths to the sources form a
+// forest. Values can be found along it again (path_sums), and derivatives flow along it
+// (accumulate_sums); each of these two is the transpose of the other.
 //
-// A way never turns back to where it came from. So with one source every vertex is reached once, and
-// weights may be negative; with many seeds a smaller value from above replaces one from below, which
-// needs weights >= 0. Equal distances go to the lowest seed; for maxima, where they are the rule, that
-// takes a radix sort of the weights besides. Cost: O(N) a row.
+// A path never turns back. So with one source every vertex is reached by one path, and weights may be
+// negative. With many seeds a smaller value from above replaces one from below, which needs weights >=
+// 0. Among equal distances the lowest seed wins; for maxima, where equal distances are the rule, that
+// takes a radix sort of the weights besides. Cost: O(N) for each source, or image.
 #pragma once
 
 #include "tree.h"
@@ -18,10 +19,10 @@ namespace treefilter {
 
 enum class Path { kSum, kMax };
 
-// weight [B, N]: of the edge from each vertex to its parent (B = 1 serves any; so does a tree's batch).
-// source [B, S], of which one outside of [0, N) on CUDA reaches nothing; distance, via, bottleneck [B,
-// S, N]. bottleneck[v], for kMax only: the vertex whose parent edge is the heaviest on the path, the
-// nearest to the source among equals; -1: empty path.
+// weight [B, N]: of the edge from each vertex to its parent. (A batch of 1 serves any; so does that of a
+// tree.) source [B, S]; on CUDA one outside of [0, N) reaches nothing. distance, via, bottleneck [B, S,
+// N]. bottleneck[v], for kMax only: the vertex whose parent edge is the heaviest on the path, among
+// equals the nearest to the source; -1 for an empty path.
 template <class T>
 void distance(Cpu, Path, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
               Span<const int64_t> source, Span<T> distance, Span<int32_t> via, Span<int32_t> bottleneck);
@@ -30,8 +31,8 @@ void distance(const Cuda&, Path, const TreeView&, int64_t batch, int64_t sources
               Span<const int64_t> source, Span<T> distance, Span<int32_t> via, Span<int32_t> bottleneck);
 
 // seeds [B, N]; distance, nearest, via, bottleneck [B, N].
-// Throws std::invalid_argument for a negative weight. (On CUDA, which may not wait to find one, its sign
-// is dropped.)
+// Throws std::invalid_argument for a negative weight. (On CUDA its sign is dropped, since finding one
+// would mean to wait for the device.)
 template <class T>
 void distance_transform(Cpu, Path, const TreeView&, int64_t batch, Span<const T> weight,
                         Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest,

@@ -1,4 +1,4 @@
-// The graphs of the library as the native code sees them: grids, and lists of edges.
+// The graphs of the library in native form: grids, and lists of edges.
 #pragma once
 
 #include "core.h"
@@ -7,16 +7,17 @@ namespace treefilter {
 
 constexpr int kMaxDirections = 13;
 
-// A step of the half-neighbourhood and the edges that it makes: one from each vertex of a box, numbered
-// in the order of these vertices. Int: int64_t, or on the device int32_t, which takes fewer registers.
+// A direction of a grid (a step to one half of the neighbours) and its edges. One edge starts at each
+// vertex of a box; edges are numbered in the order of these vertices, which is row by row. Int is
+// int64_t, or int32_t on the device, where it takes fewer registers.
 template <class Int>
 struct DirectionOf {
   Int dz, dy, dx;
-  Int y0, x0;                // first row and column that such an edge starts in (first plane: 0)
-  Int depth, height, width;  // of the box of starting vertices
+  Int y0, x0;                // the first row and column in which an edge starts; the first plane is 0
+  Int depth, height, width;  // of the box
   Int first_edge;
 
-  // In a grid of these sizes. A side of the box is not positive where no vertex has such a neighbour.
+  // The direction (dz, dy, dx) in a grid of these sizes. A side of the box is <= 0 if it has no edges.
   static TREEFILTER_HD DirectionOf in_grid(Int dz, Int dy, Int dx, Int depth, Int height, Int width,
                                            Int first_edge) {
     return {dz,
@@ -37,7 +38,7 @@ struct DirectionOf {
     const Int row = y - y0, column = x - x0;
     return z >= 0 && z < depth && row >= 0 && row < height && column >= 0 && column < width;
   }
-  // The number of that edge.
+  // The number of the edge that starts at a vertex.
   TREEFILTER_HD Int edge_at(Int z, Int y, Int x) const {
     return first_edge + (z * height + (y - y0)) * width + (x - x0);
   }
@@ -45,7 +46,8 @@ struct DirectionOf {
 
 using Direction = DirectionOf<int64_t>;
 
-// A grid of the graph stage: sizes (1 for a missing axis) and directions in order of edge number.
+// A grid: its sizes (1 for a missing axis), and the directions that have edges, in the order of edge
+// numbers.
 struct Grid {
   int64_t depth = 0, height = 0, width = 0;
   int num_directions = 0;
@@ -56,7 +58,7 @@ struct Grid {
   int64_t num_edges() const;
 };
 
-// An edge list, (2, E) int32. The indices are checked where they are read.
+// An edge list, (2, E) int32. The indices are checked by the code that reads them.
 struct EdgeList {
   int64_t num_nodes;
   Span<const int32_t> first, second;

@@ -48,13 +48,21 @@ def test_mst(data, graph, batch):
     assert tree.shape == graph.shape
     assert tree.parent.dtype == tree.edge.dtype == tree.order.dtype == torch.int32
     assert tree.parent.shape == tree.edge.shape == tree.order.shape == (batch, graph.num_nodes)
-    ends = graph.edge_index.numpy()
+    ends, vertices = graph.edge_index.numpy(), range(graph.num_nodes)
     for b in range(batch):
         chosen = oracle.kruskal(weight[b].numpy(), ends, graph.num_nodes)
         parent, edge = oracle.hang(chosen, ends, graph.num_nodes, root)
         np.testing.assert_array_equal(tree.parent[b], parent)
         np.testing.assert_array_equal(tree.edge[b], edge)
-        assert tree.order[b].tolist() == oracle.strahler_order(parent)
+        assert tree.order[b].tolist() == sorted(vertices, key=lambda v: -depth(parent, v))
+
+
+def depth(parent, v):
+    """The number of edges between a vertex and its root."""
+    steps = 0
+    while parent[v] != v:
+        v, steps = parent[v], steps + 1
+    return steps
 
 
 def test_mst_takes_a_root_per_image():

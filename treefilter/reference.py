@@ -89,10 +89,10 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     roots = torch.as_tensor(root).expand(len(weight)).tolist()
     parents, edges, orders = [], [], []
     for image, first in zip(weight, roots, strict=True):
-        up, up_edge, top_down = _hang(_kruskal(image, ends, graph.num_nodes), ends, first)
+        up, up_edge, depth = _hang(_kruskal(image, ends, graph.num_nodes), ends, first)
         parents.append(up)
         edges.append(up_edge)
-        orders.append(_strahler_order(up, top_down))
+        orders.append(sorted(range(graph.num_nodes), key=depth.__getitem__, reverse=True))
     parent, edge, order = (
         torch.tensor(rows, dtype=torch.int32, device=weight.device).view(-1, graph.num_nodes)
         for rows in (parents, edges, orders)
@@ -217,9 +217,8 @@ def _kruskal(weight: Tensor, ends: Sequence[Sequence[int]], num_nodes: int) -> l
 def _hang(
     edges_at: Sequence[Sequence[int]], ends: Sequence[Sequence[int]], root: int
 ) -> tuple[list[int], list[int], list[int]]:
-    """Parent and edge to it of every vertex; all vertices, parents before children."""
-    parent, edge = [-1] * len(edges_at), [-1] * len(edges_at)
-    top_down: list[int] = []
+    """For every vertex, by breadth-first search: its parent, the edge to it, and its depth."""
+    parent, edge, depth = [-1] * len(edges_at), [-1] * len(edges_at), [0] * len(edges_at)
     for start in (root, *range(len(edges_at))):
         if parent[start] < 0:
             parent[start] = start
@@ -228,32 +227,9 @@ def _hang(
                 for e in edges_at[v]:
                     child = sum(ends[e]) - v
                     if parent[child] < 0:
-                        parent[child], edge[child] = v, e
+                        parent[child], edge[child], depth[child] = v, e, depth[v] + 1
                         queue.append(child)
-            top_down += queue
-    return parent, edge, top_down
-
-
-def _strahler_order(parent: Sequence[int], top_down: Sequence[int]) -> list[int]:
-    """The vertices by (round, leaf at which the path begins, position on it), then the roots.
-
-    The round of a vertex is its Horton–Strahler number: 1 at a leaf; else the largest of its
-    children's, and 1 more if several of them attain it. A path goes on while that number stays.
-    """
-    children: list[list[int]] = [[] for _ in parent]
-    for v in top_down:
-        if parent[v] != v:
-            children[parent[v]].append(v)
-    place = [(0, 0, 0)] * len(parent)
-    for v in reversed(top_down):
-        last = max((place[c][0] for c in children[v]), default=0)
-        below = [c for c in children[v] if place[c][0] == last]
-        if len(below) == 1:
-            _, leaf, position = place[below[0]]
-            place[v] = last, leaf, position + 1
-        else:
-            place[v] = last + 1, v, 0
-    return sorted(top_down, key=lambda v: (1, v) if parent[v] == v else (0, *place[v]))
+    return parent, edge, depth
 
 
 def _leaf_to_root(x: Tensor, tree: Tree, a: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
-// src/cuda/edge_weight/edge_weight.cu and src/cuda/affinity.cu as emulated on the CPU, in every order of
-// threads: the bits of the CPU back end, and those of a brute force over edges that are listed here once
-// more. Compiled together with these two and src/cpu/*.cpp, by `g++ -x c++`.
+// The emulated CUDA code of edge_weight and affinity, in every order of the threads: it must give the
+// bits of the CPU back end, and of brute force over edges that are listed here independently.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -51,7 +50,7 @@ void for_schedules(const Run& run) {
   }
 }
 
-// Exactly as long as it says, so that a sanitizer sees what is beyond.
+// An array of exactly its length, so that a sanitizer notices accesses beyond it.
 template <class T>
 Span<T> span(std::vector<T>& v) {
   return {v.data(), static_cast<int64_t>(v.size())};
@@ -92,7 +91,7 @@ void expect_same(const std::vector<X>& got, const std::vector<X>& wanted, const 
   }
 }
 
-// As memory is that nobody has written: NaN.
+// NaN, for memory that has not been written.
 template <class X>
 std::vector<X> unwritten(int64_t size) {
   std::vector<X> v(size);
@@ -100,7 +99,7 @@ std::vector<X> unwritten(int64_t size) {
   return v;
 }
 
-// ---- graphs, with their edges as told by graph.py ----
+// ---- graphs, with their edges as graph.py defines them ----
 
 struct Edge {
   int64_t u, v;
@@ -109,7 +108,7 @@ struct Edge {
 struct Listed {
   int64_t nodes = 0;
   std::vector<Edge> edges;
-  // Of each vertex in the order of summation; `out` if the vertex is the edge's first end.
+  // The edges of each vertex in the order of summation; `out` where the vertex is the first end.
   struct Half {
     int64_t edge, other;
   };
@@ -175,7 +174,7 @@ struct ListCase {
   ListCase(const ListCase&) = delete;
 };
 
-// ---- brute force, in the type and the order that are promised ----
+// ---- brute force, in the documented type and order ----
 
 template <class T>
 T psi_of(Psi psi, T d) {
@@ -299,7 +298,7 @@ void check(const Case& one, int64_t batch, int64_t channels, Values kind, bool o
         expect_same(weight, wanted, about + "edge_inner " + schedule);
       });
     }
-    // Weights of all edges, of few as from a tree, of none.
+    // Weights on all edges, on few as in a tree, on none.
     for (const unsigned keep : {1u, 3u, 0u}) {
       auto weight = values<T>(batch * edges, Values::kRandom);
       for (T& w : weight) w = keep == 0 || engine() % keep != 0 ? (engine() % 2 ? T(0) : -T(0)) : w;
@@ -343,7 +342,7 @@ void check_case(const Case& one, bool on_cpu = true) {
   check_type<double, double>(one, on_cpu);
   check_type<BFloat16, float>(one, on_cpu);
   check_type<Half, float>(one, on_cpu);
-  // Blocks of channels and what is left of them; a slice of edge_scatter and more.
+  // Whole blocks of channels and a rest; one slice of edge_scatter and more.
   for (const int64_t channels : {0, 7, 8, 13, 36}) {
     check<float, float>(one, 2, channels, Values::kRandom, on_cpu);
   }
@@ -353,7 +352,7 @@ void check_case(const Case& one, bool on_cpu = true) {
 
 template <class T>
 void check_trees(int64_t batch, int64_t groups, int64_t nodes, int64_t edges, bool shared) {
-  // Some edge or none for every vertex, each at most once; now and then a number that is none.
+  // For each vertex an edge or none, each edge at most once; sometimes a number that is no edge.
   const int64_t trees = shared ? 1 : batch;
   std::vector<int32_t> edge(trees * nodes, -1), beyond;
   for (int64_t b = 0; b < trees; ++b) {
@@ -391,7 +390,7 @@ void check_grids() {
   const std::vector<int64_t> six{1, 0, 0, 0, 1, 0, 0, 0, 1};
   const std::vector<int64_t> twenty_six{1,  0, 0, 0, 1, 0, 0,  0, 1, 1, 1, 0, 1,  -1, 0,  1, 0, 1,  1, 0,
                                         -1, 0, 1, 1, 0, 1, -1, 1, 1, 1, 1, 1, -1, 1,  -1, 1, 1, -1, -1};
-  // Rows of whole runs (edge_weight/runs.cuh) too, of one type or of all; one tile of them and several.
+  // Also rows of whole runs (edge_weight/runs.cuh), for one type or for all; one tile and several.
   const int64_t sizes[][2] = {{1, 1}, {1, 9},  {9, 1},  {2, 2}, {1, 2},
                               {5, 7}, {11, 4}, {3, 40}, {1, 8}, {35, 72}};
   for (const auto& [height, width] : sizes) {
@@ -409,7 +408,7 @@ void check_grids() {
   }
 }
 
-// Features that do not begin where 16 bytes do: read one by one, with the same result.
+// Features whose address is no multiple of 16 bytes are read one by one, with the same result.
 void check_alignment() {
   const GridCase one("7x16 8", 1, 7, 16, {0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 1, -1});
   const int64_t batch = 2, channels = 6, edges = static_cast<int64_t>(one.listed.edges.size());
@@ -461,12 +460,12 @@ void check_lists() {
   check_case(ListCase("ends outside", 40, bad), false);
 }
 
-// Hubs, whose edges are summed in parts: of whole numbers, of which all sums are exact; of any numbers
-// the same in every order of threads, and nearly the CPU's.
+// Hubs, whose edges are summed in parts. With integers all sums are exact. With other numbers they are
+// the same in every order of the threads, and close to the CPU's.
 void check_hubs() {
   for (const int64_t degree : {1023, 1024, 1025, 2048, 5000}) {
     std::vector<Edge> edges;
-    for (int64_t i = 0; i < degree; ++i) edges.push_back({1, i % 70});     // a loop now and then
+    for (int64_t i = 0; i < degree; ++i) edges.push_back({1, i % 70});     // loops among them
     for (int64_t i = 0; i < degree / 2; ++i) edges.push_back({i % 9, 2});  // starts inside of a part
     for (int64_t i = 0; i < 2 * degree; ++i) edges.push_back({below(70), 2 + below(2)});
     for (int64_t i = 0; i < 50; ++i) edges.push_back({below(70), 1});

@@ -33,7 +33,7 @@ Strided<T> planes(T* data) {
 std::vector<float> noise(int64_t size, int seed, float levels) {
   std::mt19937 engine(seed);
   std::vector<float> values(size);
-  // Few levels: many ties.
+  // Few different weights, hence many ties.
   for (float& v : values) v = static_cast<float>(engine() % static_cast<unsigned>(levels)) / levels;
   return values;
 }

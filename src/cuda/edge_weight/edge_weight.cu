@@ -1,17 +1,21 @@
-// Nothing is kept between threads, and nothing but features and results is moved: each thread has the
-// sums of its edges (edge_inner), or of its vertex (edge_scatter), in registers, and goes through the
-// channels, several at a time so that enough reads are on the way. On a grid a plane of features is read
-// from memory once: 16 bytes at a time where its rows allow that (runs.cuh), else value by value
-// (grid.cuh), and neighbours' reads of the same rows come at nearly the same time and meet in the
-// caches. edge_scatter is told by weights of 0 what it need not read.
+// edge_inner, edge_scatter and edge_argmax on CUDA.
 //
-// Sums run in the order of the CPU: over channels ascending, over a vertex's edges by direction on a
-// grid and by edge number in a list. Results are the same bits, but where a feature is not finite and
-// the weight of its edge is 0: the CPU makes a NaN of it, which is not read here.
+// Threads share nothing, and nothing but features and results is moved: each thread keeps the sums of
+// its edges (edge_inner) or of its vertex (edge_scatter) in registers and goes through the channels,
+// several at a time, so that enough reads are in flight. On a grid, a plane of features is read from
+// memory once: 16 bytes at a time where its rows allow that (runs.cuh), else value by value (grid.cuh),
+// and then the reads of neighbouring threads come at nearly the same time and meet in the caches. Where
+// a weight is 0, edge_scatter does not read the feature.
 //
-// Cost: B C N features read, and B C N written by edge_scatter: bound by memory. A list adds O(E + N) to
-// find its vertices' edges, and reads both ends of every edge: sectors, not rows. Of a hub of a list a
-// thread sums 1024 edges, then one the sums: the one place where their order is not the CPU's.
+// Sums are taken in the order of the CPU: over channels ascending, over the edges of a vertex by
+// direction on a grid and by edge number in a list. The results are the same bits, except where a
+// feature is not finite and the weight of its edge is 0: the CPU makes that a NaN, and here the feature
+// is not read.
+//
+// Cost: B C N features are read, and B C N written by edge_scatter; it is bound by memory bandwidth. An
+// edge list adds O(E + N) to find the edges of its vertices, and reads both ends of every edge: sectors
+// of memory, not rows. For a hub of a list a thread sums 1024 edges, then one thread the sums: the one
+// place where the order is not that of the CPU.
 #include <type_traits>
 
 #include "../../edge_weight.h"
@@ -83,7 +87,7 @@ void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int
   const ListedEdges graph = edges_of(list);
   const Adjacency adjacency = make_adjacency(cuda, graph);
   using Phase = ListScatter<X, T>;
-  run_program(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
+  launch_phased(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
   const Parts all{graph.edges};
   const auto [parts] = cuda.arrays<T>(batch * channels * all.count());
   const Phase phase{graph, adjacency.lists, psi, channels, weight, f, out, parts};

@@ -1,6 +1,6 @@
-// Sums over the edges of grids. A thread stands at a vertex; it knows the edges that start there, one
-// for each direction, and those that end there. Neighbouring threads stand at neighbouring vertices, so
-// each of their reads is one run of memory, whichever the direction.
+// Sums over the edges of grids. A thread has one vertex, with the edges that start there, one for each
+// direction, and those that end there. Neighbouring threads have neighbouring vertices, so that each of
+// their reads is one contiguous run of memory, whichever the direction.
 #pragma once
 
 #include "../../edge_weight.h"
@@ -14,19 +14,19 @@ TREEFILTER_HD T apply(Psi psi, T difference) {
   return static_cast<T>((difference > 0) - (difference < 0));
 }
 
-// What scatters: psi times this is the derivative of psi(d) d.
+// The factor of edge_scatter: this times psi(d) is the derivative of psi(d) d.
 template <class T>
 TREEFILTER_HD T slope(Psi psi) {
   return psi == Psi::kIdentity ? T(2) : T(1);
 }
 
-// A grid of at most Count directions: as many as the compiler shall keep registers for. The others start
-// nowhere.
+// A grid of at most Count directions, for which the compiler keeps registers. Directions that the grid
+// does not have have no edges.
 template <int Count>
 class Directions {
  public:
   static constexpr int kCount = Count;
-  struct Place {
+  struct Position {
     int32_t z, y, x;
   };
 
@@ -46,19 +46,19 @@ class Directions {
   TREEFILTER_HD int64_t nodes() const { return nodes_; }
   TREEFILTER_HD int64_t edges() const { return edges_; }
 
-  TREEFILTER_HD Place place(int32_t v) const {
+  TREEFILTER_HD Position position(int32_t v) const {
     const int32_t row = v / width_;
     return {row / height_, row % height_, v - row * width_};
   }
 
-  // How much higher the vertex at the end of direction i is numbered.
+  // From the number of a vertex to that of its neighbour in direction i.
   TREEFILTER_HD int32_t offset(int i) const { return steps_[i].offset; }
 
-  // The edge of direction i that starts, or ends, at a place; -1 if there is none.
-  TREEFILTER_HD int32_t starting(int i, const Place& at) const {
+  // The edge of direction i that starts, or ends, at a vertex; -1 if there is none.
+  TREEFILTER_HD int32_t starting(int i, const Position& at) const {
     return edge(steps_[i], at.z, at.y, at.x);
   }
-  TREEFILTER_HD int32_t ending(int i, const Place& at) const {
+  TREEFILTER_HD int32_t ending(int i, const Position& at) const {
     const Step& s = steps_[i];
     return edge(s, at.z - s.dz, at.y - s.dy, at.x - s.dx);
   }
@@ -79,8 +79,9 @@ class Directions {
   Step steps_[Count] = {};
 };
 
-// Where a thread of a phase over [B, N] stands, and the ends of the edges that start there: as offsets,
-// which are 0 for an edge that does not exist. So all can be read alike, many at a time.
+// The vertex of a thread of a phase over [B, N], and the other ends of the edges that start there, as
+// offsets. The offset of an edge that does not exist is 0, so that all are read in the same way, many at
+// a time.
 template <int Count>
 struct Vertex {
   int64_t b;
@@ -89,15 +90,15 @@ struct Vertex {
 
   TREEFILTER_HD Vertex(const Directions<Count>& grid, int64_t i)
       : b(i / grid.nodes()), v(static_cast<int32_t>(i - b * grid.nodes())) {
-    const auto at = grid.place(v);
+    const auto at = grid.position(v);
     for (int d = 0; d < Count; ++d) offset[d] = grid.starting(d, at) < 0 ? 0 : grid.offset(d);
   }
 
-  // Writes values[d] for the edge of each direction d; to [B, E]. (The edges' numbers are found once
-  // more: kept all the while they would take registers.)
+  // Writes values[d] for the edge of each direction d; to [B, E]. (The edges' numbers are computed
+  // again: keeping them would take registers.)
   template <class T, class Value>
   TREEFILTER_HD void write(const Directions<Count>& grid, const Value (&values)[Count], T* to) const {
-    const auto at = grid.place(v);
+    const auto at = grid.position(v);
     for (int d = 0; d < Count; ++d) {
       const int32_t edge = grid.starting(d, at);
       if (edge >= 0) to[b * grid.edges() + edge] = values[d];
@@ -105,8 +106,9 @@ struct Vertex {
   }
 };
 
-// launch_flat for threads that hold the features of many channels and directions in registers. They may
-// have as many as they need: what hides the time that a read takes is that a thread has many on the way.
+// launch_flat for threads that hold the features of many channels and directions in registers. They get
+// as many registers as they need: the latency of reads is hidden by the many reads that one thread has
+// in flight.
 template <class Phase>
 struct Wide {
   static constexpr int kThreads = 256;
@@ -128,13 +130,13 @@ void launch_wide(const Cuda& cuda, const char* name, int64_t count, const Phase&
   launch_blocks<kThreads>(cuda, name, (count + kThreads - 1) / kThreads, 0, Wide<Phase>{count, phase});
 }
 
-// Channels that a thread reads at a time, so that 20 to 40 of its reads are on the way at once.
+// Channels that a thread reads at a time, so that 20 to 40 of its reads are in flight.
 template <int Count>
 constexpr int kChannelsAtOnce = Count <= 2   ? 8
                                 : Count <= 4 ? 4
                                              : 1;
 
-// A thread per vertex. Same: t is f.
+// A thread for each vertex. Same: t is f.
 template <int Count, bool Same, class X, class T>
 struct GridInner {
   Directions<Count> grid;
@@ -147,20 +149,20 @@ struct GridInner {
     constexpr int kAtOnce = Same || Count > 4 ? kChannelsAtOnce<Count> : kChannelsAtOnce<Count> / 2;
     const Vertex<Count> from(grid, i);
     T sums[Count] = {};
-    int64_t place = from.b * channels * grid.nodes() + from.v, c = 0;
-    for (; c + kAtOnce <= channels; c += kAtOnce, place += kAtOnce * grid.nodes()) {
-      add<kAtOnce>(place, from, sums);
+    int64_t at = from.b * channels * grid.nodes() + from.v, c = 0;
+    for (; c + kAtOnce <= channels; c += kAtOnce, at += kAtOnce * grid.nodes()) {
+      add<kAtOnce>(at, from, sums);
     }
-    for (; c < channels; ++c, place += grid.nodes()) add<1>(place, from, sums);
+    for (; c < channels; ++c, at += grid.nodes()) add<1>(at, from, sums);
     from.write(grid, sums, weight);
   }
 
-  // The terms of `Channels` channels, the first of them at `place`.
+  // Adds the terms of `Channels` channels; the first one's value of this vertex is at index `at`.
   template <int Channels>
-  TREEFILTER_HD void add(int64_t place, const Vertex<Count>& from, T (&sums)[Count]) const {
+  TREEFILTER_HD void add(int64_t at, const Vertex<Count>& from, T (&sums)[Count]) const {
     T df[Channels][Count], dt[Channels][Count];
-    differences(f + place, from, df);
-    if constexpr (!Same) differences(t + place, from, dt);
+    differences(f + at, from, df);
+    if constexpr (!Same) differences(t + at, from, dt);
     for (int k = 0; k < Channels; ++k) {
       for (int d = 0; d < Count; ++d) sums[d] += apply(psi, df[k][d]) * (Same ? df[k][d] : dt[k][d]);
     }
@@ -177,7 +179,7 @@ struct GridInner {
   }
 };
 
-// The first NaN wins: it must reach the weight.
+// Keeps the larger difference; the first NaN is kept, because it must reach the weight.
 template <class T>
 TREEFILTER_HD void keep_largest(T difference, int32_t c, T& largest, int32_t& channel) {
   const T size = difference < 0 ? -difference : difference;
@@ -186,7 +188,7 @@ TREEFILTER_HD void keep_largest(T difference, int32_t c, T& largest, int32_t& ch
   if (larger) channel = c;
 }
 
-// The same for the first channel with the largest difference.
+// A thread for each vertex: the first channel with the largest difference.
 template <int Count, class X, class T>
 struct GridArgmax {
   Directions<Count> grid;
@@ -223,7 +225,7 @@ struct GridArgmax {
   }
 };
 
-// A thread per vertex and slice of kSlice channels, for which the weights are read once.
+// A thread for each vertex and slice of kSlice channels, for which the weights are read once.
 template <int Count, class X, class T>
 struct GridScatter {
   static constexpr int64_t kSlice = 32;
@@ -241,8 +243,8 @@ struct GridScatter {
     constexpr int kAtOnce = Count <= 4 ? 4 : 1;
     const int64_t row = i / grid.nodes(), b = row / slices(channels), slice = row - b * slices(channels);
     const int32_t v = static_cast<int32_t>(i - row * grid.nodes());
-    T w[2 * Count];  // by direction, of the edge that starts here, then of the one that ends here
-    const auto at = grid.place(v);
+    T w[2 * Count];  // for each direction, of the edge that starts here, then of the edge that ends here
+    const auto at = grid.position(v);
     const T* weights = weight + b * grid.edges();
     for (int d = 0; d < Count; ++d) {
       const int32_t starting = grid.starting(d, at), ending = grid.ending(d, at);
@@ -251,21 +253,21 @@ struct GridScatter {
     }
     int64_t c = slice * kSlice;
     const int64_t end = c + kSlice < channels ? c + kSlice : channels;
-    int64_t place = (b * channels + c) * grid.nodes() + v;
-    for (; c + kAtOnce <= end; c += kAtOnce, place += kAtOnce * grid.nodes()) gather<kAtOnce>(place, w);
-    for (; c < end; ++c, place += grid.nodes()) gather<1>(place, w);
+    int64_t index = (b * channels + c) * grid.nodes() + v;
+    for (; c + kAtOnce <= end; c += kAtOnce, index += kAtOnce * grid.nodes()) gather<kAtOnce>(index, w);
+    for (; c < end; ++c, index += grid.nodes()) gather<1>(index, w);
   }
 
-  // Features at the other ends of edges of weight 0 are not read: of a gradient of tree edges that is
+  // Features at the other end of an edge of weight 0 are not read. In a gradient of tree edges that is
   // half of all edges, or more.
   template <int Channels>
-  TREEFILTER_HD void gather(int64_t place, const T (&w)[2 * Count]) const {
+  TREEFILTER_HD void gather(int64_t index, const T (&w)[2 * Count]) const {
     T own[Channels], other[Channels][2 * Count], sums[Channels] = {};
-    for (int k = 0; k < Channels; ++k) own[k] = load<T>(f[place + k * grid.nodes()]);
+    for (int k = 0; k < Channels; ++k) own[k] = load<T>(f[index + k * grid.nodes()]);
     for (int n = 0; n < 2 * Count; ++n) {
       const int32_t offset = n % 2 == 0 ? grid.offset(n / 2) : -grid.offset(n / 2);
       for (int k = 0; k < Channels; ++k) {
-        other[k][n] = w[n] == 0 ? T(0) : load<T>(f[place + k * grid.nodes() + offset]);
+        other[k][n] = w[n] == 0 ? T(0) : load<T>(f[index + k * grid.nodes() + offset]);
       }
     }
     for (int n = 0; n < 2 * Count; ++n) {
@@ -273,7 +275,7 @@ struct GridScatter {
         if (w[n] != 0) sums[k] += w[n] * apply(psi, own[k] - other[k][n]);
       }
     }
-    for (int k = 0; k < Channels; ++k) store(out[place + k * grid.nodes()], slope<T>(psi) * sums[k]);
+    for (int k = 0; k < Channels; ++k) store(out[index + k * grid.nodes()], slope<T>(psi) * sums[k]);
   }
 };
 

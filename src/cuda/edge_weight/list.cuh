@@ -1,10 +1,10 @@
-// Sums over the edges of edge lists. Towards the edges a thread per edge reads both ends. Towards the
-// vertices (a gather: no atomics on floats) each vertex needs the list of its edges, in ascending order.
-// It is made in each call, once for the whole batch: a graph that lives on the device cannot be looked
-// at from the host, and sorting its 2E ends takes little beside B C E features. Of a list of more than
-// kPart edges a thread sums a part.
+// Sums over the edges of edge lists. edge_inner has a thread for each edge, which reads both ends.
+// edge_scatter gathers, since there are no atomics on floats: each vertex needs the list of its edges,
+// in ascending order. The lists are made in each call, once for the whole batch: the host cannot look at
+// a graph that lives on the device, and sorting its 2 E ends takes little beside B C E features. A list
+// of more than kPart edges is summed in parts, a thread for each.
 //
-// An edge with an end outside of [0, N) weighs 0 and gives nothing to anyone.
+// An edge with an end outside of [0, N) weighs 0 and contributes nothing.
 #pragma once
 
 #include "../runtime/prefix_sum.cuh"
@@ -12,7 +12,7 @@
 
 namespace treefilter::cuda {
 
-// The edges of a list with both ends in [0, N).
+// An edge list, in which edges with an end outside of [0, N) do not exist.
 struct ListedEdges {
   int64_t nodes, edges;
   const int32_t *first, *second;
@@ -22,7 +22,7 @@ struct ListedEdges {
   }
 };
 
-// A thread per edge.
+// A thread for each edge.
 template <bool Same, class X, class T>
 struct ListInner {
   ListedEdges graph;
@@ -91,8 +91,8 @@ struct ListArgmax {
   }
 };
 
-// The edges of each vertex: two lists, of those that it is the first end of and of those that it is the
-// second of. (One of both would number twice as many ends as int32 may have edges.)
+// The edges of each vertex, in two lists: those that it is the first end of, and those that it is the
+// second end of. (One list would have 2 E ends, more than int32 numbers for the largest E.)
 struct Adjacency {
   struct Keys {
     ListedEdges graph;
@@ -108,26 +108,26 @@ struct Adjacency {
   int32_t* key;
   Grouping lists;
 
-  TREEFILTER_PROGRAM template <class Team>
-  TREEFILTER_HD void operator()(Team& team) const {
-    team.each(graph.edges, Keys{graph, key});
-    lists(team);
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const {
+    group.each(graph.edges, Keys{graph, key});
+    lists(group);
   }
 };
 
 inline Adjacency make_adjacency(const Cuda& cuda, const ListedEdges& graph) {
   const int64_t nodes = graph.nodes, edges = graph.edges;
-  const auto [key, begin, items, next, other, place, flags, sums, sums_of_sums] =
+  const auto [key, begin, items, next, other, position, flags, sums, sums_of_sums] =
       cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
           2 * edges, 2 * (nodes + 1), 2 * edges, 2 * nodes, 2 * edges, 2 * edges, Grouping::kLevels,
           PrefixSum::sums_size(2, nodes + 1), PrefixSum::sums_of_sums_size(2, nodes + 1));
   return {graph,
           key,
-          {2, nodes, edges, key, begin, items, next, other, place, flags, sums, sums_of_sums, nodes + 1,
-           edges}};
+          {2, nodes, edges, key, begin, items, next, other, position, flags, sums, sums_of_sums,
+           nodes + 1, edges}};
 }
 
-// One of the two lists of a vertex, as first … last - 1; row 0: of the edges it is the first end of.
+// One of the two lists of a vertex, first … last - 1; row 0: the edges that it is the first end of.
 struct Incident {
   const int32_t* edges;
   int32_t first, last;
@@ -139,8 +139,8 @@ struct Incident {
   TREEFILTER_HD int32_t count() const { return last - first; }
 };
 
-// Of a list with more edges than this a thread sums what is in one part of so many places: what hangs
-// from a hub is as many parts. A part has the ends of at most two such lists.
+// The rows of lists are cut into parts of this many edges. A list with more edges is summed part by
+// part, so that many threads share the edges of a hub. A part contains edges of at most two such lists.
 constexpr int32_t kPart = 1024;
 
 struct Parts {
@@ -148,13 +148,13 @@ struct Parts {
 
   TREEFILTER_HD int64_t in_row() const { return (edges + kPart - 1) / kPart; }
   TREEFILTER_HD int64_t count() const { return 2 * 2 * in_row(); }
-  // side 1: of the list that starts inside of the part.
+  // side 1: for the list that starts inside of the part.
   TREEFILTER_HD int64_t number(int row, int64_t part, int side) const {
     return (row * in_row() + part) * 2 + side;
   }
 };
 
-// What an edge gives to a vertex: sums over edges for a few channels at once.
+// The contributions of edges to one vertex, summed for a few channels at once.
 template <class X, class T, int kChannels>
 struct EdgeSums {
   const ListedEdges& graph;
@@ -177,8 +177,8 @@ struct EdgeSums {
   }
 };
 
-// A thread per vertex and kAtOnce channels, for which the lists are walked once: together, by ascending
-// edge; if one is long, one after the other, and of a long one the sums of its parts.
+// A thread for each vertex and kAtOnce channels, for which the two lists are read once: merged, by
+// ascending edge; or, if one is long, one after the other, a long one as the sums of its parts.
 template <class X, class T>
 struct ListScatter {
   static constexpr int kAtOnce = sizeof(T) == 4 ? 8 : 4;
@@ -254,7 +254,7 @@ struct ListScatter {
   }
 };
 
-// A thread per part, end of it and kAtOnce channels.
+// A thread for each part, side of it and kAtOnce channels.
 template <class X, class T>
 struct ListParts {
   ListScatter<X, T> to;
@@ -279,7 +279,7 @@ struct ListParts {
     const Parts all{graph.edges};
     const int row = number / 2 >= all.in_row(), side = static_cast<int>(number % 2);
     const int64_t begin = (number / 2 - row * all.in_row()) * kPart;
-    // Edges that do not exist are in no list: places behind the last list are not filled.
+    // Edges that do not exist are in no list, so the positions behind the last list are not filled.
     const int64_t filled = to.lists.begin[row * to.lists.begin_stride + graph.nodes];
     const int64_t end = begin + kPart < filled ? begin + kPart : filled;
     if (begin >= end) return;

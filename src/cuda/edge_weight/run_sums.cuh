@@ -1,18 +1,19 @@
-// What threads do that stand at runs (runs.cuh): the sums and the largest differences of the edges
-// that start there, as GridInner and GridArgmax of grid.cuh; what edges scatter, as GridScatter.
+// The work of threads that have runs (runs.cuh): the sums and the largest differences of the edges that
+// start there, as GridInner and GridArgmax of grid.cuh; and the gather over the edges of a vertex, as
+// GridScatter.
 #pragma once
 
 #include "runs.cuh"
 
 namespace treefilter::cuda {
 
-// Channels that a thread reads at a time, so that some 200 bytes of its reads are on the way at once.
+// Channels that a thread reads at a time, so that some 200 bytes of its reads are in flight.
 template <class Kind>
 constexpr int kRunChannels = Kind::kCount <= 2   ? 4
                              : Kind::kCount <= 4 ? 2
                                                  : 1;
 
-// Calls visit(c) for all channels, kAtOnce times without a loop: the compiler moves their reads
+// Calls visit(c) for all channels, with kAtOnce calls unrolled, so that the compiler moves their reads
 // together.
 template <int kAtOnce, class Visit>
 TREEFILTER_HD void for_channels(int64_t channels, const Visit& visit) {
@@ -24,7 +25,7 @@ TREEFILTER_HD void for_channels(int64_t channels, const Visit& visit) {
   for (; c < channels; ++c) visit(c);
 }
 
-// A thread per run. Same: t is f.
+// A thread for each run. Same: t is f.
 template <class Kind, bool Same, class X, class T>
 struct RunInner {
   using Run = Runs<Kind, X>;
@@ -38,18 +39,18 @@ struct RunInner {
 
   int64_t slices() const { return 1; }
 
-  TREEFILTER_HD void operator()(const typename Run::Place& place, int64_t) const {
+  TREEFILTER_HD void operator()(const typename Run::RunPosition& here, int64_t) const {
     constexpr int kAtOnce = Same ? kRunChannels<Kind> : (kRunChannels<Kind> + 1) / 2;
     typename Run::Window windows[Run::kRows];
-    grid.windows(place, windows);
+    grid.windows(here, windows);
     T sums[Kind::kCount][kRun] = {};
     const int64_t nodes = grid.grid.nodes();
-    int64_t from = place.b * channels * nodes + place.v;
+    int64_t from = here.b * channels * nodes + here.v;
     for_channels<kAtOnce>(channels, [&](int64_t) {
       add(from, windows, sums);
       from += nodes;
     });
-    grid.write(place, sums, weight);
+    grid.write(here, sums, weight);
   }
 
   TREEFILTER_HD void add(int64_t from, const typename Run::Window (&windows)[Run::kRows],
@@ -64,7 +65,7 @@ struct RunInner {
   }
 };
 
-// The same for the first channel with the largest difference.
+// A thread for each run: the first channel with the largest difference.
 template <class Kind, class X, class T>
 struct RunArgmax {
   using Run = Runs<Kind, X>;
@@ -76,27 +77,27 @@ struct RunArgmax {
 
   int64_t slices() const { return 1; }
 
-  TREEFILTER_HD void operator()(const typename Run::Place& place, int64_t) const {
+  TREEFILTER_HD void operator()(const typename Run::RunPosition& here, int64_t) const {
     typename Run::Window windows[Run::kRows];
-    grid.windows(place, windows);
+    grid.windows(here, windows);
     T largest[Kind::kCount][Run::kRun];
     int32_t channel[Kind::kCount][Run::kRun] = {};
     for (auto& of_direction : largest) {
       for (T& value : of_direction) value = -1;
     }
-    const X* from = f + place.b * channels * grid.grid.nodes() + place.v;
+    const X* from = f + here.b * channels * grid.grid.nodes() + here.v;
     for_channels<kRunChannels<Kind>>(channels, [&](int64_t c) {
       Run::template differences<T>(from, windows, [&](int d, int j, T difference) {
         keep_largest(difference, static_cast<int32_t>(c), largest[d][j], channel[d][j]);
       });
       from += grid.grid.nodes();
     });
-    grid.write(place, channel, argmax);
+    grid.write(here, channel, argmax);
   }
 };
 
-// A thread per run and slice of kSlice channels, for which the weights are read once. (Not for 26
-// neighbours: their weights take more registers than there are.)
+// A thread for each run and slice of kSlice channels, for which the weights are read once. (Not for 26
+// neighbours, whose weights take more registers than there are.)
 template <class Kind, class X, class T>
 struct RunScatter {
   using Run = Runs<Kind, X>;
@@ -113,11 +114,11 @@ struct RunScatter {
 
   int64_t slices() const { return (channels + kSlice - 1) / kSlice; }
 
-  TREEFILTER_HD void operator()(const typename Run::Place& place, int64_t slice) const {
+  TREEFILTER_HD void operator()(const typename Run::RunPosition& here, int64_t slice) const {
     constexpr int kAtOnce = kRunChannels<Kind>;
-    T w[2 * kCount][kRun];  // as of GridScatter
-    read_weights(place, w);
-    // Rows that no edge with a weight leads to are not read: the run itself is, once more.
+    T w[2 * kCount][kRun];  // as in GridScatter
+    read_weights(here, w);
+    // A row that only edges of weight 0 lead to is not read; the run itself is read again instead.
     Window windows[2][kRows] = {};
     TREEFILTER_UNROLL
     for (int n = 0; n < 2 * kCount; ++n) {
@@ -125,10 +126,10 @@ struct RunScatter {
       bool used = row == 0;
       TREEFILTER_UNROLL
       for (int j = 0; j < kRun; ++j) used = used || w[n][j] != 0;
-      if (used) windows[side][row] = grid.window(place, row, side == 0 ? 1 : -1);
+      if (used) windows[side][row] = grid.window(here, row, side == 0 ? 1 : -1);
     }
     const int64_t nodes = grid.grid.nodes();
-    int64_t c = slice * kSlice, from = (place.b * channels + c) * nodes + place.v;
+    int64_t c = slice * kSlice, from = (here.b * channels + c) * nodes + here.v;
     const int64_t end = c + kSlice < channels ? c + kSlice : channels;
     for (; c + kAtOnce <= end; c += kAtOnce, from += kAtOnce * nodes) {
       X results[kAtOnce][kRun];
@@ -144,13 +145,14 @@ struct RunScatter {
     }
   }
 
-  TREEFILTER_HD void read_weights(const typename Run::Place& place, T (&w)[2 * kCount][kRun]) const {
-    const T* const weights = weight + place.b * grid.grid.edges();
+  TREEFILTER_HD void read_weights(const typename Run::RunPosition& here,
+                                  T (&w)[2 * kCount][kRun]) const {
+    const T* const weights = weight + here.b * grid.grid.edges();
     TREEFILTER_UNROLL
     for (int d = 0; d < kCount; ++d) {
       TREEFILTER_UNROLL
       for (int j = 0; j < kRun; ++j) {
-        const typename Directions<kCount>::Place at{place.at.z, place.at.y, place.at.x + j};
+        const typename Directions<kCount>::Position at{here.at.z, here.at.y, here.at.x + j};
         const int32_t starting = grid.grid.starting(d, at), ending = grid.grid.ending(d, at);
         w[2 * d][j] = starting < 0 ? T(0) : weights[starting];
         w[2 * d + 1][j] = ending < 0 ? T(0) : weights[ending];

@@ -1,11 +1,11 @@
-// Sums over the edges of grids whose rows are whole runs of 16 aligned bytes: 4 floats, 8 halves, 2
-// doubles. A thread stands at a run of vertices. It reads its own row and those that its edges lead to a
-// run at a time, and beside a run the one value that belongs to a neighbour's; which rows and which
-// neighbours these are, the compiler knows. So a vertex of a 4-connected grid is read by a half load of
-// 16 bytes and a quarter of one of 4, where grid.cuh takes three of 4.
+// Sums over the edges of grids whose rows consist of aligned runs of 16 bytes: 4 floats, 8 halves or 2
+// doubles. A thread has one run of vertices. It reads its own row, and the rows that its edges lead to,
+// a run at a time, and beside a run the one value of a neighbouring run that an edge leads to. The
+// compiler knows which rows and neighbours these are. So a vertex of a 4-connected grid costs half a
+// load of 16 bytes and a quarter of a load of one value, where grid.cuh takes three loads of one value.
 //
-// A block stands at a tile of 16 rows of 128 bytes: of the reads of its next rows all but one in 16 meet
-// in the cache with those of its own.
+// A block has a tile of 16 rows of 128 bytes. In this way most reads of the next row meet those of the
+// row's own thread in the cache: all but one in 16.
 //
 // What is summed, and in which order, is that of grid.cuh: the same bits.
 #pragma once
@@ -14,7 +14,7 @@
 
 #include "grid.cuh"
 
-// In front of a loop whose variable says which registers are meant.
+// In front of a loop whose variable selects registers.
 #ifdef __CUDA_ARCH__
 #define TREEFILTER_UNROLL _Pragma("unroll")
 #else
@@ -23,7 +23,8 @@
 
 namespace treefilter::cuda {
 
-// As many bytes, moved at once. In words: else the compiler takes halves apart before it reads them.
+// So many bytes, moved at once. They are declared as words: of halves the compiler would make single
+// reads.
 template <int kBytes>
 struct __attribute__((may_alias, aligned(kBytes))) Words {
   uint32_t words[kBytes / 4];
@@ -46,7 +47,7 @@ TREEFILTER_HD void write_run(X* to, const X (&from)[kSize]) {
 template <uint64_t kCodes, int kDirections>
 struct Kind {
   static constexpr int kCount = kDirections, kRows = 5;
-  // Runs are shorter where each of their values has 13 edges.
+  // Runs of half floats are shorter where each value has 13 edges.
   template <class X>
   static constexpr int kRun = kCount > 4 && sizeof(X) < 4 ? 4 : 16 / static_cast<int>(sizeof(X));
 
@@ -64,7 +65,7 @@ struct Kind {
     return false;
   }
 
-  static bool is_that_of(const Grid& grid) {
+  static bool fits(const Grid& grid) {
     if (grid.num_directions != kCount) return false;
     for (int i = 0; i < kCount; ++i) {
       const Direction& d = grid.directions[i];
@@ -74,13 +75,13 @@ struct Kind {
   }
 };
 
-// As in graph.py, in the order of the edges' numbers.
+// The neighbourhoods of graph.py, in the order of edge numbers.
 using Kind4 = Kind<0x02, 2>;
 using Kind8 = Kind<0x1302, 4>;
 using Kind6 = Kind<0x028, 3>;
 using Kind26 = Kind<0x46ac13795b028, 13>;
 
-// The grid, and the tiles of its runs.
+// The grid, and its tiles of runs.
 template <class Kind, class X>
 struct Runs {
   static constexpr int kRun = Kind::template kRun<X>, kRows = Kind::kRows;
@@ -89,7 +90,7 @@ struct Runs {
 
   Directions<Kind::kCount> grid;
   int64_t rows;                        // of all images
-  int32_t image_rows, height, length;  // of an image; of that a plane; runs of a row
+  int32_t image_rows, height, length;  // rows of an image and of a plane, runs of a row
 
   Runs(const Grid& grid, int64_t batch)
       : grid(grid),
@@ -101,20 +102,21 @@ struct Runs {
   int64_t tiles() const { return (rows + kTileRows - 1) / kTileRows * tiles_of_row(); }
   TREEFILTER_HD int64_t tiles_of_row() const { return (length + kTileRuns - 1) / kTileRuns; }
 
-  // Where a row's values are, from the first vertex of the run on: next to the run on both sides, and
-  // the run. What does not exist is where the run itself is: so all can be read alike.
+  // Where the values of a row are, as offsets from the thread's run: the run, and the value on either
+  // side of it. What does not exist has an offset inside of the thread's own run, so that all are read
+  // in the same way.
   struct Window {
     int32_t left, run, right;
   };
 
-  // A run: the image and its first vertex.
-  struct Place {
+  // A run: its image, and its first vertex.
+  struct RunPosition {
     int64_t b;
     int32_t v;
-    typename Directions<Kind::kCount>::Place at;
+    typename Directions<Kind::kCount>::Position at;
   };
 
-  // Calls visit(Place) for the run of a thread, if there is one.
+  // Calls visit(RunPosition) for the run of a thread, if there is one.
   template <class Visit>
   TREEFILTER_HD void visit(int64_t tile, int t, const Visit& visit) const {
     const int64_t down = tile / tiles_of_row(), row = down * kTileRows + t / kTileRuns;
@@ -122,19 +124,19 @@ struct Runs {
     if (row >= rows || run >= length) return;
     const int64_t b = row / image_rows;
     const int32_t y = static_cast<int32_t>(row - b * image_rows), x = static_cast<int32_t>(run) * kRun;
-    visit(Place{b, y * length * kRun + x, {y / height, y % height, x}});
+    visit(RunPosition{b, y * length * kRun + x, {y / height, y % height, x}});
   }
 
-  // The row that directions lead to, for side = -1 that which they come from.
-  TREEFILTER_HD Window window(const Place& place, int row, int side = 1) const {
+  // The row that directions lead to, or for side = -1 the row that they come from.
+  TREEFILTER_HD Window window(const RunPosition& here, int row, int side = 1) const {
     const int32_t dz = row > 1, dy = row - 3 * dz, width = length * kRun, depth = image_rows / height;
-    const int32_t z = place.at.z + side * dz, y = place.at.y + side * dy, x = place.at.x;
+    const int32_t z = here.at.z + side * dz, y = here.at.y + side * dy, x = here.at.x;
     const bool exists = z >= 0 && z < depth && y >= 0 && y < height;
     const int32_t run = exists ? side * (dz * height + dy) * width : 0;
     return {run - (x > 0), run, run + (x + kRun < width ? kRun : 0)};
   }
 
-  // The values of a window whose run starts at `from`, the left one first; those asked for.
+  // Reads the values of a window, the left one first. `from`: the thread's run.
   template <class T>
   static TREEFILTER_HD void read(const X* from, const Window& window, bool left, bool right,
                                  T (&to)[kRun + 2]) {
@@ -145,9 +147,9 @@ struct Runs {
     to[kRun + 1] = right ? load<T>(from[window.right]) : T(0);
   }
 
-  // The windows that directions start from and lead to.
-  TREEFILTER_HD void windows(const Place& place, Window (&to)[kRows]) const {
-    for (int row = 0; row < kRows; ++row) to[row] = window(place, row);
+  // The windows that directions start in and lead to.
+  TREEFILTER_HD void windows(const RunPosition& here, Window (&to)[kRows]) const {
+    for (int row = 0; row < kRows; ++row) to[row] = window(here, row);
   }
 
   // Calls visit(d, j, difference) for each direction d and each vertex j of the run at `from`.
@@ -168,17 +170,18 @@ struct Runs {
 
   // Writes values[d][j] for the edge of direction d that starts at the run's vertex j; to [B, E].
   template <class T, class Value>
-  TREEFILTER_HD void write(const Place& place, const Value (&values)[Kind::kCount][kRun], T* to) const {
+  TREEFILTER_HD void write(const RunPosition& here, const Value (&values)[Kind::kCount][kRun],
+                           T* to) const {
     for (int d = 0; d < Kind::kCount; ++d) {
       for (int j = 0; j < kRun; ++j) {
-        const int32_t edge = grid.starting(d, {place.at.z, place.at.y, place.at.x + j});
-        if (edge >= 0) to[place.b * grid.edges() + edge] = values[d][j];
+        const int32_t edge = grid.starting(d, {here.at.z, here.at.y, here.at.x + j});
+        if (edge >= 0) to[here.b * grid.edges() + edge] = values[d][j];
       }
     }
   }
 };
 
-// A block for every tile and slice of channels.
+// A block for each tile and slice of channels.
 template <class Phase>
 struct Tiles {
   Phase phase;
@@ -187,7 +190,7 @@ struct Tiles {
   TREEFILTER_HD void operator()(const Block& block) const {
     block.each([&](int t) {
       const int64_t slice = block.index / tiles;
-      phase.grid.visit(block.index - slice * tiles, t, [&](const auto& place) { phase(place, slice); });
+      phase.grid.visit(block.index - slice * tiles, t, [&](const auto& here) { phase(here, slice); });
     });
   }
 };
@@ -198,14 +201,14 @@ void launch_tiles(const Cuda& cuda, const char* name, const Phase& phase) {
   launch_blocks<Phase::Run::kThreads>(cuda, name, tiles * phase.slices(), 0, Tiles<Phase>{phase, tiles});
 }
 
-// Calls launch(Kind) with the grid's kind if it is one of at most kMost directions, and if rows and
-// `addresses` are those of runs. Whether it was.
+// Calls launch(Kind) with the grid's kind, if it has one of at most kMost directions, and if the rows
+// and `addresses` are aligned as runs. Returns whether it did.
 template <class X, int kMost = kMaxDirections, class Launch>
 bool with_runs(const Grid& grid, std::initializer_list<const void*> addresses, const Launch& launch) {
   const auto suits = [&](auto kind) {
     if constexpr (kind.kCount <= kMost) {
       constexpr int kRun = decltype(kind)::template kRun<X>;
-      bool suits = kind.is_that_of(grid) && grid.width % kRun == 0;
+      bool suits = kind.fits(grid) && grid.width % kRun == 0;
       for (const void* address : addresses) {
         suits = suits && reinterpret_cast<uintptr_t>(address) % (kRun * sizeof(X)) == 0;
       }

@@ -1,22 +1,26 @@
-// Boruvka's algorithm over all graphs of a batch at once: they are one forest.
+// Boruvka's algorithm on CUDA, over all graphs of a batch at the same time, as one forest.
 //
-// State of a vertex: its component, named by one of its vertices, the component's root; of a root: the
-// lightest edge that leaves the component. Rounds of
-//   offer    every edge between two components is offered to both, by a 64-bit minimum of (weight, edge
-//            number): a strict total order. The first round of a grid takes the minimum vertex by
-//            vertex.
-//   hook     every root points at the root across its lightest edge; of two that chose the same edge the
-//            lower one stays a root. The order being strict there is no other cycle.
-//   relabel  every vertex follows the pointers to its new root.
-// A root that hooks keeps its lightest edge for ever: these are the edges of the forest, each once.
+// The state of a vertex is its component, named by one of its vertices, which is the root of the
+// component. The state of a root is the lightest edge that leaves its component. A round has three
+// steps:
+//   offer    Every edge between two components is offered to both, by an atomic minimum of its order
+//            (edge_order.h). In the first round on a grid each vertex takes the minimum of its own
+//            edges.
+//   hook     Every root points at the root on the other side of its lightest edge. Of two roots that
+//   chose the
+//            same edge, the lower one stays a root. Because the order is strict there is no other cycle.
+//   relabel  Every vertex follows the pointers to its new root.
+// A root that hooks keeps its lightest edge: these are the edges of the forest, each of them once.
 //
-// A chain of hooks is mostly a few long, but on a ramp or with equal weights N. Nobody follows more than
-// kJump pointers in a phase; he notes how far he came where others read it, and goes on in the next
-// phase from there. So J phases reach kJump^J vertices far, and neighbours in a chain shorten each
-// other's way. Who reads what in the meantime changes nothing: there is one root at the end.
+// A chain of pointers is mostly a few vertices long, but up to N on a ramp or where weights are equal.
+// In one phase a thread follows at most kJump pointers. It then stores how far it came, where other
+// threads read it, and goes on from there in the next phase. So J phases follow kJump^J pointers, and
+// vertices of a chain shorten each other's chain. What other threads read in the meantime does not
+// matter: the root is the same.
 //
-// At most log2(N) rounds, each of which at least halves the components (7 to 11 on photographs), of 3
-// phases, which read the components of all vertices and the weights of edges between components.
+// There are at most log2(N) rounds, each of which at least halves the number of components (7 to 11
+// rounds on photographs). A round has three phases or more; they read the components of all vertices,
+// and the weights of the edges between components.
 #pragma once
 
 #include "../../edge_order.h"
@@ -32,14 +36,14 @@ struct Boruvka {
   Graph graph;
   int64_t batch;
   const Weight* weight;  // [batch, edges]
-  EdgeOrder* best;       // [batch, nodes], as the others; of a root its lightest edge
-  int32_t* component;    // the root; or ~(the root to be) between hooking and arriving there
-  int32_t* lowest;       // of a root, the lowest vertex of its component; may be null
-  int32_t* flags;        // [batch, num_flags], of which a batch as a whole needs the first
+  EdgeOrder* best;       // [batch, nodes], as the next ones; of a root, its lightest edge
+  int32_t*
+      component;  // the root; after hooking ~(a vertex on the way to the new root), until that is found
+  int32_t* lowest;  // of a root, the lowest vertex of its component; may be null
+  int32_t* flags;   // [batch, num_flags]; a kernel for the whole batch uses the first row
   int64_t image = 0;
 
-  // For every round whether any root hooked, and for every of its relabel phases whether more are
-  // needed.
+  // For every round: whether any root hooked, and for each relabel phase whether another one is needed.
   static TREEFILTER_HD int64_t num_flags(int64_t nodes) {
     return floor_log2(nodes) * (1 + power_to_reach(kJump, nodes));
   }
@@ -51,8 +55,8 @@ struct Boruvka {
     return one;
   }
 
-  TREEFILTER_PROGRAM template <class Team>
-  TREEFILTER_HD void operator()(Team& team) const;
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const;
 };
 
 template <class Graph>
@@ -68,8 +72,8 @@ struct StartVertices {
     if constexpr (Graph::kListsNeighbours) {
       const Weight* weight = p.weight + b * p.graph.edges();
       p.graph.edges_of_vertex(v, [&](int32_t edge, Ends) {
-        const EdgeOrder key = edge_order(weight[edge], edge);
-        if (key < best) best = key;
+        const EdgeOrder order = edge_order(weight[edge], edge);
+        if (order < best) best = order;
       });
     }
     p.best[i] = best;
@@ -77,7 +81,7 @@ struct StartVertices {
 };
 
 template <class Graph>
-struct Offer {
+struct OfferEdges {
   Boruvka<Graph> p;
 
   TREEFILTER_HD void operator()(int64_t i) const {
@@ -88,9 +92,9 @@ struct Offer {
     p.graph.edges_of_item(i - b * p.graph.by_items().size, [&](int32_t edge, Ends ends) {
       const int32_t a = component[ends.a], c = component[ends.b];
       if (a == c) return;
-      const EdgeOrder key = edge_order(weight[edge], edge);
-      lower(best + a, key);
-      lower(best + c, key);
+      const EdgeOrder order = edge_order(weight[edge], edge);
+      lower(best + a, order);
+      lower(best + c, order);
     });
   }
 };
@@ -104,17 +108,17 @@ struct Hook {
     const int64_t first = p.graph.by_nodes().floor(i);
     const int32_t v = static_cast<int32_t>(i - first);
     int32_t* component = p.component + first;
-    const EdgeOrder key = p.best[i];
-    if (load_relaxed(component + v) != v || key == kNoEdge) return;
-    const Ends ends = p.graph.ends(number_of(key));
+    const EdgeOrder chosen = p.best[i];
+    if (load_relaxed(component + v) != v || chosen == kNoEdge) return;
+    const Ends ends = p.graph.ends(number_of(chosen));
     const int32_t a = root_of(component, ends.a);
     const int32_t other = a == v ? root_of(component, ends.b) : a;
-    if (p.best[first + other] == key && v < other) return;
+    if (p.best[first + other] == chosen && v < other) return;
     store_relaxed(component + v, ~other);
     if (load_relaxed(hooked) == 0) store_relaxed(hooked, 1);
   }
 
-  // A vertex that points elsewhere since this phase began was a root before.
+  // A vertex that hooked in this phase was a root when the phase began.
   static TREEFILTER_HD int32_t root_of(const int32_t* component, int32_t v) {
     const int32_t c = load_relaxed(component + v);
     return c < 0 ? v : c;
@@ -152,21 +156,21 @@ struct Relabel {
 };
 
 template <class Graph>
-TREEFILTER_PROGRAM template <class Team>
-TREEFILTER_HD void Boruvka<Graph>::operator()(Team& team) const {
+TREEFILTER_PHASED template <class Group>
+TREEFILTER_HD void Boruvka<Graph>::operator()(Group& group) const {
   const int64_t nodes = graph.nodes(), vertices = batch * nodes;
   const int rounds = floor_log2(nodes), relabels = power_to_reach(kJump, nodes);
-  team.each(num_flags(nodes), SetZero<int32_t>{flags});
-  team.each(vertices, StartVertices<Graph>{*this});
+  group.each(num_flags(nodes), SetZero<int32_t>{flags});
+  group.each(vertices, StartVertices<Graph>{*this});
   for (int round = 0; round < rounds; ++round) {
     int32_t* flag = flags + image * num_flags(nodes) + round * (1 + relabels);
     if (round > 0 || !Graph::kListsNeighbours)
-      team.each(batch * graph.by_items().size, Offer<Graph>{*this});
-    team.each(vertices, Hook<Graph>{*this, flag});
-    if (!team.more(flag)) break;
+      group.each(batch * graph.by_items().size, OfferEdges<Graph>{*this});
+    group.each(vertices, Hook<Graph>{*this, flag});
+    if (!group.more(flag)) break;
     for (int k = 1; k <= relabels; ++k) {
-      team.each(vertices, Relabel<Graph>{*this, flag + k});
-      if (!team.more(flag + k)) break;
+      group.each(vertices, Relabel<Graph>{*this, flag + k});
+      if (!group.more(flag + k)) break;
     }
   }
 }

@@ -1,8 +1,9 @@
-// The two kinds of graph as the device reads them: which edges there are, and which vertices they join.
+// The two kinds of graph as device code reads them: which edges there are, and which vertices they join.
 //
-// Vertices and edges are numbered within one graph, by int32. "Items" are what an algorithm goes
-// through to see every edge once: the vertices of a grid, each with its edges in ascending directions,
-// so that neighbouring threads read neighbouring weights; the edges of a list.
+// Vertices and edges are numbered within one graph, by int32. An algorithm sees every edge once by going
+// through the *items* of a graph. The items of a grid are its vertices, each with the edges that start
+// there, by ascending direction: neighbouring threads read neighbouring weights. The items of an edge
+// list are its edges.
 #pragma once
 
 #include "../../graph.h"
@@ -16,7 +17,7 @@ struct Ends {
 
 class GridGraph {
  public:
-  // Of a vertex all edges can be listed.
+  // Whether edges_of_vertex() exists.
   static constexpr bool kListsNeighbours = true;
 
   explicit GridGraph(const Grid& grid)
@@ -45,11 +46,11 @@ class GridGraph {
   template <class Visit>
   TREEFILTER_HD void edges_of_item(int64_t item, const Visit& visit) const {
     const int32_t v = static_cast<int32_t>(item);
-    const Place place = place_of(v);
+    const Position position = position_of(v);
     int32_t first_edge = 0;
     for (int i = 0; i < directions_; ++i) {
       const Step s = step(i, first_edge);
-      visit_step(s, place, v, visit);
+      visit_step(s, position, v, visit);
       first_edge += s.count();
     }
   }
@@ -57,12 +58,12 @@ class GridGraph {
   // Calls visit(edge, Ends) for all edges of a vertex.
   template <class Visit>
   TREEFILTER_HD void edges_of_vertex(int32_t v, const Visit& visit) const {
-    const Place place = place_of(v);
+    const Position position = position_of(v);
     int32_t first_edge = 0;
     for (int i = 0; i < directions_; ++i) {
       const Step s = step(i, first_edge);
-      visit_step(s, place, v, visit);
-      visit_step(s, {place.z - s.dz, place.y - s.dy, place.x - s.dx}, v - s.offset, visit);
+      visit_step(s, position, v, visit);
+      visit_step(s, {position.z - s.dz, position.y - s.dy, position.x - s.dx}, v - s.offset, visit);
       first_edge += s.count();
     }
   }
@@ -83,11 +84,12 @@ class GridGraph {
   struct Step : DirectionOf<int32_t> {
     int32_t offset;  // from an edge's first vertex to its second
   };
-  struct Place {
+  struct Position {
     int32_t z, y, x;
   };
 
-  // Computed each time: threads that index a table of the kernel's parameters copy it first.
+  // Direction i. It is computed each time: a table in the kernel's parameters that threads index would
+  // be copied to local memory first.
   TREEFILTER_HD Step step(int i, int32_t first_edge) const {
     const int32_t code = static_cast<int32_t>(codes_ >> (4 * i) & 15) + 5;
     const int32_t dz = code / 9, dy = code % 9 / 3 - 1, dx = code % 3 - 1;
@@ -95,25 +97,25 @@ class GridGraph {
             (dz * height_ + dy) * width_ + dx};
   }
 
-  TREEFILTER_HD Place place_of(int32_t v) const {
+  TREEFILTER_HD Position position_of(int32_t v) const {
     const uint32_t row = static_cast<uint32_t>(v) / static_cast<uint32_t>(width_);
     const uint32_t height = static_cast<uint32_t>(height_);
     return {static_cast<int32_t>(row / height), static_cast<int32_t>(row % height),
             v - static_cast<int32_t>(row) * width_};
   }
 
-  // The edge of direction s that starts at vertex v, which is at `place`, if there is one.
+  // Visits the edge of direction s that starts at vertex v, which is at `position`, if there is one.
   template <class Visit>
-  static TREEFILTER_HD void visit_step(const Step& s, const Place& place, int32_t v,
+  static TREEFILTER_HD void visit_step(const Step& s, const Position& position, int32_t v,
                                        const Visit& visit) {
-    if (!s.starts_at(place.z, place.y, place.x)) return;
-    visit(s.edge_at(place.z, place.y, place.x), Ends{v, v + s.offset});
+    if (!s.starts_at(position.z, position.y, position.x)) return;
+    visit(s.edge_at(position.z, position.y, position.x), Ends{v, v + s.offset});
   }
 
   int64_t edges_;
   int32_t depth_, height_, width_;
   int32_t directions_;
-  uint64_t codes_ = 0;  // of a direction 4 bits: its number among the 13 steps that go forward
+  uint64_t codes_ = 0;  // 4 bits for a direction: its number among the 13 forward steps
   Divisor by_nodes_;
 };
 

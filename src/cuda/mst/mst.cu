@@ -1,9 +1,10 @@
-// Minimum spanning trees: Boruvka's rounds (boruvka.cuh), the direction-less forest, the peel (plan.cu).
+// Minimum spanning trees on CUDA: Boruvka's rounds (boruvka.cuh), then the unrooted forest, then its
+// peel (plan/plan.cu).
 //
-// A vertex that hooked holds one edge of the forest. The forest is the degrees and exclusive-ors of
-// these edges, added by atomic operations on integers: the order does not matter. Roots are the given
-// one, and the lowest vertex of every other component. When the peel has found the parents, each edge's
-// number goes to the one of its ends that is the child.
+// A vertex that hooked holds one edge of the forest. The forest is stored as the degrees of the vertices
+// and the exclusive-ors of their neighbours, accumulated by atomic operations on integers, whose order
+// does not matter. Roots are the given one, and the lowest vertex of every other component. When the
+// peel has found the parents, each edge's number is stored at the end that is the child.
 //
 // Workspace: 29 bytes a vertex, and that of the peel.
 #include "../../mst.h"
@@ -32,7 +33,7 @@ TREEFILTER_HD int32_t held_edge(const Boruvka<Graph>& boruvka, int64_t i) {
 template <class Graph>
 struct AddEdge {
   Boruvka<Graph> boruvka;
-  Forest forest;  // `branch` may be the memory of `best`
+  Forest forest;  // `branch` may share its memory with `best`
   const int64_t* root;
   int32_t* number;
 
@@ -62,8 +63,7 @@ struct NumberEdges {
     if (forest.round[i] == Forest::kRoot) edge[i] = -1;
     if (number[i] < 0) return;
     const int64_t first = forest.nodes.floor(i);
-    const int32_t a = static_cast<int32_t>(forest.branch[i] >> 32);
-    const int32_t b = static_cast<int32_t>(forest.branch[i] & 0xffffffffu);
+    const auto [a, b] = Forest::ends(forest.branch[i]);
     edge[first + (parent[first + a] == b ? a : b)] = number[i];
   }
 };
@@ -85,7 +85,7 @@ void solve(const Cuda& cuda, const Graph& graph, Span<const float> weight, Span<
   const int64_t batch = root.size, nodes = graph.nodes(), vertices = batch * nodes;
   if (vertices == 0) return;
   const auto [best, component, lowest, number, degree, neighbour, round, flags] =
-      cuda.arrays<uint64_t, int32_t, int32_t, int32_t, int32_t, int32_t, int8_t, int32_t>(
+      cuda.arrays<EdgeOrder, int32_t, int32_t, int32_t, int32_t, int32_t, int8_t, int32_t>(
           vertices, vertices, vertices, vertices, vertices, vertices, vertices,
           batch * Boruvka<Graph>::num_flags(nodes));
   const Boruvka<Graph> boruvka{graph, batch, weight.data, best, component, lowest, flags};
@@ -103,7 +103,7 @@ void solve_edges(const Cuda& cuda, const Graph& graph, int64_t batch, Span<const
   const int64_t nodes = graph.nodes(), vertices = batch * nodes;
   launch_flat(cuda, "mst", batch * graph.edges(), SetZero<bool>{mask.data});
   if (vertices == 0) return;
-  const auto [best, component, flags] = cuda.arrays<uint64_t, int32_t, int32_t>(
+  const auto [best, component, flags] = cuda.arrays<EdgeOrder, int32_t, int32_t>(
       vertices, vertices, batch * Boruvka<Graph>::num_flags(nodes));
   const Boruvka<Graph> boruvka{graph, batch, weight.data, best, component, nullptr, flags};
   run_boruvka(cuda, boruvka);

@@ -1,21 +1,27 @@
-// The rounds of the Strahler peel (plan.h) over all forests of a batch at once.
+// The rounds of a plan (plan.h), found by peeling all forests of a batch at the same time.
 //
-// A round of plan.h is here
-//   walk    a thread for each leaf: up the chain, as long as vertices have two edges, through the
-//           exclusive-ors. Notes for each vertex its parent, its chain (by the leaf's number) and its
-//           position in it, for the chain its top. The junction above loses a neighbour.
-//   detach  now that nobody walks, the junctions lose the edges too, and the leaves of the next round
-//           show.
-// So a round's cost is the length of its longest chain, a dependent load a step. Chains end after 1,000
-// steps on most photographs, but on a ramp there are 436,000, in a snake N. Hence a walk ends after
-// `longest_walk` steps, and if one did, pointers over the rest find their ends by jumping:
-//   near    every vertex inside of a chain learns one of its neighbours, by going through the edges;
-//           the other follows by the exclusive-or.
-//   start   for both directions out of it, where one gets in one step.
-//   jump    in n steps, as in mst/boruvka.cuh: nobody follows more than kJump pointers in a phase.
-//   join    the direction that ends where a walk ended is the way down, the length is the position
-//           behind it.
-// A piece of chain between two junctions has no such end, and waits for its round.
+// A round of the plan is here
+//   climb   One thread for each leaf climbs its chain as long as vertices have two edges, from vertex to
+//   vertex
+//           by the exclusive-ors. It stores the parent of each vertex, its chain (by the number of the
+//           leaf) and its position in the chain, and for the chain its top. The vertex above the top
+//           loses a neighbour.
+//   detach  When no thread climbs any more, the vertices above lose the edges too, and the leaves of the
+//   next
+//           round show.
+// So the cost of a round is the length of its longest chain, one dependent load a step. On most
+// photographs chains are shorter than 1,000 vertices, but a ramp has chains of 436,000, and a snake one
+// of N. Therefore a thread stops after `longest_climb` steps. If one did, the rest of the chains is
+// found by pointer jumping:
+//   near    Every vertex inside of such a chain learns one of its two neighbours, by a phase over the
+//   edges. The
+//           exclusive-or gives the other one.
+//   start   An arc for each of the two directions out of a vertex says where one step leads.
+//   jump    Arcs are extended as the pointers in mst/boruvka.cuh: in a phase a thread follows at most
+//   kJump. join    The direction that ends where a climb stopped leads down to the leaf; the length of
+//   its arc gives
+//           the position in the chain.
+// A path between two vertices with three or more edges has no such end. It waits for a later round.
 #pragma once
 
 #include "../runtime/logarithm.cuh"
@@ -25,40 +31,40 @@ namespace treefilter::cuda {
 
 struct Peel {
   static constexpr int kJump = 128;
-  static constexpr int64_t kPiece = 32;
+  static constexpr int64_t kRange = 32;  // vertex numbers that share a count
 
   Forest forest;
-  int32_t walk;  // steps
+  int32_t longest_climb;  // in steps
 
   int32_t* parent;
-  int32_t* leaf;      // of the vertex's chain; -1 as long as there is none
+  int32_t* leaf;      // of the vertex's chain; -1 while there is none
   int32_t* position;  // in the chain, from its leaf
   int32_t* top;       // of a leaf: its chain's top
   int32_t* length;    // of a leaf: its chain's
-  int32_t* counts;    // [batch, rows, pieces]: the vertices in chains of a round with leaves in a piece
-  int32_t* near;      // a neighbour in the same chain
-  uint64_t* arcs;     // [batch, nodes, 2]: towards `near` and away from it
-  int32_t* flags;     // [batch, num_flags], of which a batch as a whole needs the first
+  int32_t* counts;  // [batch, round, range]: the vertices in chains of a round whose leaf is in a range
+  int32_t* near;    // a neighbour in the same chain
+  uint64_t* arcs;   // [batch, nodes, 2]: towards `near` and away from it
+  int32_t* flags;   // [batch, num_flags]; a kernel for the whole batch uses the first row
   int64_t image = 0;
 
-  // A tree has at most log2(leaves) + 1 rounds, and fewer leaves than vertices. Two more "rounds" hold
-  // the roots, and what is no part of a tree.
+  // A tree has at most log2(leaves) + 1 rounds, and fewer leaves than vertices. Two more hold the roots,
+  // and the vertices that are in no tree.
   static TREEFILTER_HD int rounds(int64_t nodes) { return floor_log2(nodes) + 1; }
-  static TREEFILTER_HD int64_t pieces(int64_t nodes) { return (nodes + kPiece - 1) / kPiece; }
-  static TREEFILTER_HD int64_t num_counts(int64_t nodes) { return (rounds(nodes) + 2) * pieces(nodes); }
+  static TREEFILTER_HD int64_t ranges(int64_t nodes) { return (nodes + kRange - 1) / kRange; }
+  static TREEFILTER_HD int64_t num_counts(int64_t nodes) { return (rounds(nodes) + 2) * ranges(nodes); }
   static TREEFILTER_HD int jumps(int64_t nodes) { return power_to_reach(kJump, nodes); }
-  // For every round: whether a walk was too long; whether there are leaves for another round; for each
-  // jump whether more are needed.
+  // For every round: whether a chain was too long; whether there are leaves for another round; and for
+  // each jump phase whether another one is needed.
   static TREEFILTER_HD int64_t num_flags(int64_t nodes) { return rounds(nodes) * (2 + jumps(nodes)); }
 
-  // The count that leaf i of a round belongs to.
+  // The count of a round that leaf i belongs to.
   TREEFILTER_HD int32_t* count_of(int64_t i, int round) const {
     const int64_t nodes = forest.nodes.size, b = forest.nodes.quotient(i), v = i - b * nodes;
-    return counts + b * num_counts(nodes) + round * pieces(nodes) + v / kPiece;
+    return counts + b * num_counts(nodes) + round * ranges(nodes) + v / kRange;
   }
 
-  TREEFILTER_PROGRAM template <class Team>
-  TREEFILTER_HD void operator()(Team& team) const;
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const;
 };
 
 struct StartPeel {
@@ -66,7 +72,7 @@ struct StartPeel {
   TREEFILTER_HD void operator()(int64_t i) const { p.leaf[i] = -1; }
 };
 
-struct Walk {
+struct Climb {
   Peel p;
   int round;
   int32_t* too_long;
@@ -84,7 +90,7 @@ struct Walk {
       p.position[first + v] = position;
       p.parent[first + v] = above;
       if (degree[above] != 2) break;
-      if (position == p.walk) {
+      if (position == p.longest_climb) {
         store_relaxed(too_long, 1);
         return;
       }
@@ -112,10 +118,11 @@ struct Detach {
   }
 };
 
-// ---- chains that are too long to walk ----
+// ---- chains that are too long to climb ----
 
-// Where one gets from a vertex in a number of steps: to a vertex inside of the chain, with the
-// direction in which it goes on, or to the end. The distance of what goes in circles overflows.
+// Where a number of steps from a vertex leads: to a vertex inside of the chain, with the direction in
+// which the chain goes on from there, or to an end of the chain. (On a cycle the distance overflows,
+// harmlessly.)
 struct Arc {
   uint64_t bits;
 
@@ -126,14 +133,14 @@ struct Arc {
   TREEFILTER_HD int32_t vertex() const { return static_cast<int32_t>(bits & 0x7fffffffu); }
   TREEFILTER_HD bool end() const { return (bits >> 32 & 1) != 0; }
   TREEFILTER_HD int32_t distance() const { return static_cast<int32_t>(bits >> 33); }
-  // Of [nodes, 2] arcs the next one.
+  // The index of the next arc, of [nodes, 2].
   TREEFILTER_HD int64_t next() const {
     return 2 * int64_t{vertex()} + static_cast<int64_t>(bits >> 31 & 1);
   }
   TREEFILTER_HD Arc then(Arc arc) const { return {(bits >> 33 << 33) + arc.bits}; }
 };
 
-// What the phases have in common: they do nothing unless a walk was too long.
+// What these phases have in common: they do nothing unless a chain was too long.
 struct LongChains {
   static constexpr int32_t kNone = INT32_MAX;
 
@@ -141,7 +148,7 @@ struct LongChains {
   const int32_t* too_long;
 
   TREEFILTER_HD bool none() const { return load_relaxed(too_long) == 0; }
-  // Of the chains that are left.
+  // Whether vertex i is inside of a chain that is left.
   TREEFILTER_HD bool inside(int64_t i) const { return p.near[i] != kNone; }
 };
 
@@ -159,8 +166,7 @@ struct FindNear {
     const Peel& p = chains.p;
     if (chains.none() || p.forest.branch[i] == Forest::kNoBranch) return;
     const int64_t first = p.forest.nodes.floor(i);
-    const int32_t a = static_cast<int32_t>(p.forest.branch[i] >> 32);
-    const int32_t b = static_cast<int32_t>(p.forest.branch[i] & 0xffffffffu);
+    const auto [a, b] = Forest::ends(p.forest.branch[i]);
     if (p.leaf[first + a] >= 0 || p.leaf[first + b] >= 0) return;
     if (p.forest.degree[first + a] == 2) atomic_min(p.near + first + a, b);
     if (p.forest.degree[first + b] == 2) atomic_min(p.near + first + b, a);
@@ -214,7 +220,7 @@ struct JoinChains {
     const int32_t near = p.near[i], far = p.forest.neighbour[i] ^ near;
     for (int side = 0; side < 2; ++side) {
       const Arc down{p.arcs[2 * i + side]}, up{p.arcs[2 * i + 1 - side]};
-      const int64_t last = first + down.vertex();  // that a walk came to
+      const int64_t last = first + down.vertex();  // that a climb reached
       if (!down.end() || p.leaf[last] < 0) continue;
       const int32_t above = side == 0 ? far : near;
       p.leaf[i] = p.leaf[last];
@@ -229,29 +235,29 @@ struct JoinChains {
   }
 };
 
-TREEFILTER_PROGRAM template <class Team>
-TREEFILTER_HD void Peel::operator()(Team& team) const {
+TREEFILTER_PHASED template <class Group>
+TREEFILTER_HD void Peel::operator()(Group& group) const {
   const int64_t nodes = forest.nodes.size, vertices = forest.batch * nodes;
-  team.each(vertices, StartPeel{*this});
-  team.each(forest.batch * num_counts(nodes), SetZero<int32_t>{counts});
-  team.each(num_flags(nodes), SetZero<int32_t>{flags});
+  group.each(vertices, StartPeel{*this});
+  group.each(forest.batch * num_counts(nodes), SetZero<int32_t>{counts});
+  group.each(num_flags(nodes), SetZero<int32_t>{flags});
   for (int round = 0; round < rounds(nodes); ++round) {
     int32_t* too_long = flags + image * num_flags(nodes) + round * (2 + jumps(nodes));
     int32_t *more = too_long + 1, *unfinished = too_long + 2;
-    team.each(vertices, Walk{*this, round, too_long});
-    if (team.more(too_long)) {
+    group.each(vertices, Climb{*this, round, too_long});
+    if (group.more(too_long)) {
       const LongChains chains{*this, too_long};
-      team.each(vertices, ClearNear{chains});
-      team.each(vertices, FindNear{chains});
-      team.each(vertices, StartArcs{chains});
+      group.each(vertices, ClearNear{chains});
+      group.each(vertices, FindNear{chains});
+      group.each(vertices, StartArcs{chains});
       for (int k = 0; k < jumps(nodes); ++k) {
-        team.each(2 * vertices, JumpArcs{chains, unfinished + k});
-        if (!team.more(unfinished + k)) break;
+        group.each(2 * vertices, JumpArcs{chains, unfinished + k});
+        if (!group.more(unfinished + k)) break;
       }
-      team.each(vertices, JoinChains{chains});
+      group.each(vertices, JoinChains{chains});
     }
-    team.each(vertices, Detach{*this, round, more});
-    if (!team.more(more)) break;
+    group.each(vertices, Detach{*this, round, more});
+    if (!group.more(more)) break;
   }
 }
 

@@ -1,12 +1,13 @@
 // Rooting, the order and the plan (plan.h): the peel's rounds (peel.cuh), then the layout in slots.
 //
-// Chains lie by round, then by their leaf's number. Lengths are summed over pieces of 32 leaf numbers
-// of a round while the chains come in, the prefix sums over (round, piece) are where a piece starts, and
-// inside of a piece a thread goes from leaf to leaf. A vertex's slot is its chain's plus its position.
-// The roots are chains of one in a round after all others; what is in no tree gets the places behind
-// the last slot, so that `order` is a permutation whatever the parents were.
+// Chains are ordered by round, then by the number of their leaf. While chains are found, their lengths
+// are summed for each round and range of 32 leaf numbers. Prefix sums over (round, range) give the first
+// slot of each range; within it one thread goes from leaf to leaf. The slot of a vertex is that of its
+// chain plus its position in the chain. The roots are chains of one vertex, in a round after all others.
+// Vertices that are in no tree get the positions behind the last slot, so that `order` is a permutation
+// whatever the parents are.
 //
-// Workspace: 36 bytes a vertex, and 4 a piece and round.
+// Workspace: 36 bytes a vertex, and 4 for each range and round.
 #include "../../plan.h"
 #include "../runtime/per_image.cuh"
 #include "../runtime/prefix_sum.cuh"
@@ -24,7 +25,7 @@ struct RootAndOrder {
   int32_t* list_flags;  // of Grouping
   int32_t *sums, *sums_of_sums;
 
-  // Rows of prefix sums are no longer than this.
+  // The longest row of prefix sums.
   static TREEFILTER_HD int64_t row(int64_t nodes) {
     const int64_t counts = Peel::num_counts(nodes);
     return counts > nodes ? counts : nodes + 1;
@@ -37,11 +38,11 @@ struct RootAndOrder {
     return one;
   }
 
-  TREEFILTER_PROGRAM template <class Team>
-  TREEFILTER_HD void operator()(Team& team) const;
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const;
 };
 
-// Makes chains of what the peel has not taken.
+// Makes chains of the vertices that the peel has not taken.
 struct AddRoots {
   Peel p;
 
@@ -56,14 +57,15 @@ struct AddRoots {
   }
 };
 
-// `counts` holds where the leaves of a piece end. From there downwards, to where they begin.
+// `counts` says where the slots of a range end. They are given out from there downwards, so that it
+// becomes where they begin.
 struct FirstSlots {
   Peel p;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = p.forest.nodes.size, pieces = Peel::pieces(nodes), b = i / pieces;
-    const int64_t begin = (i - b * pieces) * Peel::kPiece;
-    const int64_t end = begin + Peel::kPiece < nodes ? begin + Peel::kPiece : nodes;
+    const int64_t nodes = p.forest.nodes.size, ranges = Peel::ranges(nodes), b = i / ranges;
+    const int64_t begin = (i - b * ranges) * Peel::kRange;
+    const int64_t end = begin + Peel::kRange < nodes ? begin + Peel::kRange : nodes;
     for (int64_t v = end; v-- > begin;) {
       const int64_t leaf = b * nodes + v;
       if (p.leaf[leaf] != v) continue;
@@ -76,7 +78,7 @@ struct FirstSlots {
   }
 };
 
-struct Place {
+struct PlaceVertices {
   RootAndOrder to;
 
   TREEFILTER_HD void operator()(int64_t i) const {
@@ -87,7 +89,7 @@ struct Place {
     int32_t up = slot + 1, heavier = -1;
     if (p.top[first + p.leaf[i]] == v) {
       const int64_t above = first + p.parent[i];
-      // What hangs on a cycle, which is no tree, counts as a root.
+      // A vertex below a cycle, which is no tree, counts as a root.
       const bool in_tree = p.forest.round[above] != Forest::kNotYet || p.leaf[above] != p.parent[i];
       if (above != i && in_tree) heavier = slot_of(above);
       up = ~(heavier < 0 ? slot : heavier);
@@ -95,11 +97,11 @@ struct Place {
     if (to.order != nullptr) to.order[first + slot] = v;
     plan[slot] = v;
     plan[nodes + slot] = up;
-    plan[3 * nodes + 1 + v] = 0;  // what no list will fill
+    plan[3 * nodes + 1 + v] = 0;  // where no list of light children will write
     p.near[first + slot] = heavier;
   }
 
-  // `length` holds the first slot by now.
+  // `length` holds the first slot of a chain by now.
   TREEFILTER_HD int32_t slot_of(int64_t i) const {
     const Peel& p = to.peel;
     return p.length[p.forest.nodes.floor(i) + p.leaf[i]] + p.position[i];
@@ -114,22 +116,22 @@ struct WriteRounds {
                   k = i % PlanView::kRounds;
     const int32_t* counts = to.peel.counts + b * Peel::num_counts(nodes);
     const int64_t roots = Peel::rounds(nodes);
-    const auto begin = [&](int64_t round) { return counts[round * Peel::pieces(nodes)]; };
-    // Only the last round starts where the roots do; tables have room for more.
+    const auto begin = [&](int64_t round) { return counts[round * Peel::ranges(nodes)]; };
+    // A round that starts where the roots do is that of the roots; the table has room for more rounds.
     const bool beyond = k > roots || (k > 0 && begin(k - 1) == begin(roots));
     to.plan[b * PlanView::size(nodes) + 4 * nodes + 1 + k] = beyond ? begin(roots + 1) : begin(k);
   }
 };
 
-TREEFILTER_PROGRAM template <class Team>
-TREEFILTER_HD void RootAndOrder::operator()(Team& team) const {
+TREEFILTER_PHASED template <class Group>
+TREEFILTER_HD void RootAndOrder::operator()(Group& group) const {
   const int64_t batch = peel.forest.batch, nodes = peel.forest.nodes.size;
-  peel(team);
-  team.each(batch * nodes, AddRoots{peel});
-  PrefixSum{peel.counts, batch, Peel::num_counts(nodes), sums, sums_of_sums}(team);
-  team.each(batch * Peel::pieces(nodes), FirstSlots{peel});
-  team.each(batch * nodes, Place{*this});
-  team.each(batch * PlanView::kRounds, WriteRounds{*this});
+  peel(group);
+  group.each(batch * nodes, AddRoots{peel});
+  PrefixSum{peel.counts, batch, Peel::num_counts(nodes), sums, sums_of_sums}(group);
+  group.each(batch * Peel::ranges(nodes), FirstSlots{peel});
+  group.each(batch * nodes, PlaceVertices{*this});
+  group.each(batch * PlanView::kRounds, WriteRounds{*this});
   Grouping{batch,
            nodes,
            nodes,
@@ -144,7 +146,7 @@ TREEFILTER_HD void RootAndOrder::operator()(Team& team) const {
            sums_of_sums,
            PlanView::size(nodes),
            PlanView::size(nodes),
-           peel.image}(team);
+           peel.image}(group);
 }
 
 struct AddParent {
@@ -174,9 +176,9 @@ void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* paren
                                     batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
                                     batch * Grouping::kLevels, PrefixSum::sums_size(batch, row),
                                     PrefixSum::sums_of_sums_size(batch, row));
-  const Peel peel{forest, longest_walk, parent, leaf, position, top, length, counts, near, arcs, flags};
-  const RootAndOrder program{peel, order, plan, list_flags, sums, sums_of_sums};
-  run_batch(cuda, "plan", batch, nodes, program);
+  const Peel peel{forest, longest_climb, parent, leaf, position, top, length, counts, near, arcs, flags};
+  const RootAndOrder kernel{peel, order, plan, list_flags, sums, sums_of_sums};
+  run_batch(cuda, "plan", batch, nodes, kernel);
 }
 
 void plan(const Cuda& cuda, int64_t batch, int64_t nodes, Span<const int32_t> parent,

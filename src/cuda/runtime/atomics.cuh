@@ -1,5 +1,5 @@
-// The only ways in which the threads of one phase may meet (launch.cuh): on integers in global memory,
-// relaxed, so that what was written is there after the phase.
+// The only ways for the threads of one phase (launch.cuh) to communicate: relaxed atomic operations on
+// integers in global memory. What a phase writes is visible to all threads in the next phase.
 #pragma once
 
 #include <cstdint>
@@ -58,7 +58,7 @@ TREEFILTER_HD T atomic_min(T* to, T value) {
 }
 #endif
 
-// Most values are no lower, and an atomic operation costs more than a look.
+// An atomic minimum. Most values do not lower it, and reading costs less than an atomic operation.
 template <class T>
 TREEFILTER_HD void lower(T* to, T value) {
   if (value < load_relaxed(to)) atomic_min(to, value);

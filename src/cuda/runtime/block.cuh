@@ -1,5 +1,5 @@
-// The code of one block (launch.cuh): pieces for every thread, values that threads keep in between, and
-// scans over the threads.
+// The code of one block (launch.cuh): code for every thread, values that a thread keeps between
+// barriers, and scans over the threads.
 #pragma once
 
 #include <type_traits>
@@ -14,7 +14,7 @@ namespace treefilter::cuda {
 
 constexpr int kWarp = 32;
 
-// A value that each thread of the block keeps from one piece of code to the next.
+// A value of each thread of the block, kept from one each() to the next.
 template <class T>
 class PerThread {
  public:
@@ -37,27 +37,26 @@ class PerThread {
 };
 
 struct Block {
-  int64_t index;  // of the block
+  int64_t index;  // of the block in the launch
   int threads;    // a multiple of 32
-  char* shared;   // as many bytes as were asked for
+  char* shared;   // as many bytes as the launch requested
 
-  // Calls piece(t) for every thread t, then waits for all.
-  template <class Piece>
-  TREEFILTER_HD void each(const Piece& piece) const {
+  // Calls code(t) for every thread t, then waits for all.
+  template <class Code>
+  TREEFILTER_HD void each(const Code& code) const {
 #ifdef __CUDA_ARCH__
-    piece(static_cast<int>(threadIdx.x));
+    code(static_cast<int>(threadIdx.x));
     __syncthreads();
 #elif defined(__CUDACC__)
-    (void)piece;
+    (void)code;
 #else
-    emulation::for_each(threads, [&](int64_t t) { piece(static_cast<int>(t)); });
+    emulation::for_each(threads, [&](int64_t t) { code(static_cast<int>(t)); });
 #endif
   }
 };
 
 #ifdef __CUDACC__
-// The value of the thread `delta` lanes below. It goes word by word, padding and all, which nobody
-// reads.
+// The value of the thread `delta` lanes below. It is moved word by word; padding moves along, unread.
 template <class T>
 __device__ T shuffle_up(const T& value, int delta) {
   static_assert(sizeof(T) % 4 == 0 && std::is_trivially_copyable<T>::value);
@@ -70,10 +69,11 @@ __device__ T shuffle_up(const T& value, int delta) {
 }
 #endif
 
-// value[t] becomes value[0] ∘ … ∘ value[t - 1], for t = 0 the identity; earlier ∘ later is
-// combine(earlier, later), which need not commute. Kogge and Stone in each warp, then over the warps'
-// totals: the order of combination depends on the number of threads alone. scratch: 32 values of shared
-// memory, free again afterwards.
+// An exclusive scan: value[t] becomes value[0] ∘ … ∘ value[t - 1], and the identity for t = 0, where
+// earlier ∘ later is combine(earlier, later), which is associative but need not commute. The method is
+// that of Kogge and Stone (1973), within each warp and then over the warps' totals, so that the order of
+// combination depends on the number of threads alone. scratch: 32 values in shared memory, free again
+// afterwards.
 template <class T, class Combine>
 TREEFILTER_HD void exclusive_scan(const Block& block, PerThread<T>& value, const T& identity, T* scratch,
                                   const Combine& combine) {

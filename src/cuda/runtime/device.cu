@@ -1,4 +1,4 @@
-// The current device of the calling thread, for bindings.cpp, which no CUDA compiler sees.
+// The current CUDA device of the calling thread, for the bindings, which a plain C++ compiler compiles.
 #include "../../python/device_guard.h"
 #include "launch.cuh"
 

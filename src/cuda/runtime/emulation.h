@@ -1,8 +1,8 @@
-// Device code on the CPU (launch.cuh), for tests: the threads of a phase in an order of choice.
+// Device code on the CPU, for tests (launch.cuh): the threads of a phase run in an order of choice.
 //
-// TREEFILTER_EMULATION: forward (default), reverse, shuffled, threads (three at once, for a race
-// detector), and blind (forward, but the loops of programs run to their bounds, as where a GPU launches
-// every phase by itself). The results must be the same bits.
+// The environment variable TREEFILTER_EMULATION chooses the order: forward (the default), reverse,
+// shuffled, threads (three real threads, for a race detector), or blind (forward, but every group.more()
+// is true, as where each phase is a launch of its own). The results must be the same bits.
 #pragma once
 
 #include <cstdint>
@@ -32,13 +32,13 @@ inline Schedule schedule_of(const char* name) {
 
 inline Schedule schedule = schedule_of(std::getenv("TREEFILTER_EMULATION"));
 
-// Of an H100 (bytes). Tests of the variants for large images make it small.
+// Bytes; by default those of an H100. Tests of the kernels for large images make it small.
 inline int64_t shared_limit = [] {
   const char* given = std::getenv("TREEFILTER_EMULATION_SHARED");
   return given == nullptr ? int64_t{232448} : static_cast<int64_t>(std::atoll(given));
 }();
 
-// i -> (a i + b) mod count runs through all of them if a and count have no common divisor.
+// An a for which i -> (a i + b) mod count is a permutation: a and count have no common divisor.
 inline int64_t stride_for(int64_t count) {
   for (int64_t a = count * 3 / 8 | 1;; a += 2) {
     int64_t x = a, y = count;
@@ -79,7 +79,7 @@ void for_each(int64_t count, const Visit& visit) {
   }
 }
 
-// Blocks do not wait for each other: in any order, but one after the other, since each has threads.
+// Blocks do not wait for each other. They run in any order, but one at a time, since each has threads.
 template <class Visit>
 void for_each_block(int64_t count, const Visit& visit) {
   if (schedule == Schedule::kThreads) {
@@ -89,8 +89,8 @@ void for_each_block(int64_t count, const Visit& visit) {
   }
 }
 
-// Memory that is not initialised, visibly: as a number far off, and -1, with which much begins, it is
-// not.
+// Memory that is visibly not initialised: filled with bytes that are neither 0 nor -1, the usual initial
+// values, and that make absurd numbers.
 class Garbage {
  public:
   explicit Garbage(size_t bytes)

@@ -1,23 +1,30 @@
-// How device code is written, so that the same source also runs, and is tested, where there is no GPU.
+// How device code is written, so that the same source also runs, and is tested, on machines without a
+// GPU.
 //
-// Three forms, each with a launcher below:
-//   flat     a struct with operator()(int64_t i): called for every i < count, in any order, at once.
-//   program  a struct with `TREEFILTER_PROGRAM template <class Team> TREEFILTER_HD void
-//            operator()(Team&) const`: a sequence of flat phases,
-//            team.each(count, phase), with a barrier after each. As one cooperative kernel
-//            (GridTeam), as a launch per phase where that is not possible or the stream is being
-//            captured (LaunchTeam), or by a single block (BlockTeam), for one image of many.
-//   block    a struct with operator()(Block&): code of one block, made of block.each([&](int t) {…}),
-//            a piece for every thread with a barrier after it, of PerThread values that live in
-//            registers between the pieces, of block.shared memory, and of scans over the threads.
+// There are three forms of kernels, each with a launcher below:
+//   flat     A struct with operator()(int64_t i), called for every i < count: at the same time, in any
+//            order.
+//   phased   A struct with
+//              TREEFILTER_PHASED template <class Group> TREEFILTER_HD void operator()(Group&) const
+//            made of phases: group.each(count, phase) calls a flat struct for every i < count, then
+//            waits for all threads of the *grid group*. A grid group is one of these sets of threads:
+//              GridGroup    all threads of one cooperative kernel, with barriers across the whole grid
+//              LaunchGroup  a kernel launch for each phase, where a cooperative kernel is not possible
+//              or
+//                           the stream is being captured into a graph
+//              BlockGroup   the threads of one block, which works on one image of many
+//   block    A struct with operator()(Block&): the code of one block (block.cuh). It is made of
+//            block.each([&](int t) {…}), which runs for every thread and ends with a barrier, of
+//            PerThread values, which stay in registers from one each() to the next, of block.shared
+//            memory, and of scans over the threads.
 //
-// A translation unit that nvcc compiles launches kernels. Any other compiler makes an emulation: plain
-// loops over the threads in an order that is chosen (forward, reverse, shuffled, or at once on real
-// threads), which must not change a bit; scans combine in the same order as the device does. So what
-// runs inside a phase may race only through atomics.cuh, and sums of floats have a fixed order.
+// A translation unit that nvcc compiles launches kernels. Any other compiler makes an emulation
+// (emulation.h): loops over the threads in an order of choice, which must not change a bit of the
+// result. Therefore threads of one phase communicate through atomics.cuh only, scans combine in the
+// order of the device, and sums of floats have a fixed order.
 //
-// Loops of a program that end by what the device finds out go on while team.more(flag): a LaunchTeam
-// cannot know and always goes on, to the loop's bound. So a phase must do nothing where nothing is left.
+// A loop of phases whose end only the device knows goes on while group.more(flag). A LaunchGroup cannot
+// read the flag and runs the loop to its bound, so a phase must do nothing when no work is left.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +38,13 @@
 #ifdef __CUDACC__
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
-// Before the `template <class Team>` of a program: of the teams some are the host's, some the device's.
-#define TREEFILTER_PROGRAM _Pragma("nv_exec_check_disable")
+// In front of `template <class Group>`: some grid groups live on the host, some on the device.
+#define TREEFILTER_PHASED _Pragma("nv_exec_check_disable")
 #else
-#define TREEFILTER_PROGRAM
+#define TREEFILTER_PHASED
 #endif
 
-// In front of a loop over slots: threads are many, and registers few.
+// In front of a loop over slots. There are many threads, so unrolling costs registers and gains nothing.
 #ifdef __CUDA_ARCH__
 #define TREEFILTER_ONE_BY_ONE _Pragma("unroll 1")
 #else
@@ -46,18 +53,18 @@
 
 namespace treefilter::cuda {
 
-// The phase that empties an array.
+// The phase that sets an array to 0.
 template <class T>
 struct SetZero {
   T* values;
   TREEFILTER_HD void operator()(int64_t i) const { values[i] = 0; }
 };
 
-// ---- teams ----
+// ---- grid groups ----
 
 #ifdef __CUDACC__
 // All threads of a cooperative kernel.
-class GridTeam {
+class GridGroup {
  public:
   template <class Phase>
   __device__ void each(int64_t count, const Phase& phase) const {
@@ -72,9 +79,9 @@ class GridTeam {
 #endif
 
 // The threads of one block.
-class BlockTeam {
+class BlockGroup {
  public:
-  TREEFILTER_HD explicit BlockTeam(const Block& block) : block_(block) {}
+  TREEFILTER_HD explicit BlockGroup(const Block& block) : block_(block) {}
 
   template <class Phase>
   TREEFILTER_HD void each(int64_t count, const Phase& phase) const {
@@ -85,7 +92,7 @@ class BlockTeam {
   TREEFILTER_HD bool more(const int32_t* flag) const {
     const bool more = load_relaxed(flag) != 0;
 #ifdef __CUDA_ARCH__
-    __syncthreads();  // nobody may write the flag before all have read it
+    __syncthreads();  // no thread may write the flag before all have read it
 #endif
     return more;
   }
@@ -100,7 +107,7 @@ class BlockTeam {
 
 inline void check_cuda(cudaError_t error, const char* name) {
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // not to be found by whoever calls next
+  cudaGetLastError();  // clears the error, which the next caller would find
   throw std::runtime_error(std::string("treefilter: CUDA kernel ") + name + ": " +
                            cudaGetErrorString(error));
 }
@@ -116,17 +123,18 @@ inline int attribute(cudaDeviceAttr which) {
   return value;
 }
 
-// Bytes of shared memory that a block can have.
+// The bytes of shared memory that a block can have.
 inline int64_t shared_limit() {
   return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
-constexpr int kFlatThreads = 256, kProgramThreads = 256;
-// On a multiprocessor, as far as registers go. Not told so, ptxas rather spills some than have fewer.
-constexpr int kBlocksAtOnce = 4;
+constexpr int kFlatThreads = 256, kPhasedThreads = 256;
+// Blocks of a flat or phased kernel on one multiprocessor. This bounds the registers of a thread.
+// Without the bound ptxas chooses a limit by itself and spills.
+constexpr int kBlocksPerProcessor = 4;
 
 template <class Phase>
-__global__ void __launch_bounds__(kFlatThreads, kBlocksAtOnce)
+__global__ void __launch_bounds__(kFlatThreads, kBlocksPerProcessor)
     flat_kernel(int64_t count, const Phase phase) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * kFlatThreads;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kFlatThreads + threadIdx.x; i < count; i += step) {
@@ -157,7 +165,7 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
   static_assert(Threads % kWarp == 0 && Threads <= 1024);
   if (blocks <= 0) return;
   if (shared_bytes > 48 * 1024) {
-    // The most there is: with what this launch needs, another thread's larger one would fail.
+    // The limit, not what this launch needs: a larger launch from another thread must not fail.
     check_cuda(
         cudaFuncSetAttribute(block_kernel<Threads, Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(shared_limit())),
@@ -168,21 +176,21 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
   check_cuda(cudaGetLastError(), name);
 }
 
-// For programs that need more registers a thread than so many blocks leave.
-template <class Program>
-constexpr int kProgramsAtOnce = kBlocksAtOnce;
+// Fewer for kernels whose threads need more registers.
+template <class Kernel>
+constexpr int kPhasedBlocks = kBlocksPerProcessor;
 
-template <class Program>
-__global__ void __launch_bounds__(kProgramThreads, kProgramsAtOnce<Program>)
-    program_kernel(const Program program) {
-  GridTeam team;
-  program(team);
+template <class Kernel>
+__global__ void __launch_bounds__(kPhasedThreads, kPhasedBlocks<Kernel>)
+    phased_kernel(const Kernel kernel) {
+  GridGroup group;
+  kernel(group);
 }
 
-// A launch for each phase.
-class LaunchTeam {
+// One launch for each phase.
+class LaunchGroup {
  public:
-  LaunchTeam(const Cuda& cuda, const char* name) : cuda_(cuda), name_(name) {}
+  LaunchGroup(const Cuda& cuda, const char* name) : cuda_(cuda), name_(name) {}
 
   template <class Phase>
   void each(int64_t count, const Phase& phase) const {
@@ -195,35 +203,35 @@ class LaunchTeam {
   const char* name_;
 };
 
-// `widest`: the largest count of the phases that matter for speed.
-template <class Program>
-void run_program(const Cuda& cuda, const char* name, int64_t widest, const Program& program) {
+// `widest`: the largest count among the phases that matter for speed.
+template <class Kernel>
+void launch_phased(const Cuda& cuda, const char* name, int64_t widest, const Kernel& kernel) {
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   check_cuda(cudaStreamIsCapturing(stream_of(cuda), &capture), name);
   int per_processor = 0;
   if (capture == cudaStreamCaptureStatusNone && attribute(cudaDevAttrCooperativeLaunch) != 0) {
-    check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, program_kernel<Program>,
-                                                             kProgramThreads, 0),
+    check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, phased_kernel<Kernel>,
+                                                             kPhasedThreads, 0),
                name);
   }
   if (per_processor == 0) {
-    LaunchTeam team(cuda, name);
-    program(team);
+    LaunchGroup group(cuda, name);
+    kernel(group);
     return;
   }
   const int64_t most = static_cast<int64_t>(per_processor) * attribute(cudaDevAttrMultiProcessorCount);
-  const int64_t wanted = (widest + kProgramThreads - 1) / kProgramThreads;
+  const int64_t wanted = (widest + kPhasedThreads - 1) / kPhasedThreads;
   const int64_t blocks = wanted < 1 ? 1 : wanted < most ? wanted : most;
-  Program copy = program;
+  Kernel copy = kernel;
   void* arguments[] = {&copy};
-  check_cuda(cudaLaunchCooperativeKernel(program_kernel<Program>, dim3(static_cast<unsigned>(blocks)),
-                                         dim3(kProgramThreads), arguments, 0, stream_of(cuda)),
+  check_cuda(cudaLaunchCooperativeKernel(phased_kernel<Kernel>, dim3(static_cast<unsigned>(blocks)),
+                                         dim3(kPhasedThreads), arguments, 0, stream_of(cuda)),
              name);
 }
 
 #else
 
-// ---- the same as an emulation ----
+// ---- the same, emulated ----
 
 inline int64_t shared_limit() {
   return emulation::shared_limit;
@@ -248,7 +256,7 @@ void launch_blocks(const Cuda&, const char* name, int64_t blocks, int64_t shared
   });
 }
 
-class EmulatedTeam {
+class EmulatedGroup {
  public:
   template <class Phase>
   void each(int64_t count, const Phase& phase) const {
@@ -257,10 +265,10 @@ class EmulatedTeam {
   bool more(const int32_t* flag) const { return emulation::blind || load_relaxed(flag) != 0; }
 };
 
-template <class Program>
-void run_program(const Cuda&, const char*, int64_t, const Program& program) {
-  EmulatedTeam team;
-  program(team);
+template <class Kernel>
+void launch_phased(const Cuda&, const char*, int64_t, const Kernel& kernel) {
+  EmulatedGroup group;
+  kernel(group);
 }
 
 #endif

@@ -1,4 +1,4 @@
-// Logarithms of sizes, rounded: how many rounds or jumps suffice.
+// Rounded logarithms of sizes: how many rounds, or jumps along pointers, suffice.
 #pragma once
 
 #include "../../core.h"

@@ -1,69 +1,69 @@
-// Programs over a batch of graphs, small or large.
+// Phased kernels over a batch of graphs: a block for each image, or the whole device for all of them.
 #pragma once
 
 #include "launch.cuh"
 
 namespace treefilter::cuda {
 
-// A block that plays the part of one image in a program over all images of a batch: of a phase of
-// count threads an image, those of this image. So the program's pointers stay where all blocks find
-// them, and take no registers.
-class ImageTeam {
+// The threads of a block, working on one image in a kernel that is written for all images of a batch: of
+// a phase of `count` threads an image it runs those of this image. So the kernel's pointers are the same
+// for all blocks, which saves registers.
+class ImageGroup {
  public:
-  TREEFILTER_HD explicit ImageTeam(const Block& block) : team_(block), image_(block.index) {}
+  TREEFILTER_HD explicit ImageGroup(const Block& block) : group_(block), image_(block.index) {}
 
   template <class Phase>
   TREEFILTER_HD void each(int64_t count, const Phase& phase) const {
     const int64_t first = image_ * count;
-    team_.each(count, [&](int64_t i) { phase(first + i); });
+    group_.each(count, [&](int64_t i) { phase(first + i); });
   }
-  TREEFILTER_HD bool more(const int32_t* flag) const { return team_.more(flag); }
+  TREEFILTER_HD bool more(const int32_t* flag) const { return group_.more(flag); }
 
  private:
-  BlockTeam team_;
+  BlockGroup group_;
   int64_t image_;
 };
 
-// program.of_image(b): the program with a batch of 1 and flags of its own.
-template <class Program>
-struct ImageProgram {
-  Program program;
+// kernel.of_image(b) is the kernel with a batch of 1 and flags of its own.
+template <class Kernel>
+struct ImageKernel {
+  Kernel kernel;
 
   TREEFILTER_HD void operator()(const Block& block) const {
-    const ImageTeam team(block);
-    program.of_image(block.index)(team);
+    const ImageGroup group(block);
+    kernel.of_image(block.index)(group);
   }
 };
 
-// The same for a program whose images are unlike each other: program_of(b) is that of image b.
-template <class Programs>
+// For a kernel whose images differ in more: kernel_of(b) is that of image b.
+template <class Kernels>
 struct PerImage {
-  Programs program_of;
+  Kernels kernel_of;
 
   TREEFILTER_HD void operator()(const Block& block) const {
-    BlockTeam team(block);
-    program_of(block.index)(team);
+    BlockGroup group(block);
+    kernel_of(block.index)(group);
   }
 };
 
-// Images with phases of no more threads have a block each: its barriers are shorter than the device's.
-// Larger ones are all solved by the whole device. The result is the same. (An emulation's tests change
-// it.)
+// An image whose phases have no more threads than this gets a block: barriers of a block are shorter
+// than those of the device. Larger images are all solved by the whole device. The result is the same.
+// (The emulation's tests change the limit.)
 #ifdef __CUDACC__
 constexpr int64_t largest_for_a_block = 4096;
 #else
 inline int64_t largest_for_a_block = 4096;
 #endif
 
-constexpr int kImageThreads = 512;  // more would have too few registers each
+constexpr int kImageThreads = 512;  // with more, a thread would have too few registers
 
-// size: of an image's phases.
-template <class Program>
-void run_batch(const Cuda& cuda, const char* name, int64_t batch, int64_t size, const Program& program) {
+// size: the threads of an image's phases.
+template <class Kernel>
+void run_batch(const Cuda& cuda, const char* name, int64_t batch, int64_t size, const Kernel& kernel) {
   if (size <= largest_for_a_block) {
-    launch_blocks<kImageThreads>(cuda, name, batch, 0, ImageProgram<Program>{program});
+    launch_blocks<kImageThreads>(cuda, name, batch, 0, ImageKernel<Kernel>{kernel});
   } else {
-    run_program(cuda, name, batch * size, program);
+    launch_phased(cuda, name, batch * size, kernel);
   }
 }
 

@@ -1,28 +1,29 @@
-// What follows a way through a tree, on CUDA, round by round of the plan (plan.h).
+// Passes over a tree on CUDA, round by round of its plan (plan.h).
 //
-// A round is one run of slots, a chain after the other. In a chain what a slot has follows from what the
-// slot before it has (Step): either it goes on from there, or it starts anew. Links compose, so that a
-// round is a scan, whatever the lengths of the chains in it. What hangs from a slot beside its chain is
-// complete when the earlier round is over.
+// A round is a run of slots, chain after chain. Within a chain, what a slot gets follows from what the
+// slot before it in the chain has: a step. Where a chain starts, the step ignores what comes before it.
+// Steps compose, so that a round is a scan, whatever the lengths of its chains. Light children are in
+// earlier rounds (leaf to root) or later ones, so that a step finds them, or its parent, finished.
 //
-// A task is a sequence of stages over the rows of a batch: it has
-//   nodes(), trees(), row(index)     a row: its `slots`, and what its stages are made from
-//   rows_per_tree                    rows in succession that have the same tree
-//   Value, Widest                    a row's values; the largest Piece of its passes
-//   stages(team)                     team.vertices<Stage>(): Stage(row)(v) for every vertex v
-//                                    team.pass<Pass>(): every round of Pass(row)
-// and a pass has
-//   Piece, kUp, kGathers  Step<…> or what is joined like it; leaf to root, or root to leaf
-//   gather(s)             (if kGathers) first of all in a round: takes in what hangs from the slot
-//   link(s)               a Piece, from the slot below it (kUp) or above it in its chain
-//   put(s, link, value)   the result
-// which touch nothing that others of the round touch.
+// A task is a sequence of passes over the channels of a batch; for each vertex a channel has one value.
+// It provides
+//   nodes(), trees(), channel(i)  sizes, plans, and one channel: its `plan`, and what passes are made
+//   from channels_per_tree             so many consecutive channels have the same tree Value, LargestMap
+//   the type of a channel's values; the largest Map of its passes run(runner) runner.vertices<F>():
+//   F(channel)(v) for every vertex v
+//                                 runner.pass<Pass>(): Pass(channel), every round
+// and a pass provides
+//   kUp          leaf to root, or root to leaf
+//   kGathers, gather(s)   if kGathers, first in a round: takes in the light children of slot s
+//   Map, step(s)          what slot s makes of the value of the slot below it (kUp), or above it, in its
+//   chain put(s, step, value)   takes the result
+// None of these touches what others of the same round touch.
 //
-// Cost of a round of n slots: two visits of a slot. A row of moderate size has a block, in which the
-// round is cut into as many stretches as there are threads: slots / 1024 steps and 5 barriers, however
-// deep the tree. Large rows are shared by the whole device (chain_scan_large.cuh). The order in which
-// sums are taken depends on the plan's rounds and on which of the two it is. What hangs from one slot is
-// gathered by one thread: a star's centre takes its time.
+// The cost of a round of n slots is two visits to each slot. A channel of moderate size gets a block,
+// which cuts the round into as many segments as it has threads: slots / 1024 steps and 5 barriers,
+// however deep the tree is. Large channels are scanned by the whole device (chain_scan_large.cuh). The
+// order of additions depends on the rounds of the plan and on which of the two it is. One thread gathers
+// all light children of a slot, so the centre of a star takes long.
 #pragma once
 
 #include "../../tree.h"
@@ -30,66 +31,51 @@
 
 namespace treefilter::cuda {
 
-// What a slot adds to what the slot before it in its chain has, or has by itself (not open).
+// The map of a slot or a segment: what enters is combined with `value` if open, else ignored. V is a
+// monoid: V::identity(), V::combine(earlier, later).
 template <class V>
-struct Step {
+struct ChainMap {
   V value;
   int32_t open;
 
-  static TREEFILTER_HD Step nothing() { return {V::nothing(), 1}; }
-  static TREEFILTER_HD Step join(const Step& earlier, const Step& later) {
+  TREEFILTER_HD bool is_open() const { return open != 0; }
+  static TREEFILTER_HD ChainMap identity() { return {V::identity(), 1}; }
+  static TREEFILTER_HD ChainMap compose(const ChainMap& earlier, const ChainMap& later) {
     if (!later.open) return later;
-    return {V::join(earlier.value, later.value), earlier.open};
+    return {V::combine(earlier.value, later.value), earlier.open};
   }
 };
 
-// One tree, in slots.
-struct Slots {
-  PlanView plan;
-
-  TREEFILTER_HD int32_t nodes() const { return static_cast<int32_t>(plan.nodes); }
-  // Vertices of a cycle have none.
-  TREEFILTER_HD int32_t count() const { return plan.rounds()[PlanView::kRounds - 1]; }
-  TREEFILTER_HD int32_t vertex(int32_t s) const { return plan.order()[s]; }
-  TREEFILTER_HD bool is_top(int32_t s) const { return plan.up()[s] < 0; }
-  TREEFILTER_HD bool is_bottom(int32_t s) const { return s == 0 || plan.up()[s - 1] < 0; }
-  TREEFILTER_HD bool is_root(int32_t s) const { return plan.up()[s] == ~s; }
-  TREEFILTER_HD int32_t parent(int32_t s) const {  // s at a root
-    const int32_t up = plan.up()[s];
-    return up < 0 ? ~up : up;
-  }
-};
-
-// The walk through slots first … last - 1 with what enters: kReduce finds what they make of it, else
-// they get their values.
+// Scans slots first … last - 1. `sum` is what enters them and becomes what leaves them: as a map
+// (kReduce), or as a value, while the slots get their values.
 template <bool kReduce, class Pass>
-TREEFILTER_HD void walk(const Pass& pass, int64_t first, int64_t last, typename Pass::Piece& sum) {
+TREEFILTER_HD void scan_segment(const Pass& pass, int64_t first, int64_t last, typename Pass::Map& sum) {
   TREEFILTER_ONE_BY_ONE
   for (int64_t i = first; i < last; ++i) {
     const int32_t s = static_cast<int32_t>(Pass::kUp ? i : first + last - 1 - i);
-    const auto link = pass.link(s);
-    sum = Pass::Piece::join(sum, link);
-    if (!kReduce) pass.put(s, link, sum.value);
+    const auto step = pass.step(s);
+    sum = Pass::Map::compose(sum, step);
+    if (!kReduce) pass.put(s, step, sum.value);
   }
 }
 
-// ---- a block for each row ----
+// ---- a block for each channel ----
 
 template <class Task>
-class BlockStages {
+class BlockRunner {
  public:
-  TREEFILTER_HD BlockStages(const Task& task, const Block& block) : task_(task), block_(block) {}
+  TREEFILTER_HD BlockRunner(const Task& task, const Block& block) : task_(task), block_(block) {}
 
-  template <class Stage>
+  template <class F>
   TREEFILTER_HD void vertices() const {
-    const Stage stage(task_.row(block_.index));
-    BlockTeam(block_).each(task_.nodes(), [&](int64_t v) { stage(static_cast<int32_t>(v)); });
+    const F f(task_.channel(block_.index));
+    BlockGroup(block_).each(task_.nodes(), [&](int64_t v) { f(static_cast<int32_t>(v)); });
   }
 
   template <class Pass>
   TREEFILTER_HD void pass() const {
-    const Pass pass(task_.row(block_.index));
-    const int32_t* rounds = pass.slots.plan.rounds();
+    const Pass pass(task_.channel(block_.index));
+    const int32_t* rounds = pass.plan.rounds();
     if (Pass::kUp) {
       for (int k = 0; k + 1 < PlanView::kRounds && rounds[k] < rounds[k + 1]; ++k) {
         scan_round(pass, rounds[k], rounds[k + 1]);
@@ -104,34 +90,33 @@ class BlockStages {
  private:
   template <class Pass>
   TREEFILTER_HD void scan_round(const Pass& pass, int64_t begin, int64_t end) const {
-    using Piece = typename Pass::Piece;
+    using Map = typename Pass::Map;
     const int64_t each = (end - begin + block_.threads - 1) / block_.threads;
-    // The first thread has the first slots of the way up, the last of the way down.
+    // The first thread has the first slots of a pass up, the last slots of a pass down.
     const auto cut = [&](int t, int64_t& first, int64_t& last) {
       const int64_t near = t * each < end - begin ? t * each : end - begin;
       const int64_t far = near + each < end - begin ? near + each : end - begin;
       first = Pass::kUp ? begin + near : end - far;
       last = Pass::kUp ? begin + far : end - near;
     };
-    PerThread<Piece> piece;
+    PerThread<Map> map;
     if constexpr (Pass::kGathers) {
-      BlockTeam(block_).each(end - begin,
-                             [&](int64_t i) { pass.gather(static_cast<int32_t>(begin + i)); });
+      BlockGroup(block_).each(end - begin,
+                              [&](int64_t i) { pass.gather(static_cast<int32_t>(begin + i)); });
     }
     block_.each([&](int t) {
-      Piece sum = Piece::nothing();
+      Map sum = Map::identity();
       int64_t first, last;
       cut(t, first, last);
-      walk<true>(pass, first, last, sum);
-      piece[t] = sum;
+      scan_segment<true>(pass, first, last, sum);
+      map[t] = sum;
     });
-    exclusive_scan(block_, piece, Piece::nothing(), reinterpret_cast<Piece*>(block_.shared),
-                   &Piece::join);
+    exclusive_scan(block_, map, Map::identity(), reinterpret_cast<Map*>(block_.shared), &Map::compose);
     block_.each([&](int t) {
-      Piece sum = piece[t];
+      Map sum = map[t];
       int64_t first, last;
       cut(t, first, last);
-      walk<false>(pass, first, last, sum);
+      scan_segment<false>(pass, first, last, sum);
     });
   }
 
@@ -140,12 +125,12 @@ class BlockStages {
 };
 
 template <class Task>
-struct BlockRows {
+struct BlockTask {
   Task task;
 
   TREEFILTER_HD void operator()(const Block& block) const {
-    const BlockStages<Task> stages(task, block);
-    task.stages(stages);
+    const BlockRunner<Task> runner(task, block);
+    task.run(runner);
   }
 };
 

@@ -1,197 +1,141 @@
-// The rows of large images: the scans of chain_scan.cuh as a program of the whole device (segments.cuh).
+// The passes of chain_scan.cuh over large channels: the whole device scans all channels (segments.cuh).
 //
-// run_stages below chooses between the two ways by the size of a row's values alone.
+// run_task below chooses between the two ways by the size of a channel's values alone.
 #pragma once
 
-#include "../runtime/divisor.cuh"
 #include "chain_scan.cuh"
 #include "segments.cuh"
 
 namespace treefilter::cuda {
 
-// Where what flows in a pass is kept meanwhile.
-template <class Piece>
-struct Pieces {
-  TreeView trees;
-  int64_t rows_per_tree;
-  Piece *stretches, *entering;  // [row][stretch]
-  Piece* groups;                // [row][group]
-
-  TREEFILTER_HD RoundOf round(int64_t row, int k) const {
-    return {trees.plan_of(row / rows_per_tree), k};
-  }
-};
-
 template <class Task>
-struct LargeRows {
-  using Widest = typename Task::Widest;
+struct LargeTask {
+  using LargestMap = typename Task::LargestMap;
 
   Task task;
-  int64_t rows;
-  Widest *stretches, *entering, *groups;  // of any pass's Piece
-  int32_t* busy;                          // [round] whether any tree has it
+  int64_t channels;
+  LargestMap *segments, *entering, *bundles;  // hold the maps of any pass
+  int32_t* busy;                              // [round] whether any tree has it
 
-  template <class Piece>
-  TREEFILTER_HD Pieces<Piece> pieces() const {
-    static_assert(sizeof(Piece) <= sizeof(Widest) && alignof(Piece) <= alignof(Widest));
-    return {task.trees(), task.rows_per_tree, reinterpret_cast<Piece*>(stretches),
-            reinterpret_cast<Piece*>(entering), reinterpret_cast<Piece*>(groups)};
-  }
-
-  TREEFILTER_PROGRAM template <class Team>
-  TREEFILTER_HD void operator()(Team& team) const;
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const;
 };
 
-template <class Task, class Stage>
+template <class Task, class F>
 struct LargeVertices {
   Task task;
 
   TREEFILTER_HD void operator()(int64_t i) const {
     const Split at(i, task.nodes());
-    Stage(task.row(at.quotient))(static_cast<int32_t>(at.rest));
+    F(task.channel(at.quotient))(static_cast<int32_t>(at.rest));
   }
 };
 
-template <class Task, class Pass, bool kReduce>
-struct WalkLinks {
-  using Piece = typename Pass::Piece;
+template <class Scan, bool kReduce>
+struct ScanSegments;
+
+// A pass as a scan of segments.cuh.
+template <class Task, class Pass>
+struct LargePass {
+  using Map = typename Pass::Map;
+  static constexpr bool kUp = Pass::kUp;
+  using PassType = Pass;
+  template <bool kReduce>
+  using Segments = ScanSegments<LargePass, kReduce>;
 
   Task task;
-  Piece* pieces;  // [row][stretch]: what it makes of anything (kReduce), or what enters it
+  int64_t channels;
+  Map *segments, *entering, *bundles;
+
+  TREEFILTER_HD int64_t nodes() const { return task.nodes(); }
+  TREEFILTER_HD PlanView plan(int64_t channel) const {
+    return task.trees().plan_of(channel / task.channels_per_tree);
+  }
+  TREEFILTER_HD void enter(int64_t i, const Map& map) const { entering[i] = map; }
+};
+
+template <class Scan, bool kReduce>
+struct ScanSegments {
+  Scan scan;
   int k;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const Split at(i, stretches_of(task.nodes()));
-    const Pass pass(task.row(at.quotient));
-    const RoundOf round(pass.slots.plan, k);
-    if (!round.has_stretch(at.rest)) return;
+    using Pass = typename Scan::PassType;
+    const Split at(i, segments_of(scan.nodes()));
+    const Pass pass(scan.task.channel(at.quotient));
+    const RoundOf round(pass.plan, k);
+    if (!round.has_segment(at.rest)) return;
     const SlotsOf slots(round, at.rest);
     if constexpr (kReduce && Pass::kGathers) {
       TREEFILTER_ONE_BY_ONE
       for (int32_t s = slots.first; s < slots.last; ++s) pass.gather(s);
     }
-    Piece sum = kReduce ? Piece::nothing() : pieces[i];
-    walk<kReduce>(pass, slots.first, slots.last, sum);
-    if (kReduce) pieces[i] = sum;
+    typename Pass::Map sum = kReduce ? Pass::Map::identity() : scan.entering[i];
+    scan_segment<kReduce>(pass, slots.first, slots.last, sum);
+    if (kReduce) scan.segments[i] = sum;
   }
 };
 
-template <class Piece, bool kUp>
-struct JoinGroups {
-  Pieces<Piece> x;
-  int k;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = x.trees.nodes;
-    const Split at(i, groups_of(nodes));
-    const RoundOf round = x.round(at.quotient, k);
-    if (!round.has_group(at.rest)) return;
-    const GroupOf<kUp> of(round, at.quotient * stretches_of(nodes), at.rest);
-    Piece all = Piece::nothing();
-    TREEFILTER_ONE_BY_ONE
-    for (int64_t s = of.first; s != of.end; s += of.step) all = Piece::join(all, x.stretches[s]);
-    x.groups[i] = all;
-  }
-};
-
-template <class Piece, bool kUp>
-struct EnterPieces {
-  Pieces<Piece> x;
-  int k;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = x.trees.nodes;
-    const Split at(i, groups_of(nodes));
-    const RoundOf round = x.round(at.quotient, k);
-    if (!round.has_group(at.rest)) return;
-    const GroupOf<kUp> of(round, at.quotient * stretches_of(nodes), at.rest);
-    // The groups before, from the last one that is closed on.
-    const int64_t start = i - at.rest + (kUp ? round.first_group : round.last_group - 1);
-    int64_t from = i;
-    while (from != start) {
-      from -= of.step;
-      if (!x.groups[from].open) break;
-    }
-    Piece sum = Piece::nothing();
-    TREEFILTER_ONE_BY_ONE
-    for (; from != i; from += of.step) sum = Piece::join(sum, x.groups[from]);
-    TREEFILTER_ONE_BY_ONE
-    for (int64_t s = of.first; s != of.end; s += of.step) {
-      x.entering[s] = sum;
-      sum = Piece::join(sum, x.stretches[s]);
-    }
-  }
-};
-
-template <class Task, class Team>
-class LargeStages {
+template <class Task, class Group>
+class LargeRunner {
  public:
-  TREEFILTER_HD LargeStages(const LargeRows<Task>& x, Team& team)
-      : x_(x), team_(team), most_(most_rounds(x.task.nodes())) {}
+  TREEFILTER_HD LargeRunner(const LargeTask<Task>& x, Group& group) : x_(x), group_(group) {}
 
-  TREEFILTER_PROGRAM template <class Stage>
+  TREEFILTER_PHASED template <class F>
   TREEFILTER_HD void vertices() const {
-    team_.each(x_.rows * x_.task.nodes(), LargeVertices<Task, Stage>{x_.task});
+    group_.each(x_.channels * x_.task.nodes(), LargeVertices<Task, F>{x_.task});
   }
 
-  TREEFILTER_PROGRAM template <class Pass>
+  TREEFILTER_PHASED template <class Pass>
   TREEFILTER_HD void pass() const {
-    TREEFILTER_ONE_BY_ONE
-    for (int i = 0; i < most_; ++i) {
-      const int k = Pass::kUp ? i : most_ - 1 - i;
-      if (team_.more(x_.busy + k)) round<Pass>(k);
-    }
+    using Map = typename Pass::Map;
+    using LargestMap = typename Task::LargestMap;
+    static_assert(sizeof(Map) <= sizeof(LargestMap) && alignof(Map) <= alignof(LargestMap));
+    scan_rounds(
+        group_,
+        LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
+                              reinterpret_cast<Map*>(x_.entering), reinterpret_cast<Map*>(x_.bundles)},
+        x_.busy);
   }
 
  private:
-  TREEFILTER_PROGRAM template <class Pass>
-  TREEFILTER_HD void round(int k) const {
-    using Piece = typename Pass::Piece;
-    const Pieces<Piece> pieces = x_.template pieces<Piece>();
-    const int64_t nodes = x_.task.nodes();
-    const int64_t stretches = x_.rows * stretches_of(nodes), groups = x_.rows * groups_of(nodes);
-    team_.each(stretches, WalkLinks<Task, Pass, true>{x_.task, pieces.stretches, k});
-    team_.each(groups, JoinGroups<Piece, Pass::kUp>{pieces, k});
-    team_.each(groups, EnterPieces<Piece, Pass::kUp>{pieces, k});
-    team_.each(stretches, WalkLinks<Task, Pass, false>{x_.task, pieces.entering, k});
-  }
-
-  const LargeRows<Task>& x_;
-  Team& team_;
-  const int most_;
+  const LargeTask<Task>& x_;
+  Group& group_;
 };
 
-TREEFILTER_PROGRAM template <class Task>
-template <class Team>
-TREEFILTER_HD void LargeRows<Task>::operator()(Team& team) const {
-  const LargeStages<Task, Team> stages(*this, team);
-  team.each(most_rounds(task.nodes()), FindRounds{task.trees(), busy});
-  task.stages(stages);
+TREEFILTER_PHASED template <class Task>
+template <class Group>
+TREEFILTER_HD void LargeTask<Task>::operator()(Group& group) const {
+  const LargeRunner<Task, Group> runner(*this, group);
+  group.each(most_rounds(task.nodes()), FindRounds{task.trees(), busy});
+  task.run(runner);
 }
 
 // ---- the choice ----
 
 template <class Task>
-void run_stages(const Cuda& cuda, const char* name, int64_t rows, const Task& task) {
+void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& task) {
   using T = typename Task::Value;
-  using Widest = typename Task::Widest;
+  using LargestMap = typename Task::LargestMap;
   const int64_t nodes = task.nodes();
-  if (rows <= 0) return;
+  if (channels <= 0) return;
   if (nodes * static_cast<int64_t>(sizeof(T)) <= kBeyondShared * shared_limit()) {
     constexpr int kThreads = sizeof(T) == 4 ? 1024 : 512;  // doubles take more registers
-    constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(Widest));
-    return launch_blocks<kThreads>(cuda, name, rows, kScratch, BlockRows<Task>{task});
+    constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(LargestMap));
+    return launch_blocks<kThreads>(cuda, name, channels, kScratch, BlockTask<Task>{task});
   }
-  const int64_t stretches = rows * stretches_of(nodes);
-  const auto [of_stretches, entering, groups, busy] = cuda.arrays<Widest, Widest, Widest, int32_t>(
-      stretches, stretches, rows * groups_of(nodes), PlanView::kRounds);
-  run_program(cuda, name, stretches, LargeRows<Task>{task, rows, of_stretches, entering, groups, busy});
+  const int64_t count = channels * segments_of(nodes);
+  const auto [segments, entering, bundles, busy] =
+      cuda.arrays<LargestMap, LargestMap, LargestMap, int32_t>(
+          count, count, channels * bundles_of(nodes), PlanView::kRounds);
+  launch_phased(cuda, name, count, LargeTask<Task>{task, channels, segments, entering, bundles, busy});
 }
 
 #ifdef __CUDACC__
-// What enters, what a slot adds and where a row's arrays are, are more than a quarter of the registers.
+// What enters, what a slot adds, and where the arrays of a channel are, take more registers than a
+// quarter.
 template <class Task>
-constexpr int kProgramsAtOnce<LargeRows<Task>> = 3;
+constexpr int kPhasedBlocks<LargeTask<Task>> = 3;
 #endif
 
 }  // namespace treefilter::cuda
