@@ -38,9 +38,8 @@ def grid_edges(shape: tuple[int, ...], connectivity: int) -> np.ndarray:
 
 
 def kruskal(weight: np.ndarray, ends: np.ndarray, num_nodes: int) -> set[int]:
-    """The minimum spanning forest by (float32 weight, edge index), as a set of edges."""
-    with np.errstate(over="ignore"):
-        weight = np.asarray(weight).astype(np.float32)
+    """The minimum spanning forest by (weight, edge index), as a set of edges."""
+    weight = np.asarray(weight)
     component = np.arange(num_nodes)
     chosen = set()
     for edge in sorted(range(len(weight)), key=lambda e: (float(weight[e]), e)):
