@@ -22,19 +22,20 @@
 
 namespace treefilter {
 
+// kLeastDistance: a smaller Euclidean distance may have lost digits. A scale is precise if it is at
+// least kLeastScale, or if it is small because of the gradient and not because of the distance
+// (kLargeDistance); beyond kHugeDistance differences may overflow.
 template <class T>
 struct EdgeRange;
-// least_distance: a smaller distance may have lost digits. The least and the largest scale: within them
-// edge_scale() is precise. large_distance: scales that are small because of the gradient do not matter.
 template <>
 struct EdgeRange<float> {
   static constexpr float kLargest = FLT_MAX, kLeastDistance = 0x1p-50f;
-  static constexpr float kLeastScale = 0x1p-116f, kLargeDistance = 0x1p20f;
+  static constexpr float kLeastScale = 0x1p-116f, kLargeDistance = 0x1p20f, kHugeDistance = 0x1p120f;
 };
 template <>
 struct EdgeRange<double> {
   static constexpr double kLargest = DBL_MAX, kLeastDistance = 0x1p-500;
-  static constexpr double kLeastScale = 0x1p-980, kLargeDistance = 0x1p100;
+  static constexpr double kLeastScale = 0x1p-980, kLargeDistance = 0x1p100, kHugeDistance = 0x1p1000;
 };
 
 // Whether a weight from a fast loop is right.
@@ -97,21 +98,22 @@ TREEFILTER_HD T exact_largest(int64_t channels, int64_t stride, const X* u, cons
 // product would not be precise.
 template <class T>
 TREEFILTER_HD T edge_scale(T gradient, T distance) {
-  if (distance == 0) return T(0);
+  using Range = EdgeRange<T>;
+  if (distance == 0 || (gradient == 0 && distance == distance)) return T(0);
   const T scale = gradient / distance, size = scale < 0 ? -scale : scale;
-  const bool precise =
-      size <= EdgeRange<T>::kLargest &&
-      (size >= EdgeRange<T>::kLeastScale || distance <= EdgeRange<T>::kLargeDistance || gradient == 0);
+  const bool precise = distance <= Range::kHugeDistance && size <= Range::kLargest &&
+                       (size >= Range::kLeastScale || distance <= Range::kLargeDistance);
   return precise ? scale : static_cast<T>(NAN);
 }
 
 // The derivative's term of one edge and channel at u: gradient * (f_u - f_v) / distance.
-template <class T>
-TREEFILTER_HD T edge_term(T gradient, T distance, double u, double v) {
-  if (distance == 0) return T(0);
-  const double scale =
-      distance > 0x1p1000 ? 0x1p-8 : 1;  // the difference may be twice the largest double
-  const double unit = (u * scale - v * scale) / (static_cast<double>(distance) * scale);
+template <class X, class T>
+TREEFILTER_HD T edge_term(T scale, T gradient, T distance, X u, X v) {
+  if (scale == 0) return T(0);
+  if (scale == scale) return scale * (load<T>(u) - load<T>(v));
+  const double part = distance > 0x1p1000 ? 0x1p-8 : 1;  // a difference may be twice the largest double
+  const double difference = load<double>(u) * part - load<double>(v) * part;
+  const double unit = difference / (static_cast<double>(distance) * part);
   return static_cast<T>(unit * static_cast<double>(gradient));
 }
 

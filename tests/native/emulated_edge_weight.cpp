@@ -379,7 +379,7 @@ void check_range(const Case& one) {
     };
     const auto close = [&](long double got, long double wanted, long double scale) {
       const long double tolerance = 8 * std::numeric_limits<T>::epsilon() * scale;
-      return std::abs(got - wanted) <= tolerance + std::numeric_limits<T>::denorm_min();
+      return std::abs(got - wanted) <= tolerance + kChannels * std::numeric_limits<T>::denorm_min();
     };
     const auto norm = [&](Psi psi, int64_t b, const Edge& e) {
       long double sum = 0;

@@ -83,7 +83,7 @@ T exact_sum(const SegmentNeighbours<T>& segment, const EuclideanEdges<T>& of, co
     const Neighbours<T>& n = segment.neighbours[k];
     if (x < n.x0 || x >= n.x1) continue;
     const int64_t e = n.weight + x - of.scale;
-    sum += edge_term(of.gradient[e], of.distance[e], load<double>(f[x]), load<double>(f[x + n.step]));
+    sum += edge_term(of.scale[e], of.gradient[e], of.distance[e], f[x], f[x + n.step]);
   }
   return sum;
 }
@@ -168,8 +168,7 @@ void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Sp
         const int64_t u = graph.first[e], v = graph.second[e];
         T value = w[e] * apply<psi>(load<T>(fc[u]) - load<T>(fc[v]));
         if (psi == Psi::kEuclidean && value != value) {
-          value = edge_term(gradient[first_edge + e], distance[first_edge + e], load<double>(fc[u]),
-                            load<double>(fc[v]));
+          value = edge_term(w[e], gradient[first_edge + e], distance[first_edge + e], fc[u], fc[v]);
         }
         sums[u] += value;
         sums[v] -= value;

@@ -141,7 +141,7 @@ void edge_scatter(const Cuda& cuda, const AnyGraph& graph, Psi psi, int64_t batc
   const auto [scale] = cuda.arrays<T>(weight.size);
   launch_flat(cuda, "edge_scatter (scales)", weight.size,
               SetScales<T>{weight.data, distance.data, scale});
-  const EuclideanEdges<T> euclidean{weight.data, distance.data};
+  const EuclideanEdges<T> euclidean{scale, weight.data, distance.data};
   scatter(cuda, graph, psi, batch, channels, scale, euclidean, f.data, out.data);
 }
 

@@ -8,12 +8,13 @@
 
 namespace treefilter::cuda {
 
-// Turns the sums of squares into distances for kEuclidean. Returns whether any result is out of range.
+// Turns the sums of squares into distances for kEuclidean, and -0, which a largest difference may be,
+// into 0. Returns whether any result is out of range.
 template <class T, size_t Count>
 TREEFILTER_HD bool finish(Psi psi, T (&sums)[Count]) {
   bool out_of_range = false;
   for (T& sum : sums) {
-    if (psi == Psi::kEuclidean) sum = sqrt(sum);
+    sum = psi == Psi::kEuclidean ? sqrt(sum) : sum + T(0);
     out_of_range = out_of_range || !in_range(psi, sum);
   }
   return out_of_range;
@@ -60,14 +61,14 @@ struct SetScales {
   TREEFILTER_HD void operator()(int64_t e) const { scale[e] = edge_scale(gradient[e], distance[e]); }
 };
 
-// The gradients and distances [B, E] where a scale is NaN. Null if psi is not kEuclidean.
+// The scales, gradients and distances [B, E] of kEuclidean; null for others.
 template <class T>
 struct EuclideanEdges {
-  const T *gradient, *distance;
+  const T *scale, *gradient, *distance;
 
   template <class X>
   TREEFILTER_HD T term(int64_t e, X u, X v) const {
-    return edge_term(gradient[e], distance[e], load<double>(u), load<double>(v));
+    return edge_term(scale[e], gradient[e], distance[e], u, v);
   }
 };
 

@@ -88,10 +88,9 @@ struct GridArgmax {
     }
     for (; c < channels; ++c, at += grid.nodes()) keep<1>(at, from, c, largest, channel);
     from.write(grid, channel, argmax);
+    const bool out_of_range = finish(Psi::kSign, largest);
     from.write(grid, largest, distance);
-    if (finish(Psi::kSign, largest)) {
-      repair_largest(grid, channels, f, argmax, distance, from.b, from.v);
-    }
+    if (out_of_range) repair_largest(grid, channels, f, argmax, distance, from.b, from.v);
   }
 
   template <int Channels>

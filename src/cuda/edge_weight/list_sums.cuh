@@ -72,7 +72,7 @@ struct ListArgmax {
       }
       for (; c < channels; ++c, u += graph.nodes) keep<1>(u, u + to_v, c, largest, channel);
       argmax[i] = channel;
-      distance[i] = largest;
+      distance[i] = largest + T(0);  // not -0
       if (!in_range(Psi::kSign, largest)) {
         u -= channels * graph.nodes;
         distance[i] = exact_largest<T>(channels, graph.nodes, u, u + to_v, argmax[i]);
@@ -159,10 +159,8 @@ struct ListScatter {
     EdgeSums<X, T, kChannels> to(graph, psi, weight + b * graph.edges, f + plane, v);
     Incident first(lists, 0, v), second(lists, 1, v);
     if (first.count() <= kPart && second.count() <= kPart) {
-      while (first.first < first.last || second.first < second.last) {  // a loop is in both
-        const bool is_first =
-            second.first == second.last ||
-            (first.first < first.last && first.edges[first.first] <= second.edges[second.first]);
+      while (first.first < first.last || second.first < second.last) {
+        const bool is_first = takes_first(first, second);
         to.add(is_first ? first.edges[first.first++] : second.edges[second.first++], is_first);
       }
     } else {
@@ -177,22 +175,27 @@ struct ListScatter {
     if (precise || psi != Psi::kEuclidean) return;
     TREEFILTER_ONE_BY_ONE
     for (int k = 0; k < kChannels; ++k) {
-      const T sum =
-          exact_sum(b, plane + k * graph.nodes, 0, v) + exact_sum(b, plane + k * graph.nodes, 1, v);
-      store(out[plane + k * graph.nodes + v], sum);
+      store(out[plane + k * graph.nodes + v], exact_sum(b, plane + k * graph.nodes, v));
     }
   }
 
-  // The sum over one list of vertex v, as edge_range.h says.
-  TREEFILTER_HD T exact_sum(int64_t b, int64_t plane, int row, int64_t v) const {
-    const Incident list(lists, row, v);
+  // The sum of vertex v in one channel, as edge_range.h says, over both lists by ascending edge.
+  TREEFILTER_HD T exact_sum(int64_t b, int64_t plane, int64_t v) const {
+    Incident first(lists, 0, v), second(lists, 1, v);
     T sum = 0;
-    TREEFILTER_ONE_BY_ONE
-    for (int32_t i = list.first; i < list.last; ++i) {
-      const int32_t e = list.edges[i], other = (row == 0 ? graph.second : graph.first)[e];
+    while (first.first < first.last || second.first < second.last) {
+      const bool is_first = takes_first(first, second);
+      const int32_t e = is_first ? first.edges[first.first++] : second.edges[second.first++];
+      const int32_t other = (is_first ? graph.second : graph.first)[e];
       sum += euclidean.term(b * graph.edges + e, f[plane + v], f[plane + other]);
     }
     return sum;
+  }
+
+  // Whether the next edge of the two lists is in the first one. (A loop is in both.)
+  static TREEFILTER_HD bool takes_first(const Incident& first, const Incident& second) {
+    return second.first == second.last ||
+           (first.first < first.last && first.edges[first.first] <= second.edges[second.first]);
   }
 
   template <int kChannels>

@@ -105,9 +105,9 @@ struct RunArgmax {
       from += grid.grid.nodes();
     });
     grid.write(here, channel, argmax);
-    grid.write(here, largest, distance);
     bool out_of_range = false;
     for (auto& of_direction : largest) out_of_range = finish(Psi::kSign, of_direction) || out_of_range;
+    grid.write(here, largest, distance);
     if (!out_of_range) return;
     TREEFILTER_ONE_BY_ONE
     for (int j = 0; j < Run::kRun; ++j) {
