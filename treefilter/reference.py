@@ -6,8 +6,8 @@ arguments are not checked. Read it to learn what is computed; compare with it wh
 
 Notation: B images, C channels in G groups, N vertices, E edges; a_v and w_v are the affinity and
 the weight of the edge from vertex v to its parent. Arithmetic is in float64 if an argument is,
-otherwise in float32. Affinities, filters and maxima keep a first argument's half precision, to which
-their result is rounded; edge weights and sums of them, which may exceed it, are float32 then.
+otherwise in float32. Affinities, filters and maxima keep a first argument's half precision, to
+which their result is rounded; edge weights and sums of them, which may exceed it, are float32 then.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
       derivative 0
 
     The sums are over channels, and computed in float64. A result beyond the largest number of its
-    type is that number, as long as the guide is finite: +inf would mean that there is no edge. NaN
-    gives NaN.
+    type is that number: +inf would mean that there is no edge. NaN or infinity in the guide gives
+    NaN.
 
     ``guide`` (B, C, \*shape) or (B, C, N) → (B, E) in float32, or float64 if the guide is.
     """
@@ -56,7 +56,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         largest = _largest(x)
         x = x / torch.where(largest == 0, 1, largest)  # squares neither overflow nor vanish
         norm = _sqrt(x.square().sum(1, keepdim=True))
-        x = x / torch.where(norm == 0, 1, norm)
+        x = torch.where(norm == 0, 0, x / torch.where(norm == 0, 1, norm))
     d = x[:, :, u] - x[:, :, v]
     if metric == "sqeuclidean":
         weight = d.square().sum(1)
@@ -73,15 +73,17 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         weight = d.abs().gather(1, first_largest).squeeze(1)
     weight = weight.to(_compute_dtype(guide))
     finite = x.isfinite().all(1)
-    beyond = weight.isinf() & finite[:, u] & finite[:, v]
-    return weight.masked_fill(beyond, torch.finfo(weight.dtype).max)
+    defined = finite[:, u] & finite[:, v]
+    weight = weight.masked_fill(weight.isinf(), torch.finfo(weight.dtype).max)
+    return weight.masked_fill(~defined, torch.nan)
 
 
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     """The tree of the smallest edges that joins all vertices that can be joined (a forest, if not).
 
-    Edges are ordered by (weight, index), so there is exactly one; +inf means "no such edge". Weights
-    are compared as they are, those of float64 in float64. ``root`` is the root of its component, the lowest vertex that of any other.
+    Edges are ordered by (weight, index), so there is exactly one; +inf means "no such edge".
+    Weights are compared as they are, those of float64 in float64. ``root`` is the root of its
+    component, the lowest vertex that of any other.
 
     ``weight`` (B, E), ``root`` an integer or (B,) → B trees.
     """
