@@ -21,9 +21,29 @@ namespace treefilter {
 // only a few times, so that the calls cost nothing.
 #define TREEFILTER_PHASE __attribute__((noinline))
 
+// Stops long work on the CPU, for Ctrl-C (python/interrupts.h).
+class Interrupts {
+ public:
+  // Throws Interrupted if the work shall stop. Any thread may call it, as often as it likes.
+  virtual void check() = 0;
+
+ protected:
+  ~Interrupts() = default;
+};
+struct Interrupted {};
+
 // A call of the CPU back end: the number of threads. (For CUDA see cuda/runtime/call.h.)
 struct Cpu {
   int threads;
+  Interrupts* interrupts;  // null: never interrupted
+
+  Cpu(int threads, Interrupts* interrupts = nullptr) : threads(threads), interrupts(interrupts) {}
+
+  // Called between parts of the work that take some milliseconds at most. Workspaces are released by
+  // their destructors, and what was written to outputs is discarded by the caller.
+  void check() const {
+    if (interrupts != nullptr) interrupts->check();
+  }
 };
 
 // A borrowed array. The bindings alone make it from a tensor, and check it.

@@ -7,7 +7,11 @@
 //   WeightKey   an integer that ascends with the weight
 //   EdgeOrder   an integer that ascends with (weight, edge number): one comparison, one atomic minimum
 //   number_of   the edge number in an EdgeOrder
-// Another precision of weights means other types here, and 64-bit minima of the device in two steps.
+//
+// Weights are compared in their own precision. An EdgeOrder has room for a float32 weight; 16-bit
+// weights are converted to float32 exactly. float64 weights are sorted first, by (weight, edge number),
+// and replaced by float32 values in the same order (weight_of_rank): on the CPU by rank_weights() of
+// mst.h, on CUDA by torch's sort (_ops.py). Nothing else knows of float64.
 #pragma once
 
 #include "core.h"
@@ -34,6 +38,13 @@ TREEFILTER_HD inline WeightKey weight_key(Weight weight) {
   const int32_t magnitude = magnitude_bits(weight);
   const int32_t sign = static_cast<int32_t>(float_to_bits(weight)) >> 31;
   return magnitude + sign >= kInfinityMagnitude ? kAbsent : (magnitude ^ sign) - sign;
+}
+
+// The weight with which a float64 weight is replaced that is number `rank` (from 0) of its image's
+// weights in ascending order. Its key is rank - 2^30, so there are enough for all edge numbers.
+inline Weight weight_of_rank(int32_t rank) {
+  const WeightKey key = rank - (1 << 30);
+  return bits_to_float(key < 0 ? 0x80000000u | static_cast<uint32_t>(-key) : static_cast<uint32_t>(key));
 }
 
 TREEFILTER_HD inline EdgeOrder total_order(WeightKey key, int32_t number) {

@@ -21,11 +21,13 @@
 
 namespace treefilter {
 
-enum class Psi { kIdentity, kSign };
+// kEuclidean: the identity, and w is the root of the sum; in edge_inner with f = t only.
+enum class Psi { kIdentity, kSign, kEuclidean };
 
 // AnyGraph is Grid or EdgeList; X is the type of the values, T that of the sums.
 
-// f, t [B, C, N]; weight [B, E]. f and t may be the same.
+// f, t [B, C, N]; weight [B, E]. f and t may be the same: then the sums are distances, and those that
+// leave the range of T are treated as edge_range.h says.
 template <class AnyGraph, class X, class T>
 void edge_inner(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
                 Span<const X> t, Span<T> weight);
@@ -33,20 +35,22 @@ template <class AnyGraph, class X, class T>
 void edge_inner(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
                 Span<const X> t, Span<T> weight);
 
-// weight [B, E]; f, out [B, C, N].
+// weight [B, E]; f, out [B, C, N]. For kEuclidean s = 1, and each term is divided by distance [B, E]; a
+// term with distance 0 is 0. For others `distance` is empty.
 template <class AnyGraph, class X, class T>
 void edge_scatter(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const T> weight,
-                  Span<const X> f, Span<X> out);
+                  Span<const T> distance, Span<const X> f, Span<X> out);
 template <class AnyGraph, class X, class T>
 void edge_scatter(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels,
-                  Span<const T> weight, Span<const X> f, Span<X> out);
+                  Span<const T> weight, Span<const T> distance, Span<const X> f, Span<X> out);
 
-// argmax[b, e] = the first channel with the largest |f_cu - f_cv|. f [B, C, N]; argmax [B, E].
+// argmax[b, e] = the first channel with the largest |f_cu - f_cv|, and distance[b, e] that difference,
+// with the same range as sums. f [B, C, N]; argmax, distance [B, E]. There is at least one channel.
 template <class AnyGraph, class X, class T>
 void edge_argmax(Cpu, const AnyGraph&, int64_t batch, int64_t channels, Span<const X> f,
-                 Span<int64_t> argmax);
+                 Span<int64_t> argmax, Span<T> distance);
 template <class AnyGraph, class X, class T>
 void edge_argmax(const Cuda&, const AnyGraph&, int64_t batch, int64_t channels, Span<const X> f,
-                 Span<int64_t> argmax);
+                 Span<int64_t> argmax, Span<T> distance);
 
 }  // namespace treefilter

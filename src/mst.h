@@ -11,9 +11,16 @@
 #pragma once
 
 #include "cuda/runtime/call.h"
+#include "edge_order.h"
 #include "graph.h"
 
 namespace treefilter {
+
+// For float64 weights [B, E]: float32 weights `to` [B, E] in the same order in each image, equal weights
+// by edge number (edge_order.h). +inf and NaN are the same in both. O(E); 16 bytes per edge of
+// workspace, up to 48 if most weights round to the same float32 value. Where float32 holds all weights
+// of an image exactly, they are the result, and nothing is sorted.
+void rank_weights(Cpu, int64_t batch, Span<const double> weight, Span<Weight> to);
 
 // weight [B, E]; root [B]; parent, edge, order [B, N] as in Tree (tree.py).
 // Throws std::invalid_argument for a NaN weight, a root outside [0, N) or a bad index.

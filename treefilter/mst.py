@@ -14,9 +14,10 @@ from .tree import Tree
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     """The minimum spanning tree of every weighted graph of a batch (Borůvka 1926), rooted.
 
-    Edges are compared by (float32 value of the weight, edge number), a strict total order: the tree
-    is unique and the same at any number of threads and any position in the batch. O(E), no
-    recursion. Topology has no gradient; nothing is saved for backward.
+    Edges are compared by (weight, edge number), a strict total order: the tree is unique and the
+    same at any number of threads and any position in the batch. float64 weights are compared in
+    float64; unless they all are float32 values, they are sorted first, which takes longer than the
+    tree. O(E), no recursion. Topology has no gradient; nothing is saved for backward.
 
     Args:
         weight: (B, E) weights, floating point; negative ones are allowed. ``+inf`` means that there
@@ -49,7 +50,7 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         )
     roots, same_root = _roots(root, weight, graph.num_nodes)
     values = weight.detach() if weight.requires_grad else weight
-    if values.dtype != torch.float32:
+    if values.dtype in (torch.bfloat16, torch.float16):
         values = values.to(torch.float32)
     edges = graph._edges_on("mst", weight.device)
     tensors = _ops.mst(values, edges, graph._layout, graph.num_nodes, roots, same_root)

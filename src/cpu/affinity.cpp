@@ -13,17 +13,17 @@ namespace {
 template <class Visit>
 void for_edges(Cpu cpu, int64_t batch, int64_t groups, int64_t num_edges, Span<const int32_t> edge,
                int64_t num_nodes, const Visit& visit) {
-  parallel_for(batch * groups, num_nodes, cpu.threads, [&] {
+  parallel_for(batch * groups, num_nodes, cpu, [&] {
     return [&](int64_t i) {
       const int32_t* edges = edge.data + (edge.size == num_nodes ? 0 : i / groups * num_nodes);
-      for (int64_t v = 0; v < num_nodes; ++v) {
+      for_ascending(cpu, 0, num_nodes, [&](int64_t v) {
         const int64_t e = edges[v];
         if (e >= num_edges || e < -1) {
           throw std::invalid_argument("affinity or distance: tree.edge must be in [-1, " +
                                       std::to_string(num_edges) + "), got " + std::to_string(e));
         }
         visit(i, v, e);
-      }
+      });
     };
   });
 }

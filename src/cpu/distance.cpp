@@ -29,6 +29,7 @@ struct WeightedTree {
 
 template <Path path, class T>
 struct Search {
+  const Cpu& cpu;
   const WeightedTree<T>& tree;
   T* distance;
   int32_t *via, *bottleneck;
@@ -36,14 +37,14 @@ struct Search {
 
   void run() const {
     const int64_t n = tree.nodes;
-    for (int64_t s = 0; s < n; ++s) {
+    for_ascending(cpu, 0, n, [this](int64_t s) {
       const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[v] >= 0) offer(v, p, v);
-    }
-    for (int64_t s = n; s-- > 0;) {
+    });
+    for_descending(cpu, 0, n, [this](int64_t s) {
       const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[p] >= 0 && via[p] != v) offer(p, v, v);
-    }
+    });
     for (int64_t v = 0; v < n; ++v) {
       if (via[v] == v) distance[v] = 0;  // was -inf, the maximum over no edges, so far
       if (via[v] < 0) distance[v] = std::numeric_limits<T>::infinity();
@@ -85,11 +86,15 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
                Span<const int64_t> source, Span<T> distance, Span<int32_t> via,
                Span<int32_t> bottleneck) {
   const int64_t n = tree.nodes;
-  parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
+  parallel_for(batch * sources, 4 * n, cpu, [&] {
     return [&](int64_t i) {
       const WeightedTree<T> weighted(tree, weight, batch, i / sources);
-      const Search<path, T> search{weighted, distance.data + i * n, via.data + i * n,
-                                   bottleneck.data + (path == Path::kMax ? i * n : 0), nullptr};
+      const Search<path, T> search{cpu,
+                                   weighted,
+                                   distance.data + i * n,
+                                   via.data + i * n,
+                                   bottleneck.data + (path == Path::kMax ? i * n : 0),
+                                   nullptr};
       search.clear();
       search.start_at(source[i]);
       search.run();
@@ -102,7 +107,8 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
 // heavier than v's distance. So edges are added to disjoint sets, lightest first, with the lowest seed
 // of each set.
 template <class T>
-void name_lowest(const WeightedTree<T>& tree, const T* distance, const bool* seeds, int64_t* nearest) {
+void name_lowest(const Cpu& cpu, const WeightedTree<T>& tree, const T* distance, const bool* seeds,
+                 int64_t* nearest) {
   const auto order_of = [](T weight) {  // weights are >= 0: their bits are in the same order
     const double value = weight;
     uint64_t bits;
@@ -118,8 +124,8 @@ void name_lowest(const WeightedTree<T>& tree, const T* distance, const bool* see
     if (tree.parent[v] != v) edges.push_back({order_of(tree.weight[v]), v, tree.parent[v]});
     if (nearest[v] >= 0) vertices.push_back({order_of(distance[v]), v, v});
   }
-  radix_sort(edges);
-  radix_sort(vertices);
+  radix_sort(cpu, edges);
+  radix_sort(cpu, vertices);
   size_t e = 0;
   for (const OrderedEdge& vertex : vertices) {
     for (; e < edges.size() && edges[e].order <= vertex.order; ++e) {
@@ -137,10 +143,13 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
                 Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest, Span<int32_t> via,
                 Span<int32_t> bottleneck) {
   const int64_t n = tree.nodes;
-  parallel_for(batch, 4 * n, cpu.threads, [&] {
+  parallel_for(batch, 4 * n, cpu, [&] {
     return [&](int64_t b) {
       const WeightedTree<T> weighted(tree, weight, batch, b);
-      const Search<path, T> search{weighted, distance.data + b * n, via.data + b * n,
+      const Search<path, T> search{cpu,
+                                   weighted,
+                                   distance.data + b * n,
+                                   via.data + b * n,
                                    bottleneck.data + (path == Path::kMax ? b * n : 0),
                                    nearest.data + b * n};
       search.clear();
@@ -152,7 +161,8 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
         if (seeds[b * n + v]) search.start_at(v);
       }
       search.run();
-      if (path == Path::kMax) name_lowest(weighted, search.distance, seeds.data + b * n, search.nearest);
+      if (path == Path::kMax)
+        name_lowest(cpu, weighted, search.distance, seeds.data + b * n, search.nearest);
     };
   });
 }
@@ -187,20 +197,20 @@ template <class T>
 void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> weight,
                Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
-  parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
+  parallel_for(batch * sources, 4 * n, cpu, [&] {
     return [&](int64_t i) {
       const WeightedTree<T> weighted(tree, weight, batch, i / sources);
       const int32_t* from = via.data + i * n;
       T* to = out.data + i * n;
       std::fill_n(to, n, T(0));
-      for (int64_t s = 0; s < n; ++s) {
+      for_ascending(cpu, 0, n, [&](int64_t s) {
         const int32_t v = weighted.order[s], u = from[v];
         if (u >= 0 && u != v && u != weighted.parent[v]) to[v] = to[u] + weighted.weight[u];
-      }
-      for (int64_t s = n; s-- > 0;) {
+      });
+      for_descending(cpu, 0, n, [&](int64_t s) {
         const int32_t v = weighted.order[s], u = from[v];
         if (u >= 0 && u != v && u == weighted.parent[v]) to[v] = to[u] + weighted.weight[v];
-      }
+      });
     };
   });
 }
@@ -209,7 +219,7 @@ template <class T>
 void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> grad,
                      Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
-  parallel_for(batch, 4 * n * sources, cpu.threads, [&] {
+  parallel_for(batch, 4 * n * sources, cpu, [&] {
     return [&, flow = Buffer<T>(n)](int64_t b) mutable {
       const WeightedTree<T> weighted(tree, grad, batch, b);
       T* to = out.data + b * n;
@@ -217,18 +227,18 @@ void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sourc
       for (int64_t i = b * sources; i < (b + 1) * sources; ++i) {
         const int32_t* from = via.data + i * n;
         std::copy_n(grad.data + i * n, n, flow.data());
-        for (int64_t s = 0; s < n; ++s) {
+        for_ascending(cpu, 0, n, [&](int64_t s) {
           const int32_t v = weighted.order[s], u = from[v];
-          if (u < 0 || u == v || u != weighted.parent[v]) continue;
+          if (u < 0 || u == v || u != weighted.parent[v]) return;
           to[v] += flow[v];
           flow[u] += flow[v];
-        }
-        for (int64_t s = n; s-- > 0;) {
+        });
+        for_descending(cpu, 0, n, [&](int64_t s) {
           const int32_t v = weighted.order[s], u = from[v];
-          if (u < 0 || u == v || u == weighted.parent[v]) continue;
+          if (u < 0 || u == v || u == weighted.parent[v]) return;
           to[u] += flow[v];
           flow[u] += flow[v];
-        }
+        });
       }
     };
   });

@@ -15,6 +15,13 @@ namespace {
 
 using Tensor = py::object;
 
+// The span of a tensor, or an empty one without a tensor.
+template <class T>
+Span<T> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
+                      const Shape& shape) {
+  return tensor ? on.span<T>(*tensor, name, shape) : Span<T>{};
+}
+
 void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
   const Shape shape{2, shape_of(edge_index).at(1)};
   const Call on("graph", edge_index, 1);
@@ -44,35 +51,56 @@ void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edg
   });
 }
 
+// `distance` for Psi::kEuclidean only.
 void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTensor& edges,
-                       const Shape& layout, Psi psi, const Tensor& out, int threads) {
+                       const Shape& layout, Psi psi, const OptionalTensor& distance, const Tensor& out,
+                       int threads) {
   const Call on("edge_weight", f, threads);
   with_type(on, f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
-    const auto from = on.span<const T>(weight, "weight", {shape.at(0), num_edges_of(on, edges, layout)});
+    const Shape by_edge{shape.at(0), num_edges_of(on, edges, layout)};
+    const auto from = on.span<const T>(weight, "weight", by_edge);
+    const auto distances = optional_span<const T>(on, distance, "distance", by_edge);
+    if (distances.size != (psi == Psi::kEuclidean ? from.size : 0)) {
+      throw std::invalid_argument("distance must be given for Psi.EUCLIDEAN, and only there");
+    }
     const auto fs = on.span<const X>(f, "f", shape);
     const auto to = on.output<X>(out, "out", shape);
     with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
-      edge_scatter(device, graph, psi, shape[0], shape[1], from, fs, to);
+      edge_scatter(device, graph, psi, shape[0], shape[1], from, distances, fs, to);
     });
   });
 }
 
 void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape& layout,
-                      const Tensor& out, int threads) {
+                      const Tensor& out, const Tensor& distance, int threads) {
   const Call on("edge_weight", f, threads);
   with_type(on, f, "f", [&](auto x, auto sum) {
     using X = decltype(x);
     using T = decltype(sum);
     const Shape shape = shape_of(f);
     const auto fs = on.span<const X>(f, "f", shape);
-    const auto to = on.output<int64_t>(out, "out", {shape.at(0), num_edges_of(on, edges, layout)});
+    const Shape by_edge{shape.at(0), num_edges_of(on, edges, layout)};
+    const auto to = on.output<int64_t>(out, "out", by_edge);
+    const auto distances = on.output<T>(distance, "distance", by_edge);
     with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
       using AnyGraph = std::decay_t<decltype(graph)>;
-      edge_argmax<AnyGraph, X, T>(device, graph, shape[0], shape[1], fs, to);
+      edge_argmax<AnyGraph, X, T>(device, graph, shape[0], shape[1], fs, to, distances);
     });
+  });
+}
+
+void bind_rank_weights(const Tensor& weight, const Tensor& out, int threads) {
+  const Call on("mst", weight, threads);
+  const Shape shape = shape_of(weight);
+  const auto from = on.span<const double>(weight, "weight", shape);
+  const auto to = on.output<float>(out, "out", shape);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      rank_weights(device, shape.at(0), from, to);
+    }
   });
 }
 
@@ -199,13 +227,6 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
   });
 }
 
-// The span of a tensor, or an empty one without a tensor.
-template <class Index>
-Span<Index> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
-                          const Shape& shape) {
-  return tensor ? on.span<Index>(*tensor, name, shape) : Span<Index>{};
-}
-
 void bind_plan(const Tensor& parent, const Tensor& out) {
   const Call on("Tree", parent, 1);
   const Shape shape = shape_of(parent);
@@ -326,6 +347,7 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
 // CMakeLists.txt builds this module once for each instruction set: _C, _C_avx2.
 PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
+  translate_interrupts();
   m.attr("instruction_set") = TREEFILTER_INSTRUCTION_SET;
 #ifdef TREEFILTER_CUDA
   m.attr("with_cuda") = true;
@@ -338,7 +360,10 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.attr("emulated") = false;
 #endif
   m.def("plan_size", &PlanView::size);
-  py::enum_<Psi>(m, "Psi").value("IDENTITY", Psi::kIdentity).value("SIGN", Psi::kSign);
+  py::enum_<Psi>(m, "Psi")
+      .value("IDENTITY", Psi::kIdentity)
+      .value("SIGN", Psi::kSign)
+      .value("EUCLIDEAN", Psi::kEuclidean);
   py::enum_<Pass>(m, "Pass")
       .value("LEAF_TO_ROOT", Pass::kLeafToRoot)
       .value("ROOT_TO_LEAF", Pass::kRootToLeaf)
@@ -348,6 +373,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("edge_inner", bind_edge_inner);
   m.def("edge_scatter", bind_edge_scatter);
   m.def("edge_argmax", bind_edge_argmax);
+  m.def("rank_weights", bind_rank_weights);
   m.def("mst", bind_mst);
   m.def("mst_edges", bind_mst_edges);
   m.def("plan", bind_plan);

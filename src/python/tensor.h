@@ -14,6 +14,7 @@
 #include "../filter.h"
 #include "../graph.h"
 #include "device.h"
+#include "interrupts.h"
 
 namespace treefilter {
 
@@ -103,7 +104,8 @@ class Call {
 #ifdef TREEFILTER_CUDA
     if (on_device_) return on_device_->run(work);
 #endif
-    work(Cpu{threads_});
+    PythonInterrupts interrupts;
+    work(Cpu{threads_, &interrupts});
 #endif
   }
 

@@ -40,7 +40,7 @@ std::vector<float> noise(int64_t size, int seed, float levels) {
 
 struct Results {
   std::vector<float> weight, scattered, tree_weight, graph_weight, a, y, grad_x, grad_a, dot, distance;
-  std::vector<float> transform, sums, accumulated;
+  std::vector<float> transform, sums, accumulated, largest;
   std::vector<int32_t> parent, edge, order, order_again, via, bottleneck;
   std::vector<int64_t> argmax, nearest, ordered;
 
@@ -50,7 +50,8 @@ struct Results {
            grad_a == o.grad_a && dot == o.dot && distance == o.distance && transform == o.transform &&
            sums == o.sums && accumulated == o.accumulated && parent == o.parent && edge == o.edge &&
            order == o.order && order_again == o.order && ordered == o.ordered && via == o.via &&
-           bottleneck == o.bottleneck && argmax == o.argmax && nearest == o.nearest;
+           bottleneck == o.bottleneck && argmax == o.argmax && largest == o.largest &&
+           nearest == o.nearest;
   }
 };
 
@@ -64,9 +65,12 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   r.weight.resize(kBatch * num_edges);
   edge_inner(cpu, graph, Psi::kIdentity, kBatch, kChannels, view(f), view(f), span(r.weight));
   r.scattered.resize(f.size());
-  edge_scatter(cpu, graph, Psi::kSign, kBatch, kChannels, view(r.weight), view(f), span(r.scattered));
+  edge_scatter(cpu, graph, Psi::kSign, kBatch, kChannels, view(r.weight), {}, view(f),
+               span(r.scattered));
   r.argmax.resize(r.weight.size());
-  edge_argmax<AnyGraph, float, float>(cpu, graph, kBatch, kChannels, view(f), span(r.argmax));
+  r.largest.resize(r.weight.size());
+  edge_argmax<AnyGraph, float, float>(cpu, graph, kBatch, kChannels, view(f), span(r.argmax),
+                                      span(r.largest));
 
   const std::vector<int64_t> root{5, kNodes - 1};
   for (auto* v : {&r.parent, &r.edge, &r.order}) v->resize(kBatch * kNodes);

@@ -83,7 +83,7 @@ inline GridStrip strip_of(const Grid& grid, const Direction& d, const Segment& s
 template <class Visit>
 void for_strips(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, const Visit& visit) {
   const Tiles tiles(grid);
-  parallel_for(batch * tiles.count(), kNodes * channels, cpu.threads, [&] {
+  parallel_for(batch * tiles.count(), kNodes * channels, cpu, [&] {
     return [&](int64_t item) {
       const Tiles::Tile tile = tiles[item % tiles.count()];
       GridStrip strips[kRows * kMaxDirections];
@@ -102,7 +102,7 @@ void for_strips(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, cons
 template <class Visit>
 void for_strips(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, const Visit& visit) {
   const int64_t edges = graph.first.size, count = (edges + kNodes - 1) / kNodes;
-  parallel_for(batch * count, kNodes * channels, cpu.threads, [&] {
+  parallel_for(batch * count, kNodes * channels, cpu, [&] {
     return [&](int64_t item) {
       const int64_t e0 = item % count * kNodes;
       const ListStrip strip{e0, std::min(kNodes, edges - e0), graph.first.data + e0,

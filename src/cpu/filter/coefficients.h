@@ -47,31 +47,32 @@ std::vector<Family> families(const TreeView& tree, const Affinity<T>& affinity, 
   return all;
 }
 
-inline Buffer<Visit> visits_of(const TreeView& tree, const Family& family) {
+inline Buffer<Visit> visits_of(const Cpu& cpu, const TreeView& tree, const Family& family) {
   const int64_t nodes = tree.nodes;
   const bool far = is_far(nodes * static_cast<int64_t>(sizeof(int32_t)));
   Buffer<Visit> visits(nodes);
   const int32_t* parent = tree.parent.data + family.tree * nodes;
   const int32_t* order = tree.order.data + family.tree * nodes;
-  for (int64_t s = 0; s < nodes; ++s) {
+  for_ascending(cpu, 0, nodes, [&, to = visits.data()](int64_t s) {
     if (far) __builtin_prefetch(parent + order[std::min(s + kFarPrefetchDistance, nodes - 1)], 0, 2);
-    visits[s] = {order[s], parent[order[s]]};
-  }
+    to[s] = {order[s], parent[order[s]]};
+  });
   return visits;
 }
 
 // A group's affinities in the order of visits, 0 at a root. of_vertex: the same by vertex.
 template <class T>
-Buffer<T> in_order(const Buffer<Visit>& visits, const T* of_vertex) {
+Buffer<T> in_order(const Cpu& cpu, const Buffer<Visit>& visits, const T* of_vertex) {
   const int64_t nodes = visits.size();
   const bool far = is_far(nodes * static_cast<int64_t>(sizeof(T)));
   Buffer<T> a(nodes);
-  for (int64_t s = 0; s < nodes; ++s) {
-    if (far)
-      __builtin_prefetch(of_vertex + visits[std::min(s + kFarPrefetchDistance, nodes - 1)].vertex, 0, 2);
-    const auto [v, p] = visits[s];
-    a[s] = v == p ? T(0) : of_vertex[v];
-  }
+  for_ascending(cpu, 0, nodes, [&, from = visits.data(), to = a.data()](int64_t s) {
+    if (far) {
+      __builtin_prefetch(of_vertex + from[std::min(s + kFarPrefetchDistance, nodes - 1)].vertex, 0, 2);
+    }
+    const auto [v, p] = from[s];
+    to[s] = v == p ? T(0) : of_vertex[v];
+  });
   return a;
 }
 
@@ -82,6 +83,7 @@ struct Mass {
 
 template <class T>
 struct Coefficients {
+  Cpu cpu;
   Buffer<Visit> visits;  // [slot]
   // [slot][stride] the coefficients of the steps. For kMean one array per pass; else `up` serves both.
   Buffer<T> up, down;
@@ -90,9 +92,9 @@ struct Coefficients {
   Buffer<Mass> masses;
 
   // stride: 1, or the lanes of a vertex if the family's coefficients are per lane.
-  Coefficients(Pass pass, const TreeView& tree, const Affinity<T>& affinities, const Family& family,
-               int64_t stride, bool derivatives)
-      : visits(visits_of(tree, family)), stride_(stride), nodes_(tree.nodes) {
+  Coefficients(const Cpu& cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinities,
+               const Family& family, int64_t stride, bool derivatives)
+      : cpu(cpu), visits(visits_of(cpu, tree, family)), stride_(stride), nodes_(tree.nodes) {
     const bool mean = pass == Pass::kMean, unused_lanes = stride > family.channels();
     const auto make = [&](bool wanted, std::initializer_list<Buffer<T>*> all) {
       for (Buffer<T>* values : all) {
@@ -108,7 +110,7 @@ struct Coefficients {
     const int64_t lanes = stride == 1 ? 1 : family.group_channels;  // of a group
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t group = family.affinity * affinities.groups + family.group0 + g;
-      const Buffer<T> a = in_order(visits, affinities.values.data + group * nodes_);
+      const Buffer<T> a = in_order(cpu, visits, affinities.values.data + group * nodes_);
       if (mean) {
         set_means(a.data(), g * lanes, lanes, masses.data() + (derivatives ? g * nodes_ : 0));
       } else {
@@ -122,7 +124,7 @@ struct Coefficients {
   // division only on one vertex's masses: divisions are done for kTogether slots at a time, as vectors.
   TREEFILTER_PHASE void set_means(const T* a, int64_t lane, int64_t count, Mass* of) const {
     for (int64_t v = 0; v < nodes_; ++v) of[v].below = 1;
-    const Passes<Mass, Lanes<1>> masses_of({}, {visits.data(), nodes_}, of);
+    const Passes<Mass, Lanes<1>> masses_of(cpu, {}, {visits.data(), nodes_}, of);
     MixedMasses mixed;
     masses_of.for_slots_up([&, nodes = nodes_](const auto& passes, int64_t s) {
       const auto [v, p] = passes.visit(s);
@@ -246,15 +248,16 @@ void for_families(Cpu cpu, const std::vector<Family>& all, int64_t nodes, const 
   const int64_t count = static_cast<int64_t>(all.size());
   const bool outside = count >= cpu.threads;
   const int64_t cost = all.empty() ? 0 : 4 * nodes * all[0].channels();
-  parallel_for(count, cost, outside ? cpu.threads : 1,
-               [&] { return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads}); }; });
+  parallel_for(count, cost, Cpu{outside ? cpu.threads : 1, cpu.interrupts}, [&] {
+    return [&](int64_t i) { run(all[i], Cpu{outside ? 1 : cpu.threads, cpu.interrupts}); };
+  });
 }
 
 // One pass over packed channels, or both.
 template <bool PerLane, class T, class Width>
 void run_pass(Pass pass, const Coefficients<T>& k, Width width, T* packed) {
   constexpr int N = lanes_of(Width{});
-  const Passes<T, Width> passes(width, {k.visits.data(), k.visits.size()}, packed);
+  const Passes<T, Width> passes(k.cpu, width, {k.visits.data(), k.visits.size()}, packed);
   if (pass == Pass::kMean) {
     passes.template up<MixStep<T, N, PerLane>>(k.up.data());
     return passes.template down<MixStep<T, N, PerLane>>(k.down.data());

@@ -57,10 +57,10 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
                 const Strided<const X>& x, const Strided<X>& out) {
   constexpr int N = C == 1 ? 2 : 4;
   const int64_t nodes = tree.nodes;
-  const Buffer<Visit> visits = visits_of(tree, family);
+  const Buffer<Visit> visits = visits_of(cpu, tree, family);
   const int64_t group = family.affinity * affinity.groups + family.group0;
-  const Buffer<T> up = in_order(visits, affinity.values.data + group * nodes);
-  parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu.threads, [&] {
+  const Buffer<T> up = in_order(cpu, visits, affinity.values.data + group * nodes);
+  parallel_for(family.batch1 - family.batch0, 4 * nodes, cpu, [&] {
     return [&, packed = Buffer<double>(nodes * N)](int64_t i) {
       const X* from = x.at(family.batch0 + i, family.channel0());
       X* to = out.at(family.batch0 + i, family.channel0());
@@ -71,7 +71,7 @@ void filter_few(Cpu cpu, const TreeView& tree, const Affinity<T>& affinity, cons
         values[C] = 1;
         for (int l = C + 1; l < N; ++l) values[l] = 0;
       }
-      const Passes<double, Lanes<N>> passes({}, {visits.data(), nodes}, packed.data());
+      const Passes<double, Lanes<N>> passes(cpu, {}, {visits.data(), nodes}, packed.data());
       passes.template up<AddStep<double, N, false>>(up.data());
       passes.template down<SumStep<double, N, false>>(up.data());
       for (int64_t v = 0; v < nodes; ++v) {
@@ -96,7 +96,7 @@ void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T
                                               : filter_few<3, X, T>;
     return run(cpu, tree, affinity, family, x, out);
   }
-  const Coefficients<T> k(pass, tree, affinity, family, coefficient_stride<T>(family), false);
+  const Coefficients<T> k(cpu, pass, tree, affinity, family, coefficient_stride<T>(family), false);
   if constexpr (std::is_same_v<X, T>) {
     if (is_packed<X, T>(family, out)) {
       // All channels of a vertex in one block, unless there are fewer images than threads.
@@ -104,14 +104,14 @@ void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T
       const int64_t parts = (cpu.threads + images - 1) / images;
       const int64_t lanes = (family.channels() / parts + kMaxLanes<T> - 1) / kMaxLanes<T> * kMaxLanes<T>;
       const std::vector<Block> all = blocks(family, lanes);
-      parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * lanes, cpu.threads,
+      parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * lanes, cpu,
                    [&] { return [&](int64_t i) { propagate_in_place(pass, k, all[i], x, out); }; });
       return;
     }
   }
   const int64_t most = family.per_lane() ? kMaxLanes<T> : block_lanes<T>(tree.nodes);
   const std::vector<Block> all = blocks(family, most);
-  parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * most, cpu.threads, [&] {
+  parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * most, cpu, [&] {
     const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());
     return [&, packed = Buffer<T>(tree.nodes * lanes)](int64_t i) {
       const auto run = family.per_lane() ? propagate_block<true, X, T> : propagate_block<false, X, T>;
@@ -135,7 +135,7 @@ template <class X, class T>
 void parent_dot(Cpu cpu, const TreeView& tree, int64_t groups, Strided<const X> p, Strided<const X> q,
                 Span<T> out) {
   const int64_t nodes = tree.nodes, group_channels = p.channels / groups;
-  parallel_for(p.batch * groups, nodes * group_channels, cpu.threads, [&] {
+  parallel_for(p.batch * groups, nodes * group_channels, cpu, [&] {
     return [&](int64_t item) {
       const int64_t b = item / groups;
       const int32_t* parent = tree.parent.data + (tree.batch == 1 ? 0 : b) * nodes;

@@ -33,7 +33,7 @@ class BlockGradient {
       : family_(family),
         used_(used),
         nodes_(k.visits.size()),
-        both_({}, {k.visits.data(), nodes_}, packed) {}
+        both_(k.cpu, {}, {k.visits.data(), nodes_}, packed) {}
 
   template <class Step>
   TREEFILTER_PHASE void up(const T* values) const {
@@ -197,14 +197,14 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
                      Span<T> grad_affinity) {
   const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
   const bool wanted = grad_affinity.size > 0;
-  const Coefficients<T> k(pass, tree, affinity, family, coefficient_stride<T>(family), true);
+  const Coefficients<T> k(cpu, pass, tree, affinity, family, coefficient_stride<T>(family), true);
   // The channels of g and x are packed together.
   const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : block_lanes<T>(nodes) / 2;
   const std::vector<Block> all = blocks(family, most);
   const int64_t count = static_cast<int64_t>(all.size());
   const int64_t part = wanted ? groups * nodes : 0;  // the dots of a block
   const Buffer<Dots<T>> dots(count * part);
-  parallel_for(count, 8 * nodes * most, cpu.threads, [&] {
+  parallel_for(count, 8 * nodes * most, cpu, [&] {
     const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());
     return [&, packed = Buffer<T>(nodes * lanes * (wanted ? 2 : 1))](int64_t i) {
       Dots<T>* const to = wanted ? dots.data() + i * part : nullptr;
@@ -215,7 +215,7 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   });
   if (!wanted) return;
   const int64_t images = family.batch1 - family.batch0, blocks_each = count / images;
-  parallel_for(images * groups, 4 * nodes, cpu.threads, [&] {
+  parallel_for(images * groups, 4 * nodes, cpu, [&] {
     return [&, sum = Buffer<Dots<double>>(nodes)](int64_t item) {
       const int64_t image = item / groups, group = item % groups;
       std::fill_n(sum.data(), nodes, Dots<double>{0, 0});

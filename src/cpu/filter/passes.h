@@ -15,6 +15,7 @@
 #include <limits>
 
 #include "../../filter.h"
+#include "../support/parallel.h"
 #include "../support/vector.h"
 
 namespace treefilter {
@@ -148,8 +149,12 @@ struct MixStep<T, N, true> {
 template <class T, class Width>
 class Passes {
  public:
-  Passes(Width width, Span<const Visit> visits, T* packed)
-      : width_(width), visits_(visits), packed_(packed), far_(is_far(visits.size * vertex_bytes())) {}
+  Passes(const Cpu& cpu, Width width, Span<const Visit> visits, T* packed)
+      : cpu_(cpu),
+        width_(width),
+        visits_(visits),
+        packed_(packed),
+        far_(is_far(visits.size * vertex_bytes())) {}
 
   // Leaf to root: every vertex, children first, changes its parent.
   template <class Step, class Value>
@@ -180,27 +185,25 @@ class Passes {
     const Passes passes = *this;
     const int64_t size = passes.visits_.size;
     const int64_t prefetch_end = passes.cached() ? 0 : size - kFarPrefetchDistance;
-    int64_t s = 0;
-    for (; s < prefetch_end; ++s) {
+    for_ascending(cpu_, 0, prefetch_end, [&passes, &use](int64_t s) {
       if (passes.far_) passes.prefetch_far(s + kFarPrefetchDistance);
       const Visit later = passes.visits_[s + kPrefetchDistance];
       passes.prefetch(later.parent, later.vertex);
       use(passes, s);
-    }
-    for (; s < size; ++s) use(passes, s);
+    });
+    for (int64_t s = std::max<int64_t>(0, prefetch_end); s < size; ++s) use(passes, s);
   }
   template <class Use>
   inline __attribute__((always_inline)) void for_slots_down(const Use& use) const {
     const Passes passes = *this;
     const int64_t prefetch_last = passes.cached() ? passes.visits_.size : kFarPrefetchDistance;
-    int64_t s = passes.visits_.size - 1;
-    for (; s >= prefetch_last; --s) {
+    for_descending(cpu_, prefetch_last, passes.visits_.size, [&passes, &use](int64_t s) {
       if (passes.far_) passes.prefetch_far(s - kFarPrefetchDistance);
       const Visit later = passes.visits_[s - kPrefetchDistance];
       passes.prefetch(later.vertex, later.parent);
       use(passes, s);
-    }
-    for (; s >= 0; --s) use(passes, s);
+    });
+    for (int64_t s = std::min(prefetch_last, passes.visits_.size) - 1; s >= 0; --s) use(passes, s);
   }
 
   Visit visit(int64_t s) const { return visits_[s]; }
@@ -239,6 +242,7 @@ class Passes {
     for (int64_t l = 0; l < stride; l += kLine) __builtin_prefetch(channels(read) + l, 1);
   }
 
+  Cpu cpu_;
   Width width_;
   Span<const Visit> visits_;
   T* packed_;

@@ -77,13 +77,15 @@ class Boruvka {
   // pay. Calls mark(number, chosen) for edges of the list: all chosen ones, and others with chosen =
   // false. edge_number(number) is the number in the graph of an edge of the list.
   template <class EdgeNumber, class Mark>
-  void run(const EdgeNumber& edge_number, const Mark& mark) {
+  void run(const Cpu& cpu, const EdgeNumber& edge_number, const Mark& mark) {
     while (count_ > 0) {
+      cpu.check();
       find_lightest();
       if (crosses_) stall(edge_number);
       int64_t active = 0;
       const int64_t merged = hook(mark, active);
       if (merged == 0) break;
+      cpu.check();
       relabel();
       if (merged * kWorthwhile < active) break;
     }

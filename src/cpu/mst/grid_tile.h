@@ -32,8 +32,9 @@ class TileSolver : FirstRound {
     boruvka_.start(components, !single_);
     list_edges();
     if (!single_) find_crossing();
-    boruvka_.run([&](int32_t code) { return edge_number(code); },
-                 [&](int32_t code, bool taken) { take(code, taken); });
+    boruvka_.run(
+        Cpu{1}, [&](int32_t code) { return edge_number(code); },
+        [&](int32_t code, bool taken) { take(code, taken); });
     std::fill_n(name_.data(), components, -1);
     if (name_all) name_components(component);
     if (!single_) emit_undecided(component, undecided);
@@ -183,7 +184,7 @@ class TileSolver : FirstRound {
                  boruvka_.origin(e.b)};
     }
     // The sets are not needed any more: Kruskal's algorithm continues with them.
-    kruskal(rest, sets, [&](const OrderedEdge& e) {
+    kruskal(Cpu{1}, rest, sets, [&](const OrderedEdge& e) {
       const int32_t code = remaining[e.number()].number;
       const auto [u, v] = ends(code);
       name(e.a, u, component);

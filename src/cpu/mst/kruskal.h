@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "../support/parallel.h"
 #include "../support/radix_sort.h"
 #include "../support/union_find.h"
 
@@ -11,11 +12,11 @@ namespace treefilter {
 // Calls visit(e) for the edges of the minimum spanning forest of `edges`, lightest first. `set` are the
 // disjoint sets that the edges join.
 template <class Visit>
-void kruskal(std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& visit) {
-  radix_sort(edges);
-  for (const OrderedEdge& e : edges) {
-    if (unite(set, e.a, e.b)) visit(e);
-  }
+void kruskal(const Cpu& cpu, std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& visit) {
+  radix_sort(cpu, edges);
+  for_ascending(cpu, 0, static_cast<int64_t>(edges.size()), [&](int64_t i) {
+    if (unite(set, edges[i].a, edges[i].b)) visit(edges[i]);
+  });
 }
 
 }  // namespace treefilter

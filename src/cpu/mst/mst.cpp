@@ -35,7 +35,7 @@ std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t ba
   const int64_t num_edges = batch == 0 ? 0 : weight.size / batch,
                 chunks = (num_edges + kChunk - 1) / kChunk;
   std::vector<uint8_t> complete_part(batch * chunks), complete(batch, 1);
-  parallel_for(batch * chunks, kChunk, cpu.threads, [&] {
+  parallel_for(batch * chunks, kChunk, cpu, [&] {
     return [&](int64_t item) {
       const int64_t begin = item % chunks * kChunk, end = std::min(begin + kChunk, num_edges);
       const Weight* w = weight.data + item / chunks * num_edges;
@@ -70,7 +70,7 @@ void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight,
   const Tiling tiling(grid);
   const int64_t tiles = tiling.count();
   std::vector<std::vector<OrderedEdge>> undecided(batch * tiles);
-  parallel_for(batch * tiles, 8 * n / tiles, cpu.threads, [&] {
+  parallel_for(batch * tiles, 8 * n / tiles, cpu, [&] {
     return [&, solver = TileSolver(grid, tiling)](int64_t item) mutable {
       const int64_t b = item / tiles;
       solver.solve(tiling.tile(item % tiles), weight.sub(b * num_edges, num_edges), !complete[b],
@@ -78,14 +78,14 @@ void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight,
       write(b, solver);
     };
   });
-  parallel_for(batch, 4 * n, cpu.threads, [&] {
+  parallel_for(batch, 4 * n, cpu, [&] {
     return [&](int64_t b) {
       std::vector<OrderedEdge> edges;
       for (int64_t i = b * tiles; i < (b + 1) * tiles; ++i) {
         edges.insert(edges.end(), undecided[i].begin(), undecided[i].end());
         std::vector<OrderedEdge>().swap(undecided[i]);
       }
-      kruskal(edges, component.sub(b * n, n), [&](const OrderedEdge& e) { add(b, e); });
+      kruskal(cpu, edges, component.sub(b * n, n), [&](const OrderedEdge& e) { add(b, e); });
       if (tiles > 1 && !complete[b]) flatten(component.sub(b * n, n));
       finish(b);
     };
@@ -94,16 +94,18 @@ void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight,
 
 // Calls add(edge) for every tree edge. The result's sets() are the components.
 template <class Add>
-Boruvka solve_edge_list(const EdgeList& graph, Span<const float> weight, const Add& add) {
+Boruvka solve_edge_list(const Cpu& cpu, const EdgeList& graph, Span<const float> weight,
+                        const Add& add) {
   Boruvka boruvka(weight.size, graph.num_nodes);
   boruvka.start(graph.num_nodes, false);
   for (int64_t e = 0; e < weight.size; ++e) {
     boruvka.append(weight_key(weight[e]), graph.first[e], graph.second[e], static_cast<int32_t>(e));
   }
-  boruvka.run([](int32_t number) { return number; },
-              [&](int32_t e, bool taken) {
-                if (taken) add(e);
-              });
+  boruvka.run(
+      cpu, [](int32_t number) { return number; },
+      [&](int32_t e, bool taken) {
+        if (taken) add(e);
+      });
   return boruvka;
 }
 
@@ -130,7 +132,7 @@ void grid_trees(Cpu cpu, const Grid& grid, Span<const float> weight, Span<const 
       [&](int64_t b, const TileSolver& solver) { solver.write_masks(masks.span().sub(b * n, n)); },
       [&](int64_t b, const OrderedEdge& e) { forest(b).add_edge(e.a, e.b, e.number()); },
       [&](int64_t b) {
-        root_and_order(forest(b), components_if(!complete[b], trees.order.sub(b * n, n)), root[b],
+        root_and_order(cpu, forest(b), components_if(!complete[b], trees.order.sub(b * n, n)), root[b],
                        trees.sub(b * n, n));
       });
 }
@@ -155,7 +157,7 @@ void mst(Cpu cpu, const EdgeList& graph, Span<const float> weight, Span<const in
   const int64_t batch = root.size, n = graph.num_nodes, num_edges = graph.first.size;
   check_roots(root, n);
   check_weights(cpu, weight, batch);
-  parallel_for(batch, 4 * n, cpu.threads, [&] {
+  parallel_for(batch, 4 * n, cpu, [&] {
     return [&, degree = Buffer<int32_t>(n), link = Buffer<LinkedForest::Link>(n)](int64_t b) mutable {
       const LinkedForest forest(degree.span(), link.span());
       const RootedTree tree = RootedTree{parent, edge, order}.sub(b * n, n);
@@ -163,13 +165,13 @@ void mst(Cpu cpu, const EdgeList& graph, Span<const float> weight, Span<const in
       link.fill({0, 0});
       int64_t count = 0;
       const Boruvka boruvka =
-          solve_edge_list(graph, weight.sub(b * num_edges, num_edges), [&](int32_t e) {
+          solve_edge_list(cpu, graph, weight.sub(b * num_edges, num_edges), [&](int32_t e) {
             forest.add_edge(graph.first[e], graph.second[e], e);
             ++count;
           });
       const bool connected = count == n - 1;
       if (!connected) name_components(boruvka, tree.order);
-      root_and_order(forest, components_if(!connected, tree.order), root[b], tree);
+      root_and_order(cpu, forest, components_if(!connected, tree.order), root[b], tree);
     };
   });
 }
@@ -190,11 +192,12 @@ void mst_edges(Cpu cpu, const EdgeList& graph, int64_t batch, Span<const float> 
                Span<bool> mask) {
   const int64_t num_edges = graph.first.size;
   check_weights(cpu, weight, batch);
-  parallel_for(batch, 4 * num_edges, cpu.threads, [&] {
+  parallel_for(batch, 4 * num_edges, cpu, [&] {
     return [&](int64_t b) {
       const Span<bool> taken = mask.sub(b * num_edges, num_edges);
       std::fill_n(taken.data, num_edges, false);
-      solve_edge_list(graph, weight.sub(b * num_edges, num_edges), [&](int32_t e) { taken[e] = true; });
+      solve_edge_list(cpu, graph, weight.sub(b * num_edges, num_edges),
+                      [&](int32_t e) { taken[e] = true; });
     };
   });
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "../support/bit_words.h"
+#include "../support/parallel.h"
 #include "../support/select.h"
 #include "../support/workspace.h"
 
@@ -17,8 +18,8 @@ namespace {
 template <class Forest>
 class Peel {
  public:
-  Peel(const Forest& forest, Span<int32_t> order)
-      : forest_(forest), order_(order), next_(order.data), leaves_(order.size) {}
+  Peel(const Cpu& cpu, const Forest& forest, Span<int32_t> order)
+      : cpu_(cpu), forest_(forest), order_(order), next_(order.data), leaves_(order.size) {}
 
   void run(const std::vector<int32_t>& roots) {
     forest_.start(roots);
@@ -53,13 +54,19 @@ class Peel {
     int64_t paths = std::min<int64_t>(kPaths, count), begun = paths;
     std::copy_n(leaves, paths, at);
     while (begun + kPaths <= count) {
-      for (int32_t& v : at) {
-        const Above above = take(v);
-        v = select(-static_cast<int32_t>(above.is_leaf), above.vertex, leaves[begun]);
-        begun += !above.is_leaf;
+      // A step begins at most one path, so the condition holds for all steps of this loop.
+      const int64_t steps = std::min((count - begun) / kPaths, kVisitsPerCheck / kPaths);
+      for (int64_t step = 0; step < steps; ++step) {
+        for (int32_t& v : at) {
+          const Above above = take(v);
+          v = select(-static_cast<int32_t>(above.is_leaf), above.vertex, leaves[begun]);
+          begun += !above.is_leaf;
+        }
       }
+      cpu_.check();
     }
-    while (paths > 0) {
+    for (int64_t steps = 1; paths > 0; ++steps) {
+      if (steps % (kVisitsPerCheck / kPaths) == 0) cpu_.check();
       int64_t left = 0;
       for (int64_t i = 0; i < paths; ++i) {
         const Above above = take(at[i]);
@@ -74,6 +81,7 @@ class Peel {
     next_ = next;
   }
 
+  const Cpu& cpu_;
   const Forest& forest_;
   Span<int32_t> order_;
   int32_t* next_;           // of the order
@@ -84,7 +92,7 @@ class Peel {
 }  // namespace
 
 template <class Forest>
-void root_and_order(const Forest& forest, Span<const int32_t> component, int64_t root,
+void root_and_order(const Cpu& cpu, const Forest& forest, Span<const int32_t> component, int64_t root,
                     const RootedTree& tree) {
   std::vector<int32_t> roots;
   if (component.size > 0) {  // read before the order, which may share its memory, is written
@@ -95,12 +103,13 @@ void root_and_order(const Forest& forest, Span<const int32_t> component, int64_t
   }
   const auto position = std::lower_bound(roots.begin(), roots.end(), static_cast<int32_t>(root));
   roots.insert(position, static_cast<int32_t>(root));
-  Peel<Forest>(forest, tree.order).run(roots);
-  forest.write(tree);
+  Peel<Forest>(cpu, forest, tree.order).run(roots);
+  forest.write(cpu, tree);
 }
 
-#define TREEFILTER_INSTANTIATE(Forest) \
-  template void root_and_order(const Forest&, Span<const int32_t>, int64_t, const RootedTree&);
+#define TREEFILTER_INSTANTIATE(Forest)                                                  \
+  template void root_and_order(const Cpu&, const Forest&, Span<const int32_t>, int64_t, \
+                               const RootedTree&);
 TREEFILTER_INSTANTIATE(LinkedForest)
 TREEFILTER_INSTANTIATE(MaskForest<uint8_t>)
 TREEFILTER_INSTANTIATE(MaskForest<uint16_t>)

@@ -24,7 +24,7 @@ constexpr int64_t kPaths = 8;
 // forest is consumed. component[v]: the lowest vertex of v's component; empty if there is one component.
 // It may be the same memory as `tree.order`.
 template <class Forest>
-void root_and_order(const Forest& forest, Span<const int32_t> component, int64_t root,
+void root_and_order(const Cpu& cpu, const Forest& forest, Span<const int32_t> component, int64_t root,
                     const RootedTree& tree);
 
 }  // namespace treefilter

@@ -60,7 +60,7 @@ class LinkedForest {
 
   void finish(int32_t root) const { link_[root] = {root, -1}; }
 
-  void write(const RootedTree& tree) const {
+  void write(const Cpu&, const RootedTree& tree) const {
     for (int64_t v = 0; v < link_.size; ++v) {
       tree.parent[v] = link_[v].neighbour;
       tree.edge[v] = link_[v].edge;
@@ -123,9 +123,10 @@ class MaskForest {
 
   void finish(int32_t root) const { mask_[root] = 0; }
 
-  TREEFILTER_PHASE void write(const RootedTree& tree) const {
+  TREEFILTER_PHASE void write(const Cpu& cpu, const RootedTree& tree) const {
     for (int64_t z = 0; z < grid_.depth; ++z) {
       for (int64_t y = 0; y < grid_.height; ++y) {
+        if (y % kRowsPerCheck == 0) cpu.check();
         const int64_t v = (z * grid_.height + y) * grid_.width;
         int32_t* __restrict parent = tree.parent.data + v;
         int32_t* __restrict edge = tree.edge.data + v;
@@ -143,6 +144,8 @@ class MaskForest {
   }
 
  private:
+  static constexpr int64_t kRowsPerCheck = 64;
+
   // Two bits that belong to no direction and are never cleared: a root is never a leaf.
   static constexpr Mask kRootBits = static_cast<Mask>(Mask{3} << (8 * sizeof(Mask) - 2));
 

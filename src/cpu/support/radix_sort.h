@@ -1,4 +1,4 @@
-// A radix sort of edges in a total order.
+// A radix sort, for edges in a total order.
 #pragma once
 
 #include <algorithm>
@@ -16,28 +16,41 @@ struct OrderedEdge {
   int32_t number() const { return number_of(order); }
 };
 
-// Sorts by `order`, least significant byte first; bytes that all edges share are skipped.
-TREEFILTER_PHASE inline void radix_sort(std::vector<OrderedEdge>& edges) {
-  const auto lighter = [](const OrderedEdge& a, const OrderedEdge& b) { return a.order < b.order; };
-  if (std::is_sorted(edges.begin(), edges.end(), lighter)) return;  // equal weights, in order already
+inline uint64_t order_of(const OrderedEdge& edge) {
+  return edge.order;
+}
+inline uint64_t order_of(uint64_t number) {
+  return number;
+}
+
+// Sorts by the bytes `first_byte` … 7 of order_of(item), the least significant one first; items with
+// equal bytes keep their order. Bytes that all items share are skipped.
+template <class Item>
+TREEFILTER_PHASE void radix_sort(const Cpu& cpu, std::vector<Item>& items, int first_byte = 0) {
+  const auto less = [first_byte](const Item& a, const Item& b) {
+    return order_of(a) >> (8 * first_byte) < order_of(b) >> (8 * first_byte);
+  };
+  if (std::is_sorted(items.begin(), items.end(), less)) return;  // as where all weights are equal
   constexpr int kBytes = 8;
-  std::vector<OrderedEdge> other(edges.size());
-  std::vector<int64_t> count(kBytes * 256, 0);
-  for (const OrderedEdge& e : edges) {
-    for (int byte = 0; byte < kBytes; ++byte) ++count[byte * 256 + (e.order >> (8 * byte) & 255)];
+  std::vector<Item> other(items.size());
+  std::vector<int64_t> counts(kBytes * 256, 0);
+  for (const Item& item : items) {
+    for (int byte = first_byte; byte < kBytes; ++byte) {
+      ++counts[byte * 256 + (order_of(item) >> (8 * byte) & 255)];
+    }
   }
-  for (int byte = 0; byte < kBytes; ++byte) {
-    int64_t* next =
-        &count[byte * 256];  // the number of edges with a digit, then where the next one goes
-    if (*std::max_element(next, next + 256) == static_cast<int64_t>(edges.size())) continue;
+  for (int byte = first_byte; byte < kBytes; ++byte) {
+    int64_t* position = &counts[byte * 256];  // of the next item with a digit
+    if (*std::max_element(position, position + 256) == static_cast<int64_t>(items.size())) continue;
     int64_t sum = 0;
     for (int digit = 0; digit < 256; ++digit) {
-      const int64_t edges_here = next[digit];
-      next[digit] = sum;
-      sum += edges_here;
+      const int64_t count = position[digit];
+      position[digit] = sum;
+      sum += count;
     }
-    for (const OrderedEdge& e : edges) other[next[e.order >> (8 * byte) & 255]++] = e;
-    edges.swap(other);
+    for (const Item& item : items) other[position[order_of(item) >> (8 * byte) & 255]++] = item;
+    items.swap(other);
+    cpu.check();
   }
 }
 

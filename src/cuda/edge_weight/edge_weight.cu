@@ -3,9 +3,9 @@
 // Threads share nothing, and nothing but features and results is moved: each thread keeps the sums of
 // its edges (edge_inner) or of its vertex (edge_scatter) in registers and goes through the channels,
 // several at a time, so that enough reads are in flight. On a grid, a plane of features is read from
-// memory once: 16 bytes at a time where its rows allow that (runs.cuh), else value by value (grid.cuh),
-// and then the reads of neighbouring threads come at nearly the same time and meet in the caches. Where
-// a weight is 0, edge_scatter does not read the feature.
+// memory once: 16 bytes at a time where its rows allow that (runs.cuh), else value by value
+// (grid_sums.cuh), and then the reads of neighbouring threads come at nearly the same time and meet in
+// the caches. Where a weight is 0, edge_scatter does not read the feature.
 //
 // Sums are taken in the order of the CPU: over channels ascending, over the edges of a vertex by
 // direction on a grid and by edge number in a list. The results are the same bits, except where a
@@ -20,8 +20,8 @@
 
 #include "../../edge_weight.h"
 #include "../runtime/launch.cuh"
-#include "grid.cuh"
-#include "list.cuh"
+#include "grid_sums.cuh"
+#include "list_sums.cuh"
 #include "run_sums.cuh"
 
 namespace treefilter {
@@ -67,30 +67,30 @@ void inner(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64
 
 template <class X, class T>
 void scatter(const Cuda& cuda, const Grid& grid, Psi psi, int64_t batch, int64_t channels,
-             const T* weight, const X* f, X* out) {
+             const T* weight, const EuclideanEdges<T>& euclidean, const X* f, X* out) {
   const bool done = with_runs<X, 4>(grid, {f, out}, [&](auto kind) {
     const Runs<decltype(kind), X> runs(grid, batch);
     launch_tiles(cuda, "edge_scatter",
-                 RunScatter<decltype(kind), X, T>{runs, psi, channels, weight, f, out});
+                 RunScatter<decltype(kind), X, T>{runs, psi, channels, weight, euclidean, f, out});
   });
   if (done) return;
   with_directions(grid, [&](const auto& directions) {
     using Phase = GridScatter<std::decay_t<decltype(directions)>::kCount, X, T>;
     launch_wide(cuda, "edge_scatter", batch * Phase::slices(channels) * directions.nodes(),
-                Phase{directions, psi, channels, weight, f, out});
+                Phase{directions, psi, channels, weight, euclidean, f, out});
   });
 }
 
 template <class X, class T>
 void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int64_t channels,
-             const T* weight, const X* f, X* out) {
+             const T* weight, const EuclideanEdges<T>& euclidean, const X* f, X* out) {
   const ListedEdges graph = edges_of(list);
   const Adjacency adjacency = make_adjacency(cuda, graph);
   using Phase = ListScatter<X, T>;
   launch_phased(cuda, "edge_scatter (adjacency)", 2 * graph.edges, adjacency);
   const Parts all{graph.edges};
   const auto [parts] = cuda.arrays<T>(batch * channels * all.count());
-  const Phase phase{graph, adjacency.lists, psi, channels, weight, f, out, parts};
+  const Phase phase{graph, adjacency.lists, psi, channels, weight, euclidean, f, out, parts};
   const int64_t rows = batch * Phase::slices(channels);
   launch_flat(cuda, "edge_scatter (parts)", rows * all.count(), ListParts<X, T>{phase});
   launch_flat(cuda, "edge_scatter", rows * graph.nodes, phase);
@@ -98,24 +98,25 @@ void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int
 
 template <class X, class T>
 void argmax(const Cuda& cuda, const Grid& grid, int64_t batch, int64_t channels, const X* f,
-            int64_t* out) {
+            int64_t* out, T* distance) {
   const bool done = with_runs<X>(grid, {f}, [&](auto kind) {
     const Runs<decltype(kind), X> runs(grid, batch);
-    launch_tiles(cuda, "edge_argmax", RunArgmax<decltype(kind), X, T>{runs, channels, f, out});
+    launch_tiles(cuda, "edge_argmax", RunArgmax<decltype(kind), X, T>{runs, channels, f, out, distance});
   });
   if (done) return;
   with_directions(grid, [&](const auto& directions) {
     constexpr int kCount = std::decay_t<decltype(directions)>::kCount;
     launch_wide(cuda, "edge_argmax", batch * directions.nodes(),
-                GridArgmax<kCount, X, T>{directions, channels, f, out});
+                GridArgmax<kCount, X, T>{directions, channels, f, out, distance});
   });
 }
 
 template <class X, class T>
 void argmax(const Cuda& cuda, const EdgeList& list, int64_t batch, int64_t channels, const X* f,
-            int64_t* out) {
+            int64_t* out, T* distance) {
   const ListedEdges graph = edges_of(list);
-  launch_flat(cuda, "edge_argmax", batch * graph.edges, ListArgmax<X, T>{graph, channels, f, out});
+  launch_flat(cuda, "edge_argmax", batch * graph.edges,
+              ListArgmax<X, T>{graph, channels, f, out, distance});
 }
 
 }  // namespace
@@ -123,7 +124,7 @@ void argmax(const Cuda& cuda, const EdgeList& list, int64_t batch, int64_t chann
 template <class AnyGraph, class X, class T>
 void edge_inner(const Cuda& cuda, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
                 Span<const X> f, Span<const X> t, Span<T> weight) {
-  if (f.data == t.data) {
+  if (f.data == t.data || psi == Psi::kEuclidean) {
     inner<true>(cuda, graph, psi, batch, channels, f.data, t.data, weight.data);
   } else {
     inner<false>(cuda, graph, psi, batch, channels, f.data, t.data, weight.data);
@@ -132,24 +133,31 @@ void edge_inner(const Cuda& cuda, const AnyGraph& graph, Psi psi, int64_t batch,
 
 template <class AnyGraph, class X, class T>
 void edge_scatter(const Cuda& cuda, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
-                  Span<const T> weight, Span<const X> f, Span<X> out) {
+                  Span<const T> weight, Span<const T> distance, Span<const X> f, Span<X> out) {
   if (out.size == 0) return;
-  scatter(cuda, graph, psi, batch, channels, weight.data, f.data, out.data);
+  if (psi != Psi::kEuclidean) {
+    return scatter(cuda, graph, psi, batch, channels, weight.data, {}, f.data, out.data);
+  }
+  const auto [scale] = cuda.arrays<T>(weight.size);
+  launch_flat(cuda, "edge_scatter (scales)", weight.size,
+              SetScales<T>{weight.data, distance.data, scale});
+  const EuclideanEdges<T> euclidean{scale, weight.data, distance.data};
+  scatter(cuda, graph, psi, batch, channels, scale, euclidean, f.data, out.data);
 }
 
 template <class AnyGraph, class X, class T>
 void edge_argmax(const Cuda& cuda, const AnyGraph& graph, int64_t batch, int64_t channels,
-                 Span<const X> f, Span<int64_t> out) {
-  argmax<X, T>(cuda, graph, batch, channels, f.data, out.data);
+                 Span<const X> f, Span<int64_t> out, Span<T> distance) {
+  argmax<X, T>(cuda, graph, batch, channels, f.data, out.data, distance.data);
 }
 
-#define TREEFILTER_INSTANTIATE(AnyGraph, X, T)                                                    \
-  template void edge_inner<AnyGraph, X, T>(const Cuda&, const AnyGraph&, Psi, int64_t, int64_t,   \
-                                           Span<const X>, Span<const X>, Span<T>);                \
-  template void edge_scatter<AnyGraph, X, T>(const Cuda&, const AnyGraph&, Psi, int64_t, int64_t, \
-                                             Span<const T>, Span<const X>, Span<X>);              \
-  template void edge_argmax<AnyGraph, X, T>(const Cuda&, const AnyGraph&, int64_t, int64_t,       \
-                                            Span<const X>, Span<int64_t>);
+#define TREEFILTER_INSTANTIATE(AnyGraph, X, T)                                                      \
+  template void edge_inner<AnyGraph, X, T>(const Cuda&, const AnyGraph&, Psi, int64_t, int64_t,     \
+                                           Span<const X>, Span<const X>, Span<T>);                  \
+  template void edge_scatter<AnyGraph, X, T>(const Cuda&, const AnyGraph&, Psi, int64_t, int64_t,   \
+                                             Span<const T>, Span<const T>, Span<const X>, Span<X>); \
+  template void edge_argmax<AnyGraph, X, T>(const Cuda&, const AnyGraph&, int64_t, int64_t,         \
+                                            Span<const X>, Span<int64_t>, Span<T>);
 #define TREEFILTER_INSTANTIATE_BOTH(X, T) \
   TREEFILTER_INSTANTIATE(Grid, X, T) TREEFILTER_INSTANTIATE(EdgeList, X, T)
 TREEFILTER_INSTANTIATE_BOTH(float, float)

@@ -1,8 +1,10 @@
 // The work of threads that have runs (runs.cuh): the sums and the largest differences of the edges that
-// start there, as GridInner and GridArgmax of grid.cuh; and the gather over the edges of a vertex, as
-// GridScatter.
+// start there, as GridInner and GridArgmax of grid_sums.cuh; and the gather over the edges of a vertex,
+// as GridScatter.
 #pragma once
 
+#include "exact.cuh"
+#include "grid_sums.cuh"
 #include "runs.cuh"
 
 namespace treefilter::cuda {
@@ -50,7 +52,16 @@ struct RunInner {
       add(from, windows, sums);
       from += nodes;
     });
+    bool out_of_range = false;
+    if (Same) {
+      for (auto& of_direction : sums) out_of_range = finish(psi, of_direction) || out_of_range;
+    }
     grid.write(here, sums, weight);
+    if (!out_of_range) return;
+    TREEFILTER_ONE_BY_ONE
+    for (int j = 0; j < kRun; ++j) {
+      repair_weights(grid.grid, psi, channels, f, weight, here.b, here.v + j);
+    }
   }
 
   TREEFILTER_HD void add(int64_t from, const typename Run::Window (&windows)[Run::kRows],
@@ -74,6 +85,7 @@ struct RunArgmax {
   int64_t channels;
   const X* f;
   int64_t* argmax;
+  T* distance;
 
   int64_t slices() const { return 1; }
 
@@ -93,6 +105,14 @@ struct RunArgmax {
       from += grid.grid.nodes();
     });
     grid.write(here, channel, argmax);
+    bool out_of_range = false;
+    for (auto& of_direction : largest) out_of_range = finish(Psi::kSign, of_direction) || out_of_range;
+    grid.write(here, largest, distance);
+    if (!out_of_range) return;
+    TREEFILTER_ONE_BY_ONE
+    for (int j = 0; j < Run::kRun; ++j) {
+      repair_largest(grid.grid, channels, f, argmax, distance, here.b, here.v + j);
+    }
   }
 };
 
@@ -109,6 +129,7 @@ struct RunScatter {
   Psi psi;
   int64_t channels;
   const T* weight;
+  EuclideanEdges<T> euclidean;
   const X* f;
   X* out;
 
@@ -118,6 +139,10 @@ struct RunScatter {
     constexpr int kAtOnce = kRunChannels<Kind>;
     T w[2 * kCount][kRun];  // as in GridScatter
     read_weights(here, w);
+    bool precise = true;
+    for (const auto& of_direction : w) {
+      for (const T value : of_direction) precise = precise && value == value;
+    }
     // A row that only edges of weight 0 lead to is not read; the run itself is read again instead.
     Window windows[2][kRows] = {};
     TREEFILTER_UNROLL
@@ -142,6 +167,11 @@ struct RunScatter {
       X results[kRun];
       gather(f + from, windows, w, results);
       write_run(out + from, results);
+    }
+    if (precise || psi != Psi::kEuclidean) return;
+    TREEFILTER_ONE_BY_ONE
+    for (int j = 0; j < kRun; ++j) {
+      repair_sums(grid.grid, euclidean, channels, slice * kSlice, end, f, out, here.b, here.v + j);
     }
   }
 

@@ -2,12 +2,13 @@
 // doubles. A thread has one run of vertices. It reads its own row, and the rows that its edges lead to,
 // a run at a time, and beside a run the one value of a neighbouring run that an edge leads to. The
 // compiler knows which rows and neighbours these are. So a vertex of a 4-connected grid costs half a
-// load of 16 bytes and a quarter of a load of one value, where grid.cuh takes three loads of one value.
+// load of 16 bytes and a quarter of a load of one value, where grid_sums.cuh takes three loads of one
+// value.
 //
 // A block has a tile of 16 rows of 128 bytes. In this way most reads of the next row meet those of the
 // row's own thread in the cache: all but one in 16.
 //
-// What is summed, and in which order, is that of grid.cuh: the same bits.
+// What is summed, and in which order, is that of grid_sums.cuh: the same bits.
 #pragma once
 
 #include <initializer_list>
