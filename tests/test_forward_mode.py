@@ -152,7 +152,9 @@ def test_forward_over_reverse_with_dual_numbers(case):
         duals = [forward_ad.make_dual(t, d) for t, d in zip(inputs, tangents, strict=True)]
         gradients = torch.autograd.grad(loss(case, *duals), duals)
         actual = [forward_ad.unpack_dual(g).tangent for g in gradients]
-        zeros = [torch.zeros_like(t) if a is None else a for a, t in zip(actual, inputs, strict=True)]
+        zeros = [
+            torch.zeros_like(t) if a is None else a for a, t in zip(actual, inputs, strict=True)
+        ]
         assert_close(zeros, list(second_derivative(case, tangents)), **EXACT)
 
 

@@ -45,13 +45,14 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
       derivative 0
 
     The sums are over channels, and computed in float64. A result beyond the largest number of its
-    type is that number, as long as the guide is finite: +inf would mean that there is no edge. NaN
-    gives NaN.
+    type is that number: +inf would mean that there is no edge. NaN or infinity in the guide gives
+    NaN.
 
     ``guide`` (B, C, \*shape) or (B, C, N) → (B, E) in float32, or float64 if the guide is.
     """
     u, v = graph.edge_index.to(guide.device)
     x = guide.double().reshape(*guide.shape[:2], graph.num_nodes)
+    x = torch.where(x.isinf(), torch.nan, x)
     if metric == "cosine":
         largest = _largest(x)
         x = x / torch.where(largest == 0, 1, largest)  # squares neither overflow nor vanish
@@ -72,9 +73,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         first_largest = d.abs().argmax(1, keepdim=True)
         weight = d.abs().gather(1, first_largest).squeeze(1)
     weight = weight.to(_compute_dtype(guide))
-    finite = x.isfinite().all(1)
-    beyond = weight.isinf() & finite[:, u] & finite[:, v]
-    return weight.masked_fill(beyond, torch.finfo(weight.dtype).max)
+    return weight.masked_fill(weight.isinf(), torch.finfo(weight.dtype).max)
 
 
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
