@@ -152,7 +152,9 @@ def test_forward_over_reverse_with_dual_numbers(case):
         duals = [forward_ad.make_dual(t, d) for t, d in zip(inputs, tangents, strict=True)]
         gradients = torch.autograd.grad(loss(case, *duals), duals)
         actual = [forward_ad.unpack_dual(g).tangent for g in gradients]
-        zeros = [torch.zeros_like(t) if a is None else a for a, t in zip(actual, inputs)]
+        zeros = [
+            torch.zeros_like(t) if a is None else a for a, t in zip(actual, inputs, strict=True)
+        ]
         assert_close(zeros, list(second_derivative(case, tangents)), **EXACT)
 
 
@@ -171,7 +173,9 @@ def test_third_derivatives(device):
 
     third = grad(grad(grad(of_sigma)))
     step = 1e-4
-    difference = (grad(grad(of_sigma))(sigma + step) - grad(grad(of_sigma))(sigma - step)) / 2 / step
+    difference = (
+        (grad(grad(of_sigma))(sigma + step) - grad(grad(of_sigma))(sigma - step)) / 2 / step
+    )
     assert_close(third(sigma), difference, rtol=1e-6, atol=0)
     ones = torch.ones_like(sigma)
     nested = jvp(lambda s: jvp(lambda s: jvp(of_sigma, (s,), (ones,))[1], (s,), (ones,))[1],
@@ -231,7 +235,9 @@ def test_missing_edges_of_a_tree_have_no_part_in_the_derivative_of_sigma(device,
 
         first = torch.autograd.grad(function(*variables), variables, create_graph=True)
         second = torch.autograd.grad(sum(g.sum() for g in first), variables)
-        tangent = jvp(lambda s: tf.affinity(weight, tree, s), (sigma,), (torch.ones_like(sigma),))[1]
+        tangent = jvp(lambda s: tf.affinity(weight, tree, s), (sigma,), (torch.ones_like(sigma),))[
+            1
+        ]
         for derivative in (*first, *second, tangent):
             assert derivative.isfinite().all()
         assert first[0][0, int(tree.edge[0, 4])] == 0

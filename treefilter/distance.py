@@ -204,9 +204,7 @@ class _PathSums(Function):
     """Linear in the weights; each class is the other's transpose."""
 
     @staticmethod
-    def forward(
-        weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
-    ) -> Tensor:
+    def forward(weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor) -> Tensor:
         return _ops.path_sums(weight, parent, order, plan, via)
 
     @staticmethod
@@ -224,9 +222,7 @@ class _PathSums(Function):
 
 class _AccumulatedSums(Function):
     @staticmethod
-    def forward(
-        grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor
-    ) -> Tensor:
+    def forward(grad: Tensor, parent: Tensor, order: Tensor, plan: Tensor, via: Tensor) -> Tensor:
         return _ops.accumulate_sums(grad, parent, order, plan, via)
 
     @staticmethod
