@@ -1,66 +1,80 @@
-# Every target sets up what it needs by itself, in .venv, from the pinned set in constraints.txt.
+# Every target sets up what it needs in .venv, from the pinned versions in constraints.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The pinned cmake and ninja are in the environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-SOURCES := $(wildcard src/*.h src/*.cpp src/cpu/* src/cuda/*)
-# Here CUDA is built where it is asked for (test-gpu, test-cuda-build): for all architectures it takes
-# minutes. A plain `pip install .` builds it wherever it finds nvcc.
+SOURCES := $(foreach depth,* */* */*/*,$(wildcard src/$(depth).h src/$(depth).cpp src/$(depth).cuh src/$(depth).cu))
+# Only the targets for CUDA build for it, because all architectures take minutes. A plain `pip install .`
+# builds for CUDA wherever it finds nvcc.
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
-FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/*.cu)
+FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/gpu/*.cu benchmarks/gpu/baseline/*.cpp \
+                                      benchmarks/gpu/baseline/*.cu benchmarks/gpu/baseline/*.h)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)
-# The benchmark's peers have an environment of their own.
+# The libraries that the benchmark compares with are in a separate environment.
 BENCH_VENV := .venv-bench
 BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only \
          --benchmark-columns=median,iqr,rounds --results benchmarks/results
 
-.PHONY: demo figure test lint format bench bench-full bench-report bench-profile \
-        bench-compare bench-gpu test-asan test-native test-tsan test-emulated test-cuda-build test-gpu test-dist clean \
-        tel-measure-scenes tel-measure-photos tel-measure-cost tel-results
+.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-report bench-profile \
+        bench-compare bench-gpu gpu-build gpu-check gpu-results test-asan test-native test-tsan \
+        test-emulated test-cuda-build test-gpu test-dist clean \
+        tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
 	$(BIN)/tel demo
 
-# The tree energy loss measured: minutes for each run, and hours in all. Stopped and started again it
-# goes on. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
+# Measures the tree energy loss: minutes for each run, hours for all. When stopped and started again, it
+# resumes. SOURCE: a data set's TOML file, with the annotations of `tel annotate` beside it.
+# The runs are published under the name of that file: camvid.toml in results/camvid.
 RUNS ?= runs
+DATA_SET = $(basename $(notdir $(SOURCE)))
 tel-measure-scenes: $(VENV)/.installed
 	$(BIN)/tel measure scenes --output $(RUNS)/scenes
 	$(BIN)/tel publish $(RUNS)/scenes --records $(TEL)/results/scenes --pictures
 
-tel-measure-photos: $(VENV)/.installed
-	@test -n "$(SOURCE)" || { echo "usage: make tel-measure-photos SOURCE=camvid.toml"; exit 2; }
-	$(BIN)/tel measure photos --source $(SOURCE) --output $(RUNS)/photos
-	$(BIN)/tel publish $(RUNS)/photos --records $(TEL)/results/photos
+tel-measure-photos tel-measure-street: tel-measure-%: $(VENV)/.installed
+	@test -n "$(SOURCE)" || { echo "usage: make $@ SOURCE=camvid.toml"; exit 2; }
+	$(BIN)/tel measure $* --source $(SOURCE) --output $(RUNS)/$(DATA_SET)
+	$(BIN)/tel publish $(RUNS)/$(DATA_SET) --records $(TEL)/results/$(DATA_SET)
 
 tel-measure-cost: $(VENV)/.installed
 	$(BIN)/tel cost photos --output $(TEL)/results/cost-photos.json
 	$(BIN)/tel cost scenes --output $(TEL)/results/cost-scenes.json
 
-# The tables and the page again from the records that are there.
+# Makes the tables and the page again from the existing records.
 tel-results: $(VENV)/.installed
 	$(BIN)/tel publish --records $(TEL)/results --readme $(TEL)/README.md
 	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
-# The picture in README.md.
+# The pictures in README.md and in examples/photo_demo/README.md.
 figure: $(VENV)/.installed
+	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8
+
+# Generated arguments for every public function; a failure says how to make that call again:
+# [SECONDS=600] [SEED=1].
+fuzz: $(VENV)/.installed
+	@mkdir -p build
+	$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1) \
+	    --progress build/fuzz-call
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
+	$(BIN)/zizmor --quiet --offline --strict-collection .github
+	$(BIN)/python .ci/words.py
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
@@ -80,30 +94,79 @@ bench-full: $(BENCH_VENV)/.installed
 bench-profile: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python benchmarks/profile_phases.py
 
-# The page again from the JSON files that are there, and the table in README.md.
-bench-report: $(VENV)/.ready
+# What a σ means, on photographs: results/sigma.json, its page and the table in README.md.
+bench-sigma: $(VENV)/.installed
+	$(BIN)/python benchmarks/sigma.py
+
+# Makes the pages and the tables in README.md again from the existing JSON files.
+bench-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/report.py
-	$(BIN)/python benchmarks/gpu_report.py
+	$(BIN)/python benchmarks/sigma.py --report
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.report
 
 # On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.
-# GPU_PYTHON: a Python that has torch with CUDA and all else already, instead of .venv's.
-GPU_PYTHON ?= $(BIN)/python
-bench-gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
+# GPU_PYTHON: a Python that has torch with CUDA and everything else, instead of .venv's.
+GPU_PYTHON ?= $(CURDIR)/$(BIN)/python
+GPU_READY := $(if $(filter $(CURDIR)/$(BIN)/python,$(GPU_PYTHON)),$(VENV)/.ready)
+bench-gpu: $(GPU_READY)
 	rm -rf build/bench-gpu
 	TREEFILTER_CUDA=ON CUDAARCHS=native $(GPU_PYTHON) -m pip install $(INSTALL_OPTIONS) \
 	    --target build/bench-gpu . -C build-dir=build/bench-gpu-objects
-	PYTHONPATH=build/bench-gpu $(GPU_PYTHON) benchmarks/gpu.py; failed=$$?; \
-	    $(GPU_PYTHON) benchmarks/gpu_report.py && exit $$failed
+	cd benchmarks && export PYTHONPATH=$(CURDIR)/build/bench-gpu && \
+	    { $(GPU_PYTHON) -m gpu.measure; failed=$$?; $(GPU_PYTHON) -m gpu.report && exit $$failed; }
 
-# What changed in speed since a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
+# The drill: everything that only a GPU can show, in about nine minutes and without a network.
+#   make gpu-build                                     where nvcc is: what is carried, build/gpu-check
+#   make gpu-check GPU_PYTHON=python3 OUT=results      where the GPU is
+#   make gpu-check OUT=… STEPS=tests TESTS=results/failed.txt CASES='TEL.*B=4'
+#   make gpu-check DRY=1                               a rehearsal on the CPU, in emulation
+#   make gpu-results FROM=results                      into benchmarks/results, under the device's name
+# GPU_BUILD_PYTHON: of the version of the Python that the GPU is used from. It needs no torch.
+GPU_BUILD_PYTHON ?= python3.12
+GPU_ARCHITECTURE ?= 90
+CARRIED := build/gpu-check
+CARRIED_MIB := 60
+STAMP = cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.sources $(CURDIR)
+gpu-build: $(VENV)/.installed build/emulated/.built
+	rm -rf $(CARRIED)
+	mkdir -p $(CARRIED)
+	$(GPU_BUILD_PYTHON) -m venv build/gpu-build
+	build/gpu-build/bin/pip install --quiet --constraint constraints.txt \
+	    cmake ninja pathspec pybind11 scikit-build-core
+	PATH="$(CURDIR)/build/gpu-build/bin:$$PATH" TREEFILTER_CUDA=ON CUDAARCHS=$(GPU_ARCHITECTURE)-real \
+	    build/gpu-build/bin/pip install $(INSTALL_OPTIONS) --no-compile --target $(CARRIED)/site . \
+	    -C build-dir=build/gpu-build-objects -C cmake.define.TREEFILTER_VARIANTS=
+	build/gpu-build/bin/pip install --quiet --no-deps --no-compile --constraint constraints.txt \
+	    --target $(CARRIED)/packages docstring-parser typeguard tyro
+	$(STAMP)/$(CARRIED)/site
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.smoke make $(CURDIR)/$(CARRIED)/expected-cpu.pt
+	cd benchmarks && PYTHONPATH=$(CURDIR)/build/emulated $(CURDIR)/$(BIN)/python \
+	    -m gpu.check.smoke make $(CURDIR)/$(CARRIED)/expected-emulation.pt
+	@size=$$(du -sm $(CARRIED) | cut -f1); echo "$(CARRIED): $$size MiB"; \
+	    [ $$size -le $(CARRIED_MIB) ] || { echo "more than $(CARRIED_MIB) MiB"; exit 1; }
+
+OUT ?= $(if $(DRY),build/gpu-check-dry)
+gpu-check: $(if $(DRY),$(VENV)/.installed build/emulated/.built)
+	@test -n "$(OUT)" || { echo "usage: make gpu-check OUT=folder [DRY=1] [STEPS=…] [CASES=…] [TESTS=…]"; \
+	    exit 2; }
+	cd benchmarks && $(GPU_PYTHON) -m gpu.check $(if $(DRY),--dry) --out "$(abspath $(OUT))" \
+	    --steps "$(STEPS)" --cases "$(CASES)" \
+	    --tests "$(if $(wildcard $(TESTS)),$(abspath $(TESTS)),$(TESTS))"
+
+gpu-results: $(VENV)/.installed
+	@test -n "$(FROM)" || { echo "usage: make gpu-results FROM=folder"; exit 2; }
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.publish "$(abspath $(FROM))"
+
+# Compares the speed with that of a commit: BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1].
 bench-compare: $(VENV)/.ready
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=ref [CASES=regex] [SECONDS=2]"; exit 2; }
 	@$(BIN)/python benchmarks/compare.py "$(BASE)" --cases "$(CASES)" $(if $(NEW),--new "$(NEW)") \
 	    $(if $(SECONDS),--seconds $(SECONDS)) $(if $(THREADS),--threads $(THREADS))
 
-# The native code under AddressSanitizer and UBSan, inside an ordinary Python.
+# The native code under AddressSanitizer and UBSan, in an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
-                tests/test_edge_weight.py tests/test_errors.py
+                tests/test_edge_weight.py tests/test_errors.py tests/test_arguments.py \
+                tests/test_trees_from_outside.py
 DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py
 test-asan: $(VENV)/.ready
 	rm -rf build/asan
@@ -111,10 +174,11 @@ test-asan: $(VENV)/.ready
 	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined -C cmake.define.TREEFILTER_VARIANTS=
 	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS)
+	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) \
+	    tests/fuzz
 
-# All device code on the CPU, against the CPU's own and brute force, in every order of its threads; then
-# what runs on real threads of it, and every threaded kernel, under ThreadSanitizer.
+# All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
+# then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.
 EMULATED := emulated_mst emulated_filter emulated_edge_weight emulated_distance
 test-native: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
@@ -126,20 +190,24 @@ test-tsan: $(VENV)/.ready
 	cmake --build build/tsan
 	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
-# The device code on the CPU (src/cuda/launch.cuh), in the place of the CPU's own, through the ordinary
-# tests; in another order of the threads, and as if blocks had hardly any shared memory, once more.
-test-emulated: $(VENV)/.ready
-	rm -rf build/emulated
-	$(INSTALL) --target build/emulated . -C build-dir=build/emulated-objects \
-	    -C cmake.define.TREEFILTER_EMULATE=ON -C cmake.define.TREEFILTER_CUDA=OFF
+# The device code on the CPU (src/cuda/runtime/launch.cuh), instead of the CPU's own, through the ordinary
+# tests; once more in another order of the threads, and as if blocks had hardly any shared memory.
+test-emulated: build/emulated/.built
 	for setting in forward:232448 shuffled:2048; do \
 	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) || exit 1; \
 	done
 
-# The CUDA build where nvcc is: for one architecture, warnings as errors, its kernels held against a
-# budget, and imported where there need not be a GPU.
+build/emulated/.built: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
+	rm -rf build/emulated
+	$(INSTALL) --target build/emulated . -C build-dir=build/emulated-objects \
+	    -C cmake.define.TREEFILTER_EMULATE=ON -C cmake.define.TREEFILTER_CUDA=OFF
+	$(STAMP)/build/emulated
+	touch $@
+
+# If nvcc is installed: the CUDA build for one architecture, warnings as errors, its kernels compared with a
+# budget of registers (WRITE=1 writes it anew), and an import, for which no GPU is needed.
 test-cuda-build: $(VENV)/.ready
 	@command -v nvcc >/dev/null || { echo "no nvcc here: the CUDA build is not checked"; exit 0; }; \
 	set -e; rm -rf build/cuda; mkdir -p build/cuda; \
@@ -147,22 +215,21 @@ test-cuda-build: $(VENV)/.ready
 	    --no-deps --no-index --target build/cuda/site . -C build-dir=build/cuda/objects \
 	    -C cmake.define.TREEFILTER_VARIANTS= -C cmake.define.CMAKE_CUDA_FLAGS="-Xptxas -v" \
 	    > build/cuda/log 2>&1 || { cat build/cuda/log; exit 1; }; \
-	$(BIN)/python tests/ptxas_budget.py build/cuda/log; \
+	$(BIN)/python tests/ptxas_budget.py build/cuda/log $(if $(WRITE),--write); \
 	PYTHONPATH=build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
 	    $(BIN)/pytest -q tests/test_nn.py tests/test_errors.py
 
-# On a GPU: a build for it, all tests, and a reduced set of them under compute-sanitizer.
-SANITIZED := tests/test_mst.py tests/test_filter.py tests/test_distance.py tests/test_edge_weight.py
+# On a GPU of one's own: the drill's tests and sanitizers, all examples, and all the time they want. No
+# step stops the next one; what failed is in build/test-gpu/failed.txt.
 test-gpu: $(VENV)/.ready
-	TREEFILTER_CUDA=ON CUDAARCHS=native $(INSTALL) .
-	$(BIN)/pytest -q tests
-	for tool in memcheck racecheck synccheck initcheck; do \
-	    HYPOTHESIS_PROFILE=few PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $$tool \
-	        --target-processes all --error-exitcode 1 --kernel-name-exclude regex=at::native \
-	        $(BIN)/pytest -q -x -k "cuda and not large and not threads" $(SANITIZED) || exit 1; \
-	done
+	rm -rf build/test-gpu-site
+	TREEFILTER_CUDA=ON CUDAARCHS=native $(INSTALL) --target build/test-gpu-site . \
+	    -C build-dir=build/test-gpu-objects -C cmake.define.TREEFILTER_VARIANTS=
+	$(STAMP)/build/test-gpu-site
+	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check --out $(CURDIR)/build/test-gpu \
+	    --site $(CURDIR)/build/test-gpu-site --steps tests,alone --patience 100 --examples ci
 
-# What a user gets: an sdist, the wheel that it builds without torch in sight, and a package that imports.
+# What a user gets: an sdist, the wheel built from it without torch, and a package that can be imported.
 test-dist: $(VENV)/.ready
 	rm -rf build/dist
 	$(BIN)/python -m build --sdist --outdir build/dist .

@@ -1,4 +1,4 @@
-"""edge_weight against the expression that everyone writes: slice, subtract, square, sum."""
+"""edge_weight against the usual torch expression: slice, subtract, square, sum."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def test_edge_weight(race, device, channels, direction):
 
 
 def test_memory(remember):
-    """Of a batch, for the kernel counts whole pages."""
+    """Of a batch, because the operating system counts whole pages."""
     record = Record(
         "edge_weight, forward and backward", "C=256", "8x128x128", 8 * SHAPE[0] * SHAPE[1] * 256
     )

@@ -1,4 +1,4 @@
-"""filter, forward and backward, against a copy of its input; and what a call costs."""
+"""filter, forward and backward, against a copy of its input; and the overhead of a call."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def trees(shape: tuple[int, int], device: str) -> tuple[tf.Tree, torch.Tensor]:
 def calls(
     channels: int, last: bool, backward: bool, shape: list[int], device: str = "cpu"
 ) -> dict[str, Callable]:
-    """The filter and a copy of x into memory that is there, of the same layout."""
+    """The filter, and a copy of x into existing memory of the same layout."""
     tree, a = trees(tuple(shape), device)
     x = inputs.features(1, channels, *shape).to(device)
     x = x.contiguous(memory_format=torch.channels_last) if last else x
@@ -94,7 +94,7 @@ def test_backward(race, device, shape, channels):
 
 
 def test_overhead_of_a_call(race):
-    """Of a filter of 4 pixels: what is above "native" are the checks, the op and the output."""
+    """A filter of 4 pixels: beyond "native" are the checks, the op and the output."""
     graph = tf.grid(2, 2)
     weight = torch.rand(1, graph.num_edges, generator=inputs.generator("random weights"))
     tree = tf.mst(weight, graph)

@@ -35,7 +35,7 @@ def problem(kind: str, shape: tuple[int, ...]) -> tuple[torch.Tensor, tf.Graph, 
 
 
 def edge_set(weight: torch.Tensor, graph: tf.Graph) -> Callable[[], torch.Tensor]:
-    """The tree as a set of edges, without root and plan: what others call a tree."""
+    """The tree as a set of edges, without root and plan, as other libraries give it."""
     edges = None if graph._edges is None else graph._edges.to(weight.device)
     return lambda: _ops.mst_edges(weight, edges, graph._layout, graph.num_nodes)
 
@@ -144,7 +144,7 @@ def test_volume(race, device, kind):
 
 
 def memory_calls(kind: str, shape: list[int]) -> dict[str, Callable]:
-    """What test_memory measures, each in a process of its own."""
+    """The calls that test_memory measures, each in a process of its own."""
     weight, graph, edge_index = problem(kind, tuple(shape))
     return {
         OURS: lambda: tf.mst(weight, graph),

@@ -1,4 +1,4 @@
-"""How times grow: with the size of an image, its channels, threads and the size of a batch."""
+"""How the times depend on image size, channels, threads and batch size."""
 
 import math
 import os
@@ -19,7 +19,7 @@ THREADS = [n for n in (2, 4, 8, 16, 32, 64) if n <= (os.cpu_count() or 1)]
 
 @full
 def test_64_megapixels(race, device):
-    """Where scipy's graph would not fit into memory; smaller ones are in bench_mst.py."""
+    """Sizes at which scipy's graph would not fit into memory; smaller ones are in bench_mst.py."""
     size = 8192
     weight, graph = inputs.weights("photograph", size, size), tf.grid(size, size)
     on_device = weight.to(device)
@@ -88,7 +88,7 @@ THREADED = {
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("what", THREADED)
 def test_threads(race, what, threads):
-    """Beside each, plain arithmetic that fits the caches: how far this machine's cores are ours."""
+    """Beside each, arithmetic that fits the caches: it shows how many cores are really free."""
     call = THREADED[what]()
     values = torch.rand(2**18, generator=inputs.generator("features"))
     target = torch.empty_like(values)
@@ -108,7 +108,7 @@ def test_threads(race, what, threads):
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 8, 16, pytest.param(64, marks=full)])
 def test_batch(race, device, batch):
-    """As one batch and image by image."""
+    """The same images as one batch and one by one."""
     weight, graph = inputs.weights("photograph", 128, 128, 16), tf.grid(128, 128)
     weight = weight.repeat(-(-batch // 16), 1)[:batch]
     on_device = weight.to(device)

@@ -1,6 +1,6 @@
 """Edge-preserving smoothing of a photograph: times and a picture side by side.
 
-The others compute other things; there is no like with like, hence no ratio on the page.
+The other filters compute something else, so the page gives no ratio.
 """
 
 import inputs
@@ -15,7 +15,7 @@ import treefilter as tf
 
 SIZE = 512
 SIGMA = 0.004
-"""Less than elsewhere: at 0.02 fine structure goes."""
+"""Smaller than elsewhere: 0.02 removes fine structure."""
 PICTURE = "smoothing.png"
 CROP = slice(40, 300), slice(110, 370)
 

@@ -2,11 +2,11 @@
 
     make bench-compare BASE=main~3 [CASES=regex] [SECONDS=2] [NEW=ref] [THREADS=1]
 
-Each version is built into a folder of its own. Two processes, one for each, take turns round by
-round on the same inputs; then two new processes do, five times: what a process's place in memory
-does to its speed must not pass for a change. "Faster" or "slower" is said where the 99 % interval
-of the ratio excludes 1 (there are dozens of cases: at 95 % one or two would by chance), every pair
-of processes agrees on the direction, and the difference is above 2 %.
+Each version is built into a folder of its own. Two processes, one for each version, are measured in
+alternating rounds on the same inputs. This is repeated with five pairs of processes, because the
+addresses that a process happens to get change its speed. The result is "faster" or "slower" where
+the 99 % interval of the ratio excludes 1 (there are dozens of cases: at 95 % one or two would do so
+by chance), every pair of processes agrees on the direction, and the difference is above 2 %.
 """
 
 import argparse
@@ -28,7 +28,7 @@ CONFIDENCE = 0.99
 LEAST_CHANGE = 0.02
 """Two builds of the same source differed by up to 1.5 %."""
 MIN_SAMPLE = 0.002
-"""Seconds: shorter calls are repeated within a sample."""
+"""In seconds; shorter calls are repeated within a sample."""
 
 
 def install(ref: str | None) -> Path:
@@ -40,7 +40,7 @@ def install(ref: str | None) -> Path:
     site = BUILD / name / "site"
     if ref is not None and (site / "treefilter").exists():
         return site
-    shutil.rmtree(site, ignore_errors=True)  # pip leaves what it finds there as it is
+    shutil.rmtree(site, ignore_errors=True)  # pip would keep files that are already there
     if ref is not None:
         shutil.rmtree(source, ignore_errors=True)
         source.mkdir(parents=True)
@@ -80,7 +80,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=BUILD,  # not the repository: its source folder has the package's name
+            cwd=BUILD,  # not the repository, which has a source folder of the package's name
             env=environment,
         )
         hello = self._answer()

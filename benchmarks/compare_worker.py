@@ -1,4 +1,4 @@
-"""One version of treefilter under measurement: run by compare.py, once for each version.
+"""Measure one version of treefilter; compare.py runs this once for each version.
 
     python compare_worker.py FOLDER THREADS
 
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from time import perf_counter
 
-sys.path.insert(0, sys.argv[1])  # before the one that may be installed beside torch
+sys.path.insert(0, sys.argv[1])  # before any version that is installed beside torch
 import inputs
 import torch
 
@@ -137,7 +137,7 @@ def checksum(result: object) -> str:
 
 def timed(call: Call, calls: int) -> float:
     if calls > 1:
-        call()  # the other version's turn has emptied the caches
+        call()  # the other version has replaced what was in the caches
     start = perf_counter()
     for _ in range(calls):
         call()
@@ -158,7 +158,7 @@ def main() -> None:
                 call = table[request["case"]]()
                 answer = {"checksum": checksum(call()), "seconds": timed(call, 1)}
                 prepared = request["case"], call
-            except Exception as error:  # what this version lacks or refuses
+            except Exception as error:  # this version has no such function or refuses the arguments
                 answer = {"skip": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

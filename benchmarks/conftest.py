@@ -1,11 +1,11 @@
-"""The race as a fixture: verify, take turns, record. How pytest-benchmark runs it is said here.
+"""The race as a fixture: verify, alternate, record; and how pytest-benchmark runs it.
 
-One thread, unless a case says so; every peer has one, too.
+One thread, unless a case sets another number; every peer has one, too.
 """
 
 import os
 
-# Before any OpenMP is loaded: threads that wait sleep, and peers have one thread.
+# Before any OpenMP is loaded: waiting threads sleep, and peers have one thread.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
@@ -77,9 +77,9 @@ def race(benchmark, request):
     """Races contenders and records their times.
 
     ``race(record, calls, verify)``: ``calls`` by name; the first one is ours, or whatever the case
-    is about. Everyone is called; ``verify`` gets the results by name, before anything is timed.
+    is about. All are called; ``verify`` gets the results by name, before anything is timed.
     pytest-benchmark times the first contender; before each of its rounds, in ``setup``, which it
-    does not time, every other one has its turn.
+    does not time, every other contender runs once.
     """
 
     def run(

@@ -1,6 +1,6 @@
-"""What is measured on: photographs, noise, ties and the patterns that are hardest on trees.
+"""The inputs: photographs, noise, ties, and the patterns that are worst for trees.
 
-Nothing here calls treefilter, so that two versions of it meet the same inputs. Photographs ship
+Nothing here calls treefilter, so that two versions of it get the same inputs. Photographs ship
 with scikit-image's wheel; larger ones are mosaics of them. Everything random has its seed in
 ``SEEDS``.
 """
@@ -49,7 +49,7 @@ def generator(name: str) -> torch.Generator:
 
 
 @cache
-def _photograph(name: str) -> torch.Tensor:
+def native_photograph(name: str) -> torch.Tensor:
     if name == "motorcycle_left":
         image = skimage.data.stereo_motorcycle()[0]
     else:
@@ -59,7 +59,7 @@ def _photograph(name: str) -> torch.Tensor:
 
 def _square(name: str, size: int) -> torch.Tensor:
     """The largest centred square, its area averaged to ``size``, in 8 bits."""
-    image = _photograph(name)
+    image = native_photograph(name)
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -71,7 +71,7 @@ def photograph(height: int, width: int) -> torch.Tensor:
     """(1, 3, H, W): "astronaut" up to 512 × 512, beyond it a mosaic of all in native resolution."""
     if max(height, width) <= 512:
         return _square("astronaut", max(height, width))[..., :height, :width].contiguous()
-    tiles = [_photograph(name)[..., :300, :400] for name in PHOTOGRAPHS]
+    tiles = [native_photograph(name)[..., :300, :400] for name in PHOTOGRAPHS]
     rows = [torch.cat(tiles[i : i + 4], -1) for i in (0, 4)]
     mosaic = torch.cat(rows, -2)
     down, right = -(-height // mosaic.shape[-2]), -(-width // mosaic.shape[-1])
@@ -90,7 +90,7 @@ def features(batch: int, channels: int, height: int, width: int) -> torch.Tensor
 
 
 def convolved(image: torch.Tensor, channels: int) -> torch.Tensor:
-    """(B, C, H, W) features of an image, as a first layer gives them: random 5 × 5 filters.
+    """(B, C, H, W) features of an image, like those of a first layer: random 5 × 5 filters.
 
     Scaled so that distances between neighbours are about those of the image.
     """
@@ -103,7 +103,7 @@ def convolved(image: torch.Tensor, channels: int) -> torch.Tensor:
 
 @cache
 def volume(size: int) -> torch.Tensor:
-    """(1, 1, D, H, W): smooth blobs with noise in 8 bits, as a scanner gives them."""
+    """(1, 1, D, H, W): smooth blobs with noise in 8 bits, like a scan."""
     rng = np.random.default_rng(SEEDS["volume"])
     blobs = gaussian_filter(rng.standard_normal((size,) * 3, np.float32), size / 32, mode="wrap")
     blobs = (blobs - blobs.min()) / np.ptp(blobs)
@@ -115,7 +115,7 @@ def volume(size: int) -> torch.Tensor:
 
 
 def differences(image: torch.Tensor) -> torch.Tensor:
-    """|f_u − f_v|² along every axis, slowest first, by slicing: what everyone writes."""
+    """|f_u − f_v|² along every axis, slowest first, by slicing, the usual expression."""
     parts = []
     for axis in range(2, image.ndim):
         difference = image.diff(dim=axis)
@@ -142,7 +142,7 @@ def weights(kind: str, height: int, width: int, batch: int = 1) -> torch.Tensor:
         return differences(image).expand(shape).contiguous()
     if kind != "snake":
         raise ValueError(f"weights: kind must be one of {KINDS}, got {kind!r}")
-    # Rows are light, and each hangs on the next at alternating ends: one path through all pixels.
+    # Rows have small weights and are joined at alternating ends: one path through all pixels.
     down = torch.full((height - 1, width), 2.0)
     down[0::2, -1] = 1
     down[1::2, 0] = 1
@@ -176,7 +176,7 @@ def nearest_neighbours(num_points: int, neighbours: int = 8) -> EdgeList:
 def superpixels(height: int, width: int) -> EdgeList:
     """Which superpixels of the photograph touch, and how their mean colours differ.
 
-    A superpixel is what hangs together by the lightest edge of each of its pixels.
+    A superpixel is a component of the graph of each pixel's lightest edge.
     """
     image = photograph(height, width)[0].flatten(1).numpy().T
     vertex = np.arange(height * width).reshape(height, width)

@@ -1,4 +1,4 @@
-"""What was measured on, and with what: the header of every file of results."""
+"""The machine and the versions: the header of every file of results."""
 
 import importlib.metadata
 import os
@@ -66,7 +66,7 @@ def _cpuinfo(pattern: str) -> str:
 def processor() -> str:
     name = _cpuinfo(r"^model name\s*:(.*)$") or platform.processor() or platform.machine()
     family, model = _cpuinfo(r"^cpu family\s*:(.*)$"), _cpuinfo(r"^model\s*:(.*)$")
-    # Clouds hide the model's name, not its number.
+    # Cloud providers hide the model's name, but not its number.
     hidden = family and not re.search(r"\d", name)
     return f"{name} (family {family}, model {model})" if hidden else name
 

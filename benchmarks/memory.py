@@ -3,8 +3,8 @@
     python memory.py MODULE FUNCTION NAME '[arguments]' '[small arguments]'
 
 ``MODULE.FUNCTION(*arguments)`` makes the inputs and returns calls by name; ``NAME`` is measured.
-Before that the same is done with small arguments: what loading libraries costs is not counted.
-Linux only: the peak is the kernel's (VmHWM), reset when the inputs are there.
+Before that the same is done with small arguments, so that loading libraries is not counted.
+Linux only: the peak is the kernel's (VmHWM), reset when the inputs exist.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
-"""What others offer for the same task: one small function for each.
+"""The same task by other libraries: one small function for each.
 
 Graphs are built beforehand and not timed. Each ``*_mst`` returns a call for a batch of graphs;
-``total(name, result)`` says what its trees weigh, which is how they are verified. Where a library
-is not installed, it does not take part.
+``total(name, result)`` is the total weight of its trees, by which they are verified. A library that
+is not installed is left out.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ Call = Callable[[], Any]
 
 
 def installed(name: str) -> bool:
-    """Whether a peer can take part; "higra, edge set only" is higra."""
+    """Whether a peer is installed; "higra, edge set only" is higra."""
     return importlib.util.find_spec(name.partition(",")[0]) is not None
 
 
@@ -30,7 +30,7 @@ def installed(name: str) -> bool:
 
 
 def csr(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> csr_array:
-    """The graph as scipy wants it: float64, which is what it computes with."""
+    """The graph as scipy needs it: float64, in which it computes."""
     values = np.maximum(weight.double().numpy(), LEAST)
     first, second = edge_index.numpy().astype(np.int32)
     return csr_array((values, (first, second)), shape=(num_nodes, num_nodes))
@@ -86,7 +86,7 @@ def igraph_mst(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -
 
 
 def rustworkx_mst(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
-    """Asks a Python callback for each edge's weight within the timed call."""
+    """Calls a Python function for each edge's weight within the timed call."""
     import rustworkx
 
     graphs = []
@@ -154,7 +154,7 @@ def scipy_distance(
 
 
 def sliced_weight(guide: torch.Tensor) -> torch.Tensor:
-    """|f_u − f_v|² of a 4-connected grid as everyone writes it: slice, subtract, square, sum."""
+    """|f_u − f_v|² of a 4-connected grid in the usual form: slice, subtract, square, sum."""
     down = (guide[..., 1:, :] - guide[..., :-1, :]).square().sum(1).flatten(1)
     right = (guide[..., 1:] - guide[..., :-1]).square().sum(1).flatten(1)
     return torch.cat([down, right], 1)
@@ -169,9 +169,9 @@ def gathered_affinity(weight: torch.Tensor, edge: torch.Tensor, sigma: float) ->
 
 
 def smoothers(image: np.ndarray) -> dict[str, Call]:
-    """What a user would pick, with the strength that its authors' examples use.
+    """Common choices, with the strength that their authors' examples use.
 
-    These compute other things than a tree filter: times and pictures, no ratio of like with like.
+    They do not compute a tree filter: there are times and pictures, but no ratios.
     """
     from skimage.restoration import denoise_bilateral, denoise_tv_chambolle
 

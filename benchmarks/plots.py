@@ -1,4 +1,4 @@
-"""The plots on the page: how times grow."""
+"""The plots on the page: times over size, channels, threads and batch."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

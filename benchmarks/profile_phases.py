@@ -1,7 +1,7 @@
-"""Where the time goes: the share of every phase, sampled by perf, as a page of its own.
+"""Where the time goes: the share of every function, sampled by perf, as a page of its own.
 
 The native module is built once more with symbols (the same optimisation), and each case runs alone
-for some seconds: a profile answers what takes the time, not how long it takes beside others.
+for some seconds: a profile shows which part takes the time, and does not compare.
 """
 
 import os
@@ -70,7 +70,7 @@ def phase(symbol: str, kind: str) -> str:
 
 
 def profile(case: str, seconds: float) -> tuple[float, dict[str, float]]:
-    """A call's median in seconds, and the share of every phase."""
+    """A call's median in seconds, and the share of every function."""
     benchmarks = str(Path(__file__).parent)
     script = SCRIPT.format(site=str(SITE), benchmarks=benchmarks, case=case, seconds=seconds)
     data = SITE / "perf.data"
@@ -79,7 +79,7 @@ def profile(case: str, seconds: float) -> tuple[float, dict[str, float]]:
         env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"},
     ) as process:  # fmt: skip
         assert process.stdout is not None
-        process.stdout.readline()  # the set-up is not sampled
+        process.stdout.readline()  # set-up is not sampled
         subprocess.run(
             ["perf", "record", "--quiet", "-p", str(process.pid), "-o", str(data), "--", "sleep",
              str(seconds)],
@@ -106,14 +106,14 @@ def main(seconds: float = 3.0) -> None:
     lines = [
         "# Where the time goes",
         "",
-        "Made by `make bench-profile`: one thread, each case alone, sampled by perf. A phase is a",
-        "function of `src/cpu`; its nanoseconds are its share of the call's median.",
+        "Made by `make bench-profile`: one thread, each case alone, sampled by perf. The",
+        "functions are those of `src/cpu`; their nanoseconds are their share of the call's median.",
     ]
     for name, (case, values) in CASES.items():
         median, shares = profile(case, seconds)
         total = median / values * 1e9
         lines += ["", f"## {name}: {total:.2f} ns per value", ""]
-        lines += ["| phase | share | ns |", "| --- | --- | --- |"]
+        lines += ["| function | share | ns |", "| --- | --- | --- |"]
         for phase_name, share in sorted(shares.items(), key=lambda item: -item[1]):
             if share >= 0.015:
                 lines.append(f"| {phase_name} | {share:.0%} | {share * total:.2f} |")

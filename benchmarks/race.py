@@ -1,7 +1,7 @@
-"""A race: contenders that take turns round by round, and the statistics of their times.
+"""A race: contenders that run alternately, round by round, and the statistics of their times.
 
-Machines drift by a factor of two within minutes. What ran in the same round met the same machine,
-so that only contenders of one race are compared with each other, as a ratio of medians.
+The speed of a machine changes by a factor of two within minutes, but hardly within a round. So only
+contenders of one race are compared with each other, as a ratio of medians.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ RESAMPLES = 2000
 SEED = 8
 MAX_ROUNDS, MIN_ROUNDS, HUGE_ROUNDS = 60, 5, 3
 HUGE = 2.0
-"""Seconds of a round from which ``HUGE_ROUNDS`` must do."""
+"""Seconds; of longer rounds there are only ``HUGE_ROUNDS``."""
 OURS = "treefilter"
 
 
@@ -53,20 +53,20 @@ class Record:
 
 
 def timed(call: Callable[[], Any]) -> float:
-    """One call, without a warm-up: it meets the caches as the others have left them."""
+    """One call, without a warm-up: the caches are as the other contenders have left them."""
     start = perf_counter()
     call()
     return perf_counter() - start
 
 
 def enter(calls: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], float]:
-    """Calls everyone once or twice: the results by name, and the duration of a round."""
+    """Calls all once or twice: the results by name, and the duration of a round."""
     results, duration = {}, 0.0
     for name, call in calls.items():
         start = perf_counter()
         results[name] = call()
         once = perf_counter() - start
-        # The first call of all has loaded libraries.
+        # The very first call also loads libraries.
         duration += once if once > HUGE / 4 else timed(call)
     return results, duration
 
@@ -108,7 +108,7 @@ def ratio(
 ) -> Ratio:
     """Ratio of the medians; the interval by bootstrap over rounds (percentiles, fixed seed).
 
-    Both contenders of a round are drawn together: what slowed the machine down slowed both.
+    Both contenders of a round are drawn together, because a slow machine slows both.
     """
     above, below = np.asarray(numerator, float), np.asarray(denominator, float)
     if above.shape != below.shape or above.ndim != 1 or not above.size:

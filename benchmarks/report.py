@@ -2,7 +2,7 @@
 
     python report.py [--results FOLDER] [--readme FILE]
 
-Every machine's run is a JSON file in the folder; the page has a part for each.
+Each machine's run is a JSON file in the folder; the page has a section for each.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from targets import FORWARD, MEMCPY, PHOTOGRAPH, TARGETS
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURE = "smoothing.png"
-BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+MARKERS = "<!-- {}: begin -->", "<!-- {}: end -->"
+BEGIN, END = (marker.format("benchmark") for marker in MARKERS)
 
 INTRODUCTION = """\
 # Measurements
@@ -29,16 +30,16 @@ Made by `make bench-report` from the JSON files beside this page, which `make be
 
 - A time is a median; in parentheses the quartiles. "4.2× (4.1 to 4.4)" says how many times as long
   the other one took: the ratio of medians and its 95 % confidence interval, over rounds in which
-  both took their turn. Below 1 the other one is faster. "4.2 of it" is the other way round: ours
-  takes as long as 4.2 memcpys, forward passes or photographs.
-- One thread unless said. Every result is verified before it is timed. What is an input is not
-  timed: others get their graphs built.
-- igraph turns its list of weights into an array, and rustworkx asks a Python callback for every
+  both ran. Below 1 the other one is faster. "4.2 of it" is the reverse: ours takes as long as
+  4.2 memcpys, forward passes or photographs.
+- One thread unless stated. Every result is verified before it is timed. Making the inputs is not
+  timed: other libraries get finished graphs.
+- igraph turns its list of weights into an array, and rustworkx calls a Python function for every
   weight, within the timed call. scipy and higra compute in float64. "scipy, rooted" is
   `minimum_spanning_tree` and `breadth_first_order`. "higra" is `bpt_canonical` as it is called by
   default; "edge set only" leaves out altitudes and the tree as a graph.
-- "memcpy" is `out.copy_(x)` of what is filtered into memory that exists, in the same layout. Our
-  calls allocate their results. Each call meets the caches as the one before it has left them.
+- "memcpy" is `out.copy_(x)` of what is filtered into existing memory of the same layout. Our calls
+  allocate their results. Each call finds the caches as the one before it has left them.
 """
 TASKS = {
     "mst, edge set": "Minimum spanning tree: the edge set",
@@ -61,7 +62,7 @@ TASKS = {
     "scaling, batch": "Scaling: batch",
 }
 MEASURES = MEMCPY, FORWARD, PHOTOGRAPH
-"""What ours is measured in, rather than against."""
+"""Units in which our times are given, rather than competitors."""
 NOTE = """\
 Ratios are of medians, with 95 % confidence intervals. "scipy, rooted" is its tree and breadth-first
 order, "edge set only" the tree before it is rooted; a memcpy copies what is filtered.
@@ -73,7 +74,6 @@ EXCERPT = (
     ("`tf.mst`, photograph 1024×2048", "mst", "photograph", "1024x2048", "scipy, rooted"),
     ("edge set only, 512×512", "mst, edge set", "photograph", "512x512", "scipy"),
     ("edge set only, 512×512", "mst, edge set", "photograph", "512x512", "higra"),
-    ("edge set only, 512×512", "mst, edge set", "photograph", "512x512", "igraph"),
     ("`tf.mst`, 8 nearest neighbours", "mst of an edge list", "8 nearest neighbours", "",
      "scipy, rooted"),
     ("`tf.edge_weight`, 256×128×128, forward and backward", "edge_weight, forward and backward",
@@ -100,10 +100,10 @@ class Run(NamedTuple):
 
 
 def load(folder: Path) -> list[Run]:
-    """All but gpu-*.json, which have a page of their own (gpu_report.py)."""
+    """All but gpu-*.json and sigma.json, which have pages of their own."""
     runs = []
     for path in sorted(folder.glob("*.json")):
-        if path.stem.startswith("gpu-"):
+        if path.stem.startswith(("gpu-", "sigma")):
             continue
         content = json.loads(path.read_text(encoding="utf-8"))
         records = [Record.from_json(record) for record in content["records"]]
@@ -115,7 +115,7 @@ def load(folder: Path) -> list[Run]:
 
 
 def unit_of(seconds: float) -> tuple[str, float]:
-    """The unit that suits a time, and what to multiply it with."""
+    """The unit that suits a time, and the factor to it."""
     if seconds < 1e-3:
         return "µs", 1e6
     return ("ms", 1e3) if seconds < 1 else ("s", 1)
@@ -184,7 +184,7 @@ def task_table(task: str, records: Sequence[Record]) -> str:
 
 
 def compared(record: Record, first: str, name: str) -> str:
-    """What a contender took, and how that relates to the first."""
+    """A contender's time, and its ratio to the first."""
     times = record.seconds[name], record.seconds[first]
     median = time_in_words(quartiles(times[0]).median)
     if name in MEASURES:
@@ -252,13 +252,14 @@ def excerpt(runs: Sequence[Run]) -> str:
     return "\n".join([*parts, NOTE]) if parts else ""
 
 
-def insert(text: str, content: str) -> str:
-    """The text with its part between the markers replaced."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def insert(text: str, content: str, name: str = "benchmark") -> str:
+    """The text with its part between the markers of that name replaced."""
+    first, last = (marker.format(name) for marker in MARKERS)
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"report: text must contain {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{content}{END}{after}"
+        raise ValueError(f"report: text must contain {first} and {last}")
+    return f"{before}{first}\n{content}{last}{after}"
 
 
 def write(folder: Path, readme: Path) -> list[Path]:

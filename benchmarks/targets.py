@@ -1,4 +1,4 @@
-"""What the benchmark must be able to show: one table, and how each row is read off the records."""
+"""The targets: one table, and how each row is computed from the records."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ARITHMETIC_SCALES = 1.8
 
 
 class Measured(NamedTuple):
-    """A figure, and what is to be said about it."""
+    """A number, and how it is printed."""
 
     value: float
     text: str
@@ -31,7 +31,7 @@ class Target:
     at_least: float | None = None
     at_most: float | None = None
     unit: str = "×"
-    cases: int | None = None  # how many the full set measures, where it is known
+    cases: int | None = None  # how many cases the full set measures, where that is known
 
     @property
     def goal(self) -> str:
@@ -100,7 +100,7 @@ def times(
 
 
 def two_threads(*inputs: str) -> Measure:
-    """The gain of a second thread, judged where plain arithmetic gained enough at that time."""
+    """The gain of a second thread, judged only if plain arithmetic gained enough at that time."""
 
     def measure(records: Sequence[Record]) -> list[Measured]:
         found = []
@@ -139,7 +139,7 @@ def squares(records: Iterable[Record]) -> list[Record]:
 
 
 def spread_over_sizes(records: Sequence[Record]) -> list[Measured]:
-    """Dearest time per pixel over the cheapest."""
+    """The largest time per pixel over the smallest."""
     cost = {
         record.shape: quartiles(record.seconds[OURS]).median / record.items
         for record in sorted(squares(records), key=lambda record: record.items)

@@ -1,4 +1,4 @@
-"""Every result is checked before it is timed: trees and filters against what must come out."""
+"""Every result is checked before it is timed, against an independent computation."""
 
 import functools
 
@@ -46,7 +46,7 @@ def _kruskal(weight: bytes, edge_index: bytes, num_nodes: int) -> np.ndarray:
 def minimum(
     weight: torch.Tensor, graph: tf.Graph, forests: Forests, results: dict[str, list]
 ) -> None:
-    """Our trees span, are as light as everyone's, and up to 128² the oracle's edge by edge."""
+    """Our trees span the graph, have everyone's total weight, and up to 128² the oracle's edges."""
     ours = weight_of_forests(weight, graph, forests)
     for name, result in results.items():
         assert ours == pytest.approx(peers.total(name, result), rel=1e-9), name
@@ -57,7 +57,7 @@ def minimum(
 
 
 def edges_of(tree: tf.Tree, edge_index: torch.Tensor) -> Forests:
-    """The edges of rooted trees, each of which must join a vertex to its parent."""
+    """The edges of rooted trees; each must join a vertex with its parent."""
     found = []
     for parent, edge in zip(tree.parent.cpu(), tree.edge.cpu(), strict=True):
         below = torch.nonzero(edge >= 0).flatten()
@@ -69,7 +69,7 @@ def edges_of(tree: tf.Tree, edge_index: torch.Tensor) -> Forests:
 
 
 def filtered(y: torch.Tensor, x: torch.Tensor, tree: tf.Tree, a: torch.Tensor) -> None:
-    """Against float64 in the other form, sums and one division, and the reference up to 128².
+    """Against float64 in another form (sums and one division), and up to 128² the reference.
 
     Many channels are first mixed to four, at random: the filter is linear, so that an error in any
     of them shows in the mixtures.

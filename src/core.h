@@ -1,5 +1,5 @@
-// The native vocabulary: what the algorithms below bindings.cpp are written in.
-// No torch, no Python. Sizes are int64_t, indices of vertices and edges int32_t.
+// The native vocabulary: the types that all code below the bindings uses. No torch, no Python. Sizes are
+// int64_t, indices of vertices and edges are int32_t.
 #pragma once
 
 #include <cstddef>
@@ -7,11 +7,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
-#include <utility>
 
-#include "workspace.h"
-
-// What device code calls as well (cuda/launch.cuh).
+// In front of a function that device code calls as well (cuda/runtime/launch.cuh).
 #ifdef __CUDACC__
 #define TREEFILTER_HD __host__ __device__
 #else
@@ -20,11 +17,36 @@
 
 namespace treefilter {
 
-// A phase of an algorithm, which a profile shall show by name (`make bench-profile`). It is called a few
-// times, so that a call costs nothing.
+// In front of a part of an algorithm that profiles show by its name (`make bench-profile`). It is called
+// only a few times, so that the calls cost nothing.
 #define TREEFILTER_PHASE __attribute__((noinline))
 
-// A borrowed array. Made from a tensor by bindings.cpp only, which checks it.
+// Stops long work on the CPU, for Ctrl-C (python/interrupts.h).
+class Interrupts {
+ public:
+  // Throws Interrupted if the work shall stop. Any thread may call it, as often as it likes.
+  virtual void check() = 0;
+
+ protected:
+  ~Interrupts() = default;
+};
+struct Interrupted {};
+
+// A call of the CPU back end: the number of threads. (For CUDA see cuda/runtime/call.h.)
+struct Cpu {
+  int threads;
+  Interrupts* interrupts;  // null: never interrupted
+
+  Cpu(int threads, Interrupts* interrupts = nullptr) : threads(threads), interrupts(interrupts) {}
+
+  // Called between parts of the work that take some milliseconds at most. Workspaces are released by
+  // their destructors, and what was written to outputs is discarded by the caller.
+  void check() const {
+    if (interrupts != nullptr) interrupts->check();
+  }
+};
+
+// A borrowed array. The bindings alone make it from a tensor, and check it.
 template <class T>
 struct Span {
   T* data = nullptr;
@@ -46,46 +68,7 @@ struct Strided {
   }
 };
 
-// An owned array of trivial values, not initialised: most workspaces are written before they are read.
-// The memory is taken from workspace.h.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(int64_t size) : size_(size) {
-    if (size == 0) return;
-    data_ = static_cast<T*>(take_workspace(static_cast<size_t>(size) * sizeof(T)));
-  }
-  Buffer(int64_t size, T value) : Buffer(size) { fill(value); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  Buffer(Buffer&& other) noexcept { swap(other); }
-  Buffer& operator=(Buffer&& other) noexcept {
-    swap(other);
-    return *this;
-  }
-  ~Buffer() {
-    if (data_ != nullptr) return_workspace(data_, static_cast<size_t>(size_) * sizeof(T));
-  }
-
-  void fill(T value) {
-    for (int64_t i = 0; i < size_; ++i) data_[i] = value;
-  }
-  T* data() const { return data_; }
-  int64_t size() const { return size_; }
-  T& operator[](int64_t i) const { return data_[i]; }
-  Span<T> span() const { return {data_, size_}; }
-
- private:
-  void swap(Buffer& other) {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-  }
-  T* data_ = nullptr;
-  int64_t size_ = 0;
-};
-
-// ---- 16-bit floats: read as they are, computed with in float ----
+// ---- 16-bit floats: stored as they are, computed with in float ----
 
 struct BFloat16 {
   uint16_t bits;
@@ -123,7 +106,7 @@ template <class T>
 TREEFILTER_HD T load(Half value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000u) << 16;
   const uint32_t rest = value.bits & 0x7fffu;
-  // A subnormal half is an integer multiple of 2^-24; the others only change their exponent's bias.
+  // A subnormal half is an integer multiple of 2^-24. For others only the bias of the exponent changes.
   const float magnitude = rest < 0x0400u   ? static_cast<float>(rest) * 0x1p-24f
                           : rest < 0x7c00u ? bits_to_float((rest << 13) + (112u << 23))
                                            : bits_to_float((rest << 13) + (224u << 23));
@@ -151,7 +134,7 @@ TREEFILTER_HD inline void store(Half& to, double value) {
     half = 0x7e00u;
   } else if (rest >= 0x477ff000u) {  // rounds beyond the largest half
     half = 0x7c00u;
-  } else if (rest < 0x38800000u) {  // subnormal: adding 0.5 aligns the last place and rounds to even
+  } else if (rest < 0x38800000u) {  // subnormal: adding 0.5 aligns the last bit and rounds to even
     half = float_to_bits(bits_to_float(rest) + 0.5f) - 0x3f000000u;
   } else {
     half = (rest - (112u << 23) + 0x0fffu + ((rest >> 13) & 1u)) >> 13;

@@ -12,7 +12,7 @@
 // takes a radix sort of the weights besides. Cost: O(N) a row.
 #pragma once
 
-#include "filter.h"
+#include "tree.h"
 
 namespace treefilter {
 
@@ -30,8 +30,8 @@ void distance(const Cuda&, Path, const TreeView&, int64_t batch, int64_t sources
               Span<const int64_t> source, Span<T> distance, Span<int32_t> via, Span<int32_t> bottleneck);
 
 // seeds [B, N]; distance, nearest, via, bottleneck [B, N].
-// Throws std::invalid_argument for a negative weight. (On CUDA, which may not wait to find one, its sign
-// is dropped.)
+// Throws std::invalid_argument for a negative weight or NaN. (On CUDA, which may not wait to find one,
+// its sign is dropped.)
 template <class T>
 void distance_transform(Cpu, Path, const TreeView&, int64_t batch, Span<const T> weight,
                         Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest,

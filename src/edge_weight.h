@@ -1,29 +1,33 @@
-// Dissimilarities of neighbouring feature vectors, without ever holding a difference per channel.
+// Dissimilarities of the feature vectors of neighbours, without storing a difference for each channel.
 //
-// Two bilinear sums over the edges e = {u, v} of a graph, with psi the identity or the sign:
+// These are two bilinear sums over the edges e = {u, v} of a graph, where psi is the identity or the
+// sign:
 //
 //   edge_inner    w_e    = sum_c psi(f_cu - f_cv) (t_cu - t_cv)
 //   edge_scatter  g_cv   = s sum_{e = {v, u}} w_e psi(f_cv - f_cu)        (a weighted graph Laplacian)
 //
-// f = t gives the squared Euclidean and the city-block distance. With s = 2 for the identity and 1 for
-// the sign, edge_scatter is the derivative of these; but for the factor each is the other's derivative,
-// so the two serve all derivatives of any order.
+// f = t gives the squared Euclidean and the city-block distance. With s = 2 for the identity and s = 1
+// for the sign, edge_scatter is the derivative of edge_inner for f = t. But for the factor, each of the
+// two is the derivative of the other, so that together they give derivatives of any order.
 //
-// On a grid some rows of vertices are read once per channel and stay in cache for all directions; sums
-// run over channels in ascending order, and over a vertex's edges in order of direction, so results do
-// not depend on the number of threads nor on how the grid is cut. Cost: O(C E). Values are read in their
-// own type and summed in float (or double).
+// On a grid, a few rows of vertices are read once for each channel and stay in cache for all directions.
+// Sums run over channels in ascending order, and over the edges of a vertex in the order of directions,
+// so that results do not depend on the number of threads or on how the grid is cut. Cost: O(C E). Values
+// are read in their own type and summed in float (or double).
 #pragma once
 
-#include "mst.h"
+#include "cuda/runtime/call.h"
+#include "graph.h"
 
 namespace treefilter {
 
-enum class Psi { kIdentity, kSign };
+// kEuclidean: the identity, and w is the root of the sum; in edge_inner with f = t only.
+enum class Psi { kIdentity, kSign, kEuclidean };
 
-// AnyGraph is Grid or EdgeList; X the type of the values, T that of the sums.
+// AnyGraph is Grid or EdgeList; X is the type of the values, T that of the sums.
 
-// f, t [B, C, N]; weight [B, E]. f and t may be the same.
+// f, t [B, C, N]; weight [B, E]. f and t may be the same: then the sums are distances, and those that
+// leave the range of T are treated as edge_range.h says.
 template <class AnyGraph, class X, class T>
 void edge_inner(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
                 Span<const X> t, Span<T> weight);
@@ -31,20 +35,22 @@ template <class AnyGraph, class X, class T>
 void edge_inner(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
                 Span<const X> t, Span<T> weight);
 
-// weight [B, E]; f, out [B, C, N].
+// weight [B, E]; f, out [B, C, N]. For kEuclidean s = 1, and each term is divided by distance [B, E]; a
+// term with distance 0 is 0. For others `distance` is empty.
 template <class AnyGraph, class X, class T>
 void edge_scatter(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const T> weight,
-                  Span<const X> f, Span<X> out);
+                  Span<const T> distance, Span<const X> f, Span<X> out);
 template <class AnyGraph, class X, class T>
 void edge_scatter(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels,
-                  Span<const T> weight, Span<const X> f, Span<X> out);
+                  Span<const T> weight, Span<const T> distance, Span<const X> f, Span<X> out);
 
-// argmax[b, e] = the first channel with the largest |f_cu - f_cv|. f [B, C, N]; argmax [B, E].
+// argmax[b, e] = the first channel with the largest |f_cu - f_cv|, and distance[b, e] that difference,
+// with the same range as sums. f [B, C, N]; argmax, distance [B, E]. There is at least one channel.
 template <class AnyGraph, class X, class T>
 void edge_argmax(Cpu, const AnyGraph&, int64_t batch, int64_t channels, Span<const X> f,
-                 Span<int64_t> argmax);
+                 Span<int64_t> argmax, Span<T> distance);
 template <class AnyGraph, class X, class T>
 void edge_argmax(const Cuda&, const AnyGraph&, int64_t batch, int64_t channels, Span<const X> f,
-                 Span<int64_t> argmax);
+                 Span<int64_t> argmax, Span<T> distance);
 
 }  // namespace treefilter

@@ -1,60 +1,36 @@
-// Minimum spanning trees of a batch of weighted graphs by Boruvka's algorithm (1926).
+// Minimum spanning trees of a batch of weighted graphs, by Boruvka's algorithm (1926).
 //
-// In every round each component picks its lightest outgoing edge and merges along it. The edges are in
-// a strict total order, (weight, edge number), so the tree is unique: any schedule, tiling or back end
-// finds the same one. -0 equals 0; an edge of weight +inf does not exist, and what it would have
-// joined stays apart: the result is a forest.
+// In every round each component chooses its lightest outgoing edge and merges along it. The edges have a
+// strict total order, (weight, edge number) (edge_order.h), so that the tree is unique: every schedule,
+// tiling and back end finds the same one. An edge of weight +inf does not exist; the vertices that it
+// would join may stay apart, and the result is a forest.
 //
-// A tree leaves this stage unrooted, in a form that can be peeled without adjacency lists (cpu/peel.h,
-// on CUDA plan.h): a leaf's only edge can be read from it, and a leaf taken away by one exclusive-or at
-// its neighbour.
+// The solver's result is an unrooted forest, in a form that can be peeled without adjacency lists
+// (cpu/mst/peel.h, cuda/plan/peel.cuh): the only edge of a leaf can be read from it, and one
+// exclusive-or at its neighbour removes the leaf.
 #pragma once
 
-#include "core.h"
-#include "cuda.h"
+#include "cuda/runtime/call.h"
+#include "edge_order.h"
+#include "graph.h"
 
 namespace treefilter {
 
-constexpr int kMaxDirections = 13;
+// For float64 weights [B, E]: float32 weights `to` [B, E] in the same order in each image, equal weights
+// by edge number (edge_order.h). +inf and NaN are the same in both. O(E); 16 bytes per edge of
+// workspace, up to 48 if most weights round to the same float32 value. Where float32 holds all weights
+// of an image exactly, they are the result, and nothing is sorted.
+void rank_weights(Cpu, int64_t batch, Span<const double> weight, Span<Weight> to);
 
-// A step of the half-neighbourhood and the edges that it makes: one from each vertex of a box.
-struct Direction {
-  int64_t dz, dy, dx;
-  int64_t y0, x0;                // first row and column that such an edge starts in
-  int64_t depth, height, width;  // of the box of starting vertices
-  int64_t first_edge;
-};
-
-// A grid of the graph stage: sizes (1 for a missing axis) and directions in order of edge number.
-struct Grid {
-  int64_t depth = 0, height = 0, width = 0;
-  int num_directions = 0;
-  Direction directions[kMaxDirections];
-
-  Grid(int64_t depth, int64_t height, int64_t width, int num_directions, const int64_t* steps);
-  TREEFILTER_HD int64_t num_nodes() const { return depth * height * width; }
-  int64_t num_edges() const;
-};
-
-// An edge list, (2, E) int32. The indices are checked where they are read.
-struct EdgeList {
-  int64_t num_nodes;
-  Span<const int32_t> first, second;
-};
-
-struct Cpu {
-  int threads;
-};
-
-// weight [B, E]; parent, edge, order [B, N] as in Tree (tree.py); root [B].
+// weight [B, E]; root [B]; parent, edge, order [B, N] as in Tree (tree.py).
 // Throws std::invalid_argument for a NaN weight, a root outside [0, N) or a bad index.
 void mst(Cpu, const Grid&, Span<const float> weight, Span<const int64_t> root, Span<int32_t> parent,
          Span<int32_t> edge, Span<int32_t> order);
 void mst(Cpu, const EdgeList&, Span<const float> weight, Span<const int64_t> root, Span<int32_t> parent,
          Span<int32_t> edge, Span<int32_t> order);
 
-// On CUDA nothing is thrown for values: an edge whose weight is NaN or whose ends are outside of [0, N)
-// does not exist, and a root outside of [0, N) is 0. plan [B, PlanView::size(N)] (plan.h).
+// On CUDA no value makes it throw: an edge whose weight is NaN, or that has an end outside of [0, N),
+// does not exist, and a root outside of [0, N) is taken as 0. plan [B, PlanView::size(N)] (plan.h).
 void mst(const Cuda&, const Grid&, Span<const float> weight, Span<const int64_t> root,
          Span<int32_t> parent, Span<int32_t> edge, Span<int32_t> order, Span<int32_t> plan);
 void mst(const Cuda&, const EdgeList&, Span<const float> weight, Span<const int64_t> root,

@@ -1,9 +1,10 @@
-"""What all tests share: devices, hypothesis profiles, the number of threads."""
+"""For all tests: devices, hypothesis profiles, the number of threads."""
 
 import os
+import sys
 
-# Before OpenMP is loaded: threads that wait sleep, since those of other test processes need the
-# cores. Spinning makes a call on a small tensor a hundred times slower when they are all taken.
+# Before OpenMP is loaded: waiting threads sleep, since other test processes need the cores.
+# Spinning makes a call on a small tensor a hundred times slower when all cores are busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
@@ -16,14 +17,16 @@ import treefilter
 if not treefilter.__file__.startswith(os.environ.get("TREEFILTER_FROM", "")):
     pytest.exit(f"TREEFILTER_FROM is set, but {treefilter.__file__} was imported", 3)
 
-torch.set_num_threads(1)  # pytest-xdist has the cores; tests of threads ask for more
+torch.set_num_threads(1)  # pytest-xdist uses the cores; tests of threads set more
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.register_profile("drill", deadline=None, derandomize=True, max_examples=15)
 settings.register_profile("few", deadline=None, derandomize=True, max_examples=4)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+PRETEND = os.environ.get("TREEFILTER_PRETEND_GPU") == "1" and not torch.cuda.is_available()
+DEVICES = ["cpu", *(["cuda"] if PRETEND or torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(params=DEVICES, scope="session")
@@ -32,9 +35,31 @@ def device(request):
     return torch.device(request.param)
 
 
+@pytest.fixture(autouse=PRETEND)
+def _pretended_gpu(monkeypatch):
+    """With TREEFILTER_PRETEND_GPU=1 and no GPU, "cuda" is a pretended one."""
+    from pretended_gpu import Native, PretendedGpu
+
+    monkeypatch.setattr(treefilter._checks, "_DEVICES", ("cpu", "cuda"))
+    monkeypatch.setattr(treefilter._ops, "_C", Native(treefilter._ops._C))
+    # It makes tensors that are nowhere; on the CPU it is done.
+    checks = sys.modules["torch.autograd.gradcheck"]
+    monkeypatch.setattr(checks, "_test_undefined_backward_mode", lambda *_: True)
+    with PretendedGpu():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _gpu_to_itself(request):
+    """A test that is marked ``alone`` does not share the GPU with the processes of pytest-xdist."""
+    alone = request.node.get_closest_marker("alone") is not None and "cuda" in request.node.nodeid
+    if alone and "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("needs the GPU to itself: run it without -n")
+
+
 @pytest.fixture
 def tensors_on_device(device):
-    """New tensors are made there, in tests that do not say where."""
+    """New tensors are on the device where a test names none."""
     if device.type == "cpu":
         yield
     else:

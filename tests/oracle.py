@@ -1,6 +1,6 @@
-"""Brute force in numpy: what every result must be, straight from its definition.
+"""Brute force in numpy: every result, directly from its definition.
 
-Nothing here shares code or method with the package. Except for the last function everything is
+No code or method here is that of the package. Except for the last function everything is
 dense, meant for at most some hundred vertices, and for one image: ``parent`` is (N,), ``a`` and
 ``w`` hold per vertex the affinity and the weight of the edge to its parent, ``x`` is (C, N).
 """
@@ -38,9 +38,8 @@ def grid_edges(shape: tuple[int, ...], connectivity: int) -> np.ndarray:
 
 
 def kruskal(weight: np.ndarray, ends: np.ndarray, num_nodes: int) -> set[int]:
-    """The minimum spanning forest by (float32 weight, edge index), as a set of edges."""
-    with np.errstate(over="ignore"):
-        weight = np.asarray(weight).astype(np.float32)
+    """The minimum spanning forest by (weight, edge index), as a set of edges."""
+    weight = np.asarray(weight)
     component = np.arange(num_nodes)
     chosen = set()
     for edge in sorted(range(len(weight)), key=lambda e: (float(weight[e]), e)):
@@ -54,7 +53,7 @@ def kruskal(weight: np.ndarray, ends: np.ndarray, num_nodes: int) -> set[int]:
 def hang(
     chosen: set[int], ends: np.ndarray, num_nodes: int, root: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(parent, edge to it) of every vertex: from the roots outward, one ring after the other."""
+    """(parent, edge to it) of every vertex, breadth first from the roots."""
     parent, edge = np.full(num_nodes, -1), np.full(num_nodes, -1)
     for start in [root, *range(num_nodes)]:
         if parent[start] >= 0:
@@ -73,9 +72,10 @@ def hang(
 
 
 def order_by_turns(parent: np.ndarray) -> list[int]:
-    """The CPU's: eight ways up, a vertex of each in turn; who comes last to a vertex goes on there.
+    """The CPU's order: eight paths from leaves upwards, interleaved, a vertex of each in turn.
 
-    Where a way ends the next leaf's begins, by ascending leaf. Roots stay.
+    A path ends at a vertex that waits for another child; from there the last child's path goes on.
+    Where a path ends, that of the next leaf begins, by ascending leaf. Roots stay.
     """
     children = np.bincount(parent, minlength=len(parent)).tolist()
     roots = [v for v in range(len(parent)) if parent[v] == v]
@@ -95,7 +95,7 @@ def order_by_turns(parent: np.ndarray) -> list[int]:
 
 
 def strahler_order(parent: np.ndarray) -> list[int]:
-    """Peel the tree: every round removes all maximal chains that hang at a leaf, roots stay."""
+    """Peel the tree: every round removes all maximal chains that end in a leaf; roots stay."""
     roots = {v for v in range(len(parent)) if parent[v] == v}
     rest = set(range(len(parent)))
     order = []
@@ -169,7 +169,7 @@ def path_maxima(parent: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def is_ancestor(parent: np.ndarray) -> np.ndarray:
-    """M[v, j]: v is j or above it."""
+    """M[v, j]: v is j or an ancestor of it."""
     dense = np.eye(len(parent), dtype=bool)
     for j in range(len(parent)):
         v = j
@@ -230,7 +230,7 @@ def batched(function: Callable, x: np.ndarray, parent: np.ndarray, a: np.ndarray
 
 
 def depths(parent: np.ndarray) -> np.ndarray:
-    """Number of edges to the root, by doubling the jumps."""
+    """The number of edges to the root, by pointer doubling."""
     depth = (parent != np.arange(len(parent))).astype(np.int64)
     jump = parent.astype(np.int64)
     while (jump != jump[jump]).any():

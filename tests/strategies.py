@@ -1,4 +1,4 @@
-"""What hypothesis draws: graphs, weights, trees with data; and fixed images for larger tests.
+"""Strategies for hypothesis: graphs, weights, trees with data; and fixed images for larger tests.
 
 Sizes and kinds are drawn one by one, so that failures shrink; the numbers come from a drawn seed.
 """
@@ -71,7 +71,7 @@ def weights(draw, graph, batch=1, kinds=tuple(WEIGHTS)):
 
 @st.composite
 def forests(draw, max_nodes=40, batch=1):
-    """(graph, weight, tree): float64 weights, non-negative, forests among them, any root."""
+    """(graph, weight, tree): float64 weights, non-negative, also forests, any root."""
     graph = draw(graphs(max_nodes))
     kinds = ("random", "random", "ties", "half infinite")
     weight = draw(weights(graph, batch, kinds)).double()
@@ -103,7 +103,7 @@ def photograph(height, width):
 def snake(height, width):
     """(graph, weight, path): a grid whose tree is one path, left to right and back again.
 
-    Turning points are at alternating ends of the rows; all other vertical edges are dear.
+    Turning points are at alternating ends of the rows; all other vertical edges have large weights.
     """
     graph = tf.grid(height, width)
     vertical = torch.full((height - 1, width), 2.0)

@@ -1,4 +1,4 @@
-"""The GPU benchmark where there is no GPU: logic, arithmetic, what it refuses to publish."""
+"""The GPU benchmark without a GPU: logic, arithmetic, and what it refuses to publish."""
 
 import copy
 import json
@@ -9,12 +9,12 @@ import torch
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("skimage")
-import gpu
-import gpu_machine
-import gpu_report
-import gpu_timing
 import report
-from gpu_cases import (
+from gpu import bench, measure
+from gpu import machine as gpu_machine
+from gpu import report as gpu_report
+from gpu import timing as gpu_timing
+from gpu.cases import (
     AFFINITY,
     CASES,
     DISTANCE,
@@ -22,21 +22,19 @@ from gpu_cases import (
     FEATURES,
     FILTER,
     FILTER_BACKWARD,
-    GOALS,
     GUIDE_BACKWARD,
     IMAGE,
     MST,
     ONE_TREE,
-    PREDICTIONS,
     STEP,
     TRANSFORM,
     Case,
-    assumed,
-    bytes_moved,
     weight_of,
 )
-from gpu_verify import WrongError, verify
-from gpu_work import Work
+from gpu.floor import bytes_moved
+from gpu.predictions import GOALS, PREDICTIONS, assumed
+from gpu.verify import WrongError, verify
+from gpu.work import Work
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -45,13 +43,13 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CU
 def dry(tmp_path_factory):
     """The folder and the content of a dry run."""
     folder = tmp_path_factory.mktemp("dry")
-    assert gpu.main(["--dry", "--results", str(folder), "--cpu-seconds", "0.001"]) == 0
+    assert measure.main(["--dry", "--results", str(folder), "--cpu-seconds", "0.001"]) == 0
     return folder, json.loads((folder / "gpu-dry.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def measured(dry):
-    """What a run on a GPU would leave, with times that are made up: only in memory."""
+    """The content of a run on a GPU, with invented times; never written to a file."""
     content = copy.deepcopy(dry[1])
     content["constants"]["constants"][0] |= {"lower": 1e12, "median": 1e12, "upper": 1e12}
     content["cases"] = [
@@ -87,7 +85,9 @@ def test_dry_run_measures_every_stage(dry):
         assert [record["stage"] for record in of_case["stages"]] == case.stages
         assert of_case["weights as on the CPU"]
         for record in of_case["stages"]:
-            assert set(record["nanoseconds"]) == {"graph", "queued", "wall", "cpu", "reference"}
+            ways = {"graph", "queued", "wall", "cpu", "reference"}
+            ways |= {"baseline"} if case.loss and record["stage"] == STEP else set()
+            assert set(record["nanoseconds"]) == ways
             assert all(ns and min(ns) > 0 for ns in record["nanoseconds"].values())
             assert record["inputs"] >= 2
 
@@ -112,7 +112,7 @@ def test_dry_runs_are_not_published(dry, tmp_path):
     partial = ["--cases", "TEL"]  # would replace a whole one
     for arguments in (["--dry"], ["--dry", "--results", str(report.RESULTS)], partial):
         with pytest.raises(SystemExit):
-            gpu.parse(arguments)
+            measure.parse(arguments)
     assert report.load(dry[0]) == []  # the CPU's page leaves all of them out
     assert gpu_report.write(tmp_path) == []
     assert not list(tmp_path.iterdir())
@@ -123,9 +123,9 @@ def test_a_wrong_result_is_not_timed(tmp_path, monkeypatch):
         if stage == FILTER:
             raise WrongError("on purpose")
 
-    monkeypatch.setattr(gpu, "verify", check)
+    monkeypatch.setattr(bench, "verify", check)
     more = ["--cases", "forward", "--cpu-seconds", "0", "--no-reference"]
-    assert gpu.main(["--dry", "--results", str(tmp_path), *more]) == 1
+    assert measure.main(["--dry", "--results", str(tmp_path), *more]) == 1
     content = json.loads((tmp_path / "gpu-dry.json").read_text(encoding="utf-8"))
     assert not content["machine"]["complete"]
     (case,) = content["cases"]
@@ -134,14 +134,14 @@ def test_a_wrong_result_is_not_timed(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_timed_is_told(tmp_path, monkeypatch, capsys):
-    def measure(self, way, calls):
+    def timed(self, way, calls):
         if way == "graph":
             raise RuntimeError("cannot be captured")
         return [1e-6]
 
-    monkeypatch.setattr(gpu_timing.DryClock, "measure", measure)
+    monkeypatch.setattr(gpu_timing.DryClock, "measure", timed)
     more = ["--cases", "snake", "--cpu-seconds", "0", "--no-reference"]
-    assert gpu.main(["--dry", "--results", str(tmp_path), *more]) == 1
+    assert measure.main(["--dry", "--results", str(tmp_path), *more]) == 1
     assert "FAILED dry, snake: mst, graph: cannot be captured" in capsys.readouterr().err
     gpu_report.write(tmp_path, dry=True)
     assert "| mst | failed | " in (tmp_path / "gpu.md").read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_what_cannot_be_timed_is_told(tmp_path, monkeypatch, capsys):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_nothing_is_measured(tmp_path):
     with pytest.raises(SystemExit, match="no CUDA device"):
-        gpu.main(["--results", str(tmp_path)])
+        measure.main(["--results", str(tmp_path)])
     assert not list(tmp_path.iterdir())
 
 
@@ -301,9 +301,9 @@ def test_rotations_have_inputs_of_their_own():
     for i, image in enumerate(images):
         assert image.is_contiguous()
         assert not any(torch.equal(image, other) for other in images[:i])
-    assert gpu.rotations(case, MST, 0, 16) == 2
-    assert gpu.rotations(case, MST, 4 * bytes_moved(case, MST), 16) == 8
-    assert gpu.rotations(case, MST, 2**40, 16) == 16
+    assert bench.rotations(case, MST, 0, 16) == 2
+    assert bench.rotations(case, MST, 4 * bytes_moved(case, MST), 16) == 8
+    assert bench.rotations(case, MST, 2**40, 16) == 16
 
 
 # --- what needs a compiler, and what needs a GPU --------------------------------------------------
@@ -313,12 +313,12 @@ def test_constants_program(tmp_path):
     compiler = gpu_machine.nvcc()
     if compiler is None:
         pytest.skip("needs nvcc")
-    program = tmp_path / "gpu_constants"
+    program = tmp_path / "constants"
     gpu_machine.build_constants(compiler, "sm_90", program)  # warnings are errors
     if not torch.cuda.is_available():
         run = subprocess.run([program], capture_output=True, text=True, check=False)
         assert run.returncode == 1
-        assert "gpu_constants: no CUDA device" in run.stderr
+        assert "constants: no CUDA device" in run.stderr
         assert not run.stdout
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: statistics, targets, the report; and one race. Needs no peer."""
+"""The benchmark's statistics, targets and report, and one race. No peer is needed."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def write(folder, name, records, **changes):
 
 
 def test_a_race_is_verified_timed_and_recorded(tmp_path):
-    """Races whose contenders call the native layer are broken by what changes there."""
+    """A race may call the native layer directly, so a change there can break it."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-enable"]
     options = ["--seconds", "0.01", "--results", str(tmp_path), "-k", "overhead"]
     # Not from the root, whose folder treefilter has no native module; and not as a worker of xdist,

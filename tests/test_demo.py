@@ -1,4 +1,4 @@
-"""The photo demo as its user runs it: a fast success, and one line for every mistake."""
+"""The photo demo as a user runs it: quick success, and one line for every mistake."""
 
 import json
 import os

@@ -49,7 +49,7 @@ def transform_by_oracle(weight, tree, seeds, path):
 
 @st.composite
 def inputs(draw, kinds=("random", "ties"), max_nodes=40):
-    """(weight (B, E), tree): own trees or one for all, forests among them, the weights new."""
+    """(weight (B, E), tree): own trees or one for all, also forests, with new weights."""
     batch = draw(st.integers(1, 3))
     graph, _, tree = draw(forests(max_nodes, draw(st.sampled_from([1, batch]))))
     return draw(weights(graph, batch, kinds)).double(), tree
@@ -130,7 +130,7 @@ def test_bottleneck_is_the_least_of_all_paths_of_the_graph(device, data, graph):
     for k in range(n):
         least = np.minimum(least, np.maximum(least[:, k : k + 1], least[k : k + 1]))
     weight = weight.to(device)
-    d = tf.distance_matrix(weight, tf.mst(weight, graph), "max")
+    d = tf.distance_matrix(weight, tf.mst(weight, graph.to(device)), "max")
     np.testing.assert_array_equal(d[0].cpu().numpy(), least)
 
 
@@ -228,7 +228,7 @@ def build(case, device):
     graph, absent, batch, trees = CASES[case]
     topology = uniform(1, trees, graph.num_edges)
     topology[uniform(2, *topology.shape) < absent] = torch.inf
-    tree = tf.mst(topology.to(device), graph, root=graph.num_nodes // 2)
+    tree = tf.mst(topology.to(device), graph.to(device), root=graph.num_nodes // 2)
     weight = uniform(3, batch, graph.num_edges, low=0.5).to(device).requires_grad_()
     seeds = uniform(4, batch, graph.num_nodes) < 0.3
     return weight, tree, seeds.to(device)
@@ -250,7 +250,7 @@ def test_derivatives(device, path, case):
         lambda weight: finite(tf.distance_transform(weight, tree, seeds, path)[0]),
     ):
         assert gradcheck(function, weight)
-        # Distances are piecewise linear; a square gives second derivatives something to find.
+        # Distances are piecewise linear; their squares have second derivatives that are not 0.
         assert gradgradcheck(lambda weight, f=function: f(weight).square(), weight)
 
 
@@ -344,7 +344,7 @@ def test_large_image_against_dijkstra(device):
 @pytest.mark.parametrize("path", PATHS)
 def test_snake_of_four_million_pixels(device, path):
     graph, weight, snake_path = snake(2001, 2003)
-    tree = tf.mst(weight.to(device), graph, root=int(snake_path[1_000_000]))
+    tree = tf.mst(weight.to(device), graph.to(device), root=int(snake_path[1_000_000]))
     num_nodes = len(snake_path)
     place = torch.empty_like(snake_path)
     place[snake_path] = torch.arange(num_nodes)
@@ -369,7 +369,7 @@ def test_snake_of_four_million_pixels(device, path):
     assert_close(grad.sum().cpu(), expected.sum() + expected.amin(0).sum().double())
 
 
-# --- rules of the house ---------------------------------------------------------------------------
+# --- conventions ----------------------------------------------------------------------------------
 
 
 def calls(tree, path):
@@ -469,7 +469,7 @@ def test_smallest_sizes(device, path, batch, shape):
     assert nearest.shape == (batch, n)
     assert tf.distance_matrix(weight, tree, path).shape == (batch, n, n)
     total = d.sum() + none.sum() + shortest.sum()
-    if total.requires_grad:  # it need not, where there is no edge
+    if total.requires_grad:  # it need not raise where there is no edge
         (grad,) = torch.autograd.grad(total, weight, materialize_grads=True)
         assert grad.shape == weight.shape
         assert grad.sum() == 2 * batch * (line.sum())

@@ -149,6 +149,8 @@ CASES = [
          tf.distance_transform, WEIGHT, TREE, SEEDS[:, 1:]),
     seen(ValueError, "distance_transform: weight must be >= 0 on the tree, got -",
          tf.distance_transform, -1 - WEIGHT, TREE, SEEDS),
+    seen(ValueError, "distance_transform: weight must be >= 0 on the tree, got nan",
+         tf.distance_transform, WEIGHT * float("nan"), TREE, SEEDS),
     case(ValueError, "distance_matrix: B * N * N must be at most 2**28, got 1 * 16385 * 16385",
          tf.distance_matrix, torch.rand(1, 16384), tf.mst(torch.rand(1, 16384), tf.grid(1, 16385))),
     # tree and module
@@ -193,7 +195,7 @@ def test_foreign_devices_are_refused_as_such(monkeypatch):
 
 
 def test_the_native_layer_checks_for_itself(device):
-    """Whoever gets past the public functions still cannot make a wrong pointer."""
+    """A call of the native module itself cannot make a wrong pointer either."""
     out = torch.empty(2, 4, 12, device=device)
     tree, x, a = TREE.to(device), X.to(device).flatten(2), A.to(device)[:, None]
     kind = "CPU" if device.type == "cpu" else str(x.device)
@@ -219,7 +221,7 @@ def test_the_native_layer_checks_for_itself(device):
     "channels", [1, 4, 60_000]
 )  # the last so many that visits are put in order
 def test_a_cycle_in_place_of_a_tree_stays_inside_the_tensors(device, channels):
-    """Vertices that hang from no root: what they get means nothing, the others' values are theirs."""
+    """Vertices without a root get meaningless values; all other vertices get theirs."""
     parent = torch.arange(280).sub(1).clamp(min=0)[None].int()
     parent[0, 270] = 279
     order = torch.arange(279, -1, -1)[None].int()

@@ -1,4 +1,4 @@
-"""Every example in a docstring, and the README's, runs and gives what it shows."""
+"""Every example in a docstring and in the README runs and gives what it shows."""
 
 import doctest
 import importlib
@@ -31,21 +31,25 @@ def test_public_functions_have_examples():
     assert [f.__name__ for f in functions if ">>> " not in f.__doc__] == []
 
 
-def run_readme():
-    """Runs the README's Python blocks in one namespace."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def run_page(page):
+    """Runs the Python blocks of a page in one namespace."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     namespace = {}
     for block in blocks:
-        exec(compile(block, str(README), "exec"), namespace)
+        exec(compile(block, str(page), "exec"), namespace)
     return namespace
 
 
 def test_readme():
-    assert run_readme()["y"].isfinite().all()
+    assert run_page(README)["y"].isfinite().all()
+
+
+def test_questions():
+    assert run_page(README.parent / "docs" / "faq.md")["y"].isfinite().all()
 
 
 if __name__ == "__main__":  # without pytest: is what this Python imports whole?
-    run_readme()
+    run_page(README)
     print(treefilter.__file__)
     sys.exit(sum(doctest.testmod(module).failed for module in MODULES))

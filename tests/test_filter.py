@@ -1,4 +1,4 @@
-"""Affinities, the two passes and the filter: values, properties, accuracy, rules of the house."""
+"""Affinities, the two passes and the filter: values, properties, accuracy, conventions."""
 
 import numpy as np
 import oracle
@@ -32,7 +32,7 @@ def by_oracle(name, x, tree, affinity):
 
 @st.composite
 def inputs(draw):
-    """(x, tree, affinity) with forests, groups, shared trees and shared affinities among them."""
+    """(x, tree, affinity), also with forests, groups, shared trees and shared affinities."""
     batch = draw(st.integers(1, 3))
     _, _, tree = draw(forests(batch=draw(st.sampled_from([1, batch]))))
     groups = draw(st.sampled_from([None, 1, 2, 3, 5]))
@@ -199,7 +199,7 @@ def test_passes_are_adjoint_and_the_sum_is_symmetric(device, drawn):
 @given(st.data(), forests(), SEEDS)
 def test_filter_does_not_depend_on_the_root(device, data, drawn, seed):
     graph, weight, tree = drawn
-    weight, sigma = weight.to(device), 0.7
+    graph, weight, sigma = graph.to(device), weight.to(device), 0.7
     moved = tf.mst(weight, graph, root=data.draw(st.integers(0, graph.num_nodes - 1)))
     x = normal(seed, 1, 3, graph.num_nodes).to(device)
     for normalize in (True, False):
@@ -339,7 +339,7 @@ def test_gradient_of_a_snake_of_four_million_pixels(device):
     assert_close((affinity.grad.double() * step).sum(), slope, rtol=1e-3, atol=0)
 
 
-# --- rules of the house ---------------------------------------------------------------------------
+# --- conventions ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -540,7 +540,7 @@ def test_same_bits_at_any_batch_position_of_a_shared_tree(device, name):
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
 def test_small_values_keep_their_digits(device, dtype, tolerance):
-    """What little reaches a pixel far from all seeds is right to its last digits."""
+    """The tiny values far from all seeds are right to the last digits."""
     graph = tf.grid(96, 128)
     image = photograph(96, 128).to(device)
     weight = tf.edge_weight(image, graph)
@@ -548,7 +548,7 @@ def test_small_values_keep_their_digits(device, dtype, tolerance):
     a = tf.affinity(weight.double(), tree, sigma=0.02)
     seeds = torch.zeros(1, 2, graph.num_nodes, dtype=torch.float64, device=device)
     seeds[0, 0, 5 * 128 + 9] = seeds[0, 1, 80 * 128 + 100] = 1
-    # Sums of what is never negative lose no digits.
+    # Sums of non-negative values lose no digits.
     sums = tf.filter(seeds, tree, a, normalize=False)
     mass = tf.filter(torch.ones_like(seeds), tree, a, normalize=False)
     expected = sums / mass

@@ -31,11 +31,11 @@ CASES = {
 
 
 def build(case, device):
-    """(x, tree, affinity) of a case; both tensors want gradients."""
+    """(x, tree, affinity) of a case; both tensors require gradients."""
     graph, absent, (batch, trees, affinities), channels, groups = CASES[case]
     weight = uniform(1, trees, graph.num_edges)
     weight[uniform(2, *weight.shape) < absent] = torch.inf
-    tree = tf.mst(weight.to(device), graph, root=graph.num_nodes // 2)
+    tree = tf.mst(weight.to(device), graph.to(device), root=graph.num_nodes // 2)
     x = normal(3, batch, channels, *(graph.shape or [graph.num_nodes]))
     shape = (affinities, *([] if groups is None else [groups]), graph.num_nodes)
     affinity = uniform(4, *shape, low=0.1, high=0.9)
@@ -127,7 +127,7 @@ def test_derivatives_equal_those_of_the_reference(device, name, drawn):
     actual, direct = derivatives(tf, name, *there, [g.to(device) for g in grads])
     for a, b in zip(actual, expected, strict=True):
         assert_close(a, b, rtol=1e-9, atol=1e-9)
-    # With and without a graph of the gradient: two ways to the same numbers.
+    # With and without a graph of the gradient: two implementations of the same numbers.
     for a, b in zip(direct, plain, strict=True):
         assert_close(a, b, rtol=1e-10, atol=1e-10)
 

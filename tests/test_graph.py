@@ -44,7 +44,7 @@ def test_grid_joins_all_neighbours_exactly_once(connectivity):
     shape = (5, 7) if connectivity == 8 else (3, 5, 4)
     graph = tf.grid(*shape, connectivity=connectivity)
     position = np.stack(np.unravel_index(np.arange(graph.num_nodes), shape), -1)
-    near = np.abs(position[:, None] - position[None]).max(-1) == 1  # the king's moves
+    near = np.abs(position[:, None] - position[None]).max(-1) == 1  # a king's moves in chess
     listed = np.zeros_like(near, dtype=int)
     np.add.at(listed, tuple(graph.edge_index.numpy()), 1)
     np.testing.assert_array_equal(listed + listed.T, near)

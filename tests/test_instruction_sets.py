@@ -1,4 +1,4 @@
-"""The builds of the native module: which one is chosen, and that all of them give the same bits.
+"""The builds of the native module: which one is chosen, and that all give the same bits.
 
 Run as a script, it prints a digest of every result in ``results()``: with one build in a process.
 """
@@ -22,7 +22,7 @@ from treefilter.edge_weight import METRICS
 
 VARIANTS = [name for name in _native.runnable() if name in _native.built()]
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-SHAPE = (51, 67)  # no multiple of any vector
+SHAPE = (51, 67)  # no multiple of any vector's length
 
 
 def edge_weights():
@@ -66,6 +66,7 @@ def trees():
     for name, graph, weight in weights():
         tree = tf.mst(weight.float(), graph, root=graph.num_nodes // 2)
         yield f"mst {name}", (tree.parent, tree.edge, tree.order)
+        yield f"order {name}", (tf.Tree.from_parents(tree.parent).order,)
 
 
 PASSES = {

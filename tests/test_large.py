@@ -7,6 +7,7 @@ import torch
 
 import treefilter as tf
 
+pytestmark = pytest.mark.alone
 CHANNELS, SHAPE = 66_000, (128, 256)  # 2.2e9 values, 4.3 GB of bfloat16
 
 

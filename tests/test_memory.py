@@ -69,7 +69,7 @@ def test_peak_memory(device, name, tmp_path):
     prepare, run, size, limits = CASES[name]
     script = MEASURE.format(device=device.type, prepare=prepare, run=run, size=size)
     command = [sys.executable, "-c", script]
-    result = subprocess.run(  # elsewhere: the source folder would be imported from here
+    result = subprocess.run(  # in another folder, because here the source folder would be imported
         command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0, result.stderr
@@ -103,9 +103,9 @@ print(faults(lambda: tf.mst(weight, graph)), faults(lambda: tf.filter(x, tree, a
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults")
 def test_workspaces_are_kept(tmp_path):
-    """The workspaces of these calls lie on thousands of pages; in steady state few are new.
+    """The workspaces of these calls lie on thousands of pages; after some calls few pages are new.
 
-    On the CPU: where torch keeps them, on CUDA, test_cuda.py looks.
+    Here on the CPU; on CUDA torch keeps them (test_cuda.py).
     """
     result = subprocess.run(
         [sys.executable, "-c", STEADY], cwd=tmp_path, capture_output=True, text=True, check=True

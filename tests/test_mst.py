@@ -21,15 +21,15 @@ def chosen(tree, b=0):
 
 
 def ranks(weight):
-    """Every edge's place, from 1, in the order by (float32 weight, index)."""
-    value = weight.float().numpy() + np.float32(0)
+    """Every edge's rank, from 1, in the order by (weight, index)."""
+    value = weight.double().numpy() + 0.0
     place = np.empty(len(value))
     place[np.argsort(value, kind="stable")] = np.arange(1, len(value) + 1)
     return place
 
 
 def scipy_forest(value, graph):
-    """scipy's spanning forest for positive weights; of parallel edges it is shown the least."""
+    """scipy's spanning forest for positive weights; of parallel edges it gets the least."""
     u, v = np.sort(graph.edge_index.numpy(), axis=0)
     proper = np.flatnonzero((u != v) & np.isfinite(value))
     first = proper[np.lexsort([value[proper], v[proper], u[proper]])]
@@ -42,7 +42,7 @@ def scipy_forest(value, graph):
 def check_against_scipy(tree, weight, graph):
     """Ranks are distinct and positive, so that scipy can neither choose nor drop an edge."""
     for b, row in enumerate(weight):
-        place = np.where(np.isposinf(row.float().numpy()), np.inf, ranks(row))
+        place = np.where(np.isposinf(row.double().numpy()), np.inf, ranks(row))
         expected = np.sort(scipy_forest(place, graph).data)
         np.testing.assert_array_equal(np.sort(place[chosen(tree, b)]), expected)
 
@@ -50,7 +50,7 @@ def check_against_scipy(tree, weight, graph):
 @given(st.data(), graphs(), st.integers(1, 3))
 def test_edges_are_those_of_kruskal(device, data, graph, batch):
     weight = data.draw(weights(graph, batch))
-    tree = tf.mst(weight.to(device), graph)
+    tree = tf.mst(weight.to(device), graph.to(device))
     for b in range(batch):
         expected = oracle.kruskal(weight[b].numpy(), graph.edge_index.numpy(), graph.num_nodes)
         assert set(chosen(tree, b).tolist()) == expected
@@ -62,7 +62,7 @@ def test_every_kind_of_weight_on_every_kind_of_grid(device, shape, connectivity,
     graph = tf.grid(*shape, connectivity=connectivity)
     values = WEIGHTS[kind](np.random.default_rng(7), (2, graph.num_edges))
     for weight in (torch.from_numpy(np.asarray(values)).double(), torch.from_numpy(values).float()):
-        tree = tf.mst(weight.to(device), graph)
+        tree = tf.mst(weight.to(device), graph.to(device))
         for b in range(2):
             expected = oracle.kruskal(weight[b].numpy(), graph.edge_index.numpy(), graph.num_nodes)
             assert set(chosen(tree, b).tolist()) == expected
@@ -92,7 +92,7 @@ def test_tree_is_that_of_the_reference(device, data, graph, batch):
         data.draw(st.lists(st.integers(0, graph.num_nodes - 1), min_size=batch, max_size=batch)),
         dtype=torch.int64,
     )
-    tree = tf.mst(weight.to(device), graph, root=root.to(device))
+    tree = tf.mst(weight.to(device), graph.to(device), root=root.to(device))
     expected = tf.reference.mst(weight, graph, root=root)
     assert torch.equal(tree.parent.cpu(), expected.parent)
     assert torch.equal(tree.edge.cpu(), expected.edge)
@@ -102,7 +102,7 @@ def test_tree_is_that_of_the_reference(device, data, graph, batch):
 def test_total_weight_is_that_of_scipy(device, data, graph):
     kinds = [kind for kind in WEIGHTS if kind not in ("huge", "beyond float32", "below float32")]
     weight = data.draw(weights(graph, 1, kinds))
-    tree = tf.mst(weight.to(device), graph)
+    tree = tf.mst(weight.to(device), graph.to(device))
     value = weight[0].double().numpy()
     # A shift by a constant keeps the tree and makes all weights positive: scipy reads a stored
     # zero as "no edge".
@@ -129,7 +129,7 @@ def test_images_against_scipy(device, shape, connectivity):
     ]
     weight = tf.edge_weight(torch.stack(images), graph)
     weight[-1][::3] = torch.inf
-    check_against_scipy(tf.mst(weight.to(device), graph), weight, graph)
+    check_against_scipy(tf.mst(weight.to(device), graph.to(device)), weight, graph)
 
 
 @pytest.mark.parametrize(("shape", "connectivity"), [((17, 33, 29), 6), ((13, 19, 23), 26)])
@@ -137,7 +137,7 @@ def test_volumes_against_scipy(device, shape, connectivity):
     graph = tf.grid(*shape, connectivity=connectivity)
     guide = normal(4, 2, 2, *shape, dtype=torch.float32)
     weight = tf.edge_weight(torch.cat([guide, guide.round()]), graph)
-    check_against_scipy(tf.mst(weight.to(device), graph), weight, graph)
+    check_against_scipy(tf.mst(weight.to(device), graph.to(device)), weight, graph)
 
 
 @pytest.mark.parametrize("num_edges", [20_000, 300_000])
@@ -147,7 +147,7 @@ def test_general_graphs_against_scipy(device, num_edges):
     weight = torch.from_numpy(
         np.stack([rng.random(num_edges), rng.integers(0, 9, num_edges)]).astype(np.float32)
     )
-    check_against_scipy(tf.mst(weight.to(device), graph), weight, graph)
+    check_against_scipy(tf.mst(weight.to(device), graph.to(device)), weight, graph)
 
 
 @given(st.data(), edge_lists())
@@ -155,19 +155,19 @@ def test_self_loops_are_never_chosen(device, data, graph):
     weight = data.draw(weights(graph))
     u, v = graph.edge_index
     weight = torch.where(u == v, -1e30, weight)
-    tree = tf.mst(weight.to(device), graph)
+    tree = tf.mst(weight.to(device), graph.to(device))
     assert not (u == v)[chosen(tree)].any()
 
 
 def test_of_equal_parallel_edges_the_first_is_chosen(device):
-    graph = tf.graph(torch.tensor([[0, 1, 0, 1, 2, 1], [1, 0, 1, 2, 1, 2]]), 3)
+    graph = tf.graph(torch.tensor([[0, 1, 0, 1, 2, 1], [1, 0, 1, 2, 1, 2]], device=device), 3)
     weight = torch.tensor([[2.0, 1, 1, 3, 3, 3]], device=device)
     assert chosen(tf.mst(weight, graph)).tolist() == [1, 3]
 
 
 def test_a_graph_and_its_grid_give_the_same_tree(device):
     grid = tf.grid(33, 41, connectivity=8)
-    listed = tf.graph(grid.edge_index, grid.num_nodes)
+    listed = tf.graph(grid.edge_index.to(device), grid.num_nodes)
     weight = normal(3, 2, grid.num_edges).round(decimals=1).to(device)
     a, b = tf.mst(weight, grid, root=7), tf.mst(weight, listed, root=7)
     assert torch.equal(a.parent, b.parent)
@@ -176,19 +176,18 @@ def test_a_graph_and_its_grid_give_the_same_tree(device):
     assert (a.shape, b.shape) == ((33, 41), None)
 
 
-def test_weights_are_compared_in_float32(device):
-    graph = tf.graph(torch.tensor([[0, 0], [1, 1]]), 2)
+def test_weights_are_compared_in_their_own_precision(device):
+    graph = tf.graph(torch.tensor([[0, 0], [1, 1]], device=device), 2)
     close = torch.tensor([[1 + 2.0**-26, 1.0]], dtype=torch.float64, device=device)
-    assert chosen(tf.mst(close, graph)).tolist() == [0]  # equal in float32, so the first
-    apart = torch.tensor([[1 + 2.0**-22, 1.0]], dtype=torch.float64, device=device)
-    assert chosen(tf.mst(apart, graph)).tolist() == [1]
+    assert chosen(tf.mst(close, graph)).tolist() == [1]
+    assert chosen(tf.mst(close.float(), graph)).tolist() == [0]  # equal in float32, so the first
     beyond = torch.tensor([[1e39, 3.0e38]], dtype=torch.float64, device=device)
     assert chosen(tf.mst(beyond, graph)).tolist() == [1]
-    assert chosen(tf.mst(beyond[:, :1].expand(1, 2), graph)).tolist() == []  # +inf in float32
+    assert chosen(tf.mst(beyond[:, :1].expand(1, 2), graph)).tolist() == [0]  # not "no edge"
 
 
 def test_both_zeros_are_equal_and_denormals_are_not_zero(device):
-    graph = tf.graph(torch.tensor([[0, 0], [1, 1]]), 2)
+    graph = tf.graph(torch.tensor([[0, 0], [1, 1]], device=device), 2)
     tiny = 1.401298464324817e-45
     cases = [((0.0, -0.0), 0), ((-0.0, 0.0), 0), ((tiny, 0.0), 1), ((0.0, -tiny), 1)]
     for weight, expected in cases:
@@ -200,7 +199,7 @@ def test_both_zeros_are_equal_and_denormals_are_not_zero(device):
 def test_half_precision_weights(device, dtype):
     graph = tf.grid(21, 23)
     weight = normal(6, 2, graph.num_edges).to(dtype)
-    tree = tf.mst(weight.to(device), graph)
+    tree = tf.mst(weight.to(device), graph.to(device))
     assert torch.equal(tree.parent.cpu(), tf.mst(weight.float(), graph).parent)
     check_against_scipy(tree, weight, graph)
 
@@ -222,6 +221,7 @@ def test_root_per_image(device):
 def test_root_does_not_change_the_edges(device, data, graph):
     weight = data.draw(weights(graph)).to(device)
     root = data.draw(st.integers(0, graph.num_nodes - 1))
+    graph = graph.to(device)
     moved = tf.mst(weight, graph, root=root)
     assert moved.parent[0, root] == root
     np.testing.assert_array_equal(chosen(moved), chosen(tf.mst(weight, graph)))
@@ -243,18 +243,19 @@ def test_without_any_edge_every_vertex_is_a_root(device):
     assert tree.order.tolist() == [list(range(15))] * 2
 
 
-# --- rules of the house ---------------------------------------------------------------------------
+# --- conventions ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [0, 1, 3])
 def test_one_vertex(device, batch):
-    for graph in (tf.grid(1, 1), tf.grid(1, 1, 1), tf.graph(torch.zeros(2, 0).long(), 1)):
+    ends = torch.zeros(2, 1, dtype=torch.int64, device=device)
+    for graph in (tf.grid(1, 1), tf.grid(1, 1, 1), tf.graph(ends[:, :0], 1)):
         tree = tf.mst(torch.empty(batch, 0, device=device), graph)
         assert len(tree) == batch
         assert tree.parent.tolist() == [[0]] * batch
         assert tree.edge.tolist() == [[-1]] * batch
         assert tree.order.tolist() == [[0]] * batch
-    loop = tf.mst(torch.zeros(batch, 1, device=device), tf.graph(torch.zeros(2, 1).long(), 1))
+    loop = tf.mst(torch.zeros(batch, 1, device=device), tf.graph(ends, 1))
     assert loop.edge.tolist() == [[-1]] * batch
 
 
@@ -308,7 +309,7 @@ def test_same_bits_at_any_thread_count_and_batch_position(device, connectivity, 
     weight = tf.edge_weight(guide, graph).to(device)
     weight[2, ::2] = torch.inf
     if connectivity is None:
-        graph = tf.graph(graph.edge_index, graph.num_nodes)
+        graph = tf.graph(graph.edge_index.to(device), graph.num_nodes)
 
     def run(weight=weight):
         tree = tf.mst(weight, graph, root=1000)
@@ -324,7 +325,7 @@ def test_same_bits_at_any_thread_count_and_batch_position(device, connectivity, 
 def test_path_of_four_million_vertices(device):
     num_nodes = 4_000_000
     path = torch.randperm(num_nodes, generator=torch.Generator().manual_seed(0))
-    graph = tf.graph(torch.stack([path[:-1], path[1:]]), num_nodes)
+    graph = tf.graph(torch.stack([path[:-1], path[1:]]).to(device), num_nodes)
     weight = torch.linspace(1, 2, num_nodes - 1)[None].to(device)
     tree = tf.mst(weight, graph, root=int(path[0]))
     assert torch.equal(tree.order[0].cpu().long(), path.flip(0))
@@ -336,7 +337,7 @@ def test_path_of_four_million_vertices(device):
 def test_snake_of_four_million_pixels(device, root):
     graph, weight, path = snake(2001, 2003)
     at = {"begin": 0, "end": len(path) - 1, "middle": 1_234_567}[root]
-    tree = tf.mst(weight.to(device), graph, root=int(path[at]))
+    tree = tf.mst(weight.to(device), graph.to(device), root=int(path[at]))
     parent = tree.parent[0].cpu().long()
     assert torch.equal(parent[path[at + 1 :]], path[at:-1])
     assert torch.equal(parent[path[:at]], path[1 : at + 1])

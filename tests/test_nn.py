@@ -1,4 +1,4 @@
-"""The module: the pipeline spelled out gives the same, and it learns."""
+"""The module gives what the functions give, and it learns."""
 
 import pytest
 import torch
@@ -69,3 +69,67 @@ def test_learning_sigma_lowers_a_loss(device):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_without_a_guide_x_guides_itself(device):
+    torch.manual_seed(10)
+    x = torch.rand(2, 4, 7, 9, device=device)
+    layer = tf.nn.TreeFilter2d(0.2, groups=2)
+    assert torch.equal(layer(x), layer(x, x))
+    assert torch.equal(layer(x, guide=None), layer(x, x))
+
+
+def test_in_a_sequence(device):
+    torch.manual_seed(11)
+    convolution = torch.nn.Conv2d(3, 8, 3, padding=1)
+    model = torch.nn.Sequential(convolution, tf.nn.TreeFilter2d(0.2), torch.nn.ReLU()).to(device)
+    x = torch.rand(2, 3, 7, 9, device=device)
+    y = model(x)
+    features = model[0](x)
+    assert torch.equal(y, tf.nn.TreeFilter2d(0.2)(features, features).relu())
+    y.sum().backward()
+    assert convolution.weight.grad.abs().sum() > 0
+
+
+def test_one_guide_for_all(device):
+    torch.manual_seed(12)
+    x, guide = torch.rand(3, 2, 5, 6, device=device), torch.rand(1, 3, 5, 6, device=device)
+    layer = tf.nn.TreeFilter2d(0.2)
+    assert torch.equal(layer(x, guide), layer(x, guide.expand(3, 3, 5, 6)))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"groups": "1"}, TypeError, "groups must be an integer, got str"),
+        ({"groups": 1.5}, TypeError, "groups must be an integer, got float"),
+        ({"connectivity": [4]}, TypeError, "connectivity must be an integer, got list"),
+        ({"sigma": "auto"}, TypeError, "sigma must be a number or a tensor, got str"),
+        ({"sigma": None}, TypeError, "sigma must be a number or a tensor, got NoneType"),
+        ({"sigma": 0}, ValueError, "sigma must be positive, got 0"),
+        ({"sigma": float("nan")}, ValueError, "sigma must be positive, got nan"),
+        ({"sigma": 10**400}, ValueError, "for torch.float64, got inf"),
+        ({"sigma": torch.tensor(-0.1)}, ValueError, "sigma must be positive, got a value that"),
+        ({"sigma": torch.tensor([0.1, 0])}, ValueError, "sigma must be positive, got a value that"),
+        ({"sigma": torch.tensor(1)}, TypeError, "sigma must be a float32, float64"),
+        ({"sigma": torch.nn.Parameter(torch.tensor(-1.0))}, ValueError, "sigma must be positive"),
+    ],
+)
+def test_what_the_constructor_refuses(keywords, error, message):
+    with pytest.raises(error, match=r"^TreeFilter2d: ") as caught:
+        tf.nn.TreeFilter2d(**keywords)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("guide", [3, "x", [1.0], torch.ones(1, 1, 2, 2, dtype=torch.int64)])
+def test_guides_that_are_none(guide):
+    with pytest.raises(TypeError, match=r"^TreeFilter2d: guide must be a float32"):
+        tf.nn.TreeFilter2d()(torch.rand(1, 1, 2, 2), guide)
+    with pytest.raises(TypeError, match=r"^TreeFilter2d: x must be a float32"):
+        tf.nn.TreeFilter2d()(guide)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_tracing_by_jit_names_the_way():
+    with pytest.raises(RuntimeError, match=r"must be exported by torch\.export\.export"):
+        torch.jit.trace(tf.nn.TreeFilter2d(0.1), (torch.rand(1, 2, 3, 4),))

@@ -68,6 +68,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             (y.flip(0), x, *topology, affinity, _ops.SUM, False),
         ),
         "plan": (OPS._plan, (tree.parent,)),
+        "order": (OPS._order, (tree.parent, tree._plan)),
         "parent_dot": (OPS._parent_dot, (x, y, tree.parent, 3)),
         "distance": (OPS._distance, (tree_weight, *topology, source, False)),
         "distance_max": (OPS._distance, (tree_weight, *topology, source, True)),

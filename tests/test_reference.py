@@ -1,6 +1,9 @@
 """The reference against brute force, and its derivatives against finite differences."""
 
 import inspect
+import math
+from decimal import Decimal, getcontext
+from fractions import Fraction
 
 import numpy as np
 import oracle
@@ -48,13 +51,21 @@ def test_mst(data, graph, batch):
     assert tree.shape == graph.shape
     assert tree.parent.dtype == tree.edge.dtype == tree.order.dtype == torch.int32
     assert tree.parent.shape == tree.edge.shape == tree.order.shape == (batch, graph.num_nodes)
-    ends = graph.edge_index.numpy()
+    ends, vertices = graph.edge_index.numpy(), range(graph.num_nodes)
     for b in range(batch):
         chosen = oracle.kruskal(weight[b].numpy(), ends, graph.num_nodes)
         parent, edge = oracle.hang(chosen, ends, graph.num_nodes, root)
         np.testing.assert_array_equal(tree.parent[b], parent)
         np.testing.assert_array_equal(tree.edge[b], edge)
-        assert tree.order[b].tolist() == oracle.strahler_order(parent)
+        assert tree.order[b].tolist() == sorted(vertices, key=lambda v: -depth(parent, v))
+
+
+def depth(parent, v):
+    """The number of edges between a vertex and its root."""
+    steps = 0
+    while parent[v] != v:
+        v, steps = parent[v], steps + 1
+    return steps
 
 
 def test_mst_takes_a_root_per_image():
@@ -120,24 +131,140 @@ def test_distance_transform(path, drawn, seed):
 def test_half_precision_is_rounded_once(dtype):
     graph = tf.grid(3, 5)
     guide = uniform(1, 2, 3, 3, 5).to(dtype)
-    weight = reference.edge_weight(guide, graph)
+    weight = reference.edge_weight(guide, graph).to(dtype)
     tree = reference.mst(weight, graph)
     affinity = reference.affinity(weight, tree, 0.5)
     source, seeds = torch.tensor([1]), torch.ones(2, 3, 5, dtype=torch.bool)
-    for function in (
-        lambda x, w, a: reference.edge_weight(x, graph),
+    bounded = [
         lambda x, w, a: reference.affinity(w, tree, 0.5),
         lambda x, w, a: reference.filter(x, tree, a),
         lambda x, w, a: reference.leaf_to_root(x, tree, a),
         lambda x, w, a: reference.root_to_leaf(x, tree, a),
+        lambda x, w, a: reference.distance(w, tree, source, "max"),
+        lambda x, w, a: reference.distance_transform(w, tree, seeds, "max")[0],
+        lambda x, w, a: reference.distance_matrix(w, tree, "max"),
+    ]
+    sums = [
+        lambda x, w, a: reference.edge_weight(x, graph),
         lambda x, w, a: reference.distance(w, tree, source),
         lambda x, w, a: reference.distance_transform(w, tree, seeds)[0],
         lambda x, w, a: reference.distance_matrix(w, tree),
-    ):
+    ]
+    for function in (*bounded, *sums):
         half = function(guide, weight, affinity)
         wide = function(guide.float(), weight.float(), affinity.float())
-        assert (half.dtype, wide.dtype) == (dtype, torch.float32)
-        assert torch.equal(half, wide.to(dtype))
+        assert wide.dtype == torch.float32
+        assert half.dtype == (torch.float32 if function in sums else dtype)
+        assert torch.equal(half, wide.to(half.dtype))
+
+
+# --- extreme values -------------------------------------------------------------------------------
+
+TINY = {torch.float32: 2.0**-149, torch.float64: 2.0**-1074}
+PAIR = tf.grid(1, 2)
+
+
+def exactly(u, v, metric):
+    """The dissimilarity of two vectors in rational numbers, and its root to 60 digits."""
+    getcontext().prec, getcontext().Emax, getcontext().Emin = 60, 10**6, -(10**6)
+    u, v = ([Decimal(number) for number in row] for row in (u, v))
+    if metric == "cosine":
+        lengths = [sum(x * x for x in row).sqrt() for row in (u, v)]
+        u, v = ([x / (size or 1) for x in row] for row, size in zip((u, v), lengths, strict=True))
+    d = [abs(a - b) for a, b in zip(u, v, strict=True)]
+    squares = sum((x * x for x in d), Decimal(0))
+    return {
+        "sqeuclidean": squares,
+        "euclidean": squares.sqrt(),
+        "cityblock": sum(d, Decimal(0)),
+        "chebyshev": max(d),
+        "cosine": squares / 2,
+    }[metric]
+
+
+def extremes(dtype):
+    """Pairs of vectors with entries of every magnitude, by which sums overflow and vanish."""
+    largest, tiny = torch.finfo(dtype).max, TINY[dtype]
+    values = [0.0, tiny, 7 * tiny, tiny**0.5, 1.0, 1.5, 20.0]
+    values += [largest**0.5 * 3, largest / 2, largest]
+    values = [float(torch.tensor(v, dtype=dtype)) for v in values]
+    values += [-v for v in values[1:]]
+    rng = np.random.default_rng(5)
+    yield from (([a], [b]) for a in values for b in values)
+    yield from (rng.choice(values, (2, 3)).tolist() for _ in range(300))
+
+
+@pytest.mark.parametrize("dtype", TINY)
+@pytest.mark.parametrize("metric", METRICS)
+def test_edge_weight_at_extreme_values(metric, dtype):
+    """Against 60 digits. What is beyond the type is its largest number, and never infinite."""
+    largest = torch.finfo(dtype).max
+    for u, v in extremes(dtype):
+        guide = torch.tensor([u, v], dtype=dtype).T[None]
+        got = reference.edge_weight(guide, PAIR, metric).item()
+        right = exactly(u, v, metric)
+        if metric == "cosine":  # which loses digits where vectors are nearly the same
+            assert abs(got - float(right)) <= (1e-6 if dtype == torch.float32 else 1e-14), (u, v)
+        elif right > Decimal(largest):
+            assert got == largest, (u, v)
+        else:
+            assert got == pytest.approx(float(right), rel=4e-7 if dtype == torch.float32 else 1e-14,
+                                        abs=TINY[dtype]), (u, v)  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_guides_have_float32_weights(metric, dtype):
+    """256 channels around 20 became infinite: 120 trees where there is one."""
+    guide = (uniform(1, 1, 256, 10, 12) * 40).to(dtype)
+    graph = tf.grid(10, 12)
+    weight = reference.edge_weight(guide, graph, metric)
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, reference.edge_weight(guide.float(), graph, metric))
+    assert reference.mst(weight, graph).roots.sum() == 1
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nan_stays_nan(metric):
+    for double in (False, True):
+        guide = torch.tensor([[[1.0, math.nan, 3.0], [0.0, 0.0, 0.0]]])
+        weight = reference.edge_weight(guide.double() if double else guide, tf.grid(1, 3), metric)
+        assert weight.isnan().all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_infinite_guides(metric):
+    guide = torch.tensor([[[1.0, math.inf, math.inf]]])
+    weight = reference.edge_weight(guide, tf.grid(1, 3), metric)[0]
+    assert weight[0].isnan() if metric == "cosine" else weight[0] == math.inf
+    assert weight[1].isnan()
+
+
+def test_mst_compares_float64_as_it_is():
+    graph = tf.graph(torch.tensor([[0, 1, 0], [1, 2, 2]]), 3)
+    weight = torch.tensor([[2.0**24 + 1, 2.0**24, 2.0**24]], dtype=torch.float64)
+    assert sorted(reference.mst(weight, graph).edge[0].tolist()) == [-1, 1, 2]
+    rounded = reference.mst(weight.float(), graph)
+    assert sorted(rounded.edge[0].tolist()) == [-1, 0, 1]
+
+
+def test_finite_weights_are_never_missing():
+    graph = tf.grid(1, 4)
+    weight = torch.tensor([[1e300, 1e39, 1.7e308]], dtype=torch.float64)
+    assert reference.mst(weight, graph).roots.sum() == 1
+
+
+@pytest.mark.parametrize(
+    "sigma", [0.1, 1 / 3, 2**70, 2.0**70, 1e-300, 1e300, np.float32(0.1), Fraction(1, 3)]
+)
+def test_affinity_in_float64(sigma):
+    """σ was rounded to float32: 9e-7 off; integers beyond 2⁶³ raised."""
+    graph = tf.grid(1, 3)
+    for w in (0.0, 1e-301, 0.7, 3e5):
+        weight = torch.tensor([[w, w]], dtype=torch.float64)
+        a = reference.affinity(weight, reference.mst(weight, graph), sigma)
+        exact = math.exp(-float(Fraction(w) / Fraction(float(sigma))))
+        assert a[0].tolist() == pytest.approx([0.0, exact, exact], rel=1e-13, abs=0)
 
 
 # --- derivatives ----------------------------------------------------------------------------------

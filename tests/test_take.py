@@ -1,4 +1,4 @@
-"""Values at computed places."""
+"""Values at computed positions."""
 
 import pytest
 import torch

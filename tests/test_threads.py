@@ -1,13 +1,17 @@
 """Many callers at once, and children forked from a process that has used threads.
 
-A forked child cannot use a GPU, so those tests stay on the CPU.
+Run as a program, it is the process that forks: ``python test_threads.py NAME`` calls a function.
 """
 
 import functools
 import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
 
 import treefilter as tf
@@ -39,13 +43,16 @@ def test_eight_python_threads_at_once(device):
                 assert all(torch.equal(r, e) for r, e in zip(results, alone, strict=True))
 
 
+# --- in a process that forks ----------------------------------------------------------------------
+
+
 def _in_child(queue, threads):
     torch.set_num_threads(threads)
     queue.put([r.numpy() for r in everything(1)])
 
 
-def test_forked_child_after_use_in_the_parent():
-    """As a DataLoader's worker, which has one thread."""
+def forks_after_use():
+    """As for a DataLoader's worker, which has one thread."""
     torch.set_num_threads(2)
     expected = everything(1)
     context = multiprocessing.get_context("fork")
@@ -63,7 +70,7 @@ def _trees_in_child(queue, weight):
     queue.put(tf.mst(weight, tf.grid(100, 100)).parent.numpy())
 
 
-def test_forked_child_with_two_threads():
+def forks_with_two_threads():
     """OpenMP itself would hang here: the parent's threads are not forked along."""
     torch.set_num_threads(2)
     weight = torch.rand(8, tf.grid(100, 100).num_edges)
@@ -75,6 +82,25 @@ def test_forked_child_with_two_threads():
     assert torch.equal(torch.from_numpy(queue.get(timeout=60)), expected)
     child.join(timeout=60)
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("forks", [forks_after_use, forks_with_two_threads])
+def test_forked_children(forks):
+    """In a process that sees no GPU: where there is one, torch has no autograd in a forked child.
+
+    Autograd starts a thread for every GPU, even for tensors on the CPU, and refuses to go on in a
+    child, to which threads are not forked along. That is no matter of this library.
+    """
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, __file__, forks.__name__],
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [forks.__name__, tf.__file__]
+
+
+# --- and in this one ------------------------------------------------------------------------------
 
 
 class Trees(torch.utils.data.Dataset):
@@ -107,3 +133,8 @@ def test_trees_travel_between_processes(device):
         assert torch.equal(getattr(other, name), getattr(tree, name))
     again = pickle.loads(pickle.dumps(graph))
     assert torch.equal(again.edge_index, graph.edge_index)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
+    print(sys.argv[1], tf.__file__)

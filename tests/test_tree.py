@@ -1,4 +1,4 @@
-"""Trees: what holds for every one of them, and what a batch of them can do."""
+"""Trees: properties of every tree, and operations on batches."""
 
 import copy
 import io
@@ -21,7 +21,7 @@ from treefilter._native import _C
 def test_invariants(device, data, graph, batch):
     weight = data.draw(weights(graph, batch))
     root = data.draw(st.integers(0, graph.num_nodes - 1))
-    tree = tf.mst(weight.to(device), graph, root=root).to("cpu")
+    tree = tf.mst(weight.to(device), graph.to(device), root=root).to("cpu")
     everyone = np.arange(graph.num_nodes)
     for b in range(batch):
         parent, edge, order = (t[b].numpy() for t in (tree.parent, tree.edge, tree.order))
@@ -45,7 +45,7 @@ def test_invariants(device, data, graph, batch):
 @given(st.data(), graphs(), st.integers(1, 2))
 def test_components_are_those_of_the_graph(device, data, graph, batch):
     weight = data.draw(weights(graph, batch, ("half infinite", "mostly infinite", "random")))
-    tree = tf.mst(weight.to(device), graph)
+    tree = tf.mst(weight.to(device), graph.to(device))
     for b in range(batch):
         component = np.arange(graph.num_nodes)
         for u, v in graph.edge_index.T[weight[b] < torch.inf].numpy():
@@ -60,7 +60,7 @@ def test_components_are_those_of_the_graph(device, data, graph, batch):
 def test_parents_are_those_of_the_edges(device, data, graph):
     weight = data.draw(weights(graph))
     root = data.draw(st.integers(0, graph.num_nodes - 1))
-    tree = tf.mst(weight.to(device), graph, root=root)
+    tree = tf.mst(weight.to(device), graph.to(device), root=root)
     edge = tree.edge[0].cpu()
     ends = graph.edge_index.numpy()
     expected = oracle.hang(set(edge[edge >= 0].tolist()), ends, graph.num_nodes, root)
@@ -69,21 +69,23 @@ def test_parents_are_those_of_the_edges(device, data, graph):
 
 
 def in_chains(device) -> bool:
-    """Whether trees have CUDA's order there, path after path, or the CPU's, path beside path."""
+    """Whether trees there have CUDA's order (chain after chain), or the CPU's (interleaved)."""
     return device.type == "cuda" or _C.emulated
 
 
 @given(st.data(), graphs())
 def test_order_is_the_peeling_of_the_tree(device, data, graph):
     weight = data.draw(weights(graph))
-    tree = tf.mst(weight.to(device), graph, root=data.draw(st.integers(0, graph.num_nodes - 1)))
+    root = data.draw(st.integers(0, graph.num_nodes - 1))
+    tree = tf.mst(weight.to(device), graph.to(device), root=root)
     order = oracle.strahler_order if in_chains(device) else oracle.order_by_turns
     assert tree.order[0].tolist() == order(tree.parent[0].cpu().numpy())
 
 
 def test_order_of_a_binary_tree(device):
-    # 0 ─ 1 ─ {3, 4}, 0 ─ 2 ─ {5, 6}, and 7 hanging at 3
-    graph = tf.graph(torch.tensor([[0, 0, 1, 1, 2, 2, 3], [1, 2, 3, 4, 5, 6, 7]]), 8)
+    # 0 ─ 1 ─ {3, 4}, 0 ─ 2 ─ {5, 6}, and 7, a child of 3
+    ends = torch.tensor([[0, 0, 1, 1, 2, 2, 3], [1, 2, 3, 4, 5, 6, 7]])
+    graph = tf.graph(ends.to(device), 8)
     tree = tf.mst(torch.ones(1, 7, device=device), graph)
     below = [4, 5, 6, 7, 3, 1, 2] if in_chains(device) else [4, 5, 6, 7, 2, 3, 1]
     assert tree.order[0].tolist() == [*below, 0]
@@ -104,7 +106,7 @@ def test_order_of_large_trees(device):
         best, ties, below = [0 for _ in vertices], [0 for _ in vertices], [0 for _ in vertices]
         place = [(0, v, 0) for v in vertices]  # round, leaf, position
         for v, p in zip(order, map(parent.__getitem__, order), strict=True):
-            if ties[v] == 1:  # one child of the highest number: its path goes on
+            if ties[v] == 1:  # one child has the highest number: its chain continues
                 _, leaf, position = place[below[v]]
                 place[v] = best[v], leaf, position + 1
             else:
@@ -137,7 +139,7 @@ def same(a, b):
 
 
 def filtered(tree, batch=3):
-    """The tree at work."""
+    """The tree is used."""
     x = normal(1, batch, 2, 5, 7).to(tree.parent.device)
     return tf.filter(x, tree, uniform(2, len(tree), 35).to(tree.parent.device))
 
@@ -218,7 +220,7 @@ def test_moving(tree, device):
 
 
 def test_trees_made_by_hand(graph, tree):
-    """A tree is no more than its three tensors, in any order that has children before parents."""
+    """A tree is its three tensors; any order with children before parents is valid."""
     weight = normal(3, 3, graph.num_edges)
     slow = tf.reference.mst(weight, graph, root=11).to(tree.parent.device)
     again = tf.Tree(slow.parent, slow.edge, slow.order, (5, 7))

@@ -1,6 +1,6 @@
 """The native module, any build of it. Shapes and meanings are in src/*.h.
 
-_native.py says which build is imported; tensors are checked in src/tensor.h.
+_native.py says which build is imported; tensors are checked in src/python/tensor.h.
 """
 
 import enum
@@ -14,6 +14,7 @@ instruction_set: str
 class Psi(enum.Enum):
     IDENTITY = 0
     SIGN = 1
+    EUCLIDEAN = 2
 
 class Pass(enum.Enum):
     LEAF_TO_ROOT = 0
@@ -37,12 +38,19 @@ def edge_scatter(
     edges: Tensor | None,
     layout: list[int],
     psi: Psi,
+    distance: Tensor | None,
     out: Tensor,
     threads: int,
 ) -> None: ...
 def edge_argmax(
-    f: Tensor, edges: Tensor | None, layout: list[int], out: Tensor, threads: int
+    f: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    out: Tensor,
+    distance: Tensor,
+    threads: int,
 ) -> None: ...
+def rank_weights(weight: Tensor, out: Tensor, threads: int) -> None: ...
 def mst(
     weight: Tensor,
     edges: Tensor | None,
@@ -58,6 +66,7 @@ def mst(
 ) -> None: ...
 def plan_size(num_nodes: int) -> int: ...
 def plan(parent: Tensor, out: Tensor) -> None: ...
+def order(parent: Tensor, order: Tensor, ordered: Tensor, threads: int) -> None: ...
 def mst_edges(
     weight: Tensor,
     edges: Tensor | None,

@@ -1,35 +1,56 @@
-"""What every public function asks of its arguments.
+"""What every public function requires of its arguments.
 
 Messages have one form: *function: argument must be what was expected, got what was given*.
 """
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.masked import MaskedTensor
 
 from ._native import _C
+from ._ops import JIT_MESSAGE
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _KINDS = {
     "float": (_FLOATS, "a float32, float64, bfloat16 or float16 tensor"),
     "int": (_INTEGERS, "an integer tensor"),
+    "int32": ((torch.int32,), "an int32 tensor"),
     "bool": ((torch.bool,), "a bool tensor"),
 }
 # meta: shapes without values, as torch.compile traces them
 _DEVICES = ("cpu", "meta", *(["cuda"] if _C.with_cuda else []))
 
+# The range of the normal numbers of a type, looked up once.
+_NORMAL = {
+    dtype: (torch.finfo(dtype).tiny, torch.finfo(dtype).max)
+    for dtype in (torch.float32, torch.float64)
+}
+# numbers.Integral and numbers.Real have NumPy's scalars among them, but neither arrays nor tensors.
+_INTEGER_TYPES = (int, torch.SymInt, numbers.Integral)
+_NUMBER_TYPES = (int, float, torch.SymFloat, numbers.Real)
+
+
+# ---- tensors ----
+
 
 def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
     """TypeError if ``value`` is no tensor of that kind, RuntimeError if its device has no code."""
     dtypes, expected = _KINDS[kind]
-    if not isinstance(value, Tensor):
+    if type(value) is not Tensor and (
+        not isinstance(value, Tensor) or isinstance(value, MaskedTensor)
+    ):
         raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
-    if value.dtype not in dtypes or value.layout is not torch.strided:
-        raise TypeError(f"{function}: {name} must be {expected}, got {value.dtype} {value.layout}")
+    if value.dtype not in dtypes or value.layout is not torch.strided or value.is_nested:
+        kind_of = "a nested tensor" if value.is_nested else f"{value.dtype} {value.layout}"
+        raise TypeError(f"{function}: {name} must be {expected}, got {kind_of}")
     if value.device.type not in _DEVICES:
         raise RuntimeError(
             f"{function}: {name} must be on the CPU{' or CUDA' if _C.with_cuda else ''}, which this"
@@ -37,18 +58,41 @@ def check_tensor(function: str, name: str, value: Any, kind: str) -> None:
         )
 
 
-def check_instance(function: str, name: str, value: Any, kind: type) -> None:
-    """TypeError if ``value`` is not of our class ``kind``."""
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"{function}: {name} must be a treefilter.{kind.__name__}, got {type(value).__name__}"
+def check_devices(function: str, name: str, value: Tensor, **others: Any) -> None:
+    """ValueError if one of ``others``, tensors or trees, is on another device than ``value``.
+
+    A tensor on the meta device has no values: beside one on the CPU it would give a result that
+    nobody computed.
+    """
+    device = value.device
+    for other, thing in others.items():
+        try:
+            where = thing.device
+        except AttributeError:  # a tree that torch.utils._pytree has made of something else
+            raise TypeError(f"{function}: {other} must consist of tensors") from None
+        if where != device:
+            raise ValueError(f"{function}: {other} must be on {device} like {name}, got {where}")
+
+
+def check_target(function: str, device: Any, source: Tensor) -> torch.device:
+    """The device that ``source`` can be moved to; RuntimeError if it is not there."""
+    try:
+        target = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{function}: device must be a torch.device, got {device!r}") from None
+    if target.type not in _DEVICES:
+        raise RuntimeError(
+            f"{function}: device must be {', '.join(_DEVICES[:-1])} or {_DEVICES[-1]}, which this"
+            f" build of treefilter is for, got {target}"
         )
-
-
-def check_choice(function: str, name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    """ValueError if ``value`` is none of the allowed names."""
-    if value not in allowed:
-        raise ValueError(f"{function}: {name} must be one of {', '.join(allowed)}, got {value!r}")
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise RuntimeError(
+            f"{function}: device must be one that torch finds on this machine, got {target}"
+        )
+    if source.is_meta and target.type != "meta":
+        raise ValueError(f"{function}: device must be meta as there are no values, got {target}")
+    return target
 
 
 def check_batch(function: str, name: str, value: Tensor, tree: Any) -> None:
@@ -56,6 +100,12 @@ def check_batch(function: str, name: str, value: Tensor, tree: Any) -> None:
     trees, batch = tree.parent.shape[0], value.shape[0]
     if trees != batch and trees != 1:
         raise ValueError(f"{function}: {name} must have batch {trees} like the tree, got {batch}")
+
+
+def check_edge_values(function: str, weight: Tensor) -> None:
+    """ValueError if ``weight`` has not the shape (B, E)."""
+    if weight.ndim != 2:
+        raise ValueError(f"{function}: weight must have shape (B, E), got {tuple(weight.shape)}")
 
 
 def describe(batch: str, channels: str, shape: tuple[int, ...] | None, num_nodes: int) -> str:
@@ -78,13 +128,102 @@ def check_nodes(
 
 def accumulate_in(*values: Tensor) -> torch.dtype:
     """The type that results are computed in: float64 if any input is, otherwise float32."""
-    return torch.float64 if any(v.dtype == torch.float64 for v in values) else torch.float32
+    for value in values:
+        if value.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 def widen(value: Tensor) -> Tensor:
     """Under autocast 16-bit inputs are computed with, and returned, as float32."""
-    if value.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(
-        value.device.type
-    ):
-        return value.float()
+    if value.dtype in (torch.float16, torch.bfloat16):
+        device = value.device.type
+        if device != "meta" and torch.is_autocast_enabled(device):  # there is no autocast for meta
+            return value.float()
     return value
+
+
+# ---- what is no tensor ----
+
+
+def check_instance(function: str, name: str, value: Any, kind: type) -> None:
+    """TypeError if ``value`` is not of our class ``kind``."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{function}: {name} must be a treefilter.{kind.__name__}, got {type(value).__name__}"
+        )
+
+
+def check_choice(function: str, name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """ValueError if ``value`` is none of the allowed names, TypeError if it is no name."""
+    if not isinstance(value, str):
+        raise TypeError(f"{function}: {name} must be a string, got {type(value).__name__}")
+    if value not in allowed:
+        raise ValueError(f"{function}: {name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def check_flag(function: str, name: str, value: Any) -> None:
+    """TypeError if ``value`` is neither true nor false."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{function}: {name} must be a bool, got {type(value).__name__}")
+
+
+def check_integer(function: str, name: str, value: Any, expected: str = "an integer") -> int:
+    """``value``, Python's integer or NumPy's, as Python's; TypeError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, _INTEGER_TYPES):
+        if torch.jit.is_tracing():  # sizes are tensors there
+            raise RuntimeError(JIT_MESSAGE)
+        raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
+    return value if isinstance(value, (int, torch.SymInt)) else int(value)
+
+
+def check_shape(function: str, value: Any, num_nodes: int) -> tuple[int, ...] | None:
+    """The shape of the grid whose vertices a tree joins, as a tuple; None if there is no grid."""
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{function}: shape must be a tuple or None, got {type(value).__name__}")
+    sizes = tuple(check_integer(function, "shape", size, "integers") for size in value)
+    if not sizes or min(sizes) < 1 or math.prod(sizes) != num_nodes:
+        raise ValueError(
+            f"{function}: shape must have {num_nodes} vertices like parent, got {sizes}"
+        )
+    return sizes
+
+
+def check_sigma(function: str, sigma: Any, dtype: torch.dtype) -> float:
+    """σ, a number, as a float; it must be a positive normal number of ``dtype``.
+
+    A smaller one may be 0 in the computation (1e-46 is, in float32), and weight/σ then NaN.
+    """
+    if isinstance(sigma, bool) or not isinstance(sigma, _NUMBER_TYPES):
+        raise TypeError(
+            f"{function}: sigma must be a number or a tensor, got {type(sigma).__name__}"
+        )
+    if not sigma > 0:
+        raise ValueError(f"{function}: sigma must be positive, got {sigma}")
+    try:
+        value = float(sigma)
+    except OverflowError:  # an integer or a fraction beyond float64
+        value = math.inf
+    smallest, largest = _NORMAL[dtype]
+    if not smallest <= value <= largest:
+        raise ValueError(
+            f"{function}: sigma must be in [{smallest:.3g}, {largest:.3g}] for {dtype}, "
+            f"got {value:g}"
+        )
+    return value
+
+
+def check_sigma_values(function: str, sigma: Tensor) -> None:
+    """ValueError if a value of the σ tensor is not a positive normal number of its computation."""
+    if sigma.numel() == 0:
+        return
+    low, high = [sigma.item()] * 2 if sigma.numel() == 1 else [v.item() for v in sigma.aminmax()]
+    smallest, largest = _NORMAL[accumulate_in(sigma)]
+    if not (low > 0 and high > 0):  # both are NaN if one value is
+        raise ValueError(f"{function}: sigma must be positive, got a value that is not")
+    if low < smallest or high > largest:
+        raise ValueError(
+            f"{function}: sigma must be in [{smallest:.3g}, {largest:.3g}], got {low:g} to {high:g}"
+        )

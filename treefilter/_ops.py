@@ -115,8 +115,8 @@ def edge_list(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 
 _GRAPH = "Tensor? edges, SymInt[] layout, SymInt num_edges"
-PSI = (_C.Psi.IDENTITY, _C.Psi.SIGN)
-IDENTITY, SIGN = range(2)
+PSI = (_C.Psi.IDENTITY, _C.Psi.SIGN, _C.Psi.EUCLIDEAN)
+IDENTITY, SIGN, EUCLIDEAN = range(3)
 
 
 def _empty_weight(
@@ -139,33 +139,49 @@ def edge_inner(
 
 
 def _empty_like_f(
-    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
-) -> Tensor:
+    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int,
+    distance: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     return torch.empty_like(f, memory_format=torch.contiguous_format)
 
 
-@_op(f"_edge_scatter(Tensor weight, Tensor f, {_GRAPH}, int psi) -> Tensor", _empty_like_f)
+@_op(
+    f"_edge_scatter(Tensor weight, Tensor f, {_GRAPH}, int psi, Tensor? distance=None) -> Tensor",
+    _empty_like_f,
+)
 def edge_scatter(
-    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
-) -> Tensor:
+    weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int,
+    distance: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """``distance`` for EUCLIDEAN only."""
     if forward_ad._current_level >= 0:
         refuse_tangents()
     out = _empty_like_f(weight, f, edges, layout, num_edges, psi)
+    distance = distance if distance is None else distance.contiguous()
     threads = torch.get_num_threads()
     f, to = _flat(f).contiguous(), _flat(out)
-    _C.edge_scatter(weight.contiguous(), f, edges, layout, PSI[psi], to, threads)
+    _C.edge_scatter(weight.contiguous(), f, edges, layout, PSI[psi], distance, to, threads)
     return out
 
 
-def _empty_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
-    return f.new_empty((f.shape[0], num_edges), dtype=torch.int64)
+def _empty_argmax(
+    f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int
+) -> tuple[Tensor, Tensor]:
+    shape = (f.shape[0], num_edges)
+    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=_sum_dtype(f.dtype))
 
 
-@_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> Tensor", _empty_argmax, indices=True)
-def edge_argmax(f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int) -> Tensor:
-    out = _empty_argmax(f, edges, layout, num_edges)
-    _C.edge_argmax(_flat(f).contiguous(), edges, layout, out, torch.get_num_threads())
-    return out
+@_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> (Tensor, Tensor)", _empty_argmax)
+def edge_argmax(
+    f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int
+) -> tuple[Tensor, Tensor]:
+    """The first channel with the largest difference, and that difference."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    out, distance = _empty_argmax(f, edges, layout, num_edges)
+    f_ = _flat(f).contiguous()
+    _C.edge_argmax(f_, edges, layout, out, distance, torch.get_num_threads())
+    return out, distance
 
 
 # ---- mst ----
@@ -178,6 +194,23 @@ PLAN_ROUNDS = 34
 def plan_size(nodes: int) -> int:
     """``PlanView::size`` of src/plan.h: in Python, where N may be a number that is being traced."""
     return 4 * nodes + 1 + PLAN_ROUNDS
+
+
+def _in_float32(weight: Tensor) -> Tensor:
+    """float64 weights replaced by float32 values in the same order (src/edge_order.h)."""
+    if weight.dtype == torch.float32:
+        return weight.contiguous()
+    if weight.device.type == "cpu" and not _C.emulated:
+        out = torch.empty(weight.shape, dtype=torch.float32)
+        _C.rank_weights(weight.contiguous(), out, torch.get_num_threads())
+        return out
+    # rank_weights() in torch's operators, none of which waits for the device.
+    order = torch.sort(weight + 0.0, dim=1, stable=True).indices  # + 0.0: -0 equals 0
+    first = -(1 << 30)
+    keys = torch.arange(first, first + weight.shape[1], dtype=torch.int32, device=weight.device)
+    keys = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, keys.expand_as(order))
+    bits = torch.where(keys < 0, torch.iinfo(torch.int32).min - keys, keys)
+    return torch.where(weight < torch.inf, bits.view(torch.float32), weight.to(torch.float32))
 
 
 def _empty_plan(parent: Tensor) -> Tensor:
@@ -219,14 +252,14 @@ def mst(
         roots = weight.new_full((weight.shape[0],), root, dtype=torch.int64)
     roots = roots if roots is None else roots.contiguous()
     threads = torch.get_num_threads()
-    _C.mst(weight.contiguous(), edges, layout, num_nodes, roots, root, *out, threads)
+    _C.mst(_in_float32(weight), edges, layout, num_nodes, roots, root, *out, threads)
     return out
 
 
 def mst_edges(weight: Tensor, edges: Tensor | None, layout: list[int], num_nodes: int) -> Tensor:
     """The edge set alone, (B, E) bool: what other libraries call a minimum spanning tree."""
     out = torch.empty(weight.shape, dtype=torch.bool, device=weight.device)
-    _C.mst_edges(weight.contiguous(), edges, layout, num_nodes, out, torch.get_num_threads())
+    _C.mst_edges(_in_float32(weight), edges, layout, num_nodes, out, torch.get_num_threads())
     return out
 
 
@@ -236,6 +269,25 @@ def plan(parent: Tensor) -> Tensor:
     out = _empty_plan(parent)
     if out.shape[1]:
         _C.plan(parent.contiguous(), out)
+    return out
+
+
+def _empty_order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
+    order = torch.empty_like(parent, memory_format=torch.contiguous_format)
+    return order, parent.new_empty((parent.shape[0],), dtype=torch.int64)
+
+
+@_op("_order(Tensor parent, Tensor plan) -> (Tensor, Tensor)", _empty_order, indices=True)
+def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
+    """The order of trees that were made elsewhere, and how many vertices are in it.
+
+    Vertices on cycles are not: they are what is missing from the order's first places.
+    """
+    if plan.shape[1]:  # it begins with the order, and ends with the number of vertices in it
+        order = plan[:, : parent.shape[1]].clone(memory_format=torch.contiguous_format)
+        return order, plan[:, -1].long()
+    out = _empty_order(parent, plan)
+    _C.order(parent.contiguous(), *out, torch.get_num_threads())
     return out
 
 

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from . import _ops
 from ._autograd import Function, call, recorded, save, values_of
-from ._checks import check_batch, check_instance, check_tensor, widen
+from ._checks import (
+    accumulate_in,
+    check_batch,
+    check_devices,
+    check_instance,
+    check_sigma,
+    check_sigma_values,
+    check_tensor,
+    widen,
+)
 from .tree import Tree
 
 
@@ -21,7 +30,9 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     Args:
         weight: (B, E), or (B, G, E) for G groups of channels with weights of their own.
         tree: The trees, B of them or one for all. They may come from other weights.
-        sigma: σ > 0, a number or a tensor that broadcasts to (B, G).
+        sigma: σ > 0, a number (Python's or NumPy's) or a tensor that broadcasts to (B, G). The
+            smallest σ is the smallest normal number of the type that is computed in, 1.18e-38 in
+            float32 and 2.23e-308 in float64; the largest σ is that type's largest number.
 
     Returns:
         (B, N), or (B, G, N) where ``weight`` or ``sigma`` has groups; 0 at roots. In the dtype of
@@ -29,7 +40,7 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
         ``sigma``, twice.
 
     Raises:
-        ValueError: If shapes do not fit or σ is not positive.
+        ValueError: If shapes or devices do not fit or σ is not positive or out of range.
         TypeError: If ``weight`` is no floating-point tensor, ``tree`` no Tree or σ neither a number
             nor a floating-point tensor.
 
@@ -42,6 +53,7 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     """
     check_tensor("affinity", "weight", weight, "float")
     check_instance("affinity", "tree", tree, Tree)
+    check_devices("affinity", "weight", weight, tree=tree)
     weight = widen(weight)
     grouped = weight.ndim == 3
     if weight.ndim not in (2, 3):
@@ -69,24 +81,21 @@ def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float 
     """σ as a number or a tensor that broadcasts to (B, G, 1), and whether the result has groups."""
     if isinstance(sigma, Tensor):
         check_tensor("affinity", "sigma", sigma, "float")
+        check_devices("affinity", "weight", weight, sigma=sigma)
         batch, groups = weight.shape[:2]
         rows, columns = (1, 1, *sigma.shape)[-2:]
-        fits = rows in (1, batch) and (columns in (1, groups) or not grouped)
+        fits = rows in (1, batch) and (columns in (1, groups) if grouped else columns > 0)
         if sigma.ndim > 2 or not fits:
             expected = f"({batch}, {groups if grouped else 'G'})"
             raise ValueError(
                 f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}"
             )
         values = values_of(sigma)
-        if values is not None and not (values > 0).all():
-            raise ValueError("affinity: sigma must be positive, got a value that is not")
+        if values is not None:
+            check_sigma_values("affinity", values)
         width = sigma if sigma.dtype == torch.float64 else sigma.float()
         return width.reshape(rows, columns, 1), grouped or columns > 1
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float | torch.SymFloat):
-        raise TypeError(f"affinity: sigma must be a number or a tensor, got {type(sigma).__name__}")
-    if not sigma > 0:
-        raise ValueError(f"affinity: sigma must be positive, got {sigma}")
-    return float(sigma), grouped
+    return check_sigma("affinity", sigma, accumulate_in(weight)), grouped
 
 
 def tree_weight(weight: Tensor, tree: Tree) -> Tensor:

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from . import _ops
 from ._autograd import Function, call, constant, recorded, save
-from ._checks import check_batch, check_choice, check_instance, check_tensor, widen
+from ._checks import (
+    accumulate_in,
+    check_batch,
+    check_choice,
+    check_devices,
+    check_edge_values,
+    check_instance,
+    check_tensor,
+    widen,
+)
 from ._checks import describe as _describe
 from ._take import take
 from .affinity import tree_weight
@@ -53,6 +62,7 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
     """
     weights = _tree_weights("distance", weight, tree, path)
     check_tensor("distance", "source", source, "int")
+    check_devices("distance", "weight", weight, source=source)
     batch = weight.shape[0]
     if source.ndim not in (1, 2) or (source.ndim == 2 and source.shape[0] != batch):
         raise ValueError(
@@ -90,7 +100,8 @@ def distance_transform(
         In a component without a seed: ``+inf`` and −1.
 
     Raises:
-        ValueError: If shapes do not fit, a weight of the tree is negative or ``path`` is unknown.
+        ValueError: If shapes do not fit, a weight of the tree is negative or NaN, or ``path`` is
+            unknown.
         TypeError: If ``weight`` is no floating-point tensor, ``seeds`` no bool tensor or ``tree``
             no Tree.
 
@@ -104,6 +115,7 @@ def distance_transform(
     function = "distance_transform"
     weights = _tree_weights(function, weight, tree, path)
     check_tensor(function, "seeds", seeds, "bool")
+    check_devices(function, "weight", weight, seeds=seeds)
     batch, shape = weight.shape[0], tuple(seeds.shape[1:])
     if seeds.ndim < 2 or seeds.shape[0] != batch or shape not in ((tree.num_nodes,), tree.shape):
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
@@ -150,6 +162,7 @@ def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
     """
     check_tensor("distance_matrix", "weight", weight, "float")
     check_instance("distance_matrix", "tree", tree, Tree)
+    check_edge_values("distance_matrix", weight)
     n = tree.num_nodes
     if weight.shape[0] * n * n > MATRIX_LIMIT:
         raise ValueError(
@@ -163,11 +176,10 @@ def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tenso
     check_tensor(function, "weight", weight, "float")
     check_instance(function, "tree", tree, Tree)
     check_choice(function, "path", path, PATHS)
-    if weight.ndim != 2:
-        raise ValueError(f"{function}: weight must have shape (B, E), got {tuple(weight.shape)}")
+    check_edge_values(function, weight)
+    check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
-    wide = torch.float64 if weight.dtype is torch.float64 else torch.float32
-    return tree_weight(weight.unsqueeze(1).to(wide), tree).squeeze(1)
+    return tree_weight(weight.unsqueeze(1).to(accumulate_in(weight)), tree).squeeze(1)
 
 
 def _rounded(distance: Tensor, weight: Tensor, path: str) -> Tensor:

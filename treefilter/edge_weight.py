@@ -36,7 +36,10 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
             Euclidean distance of the unit vectors; a zero vector stays zero, with derivative 0).
 
     Returns:
-        (B, E) weights in the guide's dtype (float32 under autocast). Differentiable twice.
+        (B, E) weights in float32, or float64 if the guide is. A finite guide has finite weights:
+        what lies beyond the largest finite number of the dtype is that number, because ``+inf``
+        means "no edge" for :func:`treefilter.mst`. NaN or infinite features give NaN.
+        Differentiable twice.
 
     Raises:
         ValueError: If the shape does not fit the graph or the metric is unknown.
@@ -54,7 +57,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     graph._edges_on("edge_weight", guide.device)
     f = widen(guide)
     check_nodes("edge_weight", "guide", f, graph.shape, graph.num_nodes)
-    return _METRICS[metric](f, graph).to(f.dtype)
+    return _METRICS[metric](f, graph)
 
 
 def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
@@ -62,8 +65,10 @@ def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
 
 
 def _euclidean(f: Tensor, graph: Graph) -> Tensor:
-    squared = _sqeuclidean(f, graph)
-    return call(_Root, squared) if recorded(squared) else squared.sqrt()
+    edges, layout, num_edges = graph._edges, graph._layout, graph.num_edges
+    if recorded(f):
+        return call(_Euclidean, f, edges, _Sum(layout, num_edges, _ops.IDENTITY))
+    return _ops.edge_inner(f, f, edges, layout, num_edges, _ops.EUCLIDEAN)
 
 
 def _cityblock(f: Tensor, graph: Graph) -> Tensor:
@@ -73,21 +78,25 @@ def _cityblock(f: Tensor, graph: Graph) -> Tensor:
 def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     if f.shape[1] == 0:
         return _sqeuclidean(f, graph)
-    channel = constant(_ops.edge_argmax, f.detach(), graph._edges, graph._layout, graph.num_edges)
+    edges = graph._edges, graph._layout, graph.num_edges
+    channel, distance = constant(_ops.edge_argmax, f.detach(), *edges)
+    if not recorded(f):
+        return distance
     first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
     wide = torch.float64 if f.dtype == torch.float64 else torch.float32
     ends = take(flat, offset + first).to(wide), take(flat, offset + second).to(wide)
-    return (ends[0] - ends[1]).abs()
+    difference = (ends[0] - ends[1]).abs()
+    return torch.where(difference < torch.inf, difference, distance)
 
 
 def _cosine(f: Tensor, graph: Graph) -> Tensor:
     wide = f if f.dtype == torch.float64 else f.float()
     # The largest entry first: its square must neither overflow nor vanish.
     size = wide.detach().abs().amax(1, keepdim=True) if f.shape[1] else wide.sum(1, keepdim=True)
-    scaled = wide / torch.where(size > 0, size, 1)
-    squared = scaled.square().sum(1, keepdim=True)
-    unit = torch.where(squared > 0, scaled / torch.where(squared > 0, squared, 1).sqrt(), 0)
+    scaled = wide / torch.where(size == 0, 1, size)
+    squared = scaled.square().sum(1, keepdim=True)  # NaN stays NaN, as in all other metrics
+    unit = torch.where(squared == 0, 0, scaled / torch.where(squared == 0, 1, squared).sqrt())
     return 0.5 * _sqeuclidean(unit, graph)
 
 
@@ -141,30 +150,6 @@ def _scatter(weight: Tensor, f: Tensor, edges: Tensor | None, sum: _Sum) -> Tens
     return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
 
 
-class _Root(Function):
-    """√, with derivative 0 at 0: there the distance is taken as constant."""
-
-    @staticmethod
-    def forward(squared: Tensor) -> Tensor:
-        return squared.sqrt()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        save(ctx, output)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _root_slope(grad, *ctx.saved_tensors)
-
-    @staticmethod
-    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        return _root_slope(tangents[0], saved[0])
-
-
-def _root_slope(change: Tensor, root: Tensor) -> Tensor:
-    return 0.5 * change / torch.where(root == 0, torch.inf, root)
-
-
 class _EdgeSum(Function):
     """What D, L and I have in common: one or two tensors, then the edges and the sum."""
 
@@ -172,6 +157,37 @@ class _EdgeSum(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         *tensors, ctx.sum = inputs
         save(ctx, *tensors)
+
+
+class _Euclidean(Function):
+    """√D, with derivative 0 at 0: there the distance is taken as constant."""
+
+    @staticmethod
+    def forward(f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
+        return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, _ops.EUCLIDEAN)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        f, edges, ctx.sum = inputs
+        save(ctx, f, edges, output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        f, edges, root = ctx.saved_tensors
+        sum = ctx.sum
+        if recorded(grad, f):  # the fused sum has no derivative
+            return _scatter(0.5 * grad / _no_zero(root), f, edges, sum), None, None
+        sums = edges, sum.layout, sum.num_edges, _ops.EUCLIDEAN
+        return _ops.edge_scatter(grad, f, *sums, root), None, None
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        f, edges, root = saved
+        return _inner(f, tangents[0], edges, ctx.sum) / _no_zero(root)
+
+
+def _no_zero(root: Tensor) -> Tensor:
+    return torch.where(root == 0, torch.inf, root)
 
 
 class _Norm(_EdgeSum):

@@ -6,7 +6,16 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import check_batch, check_instance, check_nodes, check_tensor, describe, widen
+from ._checks import (
+    check_batch,
+    check_devices,
+    check_flag,
+    check_instance,
+    check_nodes,
+    check_tensor,
+    describe,
+    widen,
+)
 from ._filter_autograd import run
 from .tree import Tree
 
@@ -45,6 +54,7 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
         >>> tf.filter(torch.tensor([[[1.0, 3.0, 8.0]]]), tree, a)
         tensor([[[2., 2., 8.]]])
     """
+    check_flag("filter", "normalize", normalize)
     return _apply("filter", x, tree, affinity, _ops.MEAN if normalize else _ops.SUM)
 
 
@@ -82,6 +92,7 @@ def _apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) ->
     check_tensor(function, "x", x, "float")
     check_instance(function, "tree", tree, Tree)
     check_tensor(function, "affinity", affinity, "float")
+    check_devices(function, "x", x, tree=tree, affinity=affinity)
     x = widen(x)
     check_nodes(function, "x", x, tree.shape, tree.num_nodes)
     check_batch(function, "x", x, tree)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import check_tensor
+from ._checks import check_integer, check_target, check_tensor
 
 MAX_INDEX = 2**31 - 1
 """Vertices and edges are numbered in int32."""
@@ -28,9 +28,16 @@ _DIRECTIONS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {
 }
 
 
+_MADE_HERE = object()
+"""What grid() and graph() pass for fields that they have checked."""
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """An undirected graph without weights; made by :func:`grid` or :func:`graph`.
+
+    The constructor is internal. It checks that its arguments fit each other, as do loading,
+    copying and ``dataclasses.replace``. ``torch.save`` and ``torch.load(weights_only=True)`` work.
 
     Attributes:
         num_nodes: Number of vertices N, at most 2³¹−1.
@@ -44,6 +51,31 @@ class Graph:
     shape: tuple[int, ...] | None = None
     connectivity: int | None = None
     _edges: Tensor | None = None  # (2, E) int32, edge lists only; never handed out
+    _made_by: InitVar[object] = None
+
+    def __post_init__(self, _made_by: object) -> None:
+        if _made_by is _MADE_HERE:
+            return
+        if self.shape is None:
+            fields = _check_edge_list(self)
+        else:
+            fields = _check_grid("Graph", self.shape, self.connectivity)
+            if self._edges is not None:
+                raise ValueError("Graph: a grid must have no edge list, got one")
+        for name, value in zip(("num_nodes", "num_edges"), fields, strict=False):
+            given = check_integer("Graph", name, getattr(self, name))
+            if given != value:
+                raise ValueError(f"Graph: {name} must be {value} for its shape, got {given}")
+        names = ("num_nodes", "num_edges", "shape", "connectivity")
+        for name, value in zip(names, fields, strict=True):  # NumPy's integers become Python's
+            object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = (self.num_nodes, self.num_edges, self.shape, self.connectivity, self._edges)
+        return Graph, fields
+
+    def __setstate__(self, state: dict[str, Any]) -> None:  # pickles of version 0.1.0
+        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def edge_index(self) -> Tensor:
@@ -55,7 +87,10 @@ class Graph:
 
     def to(self, device: torch.device | str | int) -> Graph:
         """The same graph for tensors on another device. A grid has no tensors and serves all."""
-        return self if self._edges is None else replace(self, _edges=self._edges.to(device))
+        if self._edges is None:
+            return self
+        target = check_target("Graph.to", device, self._edges)
+        return replace(self, _edges=self._edges.to(target))
 
     def _edges_on(self, function: str, device: torch.device) -> Tensor | None:
         """The edge list, if it is one, for a call whose tensors are on ``device``."""
@@ -137,27 +172,10 @@ def grid(*shape: int, connectivity: int | None = None) -> Graph:
         >>> tf.grid(2, 3).edge_index.tolist()
         [[0, 1, 2, 0, 1, 3, 4], [3, 4, 5, 1, 2, 4, 5]]
     """
-    for size in shape:
-        if isinstance(size, bool) or not isinstance(size, int | torch.SymInt):
-            raise TypeError(f"grid: shape must be integers, got {type(size).__name__}")
-    if len(shape) not in (2, 3):
-        raise ValueError(f"grid: shape must have 2 or 3 sizes, got {len(shape)}: {shape}")
-    if min(shape) < 1:
-        raise ValueError(f"grid: sizes must be at least 1, got {shape}")
     if connectivity is None:
-        connectivity = 4 if len(shape) == 2 else 6
-    if (len(shape), connectivity) not in _DIRECTIONS:
-        allowed = " or ".join(str(c) for d, c in _DIRECTIONS if d == len(shape))
-        raise ValueError(
-            f"grid: connectivity must be {allowed} for {len(shape)} sizes, got {connectivity}"
-        )
-    depth, height, width = (1, *shape) if len(shape) == 2 else shape
-    num_edges = sum(
-        max(0, depth - dz) * max(0, height - abs(dy)) * max(0, width - abs(dx))
-        for dz, dy, dx in _DIRECTIONS[len(shape), connectivity]
-    )
-    _check_counts("grid", math.prod(shape), num_edges)
-    return Graph(math.prod(shape), num_edges, tuple(shape), connectivity)
+        connectivity = 6 if len(shape) == 3 else 4
+    num_nodes, num_edges, sizes, joined = _check_grid("grid", shape, connectivity)
+    return Graph(num_nodes, num_edges, sizes, joined, None, _MADE_HERE)
 
 
 def graph(edge_index: Tensor, num_nodes: int) -> Graph:
@@ -185,15 +203,65 @@ def graph(edge_index: Tensor, num_nodes: int) -> Graph:
         Graph(num_nodes=3, num_edges=3, edge list)
     """
     check_tensor("graph", "edge_index", edge_index, "int")
-    if isinstance(num_nodes, bool) or not isinstance(num_nodes, int | torch.SymInt):
-        raise TypeError(f"graph: num_nodes must be an integer, got {type(num_nodes).__name__}")
+    num_nodes = check_integer("graph", "num_nodes", num_nodes)
     if edge_index.ndim != 2 or edge_index.shape[0] != 2:
         raise ValueError(f"graph: edge_index must have shape (2, E), got {tuple(edge_index.shape)}")
     if num_nodes < 1:
         raise ValueError(f"graph: num_nodes must be at least 1, got {num_nodes}")
     _check_counts("graph", num_nodes, edge_index.shape[1])
     edges = _ops.edge_list(edge_index.long(), num_nodes)
-    return Graph(num_nodes, edge_index.shape[1], None, None, edges)
+    return Graph(num_nodes, edge_index.shape[1], None, None, edges, _MADE_HERE)
+
+
+def _check_grid(
+    function: str, shape: Any, connectivity: Any
+) -> tuple[int, int, tuple[int, ...], int]:
+    """Numbers of vertices and edges, sizes and connectivity of a grid, all checked."""
+    if not isinstance(shape, tuple):
+        raise TypeError(f"{function}: shape must be a tuple, got {type(shape).__name__}")
+    sizes = tuple(
+        [s if type(s) is int else check_integer(function, "shape", s, "integers") for s in shape]
+    )
+    if len(sizes) not in (2, 3):
+        raise ValueError(f"{function}: shape must have 2 or 3 sizes, got {len(sizes)}: {sizes}")
+    if min(sizes) < 1:
+        raise ValueError(f"{function}: sizes must be at least 1, got {sizes}")
+    connectivity = check_integer(function, "connectivity", connectivity)
+    if (len(sizes), connectivity) not in _DIRECTIONS:
+        allowed = " or ".join(str(c) for d, c in _DIRECTIONS if d == len(sizes))
+        raise ValueError(
+            f"{function}: connectivity must be {allowed} for {len(sizes)} sizes, got {connectivity}"
+        )
+    depth, height, width = (1, *sizes) if len(sizes) == 2 else sizes
+    num_nodes = depth * height * width
+    num_edges = sum(
+        [
+            max(0, depth - dz) * max(0, height - abs(dy)) * max(0, width - abs(dx))
+            for dz, dy, dx in _DIRECTIONS[len(sizes), connectivity]
+        ]
+    )
+    _check_counts(function, num_nodes, num_edges)
+    return num_nodes, num_edges, sizes, connectivity
+
+
+def _check_edge_list(graph: Graph) -> tuple[int, int, None, None]:
+    """The same of an edge list's fields. Its values are checked where they are read."""
+    if graph.connectivity is not None:
+        raise ValueError(
+            f"Graph: an edge list must have no connectivity, got {graph.connectivity!r}"
+        )
+    edges = graph._edges
+    check_tensor("Graph", "edges", edges, "int32")
+    assert edges is not None
+    if edges.ndim != 2 or edges.shape[0] != 2 or not edges.is_contiguous():
+        raise ValueError(
+            f"Graph: edges must be contiguous and of shape (2, E), got {tuple(edges.shape)}"
+        )
+    num_nodes = check_integer("Graph", "num_nodes", graph.num_nodes)
+    if num_nodes < 1:
+        raise ValueError(f"Graph: num_nodes must be at least 1, got {num_nodes}")
+    _check_counts("Graph", num_nodes, edges.shape[1])
+    return num_nodes, edges.shape[1], None, None
 
 
 def _check_counts(function: str, num_nodes: int, num_edges: int) -> None:
@@ -202,3 +270,6 @@ def _check_counts(function: str, num_nodes: int, num_edges: int) -> None:
             f"{function}: vertices and edges must number at most 2**31 - 1, "
             f"got {num_nodes} vertices and {num_edges} edges"
         )
+
+
+torch.serialization.add_safe_globals([Graph])  # its constructor checks whatever a file holds

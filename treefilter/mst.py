@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import check_instance, check_tensor
+from ._checks import check_devices, check_instance, check_integer, check_tensor
 from .graph import Graph
 from .tree import Tree
 
@@ -14,9 +14,10 @@ from .tree import Tree
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     """The minimum spanning tree of every weighted graph of a batch (Borůvka 1926), rooted.
 
-    Edges are compared by (float32 value of the weight, edge number), a strict total order: the tree
-    is unique and the same at any number of threads and any position in the batch. O(E), no
-    recursion. Topology has no gradient; nothing is saved for backward.
+    Edges are compared by (weight, edge number), a strict total order: the tree is unique and the
+    same at any number of threads and any position in the batch. float64 weights are compared in
+    float64; unless they all are float32 values, they are sorted first, which takes longer than the
+    tree. O(E), no recursion. Topology has no gradient; nothing is saved for backward.
 
     Args:
         weight: (B, E) weights, floating point; negative ones are allowed. ``+inf`` means that there
@@ -32,7 +33,7 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         ValueError: If the shape does not fit the graph, a weight is NaN or a root is outside [0,
             N).
         TypeError: If ``weight`` is no floating-point tensor, ``graph`` no Graph or ``root`` neither
-            an integer nor an integer tensor.
+            an integer (Python's or NumPy's) nor an integer tensor.
 
     Example:
         >>> import torch, treefilter as tf
@@ -49,7 +50,7 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         )
     roots, same_root = _roots(root, weight, graph.num_nodes)
     values = weight.detach() if weight.requires_grad else weight
-    if values.dtype != torch.float32:
+    if values.dtype in (torch.bfloat16, torch.float16):
         values = values.to(torch.float32)
     edges = graph._edges_on("mst", weight.device)
     tensors = _ops.mst(values, edges, graph._layout, graph.num_nodes, roots, same_root)
@@ -64,11 +65,9 @@ def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor |
         check_tensor("mst", "root", root, "int")
         if tuple(root.shape) not in ((), (batch,)):
             raise ValueError(f"mst: root must have shape ({batch},), got {tuple(root.shape)}")
-        if root.device != weight.device:  # copying it there would wait for the device
-            raise ValueError(f"mst: root must be on {weight.device} like weight, got {root.device}")
+        check_devices("mst", "weight", weight, root=root)
         return root.to(torch.int64).expand(batch), 0
-    if isinstance(root, bool) or not isinstance(root, int | torch.SymInt):
-        raise TypeError(f"mst: root must be an integer or a tensor, got {type(root).__name__}")
+    root = check_integer("mst", "root", root, "an integer or a tensor")
     if not 0 <= root < num_nodes:
         raise ValueError(f"mst: root must be in [0, {num_nodes}), got {root}")
     return None, root

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from ._autograd import values_of
+from ._checks import check_choice, check_integer, check_sigma, check_sigma_values, check_tensor
 from .affinity import affinity
 from .edge_weight import METRICS, edge_weight
 from .filter import filter
@@ -16,28 +19,36 @@ class TreeFilter2d(nn.Module):
 
     The trees come from all channels of the guide (Song et al., NeurIPS 2019); with ``groups`` the
     guide's channels are split likewise and each group has affinities of its own on the common tree.
+    Without a guide, x is filtered along its own trees, so that the layer fits into
+    ``nn.Sequential``.
 
     Args:
         sigma: σ > 0 of the affinities: a number, or a tensor that broadcasts to (B, groups), e.g.
-            an ``nn.Parameter`` to learn it.
+            an ``nn.Parameter`` to learn it. For the range see :func:`treefilter.affinity`.
         groups: Number of groups G; must divide the channels of x and of the guide.
         metric: As for :func:`treefilter.edge_weight`.
         connectivity: 4 or 8.
 
     Shape:
-        x (B, C, H, W) and guide (B, Cg, H, W) give (B, C, H, W). Differentiable in x, the guide and
-        σ.
+        x (B, C, H, W) and guide (B, Cg, H, W) give (B, C, H, W). A guide of batch 1 serves any x.
+        Differentiable in x, the guide and σ.
 
     Raises:
         ValueError: In the constructor for ``groups`` below 1, an unknown metric or connectivity or
-            σ ≤ 0; in ``forward`` for shapes that do not fit.
+            σ ≤ 0; in ``forward`` for shapes or devices that do not fit.
+        TypeError: In the constructor for ``groups`` or ``connectivity`` that is no integer, or σ
+            that is neither a number nor a floating-point tensor; in ``forward`` for x or a guide
+            that is no floating-point tensor.
 
     Example:
         >>> import torch, treefilter as tf
         >>> smooth = tf.nn.TreeFilter2d(sigma=0.05)
         >>> image = torch.rand(1, 3, 8, 8)
-        >>> smooth(image, image).shape
+        >>> smooth(image).shape
         torch.Size([1, 3, 8, 8])
+        >>> scores = torch.rand(1, 21, 8, 8)
+        >>> smooth(scores, guide=image).shape
+        torch.Size([1, 21, 8, 8])
     """
 
     def __init__(
@@ -48,32 +59,35 @@ class TreeFilter2d(nn.Module):
         connectivity: int = 4,
     ) -> None:
         super().__init__()
-        if groups < 1:
+        self.groups = check_integer("TreeFilter2d", "groups", groups)
+        if self.groups < 1:
             raise ValueError(f"TreeFilter2d: groups must be at least 1, got {groups}")
-        if metric not in METRICS:
-            raise ValueError(
-                f"TreeFilter2d: metric must be one of {', '.join(METRICS)}, got {metric!r}"
-            )
-        if connectivity not in (4, 8):
+        check_choice("TreeFilter2d", "metric", metric, METRICS)
+        self.metric = metric
+        self.connectivity = check_integer("TreeFilter2d", "connectivity", connectivity)
+        if self.connectivity not in (4, 8):
             raise ValueError(f"TreeFilter2d: connectivity must be 4 or 8, got {connectivity}")
-        if not isinstance(sigma, Tensor) and not sigma > 0:
-            raise ValueError(f"TreeFilter2d: sigma must be positive, got {sigma}")
         self.sigma: float | Tensor
+        if not isinstance(sigma, Tensor):
+            self.sigma = check_sigma("TreeFilter2d", sigma, torch.float64)
+            return
+        check_tensor("TreeFilter2d", "sigma", sigma, "float")
+        values = values_of(sigma)
+        if values is not None:
+            check_sigma_values("TreeFilter2d", values)
         if isinstance(sigma, nn.Parameter):
             self.sigma = sigma
-        elif isinstance(sigma, Tensor):
-            self.register_buffer("sigma", sigma)
         else:
-            self.sigma = float(sigma)
-        self.groups = groups
-        self.metric = metric
-        self.connectivity = connectivity
+            self.register_buffer("sigma", sigma)
 
-    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
-        """Filters ``x`` (B, C, H, W) guided by ``guide`` (B, Cg, H, W)."""
+    def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
+        """Filters ``x`` (B, C, H, W) along the trees of ``guide`` (B, Cg, H, W), or of ``x``."""
+        name = "x" if guide is None else "guide"
+        guide = x if guide is None else guide
+        check_tensor("TreeFilter2d", name, guide, "float")
         if guide.ndim != 4 or guide.shape[1] % self.groups:
             raise ValueError(
-                f"TreeFilter2d: guide must have shape (B, C, H, W) with C divisible by "
+                f"TreeFilter2d: {name} must have shape (B, C, H, W) with C divisible by "
                 f"{self.groups}, got {tuple(guide.shape)}"
             )
         graph = grid(*guide.shape[2:], connectivity=self.connectivity)

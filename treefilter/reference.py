@@ -6,7 +6,8 @@ arguments are not checked. Read it to learn what is computed; compare with it wh
 
 Notation: B images, C channels in G groups, N vertices, E edges; a_v and w_v are the affinity and
 the weight of the edge from vertex v to its parent. Arithmetic is in float64 if an argument is,
-otherwise in float32; where the first argument is of half precision, the result is rounded to it.
+otherwise in float32. Affinities, filters and maxima keep a first argument's half precision, to
+which their result is rounded; edge weights and sums of them, which may exceed it, are float32 then.
 """
 
 from __future__ import annotations
@@ -43,18 +44,26 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     - ``"cosine"``: ½ Σ d² between the unit vectors u/‖u‖ and v/‖v‖; a zero vector stays zero, with
       derivative 0
 
-    The sums are over channels. ``guide`` (B, C, \*shape) or (B, C, N) → (B, E).
+    The sums are over channels, and computed in float64. A result beyond the largest number of its
+    type is that number, as long as the guide is finite: +inf would mean that there is no edge. NaN
+    gives NaN.
+
+    ``guide`` (B, C, \*shape) or (B, C, N) → (B, E) in float32, or float64 if the guide is.
     """
     u, v = graph.edge_index.to(guide.device)
-    x = guide.to(_compute_dtype(guide)).reshape(*guide.shape[:2], graph.num_nodes)
+    x = guide.double().reshape(*guide.shape[:2], graph.num_nodes)
     if metric == "cosine":
+        largest = _largest(x)
+        x = x / torch.where(largest == 0, 1, largest)  # squares neither overflow nor vanish
         norm = _sqrt(x.square().sum(1, keepdim=True))
-        x = torch.where(norm > 0, x / torch.where(norm > 0, norm, 1), 0)
+        x = x / torch.where(norm == 0, 1, norm)
     d = x[:, :, u] - x[:, :, v]
     if metric == "sqeuclidean":
         weight = d.square().sum(1)
     elif metric == "euclidean":
-        weight = _sqrt(d.square().sum(1))
+        largest = _largest(d)
+        scaled = d / torch.where((largest == 0) | largest.isinf(), 1, largest)
+        weight = largest.squeeze(1) * _sqrt(scaled.square().sum(1))
     elif metric == "cosine":
         weight = d.square().sum(1) / 2
     elif metric == "cityblock" or d.shape[1] == 0:
@@ -62,14 +71,18 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     else:
         first_largest = d.abs().argmax(1, keepdim=True)
         weight = d.abs().gather(1, first_largest).squeeze(1)
-    return _result(weight, guide)
+    weight = weight.to(_compute_dtype(guide))
+    finite = x.isfinite().all(1)
+    beyond = weight.isinf() & finite[:, u] & finite[:, v]
+    return weight.masked_fill(beyond, torch.finfo(weight.dtype).max)
 
 
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     """The tree of the smallest edges that joins all vertices that can be joined (a forest, if not).
 
-    Edges are ordered by (weight rounded to float32, index), so there is exactly one; +inf means "no
-    such edge". ``root`` is the root of its component, the lowest vertex that of any other.
+    Edges are ordered by (weight, index), so there is exactly one; +inf means "no such edge".
+    Weights are compared as they are, those of float64 in float64. ``root`` is the root of its
+    component, the lowest vertex that of any other.
 
     ``weight`` (B, E), ``root`` an integer or (B,) → B trees.
     """
@@ -77,10 +90,10 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     roots = torch.as_tensor(root).expand(len(weight)).tolist()
     parents, edges, orders = [], [], []
     for image, first in zip(weight, roots, strict=True):
-        up, up_edge, top_down = _hang(_kruskal(image, ends, graph.num_nodes), ends, first)
+        up, up_edge, depth = _hang(_kruskal(image, ends, graph.num_nodes), ends, first)
         parents.append(up)
         edges.append(up_edge)
-        orders.append(_strahler_order(up, top_down))
+        orders.append(sorted(range(graph.num_nodes), key=depth.__getitem__, reverse=True))
     parent, edge, order = (
         torch.tensor(rows, dtype=torch.int32, device=weight.device).view(-1, graph.num_nodes)
         for rows in (parents, edges, orders)
@@ -95,7 +108,9 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     tensor of more than one group, → (B, G, N). A ``sigma`` tensor is broadcast to (B, G).
     """
     dtype = _compute_dtype(weight, sigma)
-    sigma = torch.as_tensor(sigma, device=weight.device).to(dtype)
+    if not isinstance(sigma, Tensor):
+        sigma = torch.tensor(float(sigma), dtype=torch.float64, device=weight.device)
+    sigma = sigma.to(dtype)
     grouped = weight.ndim == 3 or (sigma.ndim > 0 and sigma.shape[-1] > 1)
     w = _to_parent(weight.to(dtype), tree)
     w = w if weight.ndim == 3 else w.unsqueeze(1)  # (B, G, N)
@@ -152,7 +167,8 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
         for b, sources in enumerate(source.expand(shape[:2]).tolist())
         for s in sources
     ]
-    return _result(torch.stack(rows).view(shape) if rows else w.new_empty(shape), weight)
+    d = torch.stack(rows).view(shape) if rows else w.new_empty(shape)
+    return d if path == "sum" else _result(d, weight)
 
 
 def distance_transform(
@@ -169,7 +185,8 @@ def distance_transform(
     nearest = (d == least).int().argmax(1, keepdim=True)  # argmax gives the first, so the lowest
     shortest = d.gather(1, nearest)
     nearest = torch.where(least < torch.inf, nearest, -1)
-    return _result(shortest.squeeze(1), weight), nearest.squeeze(1)
+    shortest = shortest.squeeze(1)
+    return shortest if path == "sum" else _result(shortest, weight), nearest.squeeze(1)
 
 
 def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
@@ -187,7 +204,7 @@ def _kruskal(weight: Tensor, ends: Sequence[Sequence[int]], num_nodes: int) -> l
             v = leader[v]
         return v
 
-    value = weight.detach().float() + 0.0  # −0.0 + 0.0 = 0.0: the two zeros are one weight
+    value = weight.detach().double() + 0.0  # −0.0 + 0.0 = 0.0: the two zeros are one weight
     edges_at: list[list[int]] = [[] for _ in range(num_nodes)]
     for edge in value.sort(stable=True).indices.tolist():
         u, v = ends[edge]
@@ -201,9 +218,8 @@ def _kruskal(weight: Tensor, ends: Sequence[Sequence[int]], num_nodes: int) -> l
 def _hang(
     edges_at: Sequence[Sequence[int]], ends: Sequence[Sequence[int]], root: int
 ) -> tuple[list[int], list[int], list[int]]:
-    """Parent and edge to it of every vertex; all vertices, parents before children."""
-    parent, edge = [-1] * len(edges_at), [-1] * len(edges_at)
-    top_down: list[int] = []
+    """For every vertex, by breadth-first search: its parent, the edge to it, and its depth."""
+    parent, edge, depth = [-1] * len(edges_at), [-1] * len(edges_at), [0] * len(edges_at)
     for start in (root, *range(len(edges_at))):
         if parent[start] < 0:
             parent[start] = start
@@ -212,32 +228,9 @@ def _hang(
                 for e in edges_at[v]:
                     child = sum(ends[e]) - v
                     if parent[child] < 0:
-                        parent[child], edge[child] = v, e
+                        parent[child], edge[child], depth[child] = v, e, depth[v] + 1
                         queue.append(child)
-            top_down += queue
-    return parent, edge, top_down
-
-
-def _strahler_order(parent: Sequence[int], top_down: Sequence[int]) -> list[int]:
-    """The vertices by (round, leaf at which the path begins, position on it), then the roots.
-
-    The round of a vertex is its Horton–Strahler number: 1 at a leaf; else the largest of its
-    children's, and 1 more if several of them attain it. A path goes on while that number stays.
-    """
-    children: list[list[int]] = [[] for _ in parent]
-    for v in top_down:
-        if parent[v] != v:
-            children[parent[v]].append(v)
-    place = [(0, 0, 0)] * len(parent)
-    for v in reversed(top_down):
-        last = max((place[c][0] for c in children[v]), default=0)
-        below = [c for c in children[v] if place[c][0] == last]
-        if len(below) == 1:
-            _, leaf, position = place[below[0]]
-            place[v] = last, leaf, position + 1
-        else:
-            place[v] = last + 1, v, 0
-    return sorted(top_down, key=lambda v: (1, v) if parent[v] == v else (0, *place[v]))
+    return parent, edge, depth
 
 
 def _leaf_to_root(x: Tensor, tree: Tree, a: Tensor) -> Tensor:
@@ -315,7 +308,12 @@ def _by_channel(x: Tensor, tree: Tree, affinity: Tensor) -> tuple[Tensor, Tensor
 
 def _sqrt(x: Tensor) -> Tensor:
     """√x with derivative 0 at 0."""
-    return torch.where(x > 0, torch.where(x > 0, x, 1).sqrt(), 0)
+    return torch.where(x == 0, 0, torch.where(x == 0, 1, x).sqrt())
+
+
+def _largest(x: Tensor) -> Tensor:
+    """(B, 1, …), the largest magnitude over the channels: a scale, for the result a constant."""
+    return x.detach().abs().amax(1, keepdim=True) if x.shape[1] else x.sum(1, keepdim=True)
 
 
 def _compute_dtype(*arguments: object) -> torch.dtype:

@@ -141,7 +141,7 @@ def learn(
 
 
 def leave_out(seeds: Tensor, scribbles: Scribbles) -> tuple[Tensor, Tensor]:
-    """Seeds without each fold of the scribbles' pieces in turn, and with all of them at the end.
+    """Seeds without each fold of the scribbles' pieces in turn; at the end with all of them.
 
     Returns:
         All sets of seeds as channels of one tensor, (1, (FOLDS + 1)·K, H, W), so that one call

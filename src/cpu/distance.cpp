@@ -1,23 +1,26 @@
+// The distances of distance.h: two passes per source, in the order of the tree.
 #include "../distance.h"
 
 #include <algorithm>
 #include <limits>
 #include <string>
 
-#include "boruvka.h"
-#include "parallel.h"
+#include "support/parallel.h"
+#include "support/radix_sort.h"
+#include "support/union_find.h"
+#include "support/workspace.h"
 
 namespace treefilter {
 namespace {
 
-// The tree and the weights of one row of results.
+// The tree and the weights of one image.
 template <class T>
-struct Row {
+struct WeightedTree {
   int64_t nodes;
   const int32_t *parent, *order;
   const T* weight;
 
-  Row(const TreeView& tree, Span<const T> weight, int64_t batch, int64_t b)
+  WeightedTree(const TreeView& tree, Span<const T> weight, int64_t batch, int64_t b)
       : nodes(tree.nodes),
         parent(tree.parent.data + (tree.batch == 1 ? 0 : b) * nodes),
         order(tree.order.data + (tree.batch == 1 ? 0 : b) * nodes),
@@ -26,30 +29,31 @@ struct Row {
 
 template <Path path, class T>
 struct Search {
-  const Row<T>& row;
+  const Cpu& cpu;
+  const WeightedTree<T>& tree;
   T* distance;
   int32_t *via, *bottleneck;
-  int64_t* nearest;  // null: one source, only one way reaches a vertex
+  int64_t* nearest;  // null for a single source, from which one path leads to each vertex
 
   void run() const {
-    const int64_t n = row.nodes;
-    for (int64_t s = 0; s < n; ++s) {
-      const int32_t v = row.order[s], p = row.parent[v];
+    const int64_t n = tree.nodes;
+    for_ascending(cpu, 0, n, [this](int64_t s) {
+      const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[v] >= 0) offer(v, p, v);
-    }
-    for (int64_t s = n; s-- > 0;) {
-      const int32_t v = row.order[s], p = row.parent[v];
+    });
+    for_descending(cpu, 0, n, [this](int64_t s) {
+      const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[p] >= 0 && via[p] != v) offer(p, v, v);
-    }
+    });
     for (int64_t v = 0; v < n; ++v) {
-      if (via[v] == v) distance[v] = 0;  // a maximum over no edges counted as -inf until here
+      if (via[v] == v) distance[v] = 0;  // was -inf, the maximum over no edges, so far
       if (via[v] < 0) distance[v] = std::numeric_limits<T>::infinity();
     }
   }
 
   // Lets `to` reach a source through its neighbour `from`, over the parent edge of `edge`.
   void offer(int32_t from, int32_t to, int32_t edge) const {
-    const T w = row.weight[edge];
+    const T w = tree.weight[edge];
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
     const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
     if (candidate == std::numeric_limits<T>::infinity()) return;  // no edge: out of reach
@@ -71,9 +75,9 @@ struct Search {
   }
 
   void clear() const {
-    std::fill_n(via, row.nodes, -1);
-    if (path == Path::kMax) std::fill_n(bottleneck, row.nodes, -1);
-    if (nearest) std::fill_n(nearest, row.nodes, int64_t{-1});
+    std::fill_n(via, tree.nodes, -1);
+    if (path == Path::kMax) std::fill_n(bottleneck, tree.nodes, -1);
+    if (nearest) std::fill_n(nearest, tree.nodes, int64_t{-1});
   }
 };
 
@@ -82,11 +86,15 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
                Span<const int64_t> source, Span<T> distance, Span<int32_t> via,
                Span<int32_t> bottleneck) {
   const int64_t n = tree.nodes;
-  parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
+  parallel_for(batch * sources, 4 * n, cpu, [&] {
     return [&](int64_t i) {
-      const Row<T> row(tree, weight, batch, i / sources);
-      const Search<path, T> search{row, distance.data + i * n, via.data + i * n,
-                                   bottleneck.data + (path == Path::kMax ? i * n : 0), nullptr};
+      const WeightedTree<T> weighted(tree, weight, batch, i / sources);
+      const Search<path, T> search{cpu,
+                                   weighted,
+                                   distance.data + i * n,
+                                   via.data + i * n,
+                                   bottleneck.data + (path == Path::kMax ? i * n : 0),
+                                   nullptr};
       search.clear();
       search.start_at(source[i]);
       search.run();
@@ -94,28 +102,30 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
   });
 }
 
-// For maxima equal distances are the rule, and two passes cannot know all seeds that share one: v's are
-// those in v's component of the edges no heavier than its distance. So: lightest edges first, one
-// union-find whose sets know their lowest seed.
+// The nearest seed for maxima, where equal distances are common. The two passes do not compare all seeds
+// at the same distance: for a vertex v these are the seeds in v's component of the edges that are no
+// heavier than v's distance. So edges are added to disjoint sets, lightest first, with the lowest seed
+// of each set.
 template <class T>
-void name_lowest(const Row<T>& row, const T* distance, const bool* seeds, int64_t* nearest) {
-  const auto order_of = [](T weight) {  // weights are >= 0 here: they ascend like their bits
+void name_lowest(const Cpu& cpu, const WeightedTree<T>& tree, const T* distance, const bool* seeds,
+                 int64_t* nearest) {
+  const auto order_of = [](T weight) {  // weights are >= 0: their bits are in the same order
     const double value = weight;
     uint64_t bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits & (UINT64_MAX >> 1);
   };
-  const int64_t n = row.nodes;
+  const int64_t n = tree.nodes;
   std::vector<OrderedEdge> edges, vertices;
   Buffer<int32_t> set(n), lowest(n);
   for (int32_t v = 0; v < n; ++v) {
     set[v] = v;
     lowest[v] = seeds[v] ? v : INT32_MAX;
-    if (row.parent[v] != v) edges.push_back({order_of(row.weight[v]), v, row.parent[v]});
+    if (tree.parent[v] != v) edges.push_back({order_of(tree.weight[v]), v, tree.parent[v]});
     if (nearest[v] >= 0) vertices.push_back({order_of(distance[v]), v, v});
   }
-  radix_sort(edges);
-  radix_sort(vertices);
+  radix_sort(cpu, edges);
+  radix_sort(cpu, vertices);
   size_t e = 0;
   for (const OrderedEdge& vertex : vertices) {
     for (; e < edges.size() && edges[e].order <= vertex.order; ++e) {
@@ -133,22 +143,26 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
                 Span<const bool> seeds, Span<T> distance, Span<int64_t> nearest, Span<int32_t> via,
                 Span<int32_t> bottleneck) {
   const int64_t n = tree.nodes;
-  parallel_for(batch, 4 * n, cpu.threads, [&] {
+  parallel_for(batch, 4 * n, cpu, [&] {
     return [&](int64_t b) {
-      const Row<T> row(tree, weight, batch, b);
-      const Search<path, T> search{row, distance.data + b * n, via.data + b * n,
+      const WeightedTree<T> weighted(tree, weight, batch, b);
+      const Search<path, T> search{cpu,
+                                   weighted,
+                                   distance.data + b * n,
+                                   via.data + b * n,
                                    bottleneck.data + (path == Path::kMax ? b * n : 0),
                                    nearest.data + b * n};
       search.clear();
       for (int64_t v = 0; v < n; ++v) {
-        if (row.weight[v] < 0) {
+        if (!(weighted.weight[v] >= 0)) {  // or NaN, beside which nothing is nearest
           throw std::invalid_argument("distance_transform: weight must be >= 0 on the tree, got " +
-                                      std::to_string(row.weight[v]));
+                                      std::to_string(weighted.weight[v]));
         }
         if (seeds[b * n + v]) search.start_at(v);
       }
       search.run();
-      if (path == Path::kMax) name_lowest(row, search.distance, seeds.data + b * n, search.nearest);
+      if (path == Path::kMax)
+        name_lowest(cpu, weighted, search.distance, seeds.data + b * n, search.nearest);
     };
   });
 }
@@ -177,26 +191,26 @@ void distance_transform(Cpu cpu, Path path, const TreeView& tree, int64_t batch,
   run(cpu, tree, batch, weight, seeds, out, nearest, via, bottleneck);
 }
 
-// A way through a child was found leaf to root and one through the parent root to leaf; in that order
-// every value is there when it is needed.
+// distance() found the paths through a child in its leaf-to-root pass, and those through the parent in
+// its root-to-leaf pass. In the same order each value is computed after the one that it needs.
 template <class T>
 void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> weight,
                Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
-  parallel_for(batch * sources, 4 * n, cpu.threads, [&] {
+  parallel_for(batch * sources, 4 * n, cpu, [&] {
     return [&](int64_t i) {
-      const Row<T> row(tree, weight, batch, i / sources);
+      const WeightedTree<T> weighted(tree, weight, batch, i / sources);
       const int32_t* from = via.data + i * n;
       T* to = out.data + i * n;
       std::fill_n(to, n, T(0));
-      for (int64_t s = 0; s < n; ++s) {
-        const int32_t v = row.order[s], u = from[v];
-        if (u >= 0 && u != v && u != row.parent[v]) to[v] = to[u] + row.weight[u];
-      }
-      for (int64_t s = n; s-- > 0;) {
-        const int32_t v = row.order[s], u = from[v];
-        if (u >= 0 && u != v && u == row.parent[v]) to[v] = to[u] + row.weight[v];
-      }
+      for_ascending(cpu, 0, n, [&](int64_t s) {
+        const int32_t v = weighted.order[s], u = from[v];
+        if (u >= 0 && u != v && u != weighted.parent[v]) to[v] = to[u] + weighted.weight[u];
+      });
+      for_descending(cpu, 0, n, [&](int64_t s) {
+        const int32_t v = weighted.order[s], u = from[v];
+        if (u >= 0 && u != v && u == weighted.parent[v]) to[v] = to[u] + weighted.weight[v];
+      });
     };
   });
 }
@@ -205,26 +219,26 @@ template <class T>
 void accumulate_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Span<const T> grad,
                      Span<const int32_t> via, Span<T> out) {
   const int64_t n = tree.nodes;
-  parallel_for(batch, 4 * n * sources, cpu.threads, [&] {
+  parallel_for(batch, 4 * n * sources, cpu, [&] {
     return [&, flow = Buffer<T>(n)](int64_t b) mutable {
-      const Row<T> row(tree, grad, batch, b);
+      const WeightedTree<T> weighted(tree, grad, batch, b);
       T* to = out.data + b * n;
       std::fill_n(to, n, T(0));
       for (int64_t i = b * sources; i < (b + 1) * sources; ++i) {
         const int32_t* from = via.data + i * n;
         std::copy_n(grad.data + i * n, n, flow.data());
-        for (int64_t s = 0; s < n; ++s) {
-          const int32_t v = row.order[s], u = from[v];
-          if (u < 0 || u == v || u != row.parent[v]) continue;
+        for_ascending(cpu, 0, n, [&](int64_t s) {
+          const int32_t v = weighted.order[s], u = from[v];
+          if (u < 0 || u == v || u != weighted.parent[v]) return;
           to[v] += flow[v];
           flow[u] += flow[v];
-        }
-        for (int64_t s = n; s-- > 0;) {
-          const int32_t v = row.order[s], u = from[v];
-          if (u < 0 || u == v || u == row.parent[v]) continue;
+        });
+        for_descending(cpu, 0, n, [&](int64_t s) {
+          const int32_t v = weighted.order[s], u = from[v];
+          if (u < 0 || u == v || u == weighted.parent[v]) return;
           to[u] += flow[v];
           flow[u] += flow[v];
-        }
+        });
       }
     };
   });

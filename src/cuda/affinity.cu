@@ -1,26 +1,27 @@
-// A thread per value of the result, in its order: neighbouring threads write neighbouring values. The
-// way there gathers from the weights; a tree's edges are a third to half of a grid's, and neighbours
-// have neighbouring edges, so of a photograph about every sector of `weight` is read once. The way back
-// first clears, then stores at most one value an edge. Cost: O(N) and O(N + E), two launches.
+// tree_weight and its transpose on CUDA, with a thread for each value of the vertices' side.
+// Neighbouring threads read or write neighbouring values there. tree_weight gathers from the edges'
+// side; a tree has a third to a half of a grid's edges, and neighbours have neighbouring edges, so that
+// on a photograph about every sector of `weight` is read once. The transpose clears its result, then
+// stores at most one value for each edge. Cost: O(N) and O(N + E); one and two launches.
 //
-// A tree in which two vertices have the same edge is no tree; there it is open which of the two values
-// the way back keeps.
+// If two vertices have the same edge this is no tree; it is then open which of their values the
+// transpose keeps.
 #include "../affinity.h"
-#include "launch.cuh"
+#include "runtime/launch.cuh"
 
 namespace treefilter {
 using namespace cuda;
 
 namespace {
 
-// What the edges of B x G trees are read from: tree.edge [B, N], or [1, N] for all.
+// The edges of B x G trees: tree.edge [B, N], or [1, N] for all.
 struct TreeEdges {
   const int32_t* edge;
   int64_t nodes, edges, groups;
   bool shared;
 
-  // The edge of place i of [B, G, N] in [B, G, E], -1 if there is none.
-  TREEFILTER_HD int64_t place(int64_t i) const {
+  // The index in [B, G, E] of the edge that index i of [B, G, N] has; -1 if there is none.
+  TREEFILTER_HD int64_t index_of_edge(int64_t i) const {
     const int64_t row = i / nodes, tree = shared ? 0 : groups == 1 ? row : row / groups;
     const int32_t e = edge[i - (row - tree) * nodes];
     return e < 0 || e >= edges ? -1 : row * edges + e;
@@ -39,8 +40,8 @@ struct Gather {
   T* out;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t place = tree.place(i);
-    out[i] = place < 0 ? T(0) : weight[place];
+    const int64_t e = tree.index_of_edge(i);
+    out[i] = e < 0 ? T(0) : weight[e];
   }
 };
 
@@ -51,8 +52,8 @@ struct Scatter {
   T* out;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t place = tree.place(i);
-    if (place >= 0) out[place] = grad[i];
+    const int64_t e = tree.index_of_edge(i);
+    if (e >= 0) out[e] = grad[i];
   }
 };
 

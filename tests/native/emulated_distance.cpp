@@ -1,14 +1,15 @@
-// Distances of the CUDA back end, emulated (src/cuda/emulation.h), against the CPU's and brute force, on
-// trees of all kinds and in every order of the threads, which must not change a bit.
+// Distances by the emulated CUDA code (src/cuda/runtime/emulation.h), compared with the CPU's and with
+// brute force, on trees of all kinds and in every order of the threads, which must not change a bit.
 #include <cmath>
 #include <cstdio>
 #include <functional>
 #include <random>
 #include <vector>
 
-#include "../../src/cuda/emulation.h"
-#include "../../src/cuda/per_image.cuh"
+#include "../../src/cuda/runtime/emulation.h"
+#include "../../src/cuda/runtime/per_image.cuh"
 #include "../../src/distance.h"
+#include "../../src/mst.h"
 #include "plans.h"
 
 namespace {
@@ -17,7 +18,7 @@ using namespace treefilter;
 
 constexpr Path kPaths[] = {Path::kSum, Path::kMax};
 int failures = 0;
-bool race = false;  // also on real threads, which takes its time
+bool race = false;  // also on real threads, which takes long
 
 void expect(bool holds, const char* what, const std::string& where) {
   if (holds) return;
@@ -68,7 +69,7 @@ struct Trees {
   TreeView view() const { return {batch, nodes, ::view(parent), ::view(order), ::view(plan)}; }
 };
 
-// Trees of a graph, of new weights each, of which a share is absent.
+// Trees of one graph, each with new weights, a part of which is absent.
 Trees trees_of(int64_t batch, int64_t nodes, const std::vector<int32_t>& a,
                const std::vector<int32_t>& b, const std::function<float(int64_t)>& weight_of) {
   Trees trees{batch, nodes, {}, {}, {}};
@@ -102,7 +103,7 @@ Trees grid_trees(int64_t batch, int64_t height, int64_t width,
   return trees_of(batch, height * width, a, b, weight);
 }
 
-// The tree in which vertex i hangs from parent(i) < i, with the vertices' numbers permuted.
+// The tree in which vertex i has the parent parent(i) < i, with the numbers of the vertices permuted.
 Trees shaped_tree(int64_t nodes, const std::function<int64_t(int64_t)>& parent, bool permuted) {
   std::vector<int32_t> name(nodes), a, b;
   for (int64_t i = 0; i < nodes; ++i) name[i] = static_cast<int32_t>(i);
@@ -144,17 +145,17 @@ template <class T>
 struct Input {
   Trees trees;
   int64_t batch, sources;
-  std::vector<T> weight, grad;  // grad [B, S, N], and of its first source for the transform
+  std::vector<T> weight, grad;  // grad [B, S, N]; the transform uses that of the first source
   std::vector<int64_t> source;
   Flags seeds;
-  bool exact;      // no sum is rounded
-  bool undefined;  // NaN among the weights
+  bool exact;      // whether no sum is rounded
+  bool undefined;  // whether there is a NaN among the weights
   std::string name;
 };
 
-// `ways` are whose sums are taken: by default its own.
+// Sums are taken along the paths of `paths`, by default along its own.
 template <class T, class Device>
-Results<T> run(const Device& device, Path path, const Input<T>& in, const Results<T>* ways = nullptr) {
+Results<T> run(const Device& device, Path path, const Input<T>& in, const Results<T>* paths = nullptr) {
   const int64_t n = in.trees.nodes, rows = in.batch * in.sources;
   const auto size = [&](int64_t count) { return static_cast<size_t>(count * n); };
   Results<T> r;
@@ -175,7 +176,7 @@ Results<T> run(const Device& device, Path path, const Input<T>& in, const Result
            span(r.via), span(r.bottleneck));
   distance_transform(device, path, tree, in.batch, weight, in.seeds.view(), span(r.transform),
                      span(r.nearest), span(r.transform_via), span(r.transform_bottleneck));
-  const Results<T>& w = ways == nullptr ? r : *ways;
+  const Results<T>& w = paths == nullptr ? r : *paths;
   const auto grad = view(in.grad);
   path_sums(device, tree, in.batch, in.sources, weight, view(w.via), span(r.sums));
   path_sums(device, tree, in.batch, 1, weight, view(w.transform_via), span(r.transform_sums));
@@ -199,10 +200,10 @@ bool close(const std::vector<T>& a, const std::vector<T>& b, bool exact) {
 
 // ---- checks ----
 
-// The ways of a transform lead to a seed, each by a way as short as the distance, and name its heaviest
-// edge, the nearest to the seed among equals.
+// Checks the paths of a transform: each ends at a seed, is as short as the distance, and `bottleneck` is
+// its heaviest edge, among equals the nearest to the seed.
 template <class T>
-void check_ways(Path path, const Input<T>& in, const Results<T>& r) {
+void check_paths(Path path, const Input<T>& in, const Results<T>& r) {
   const int64_t n = in.trees.nodes;
   for (int64_t i = 0; i < in.batch * n; ++i) {
     const int64_t b = i / n;
@@ -235,8 +236,8 @@ void check_ways(Path path, const Input<T>& in, const Results<T>& r) {
   }
 }
 
-// Calls test(what) with a block for each row and image, and with all the device for all of them
-// (run_stages in src/cuda/tree_scan_large.cuh, name_lowest in lowest_seed.cuh).
+// Calls test(what) with a block for each channel and image, and with the whole device for all of them
+// (run_task in src/cuda/scan/chain_scan_large.cuh, name_lowest in distance/lowest_seed.cuh).
 template <class Test>
 void both_sizes(const Test& test) {
   const int64_t limit = emulation::shared_limit, largest = cuda::largest_for_a_block;
@@ -263,7 +264,7 @@ void check(Path path, const Input<T>& in) {
   expect(close(r.transform_sums, cpu.transform_sums, in.exact && !in.undefined), "path_sums", in.name);
   expect(close(r.transform_accumulated, cpu.transform_accumulated, in.exact), "accumulate_sums",
          in.name);
-  check_ways(path, in, own);
+  check_paths(path, in, own);
   if (!in.undefined) {
     expect(close(r.transform, cpu.transform, exact), "distance_transform", in.name);
     if (exact) expect(r.nearest == cpu.nearest, "nearest", in.name);
@@ -296,7 +297,7 @@ void check(const Input<T>& given) {
   });
 }
 
-// kTenths: sums that are equal but for rounding.
+// kTenths: weights with sums that are equal but for rounding.
 enum class Kind { kNoise, kTenths, kFew, kConstant, kZero, kCut, kNaN };
 constexpr const char* kKindNames[] = {"noise", "tenths", "few", "constant", "zero", "cut", "nan"};
 
@@ -341,7 +342,7 @@ void check_all_kinds(const std::string& name, const Trees& trees, int64_t batch,
   }
 }
 
-// ---- what the CPU refuses ----
+// ---- inputs that the CPU rejects ----
 
 void check_garbage() {
   const Trees trees = grid_trees(1, 3, 4, noise);
@@ -360,13 +361,13 @@ void check_garbage() {
     const Results<float> cpu = run(Cpu{1}, path, in);
     r = run(cuda, path, negative, &cpu);
     expect(r.transform == cpu.transform && r.nearest == cpu.nearest, "a sign is dropped", in.name);
-    // Any `via` whatsoever is read within bounds.
-    Results<float> ways = cpu;
-    for (int32_t& v : ways.via) v = static_cast<int32_t>(engine());
-    for (int32_t& v : ways.transform_via) v = static_cast<int32_t>(below(14)) - 1;
-    run(cuda, path, in, &ways);
+    // Whatever `via` holds, nothing is read out of bounds.
+    Results<float> paths = cpu;
+    for (int32_t& v : paths.via) v = static_cast<int32_t>(engine());
+    for (int32_t& v : paths.transform_via) v = static_cast<int32_t>(below(14)) - 1;
+    run(cuda, path, in, &paths);
   }
-  // Vertices of a cycle have no slot.
+  // Vertices on a cycle have no slot.
   Trees cycle{1, 5, {0, 0, 3, 4, 2}, {1, 0, 2, 3, 4}, std::vector<int32_t>(PlanView::size(5), -99)};
   const int32_t up[] = {~1, ~1}, light_begin[] = {0, 0, 1}, rounds[] = {0, 1};
   std::fill_n(&cycle.plan[0], 2, 0);
@@ -392,7 +393,7 @@ void check_garbage() {
   }
 }
 
-// More vertices than a block is given by itself, and stretches of many slots.
+// More vertices than a block takes by default, and segments of many slots.
 void check_large() {
   const Trees trees = grid_trees(2, 190, 350, [](int64_t i) { return static_cast<float>(i % 5); });
   Memory memory;
@@ -404,7 +405,7 @@ void check_large() {
                own.sums == cpu.sums && own.accumulated == cpu.accumulated,
            "large", in.name);
     expect(own.transform == cpu.transform && own.nearest == cpu.nearest, "large: transform", in.name);
-    check_ways(path, in, own);
+    check_paths(path, in, own);
     emulation::schedule = emulation::Schedule::kShuffled;
     expect(same_bits(run(cuda, path, in), own), "large: the same bits in any order", in.name);
     emulation::schedule = emulation::Schedule::kForward;
@@ -413,7 +414,7 @@ void check_large() {
 
 }  // namespace
 
-// With the argument "race" only what runs on real threads as well, for a race detector.
+// With the argument "race": only the tests that also run on real threads, for a race detector.
 int main(int argc, char**) {
   race = true;
   check_all_kinds("race", grid_trees(1, 6, 7, noise), 2, 1);
@@ -448,7 +449,7 @@ int main(int argc, char**) {
   check_all_kinds("binary", shaped_tree(511, [](int64_t i) { return (i - 1) / 2; }, true), 1, 2);
   both_sizes([](const char*) { check_garbage(); });
   both_sizes([](const char*) { check_large(); });
-  // Several groups of stretches in one chain.
+  // Several bundles of segments in one chain.
   const Trees path = shaped_tree(13000, [](int64_t i) { return i - 1; }, true);
   check(input_of<float>("long path", path, Kind::kFew, 1, 1, 1, true));
   check(input_of<double>("long path", path, Kind::kTenths, 1, 1, 1, true));

@@ -1,6 +1,5 @@
-// src/cuda/edge_weight.cu and affinity.cu as emulated on the CPU, in every order of threads: the bits of
-// the CPU back end, and those of a brute force over edges that are listed here once more.
-// Compiled together with these two and src/cpu/*.cpp, by `g++ -x c++`.
+// The emulated CUDA code of edge_weight and affinity, in every order of the threads: it must give the
+// bits of the CPU back end, and of brute force over edges that are listed here independently.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -10,7 +9,7 @@
 #include <vector>
 
 #include "../../src/affinity.h"
-#include "../../src/cuda/emulation.h"
+#include "../../src/cuda/runtime/emulation.h"
 #include "../../src/edge_weight.h"
 
 namespace {
@@ -51,7 +50,7 @@ void for_schedules(const Run& run) {
   }
 }
 
-// Exactly as long as it says, so that a sanitizer sees what is beyond.
+// An array of exactly its length, so that a sanitizer notices accesses beyond it.
 template <class T>
 Span<T> span(std::vector<T>& v) {
   return {v.data(), static_cast<int64_t>(v.size())};
@@ -92,7 +91,14 @@ void expect_same(const std::vector<X>& got, const std::vector<X>& wanted, const 
   }
 }
 
-// As memory is that nobody has written: NaN.
+void expect(bool right, const std::string& what) {
+  ++checks;
+  if (right) return;
+  std::printf("FAILED %s\n", what.c_str());
+  ++failures;
+}
+
+// NaN, for memory that has not been written.
 template <class X>
 std::vector<X> unwritten(int64_t size) {
   std::vector<X> v(size);
@@ -100,7 +106,7 @@ std::vector<X> unwritten(int64_t size) {
   return v;
 }
 
-// ---- graphs, with their edges as told by graph.py ----
+// ---- graphs, with their edges as graph.py defines them ----
 
 struct Edge {
   int64_t u, v;
@@ -109,7 +115,7 @@ struct Edge {
 struct Listed {
   int64_t nodes = 0;
   std::vector<Edge> edges;
-  // Of each vertex in the order of summation; `out` if the vertex is the edge's first end.
+  // The edges of each vertex in the order of summation; `out` where the vertex is the first end.
   struct Half {
     int64_t edge, other;
   };
@@ -175,11 +181,22 @@ struct ListCase {
   ListCase(const ListCase&) = delete;
 };
 
-// ---- brute force, in the type and the order that are promised ----
+// ---- brute force, in the documented type and order ----
 
 template <class T>
 T psi_of(Psi psi, T d) {
-  return psi == Psi::kIdentity ? d : static_cast<T>((d > 0) - (d < 0));
+  return psi != Psi::kSign ? d : static_cast<T>((d > 0) - (d < 0));
+}
+
+// Whether all channels of both ends of an edge of image b are finite.
+template <class X>
+bool finite_ends(const Listed& g, int64_t b, int64_t channels, const std::vector<X>& f, const Edge& e) {
+  for (int64_t c = 0; c < channels; ++c) {
+    const int64_t plane = (b * channels + c) * g.nodes;
+    if (!std::isfinite(load<double>(f[plane + e.u]))) return false;
+    if (!std::isfinite(load<double>(f[plane + e.v]))) return false;
+  }
+  return true;
 }
 
 template <class X, class T>
@@ -194,6 +211,10 @@ std::vector<T> brute_inner(const Listed& g, Psi psi, int64_t batch, int64_t chan
                       v = u - g.edges[e].u + g.edges[e].v;
         sum += psi_of(psi, load<T>(f[u]) - load<T>(f[v])) * (load<T>(t[u]) - load<T>(t[v]));
       }
+      if (&f == &t && psi == Psi::kEuclidean) sum = std::sqrt(sum);
+      if (&f == &t && g.exists(e) && !finite_ends(g, b, channels, f, g.edges[e])) {
+        sum = std::numeric_limits<T>::quiet_NaN();
+      }
       weight.push_back(sum);
     }
   }
@@ -202,7 +223,7 @@ std::vector<T> brute_inner(const Listed& g, Psi psi, int64_t batch, int64_t chan
 
 template <class X, class T>
 std::vector<int64_t> brute_argmax(const Listed& g, int64_t batch, int64_t channels,
-                                  const std::vector<X>& f) {
+                                  const std::vector<X>& f, std::vector<T>& distance) {
   std::vector<int64_t> result;
   for (int64_t b = 0; b < batch; ++b) {
     for (size_t e = 0; e < g.edges.size(); ++e) {
@@ -211,11 +232,13 @@ std::vector<int64_t> brute_argmax(const Listed& g, int64_t batch, int64_t channe
       for (int64_t c = 0; g.exists(e) && c < channels; ++c) {
         const int64_t u = (b * channels + c) * g.nodes + g.edges[e].u,
                       v = u - g.edges[e].u + g.edges[e].v;
-        const T size = std::abs(load<T>(f[u]) - load<T>(f[v]));
+        T size = std::abs(load<T>(f[u]) - load<T>(f[v]));
+        if (!std::isfinite(load<T>(f[u])) || !std::isfinite(load<T>(f[v]))) size = std::nan("");
         if (std::isnan(largest)) break;
         if (std::isnan(size) || size > largest) largest = size, best = c;
       }
       result.push_back(best);
+      distance.push_back(g.exists(e) ? largest : T(0));
     }
   }
   return result;
@@ -284,8 +307,9 @@ void check(const Case& one, int64_t batch, int64_t channels, Values kind, bool o
   using AnyGraph = std::decay_t<decltype(one.graph)>;
   const Cpu cpu{1};
 
-  for (const Psi psi : {Psi::kIdentity, Psi::kSign}) {
+  for (const Psi psi : {Psi::kIdentity, Psi::kSign, Psi::kEuclidean}) {
     for (const bool same : {true, false}) {
+      if (psi == Psi::kEuclidean && !same) continue;
       const auto& other = same ? f : t;
       const auto wanted = brute_inner<X, T>(g, psi, batch, channels, f, other);
       if (on_cpu) {
@@ -299,34 +323,132 @@ void check(const Case& one, int64_t batch, int64_t channels, Values kind, bool o
         expect_same(weight, wanted, about + "edge_inner " + schedule);
       });
     }
-    // Weights of all edges, of few as from a tree, of none.
+    if (psi == Psi::kEuclidean) continue;  // check_range()
+    // Weights on all edges, on few as in a tree, on none.
     for (const unsigned keep : {1u, 3u, 0u}) {
       auto weight = values<T>(batch * edges, Values::kRandom);
       for (T& w : weight) w = keep == 0 || engine() % keep != 0 ? (engine() % 2 ? T(0) : -T(0)) : w;
       const auto wanted = brute_scatter<X, T>(g, psi, batch, channels, weight, f);
       if (on_cpu && kind != Values::kNotFinite) {
         auto out = unwritten<X>(static_cast<int64_t>(f.size()));
-        edge_scatter(cpu, one.graph, psi, batch, channels, view(weight), view(f), span(out));
+        edge_scatter(cpu, one.graph, psi, batch, channels, view(weight), {}, view(f), span(out));
         expect_same(out, wanted, about + "edge_scatter on the CPU");
       }
       for_schedules([&](const std::string& schedule, const Cuda& cuda) {
         auto out = unwritten<X>(static_cast<int64_t>(f.size()));
-        edge_scatter(cuda, one.graph, psi, batch, channels, view(weight), view(f), span(out));
+        edge_scatter(cuda, one.graph, psi, batch, channels, view(weight), {}, view(f), span(out));
         expect_same(out, wanted, about + "edge_scatter " + schedule);
       });
     }
   }
-  const auto wanted = brute_argmax<X, T>(g, batch, channels, f);
-  if (on_cpu) {
+  std::vector<T> wanted_distance;
+  const auto wanted = brute_argmax<X, T>(g, batch, channels, f, wanted_distance);
+  const auto check_argmax = [&](const auto& device, const std::string& where) {
     std::vector<int64_t> argmax(batch * edges, -7);
-    edge_argmax<AnyGraph, X, T>(cpu, one.graph, batch, channels, view(f), span(argmax));
-    expect_same(argmax, wanted, about + "edge_argmax on the CPU");
+    auto distance = unwritten<T>(batch * edges);
+    edge_argmax<AnyGraph, X, T>(device, one.graph, batch, channels, view(f), span(argmax),
+                                span(distance));
+    expect_same(argmax, wanted, about + "edge_argmax " + where);
+    expect_same(distance, wanted_distance, about + "edge_argmax distance " + where);
+  };
+  if (on_cpu) check_argmax(cpu, "on the CPU");
+  for_schedules([&](const std::string& schedule, const Cuda& cuda) { check_argmax(cuda, schedule); });
+}
+
+// Finite values of all magnitudes, so that squares and sums overflow, vanish or lose digits: against
+// long double, and the device code against the CPU's.
+template <class X, class T, class Case>
+void check_range(const Case& one) {
+  const Listed& g = one.listed;
+  constexpr int64_t kBatch = 2, kChannels = 3;
+  const int64_t edges = static_cast<int64_t>(g.edges.size());
+  using AnyGraph = std::decay_t<decltype(one.graph)>;
+  constexpr long double kLargest = std::numeric_limits<T>::max();
+  const bool half = std::is_same_v<X, Half>;
+  const int most = half ? 15 : std::numeric_limits<T>::max_exponent - 1;
+  const int least = half ? -24 : std::numeric_limits<T>::min_exponent - std::numeric_limits<T>::digits;
+  for (const int exponent : {most, most - 2, most / 2, least / 2, least + 3, least}) {
+    const std::string about = one.name + " " + kName<X> + " 2^" + std::to_string(exponent) + " ";
+    std::vector<X> f(kBatch * kChannels * g.nodes);
+    for (X& x : f) store(x, std::ldexp(engine() % 4 ? uniform() : 0.5, exponent + (exponent < most)));
+    std::vector<T> gradient(kBatch * edges);
+    for (T& w : gradient) w = static_cast<T>(engine() % 4 ? 1e-6 * uniform() : uniform());
+    const auto difference = [&](int64_t b, int64_t c, int64_t u, int64_t v) {
+      const X* plane = f.data() + (b * kChannels + c) * g.nodes;
+      return load<double>(plane[u]) - static_cast<long double>(load<double>(plane[v]));
+    };
+    const auto close = [&](long double got, long double wanted, long double scale) {
+      const long double tolerance = 8 * std::numeric_limits<T>::epsilon() * scale;
+      return std::abs(got - wanted) <= tolerance + kChannels * std::numeric_limits<T>::denorm_min();
+    };
+    const auto norm = [&](Psi psi, int64_t b, const Edge& e) {
+      long double sum = 0;
+      for (int64_t c = 0; c < kChannels; ++c) {
+        const long double d = std::abs(difference(b, c, e.u, e.v));
+        sum += psi == Psi::kSign ? d : d * d;
+      }
+      return std::min(kLargest, psi == Psi::kEuclidean ? std::sqrt(sum) : sum);
+    };
+    std::vector<T> distance;
+    for (const Psi psi : {Psi::kIdentity, Psi::kSign, Psi::kEuclidean}) {
+      auto weight = unwritten<T>(kBatch * edges);
+      edge_inner(Cpu{1}, one.graph, psi, kBatch, kChannels, view(f), view(f), span(weight));
+      for (int64_t i = 0; i < kBatch * edges; ++i) {
+        if (!g.exists(i % edges)) continue;
+        const long double wanted = norm(psi, i / edges, g.edges[i % edges]);
+        expect(close(weight[i], wanted, wanted), about + "edge_inner on the CPU");
+      }
+      if (psi == Psi::kEuclidean) distance = weight;
+      for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+        auto again = unwritten<T>(kBatch * edges);
+        edge_inner(cuda, one.graph, psi, kBatch, kChannels, view(f), view(f), span(again));
+        expect_same(again, weight, about + "edge_inner " + schedule);
+      });
+    }
+    auto out = unwritten<X>(static_cast<int64_t>(f.size()));
+    edge_scatter(Cpu{1}, one.graph, Psi::kEuclidean, kBatch, kChannels, view(gradient), view(distance),
+                 view(f), span(out));
+    for (int64_t i = 0; i < static_cast<int64_t>(f.size()); ++i) {
+      const int64_t b = i / g.nodes / kChannels, c = i / g.nodes % kChannels, v = i % g.nodes;
+      long double wanted = 0, scale = 0;
+      for (const Listed::Half& h : g.of[v]) {
+        const long double d = distance[b * edges + h.edge], w = gradient[b * edges + h.edge];
+        if (d != 0) wanted += w * (difference(b, c, v, h.other) / d);
+        scale += std::abs(w);
+      }
+      if (std::is_same_v<X, T>)
+        expect(close(load<T>(out[i]), wanted, 4 * scale), about + "edge_scatter");
+    }
+    for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+      auto again = unwritten<X>(static_cast<int64_t>(f.size()));
+      edge_scatter(cuda, one.graph, Psi::kEuclidean, kBatch, kChannels, view(gradient), view(distance),
+                   view(f), span(again));
+      expect_same(again, out, about + "edge_scatter for distances " + schedule);
+    });
+    std::vector<int64_t> argmax(kBatch * edges, -7);
+    auto largest = unwritten<T>(kBatch * edges);
+    edge_argmax<AnyGraph, X, T>(Cpu{1}, one.graph, kBatch, kChannels, view(f), span(argmax),
+                                span(largest));
+    for (int64_t i = 0; i < kBatch * edges; ++i) {
+      const Edge e = g.edges[i % edges];
+      long double wanted = 0;
+      for (int64_t c = 0; c < kChannels; ++c) {
+        wanted = std::max(wanted, std::abs(difference(i / edges, c, e.u, e.v)));
+      }
+      wanted = std::min(kLargest, wanted);
+      const long double chosen = std::abs(difference(i / edges, argmax[i], e.u, e.v));
+      expect(close(largest[i], wanted, wanted), about + "the largest difference");
+      expect(close(std::min(kLargest, chosen), wanted, wanted), about + "its channel");
+    }
+    for_schedules([&](const std::string& schedule, const Cuda& cuda) {
+      std::vector<int64_t> argmax_again(kBatch * edges, -7);
+      auto largest_again = unwritten<T>(kBatch * edges);
+      edge_argmax<AnyGraph, X, T>(cuda, one.graph, kBatch, kChannels, view(f), span(argmax_again),
+                                  span(largest_again));
+      expect_same(argmax_again, argmax, about + "edge_argmax " + schedule);
+      expect_same(largest_again, largest, about + "edge_argmax distance " + schedule);
+    });
   }
-  for_schedules([&](const std::string& schedule, const Cuda& cuda) {
-    std::vector<int64_t> argmax(batch * edges, -7);
-    edge_argmax<AnyGraph, X, T>(cuda, one.graph, batch, channels, view(f), span(argmax));
-    expect_same(argmax, wanted, about + "edge_argmax " + schedule);
-  });
 }
 
 template <class X, class T, class Case>
@@ -335,6 +457,7 @@ void check_type(const Case& one, bool on_cpu) {
     check<X, T>(one, 2, 5, kind, on_cpu);
   }
   check<X, T>(one, 1, 1, Values::kConstant, on_cpu);
+  if (on_cpu) check_range<X, T>(one);
 }
 
 template <class Case>
@@ -343,7 +466,7 @@ void check_case(const Case& one, bool on_cpu = true) {
   check_type<double, double>(one, on_cpu);
   check_type<BFloat16, float>(one, on_cpu);
   check_type<Half, float>(one, on_cpu);
-  // Blocks of channels and what is left of them; a slice of edge_scatter and more.
+  // Whole blocks of channels and a rest; one slice of edge_scatter and more.
   for (const int64_t channels : {0, 7, 8, 13, 36}) {
     check<float, float>(one, 2, channels, Values::kRandom, on_cpu);
   }
@@ -353,7 +476,7 @@ void check_case(const Case& one, bool on_cpu = true) {
 
 template <class T>
 void check_trees(int64_t batch, int64_t groups, int64_t nodes, int64_t edges, bool shared) {
-  // Some edge or none for every vertex, each at most once; now and then a number that is none.
+  // For each vertex an edge or none, each edge at most once; sometimes a number that is no edge.
   const int64_t trees = shared ? 1 : batch;
   std::vector<int32_t> edge(trees * nodes, -1), beyond;
   for (int64_t b = 0; b < trees; ++b) {
@@ -391,7 +514,7 @@ void check_grids() {
   const std::vector<int64_t> six{1, 0, 0, 0, 1, 0, 0, 0, 1};
   const std::vector<int64_t> twenty_six{1,  0, 0, 0, 1, 0, 0,  0, 1, 1, 1, 0, 1,  -1, 0,  1, 0, 1,  1, 0,
                                         -1, 0, 1, 1, 0, 1, -1, 1, 1, 1, 1, 1, -1, 1,  -1, 1, 1, -1, -1};
-  // Rows of whole runs (edge_runs.cuh) too, of one type or of all; one tile of them and several.
+  // Also rows of whole runs (edge_weight/runs.cuh), for one type or for all; one tile and several.
   const int64_t sizes[][2] = {{1, 1}, {1, 9},  {9, 1},  {2, 2}, {1, 2},
                               {5, 7}, {11, 4}, {3, 40}, {1, 8}, {35, 72}};
   for (const auto& [height, width] : sizes) {
@@ -409,7 +532,7 @@ void check_grids() {
   }
 }
 
-// Features that do not begin where 16 bytes do: read one by one, with the same result.
+// Features whose address is no multiple of 16 bytes are read one by one, with the same result.
 void check_alignment() {
   const GridCase one("7x16 8", 1, 7, 16, {0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 1, -1});
   const int64_t batch = 2, channels = 6, edges = static_cast<int64_t>(one.listed.edges.size());
@@ -418,7 +541,8 @@ void check_alignment() {
   const auto weight = values<float>(batch * edges, Values::kRandom);
   const auto inner = brute_inner<float, float>(one.listed, Psi::kIdentity, batch, channels, f, t);
   const auto scattered = brute_scatter(one.listed, Psi::kIdentity, batch, channels, weight, f);
-  const auto argmax = brute_argmax<float, float>(one.listed, batch, channels, f);
+  std::vector<float> largest;
+  const auto argmax = brute_argmax<float, float>(one.listed, batch, channels, f, largest);
   for (const int64_t before : {0, 1, 2, 3}) {
     std::vector<float> moved_f(before), moved_t(before), result(before + size);
     moved_f.insert(moved_f.end(), f.begin(), f.end());
@@ -430,13 +554,16 @@ void check_alignment() {
         auto out = unwritten<float>(batch * edges);
         edge_inner(cuda, one.graph, Psi::kIdentity, batch, channels, both ? fs : view(f), ts, span(out));
         expect_same(out, inner, about + " edge_inner");
-        edge_scatter(cuda, one.graph, Psi::kIdentity, batch, channels, view(weight), both ? fs : view(f),
-                     span(result).sub(before, size));
+        edge_scatter(cuda, one.graph, Psi::kIdentity, batch, channels, view(weight), {},
+                     both ? fs : view(f), span(result).sub(before, size));
         expect_same({result.begin() + before, result.end()}, scattered, about + " edge_scatter");
       }
       std::vector<int64_t> channel(batch * edges, -7);
-      edge_argmax<Grid, float, float>(cuda, one.graph, batch, channels, fs, span(channel));
+      auto distance = unwritten<float>(batch * edges);
+      edge_argmax<Grid, float, float>(cuda, one.graph, batch, channels, fs, span(channel),
+                                      span(distance));
       expect_same(channel, argmax, about + " edge_argmax");
+      expect_same(distance, largest, about + " edge_argmax distance");
     });
   }
 }
@@ -461,12 +588,12 @@ void check_lists() {
   check_case(ListCase("ends outside", 40, bad), false);
 }
 
-// Hubs, whose edges are summed in parts: of whole numbers, of which all sums are exact; of any numbers
-// the same in every order of threads, and nearly the CPU's.
+// Hubs, whose edges are summed in parts. With integers all sums are exact. With other numbers they are
+// the same in every order of the threads, and close to the CPU's.
 void check_hubs() {
   for (const int64_t degree : {1023, 1024, 1025, 2048, 5000}) {
     std::vector<Edge> edges;
-    for (int64_t i = 0; i < degree; ++i) edges.push_back({1, i % 70});     // a loop now and then
+    for (int64_t i = 0; i < degree; ++i) edges.push_back({1, i % 70});     // loops among them
     for (int64_t i = 0; i < degree / 2; ++i) edges.push_back({i % 9, 2});  // starts inside of a part
     for (int64_t i = 0; i < 2 * degree; ++i) edges.push_back({below(70), 2 + below(2)});
     for (int64_t i = 0; i < 50; ++i) edges.push_back({below(70), 1});
@@ -483,9 +610,9 @@ void check_hubs() {
       for_schedules([&](const std::string& schedule, const Cuda& cuda) {
         const std::string about = one.name + " C " + std::to_string(channels) + " " + schedule;
         auto out = unwritten<float>(size);
-        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(weight), view(f), span(out));
+        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(weight), {}, view(f), span(out));
         expect_same(out, wanted, about);
-        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(any_weight), view(any),
+        edge_scatter(cuda, one.graph, Psi::kIdentity, 2, channels, view(any_weight), {}, view(any),
                      span(out));
         if (forward.empty()) forward = out;
         expect_same(out, forward, about + " any numbers");

@@ -1,6 +1,6 @@
-// The filter's CUDA sources as an emulation (src/cuda/launch.cuh) against the CPU back end, in double,
-// and against dense matrices: trees of all shapes, every pass and type, the three ways to walk a row,
-// and every order of threads, which must not change a bit.
+// The emulated CUDA code of the filter (src/cuda/runtime/launch.cuh), compared with the CPU back end in
+// double and with dense matrices: trees of all shapes, every pass and type, the three variants for a
+// channel's size, and every order of the threads, which must not change a bit.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -11,8 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "../../src/cuda/emulation.h"
+#include "../../src/cuda/runtime/emulation.h"
 #include "../../src/filter.h"
+#include "../../src/mst.h"
 #include "plans.h"
 
 namespace {
@@ -62,7 +63,7 @@ struct Trees {
   TreeView view_() const { return {batch, nodes, view(parent), view(order), view(plan)}; }
 };
 
-// Trees by the CPU from an edge list: every weight is drawn by `weight`.
+// Trees that the CPU makes of an edge list, with weights drawn by `weight`.
 template <class Weight>
 Trees from_edges(const std::string& name, int64_t batch, int64_t nodes,
                  const std::vector<int32_t>& first, const std::vector<int32_t>& second,
@@ -107,7 +108,7 @@ Trees grid(const std::string& name, int64_t batch, int64_t h, int64_t w, bool di
   return from_edges(name, batch, h * w, first, second, [&] { return weights[next++ % weights.size()]; });
 }
 
-// A tree whose vertex i > 0 has the neighbour above(i) < i, with the names of vertices shuffled.
+// A tree whose vertex i > 0 has the neighbour above(i) < i, with the numbers of the vertices shuffled.
 Trees grown(const std::string& name, int64_t batch, int64_t nodes,
             const std::function<int64_t(int64_t)>& above, double absent = 0) {
   std::vector<int32_t> names(nodes), first, second;
@@ -192,7 +193,8 @@ Inputs<X, T> draw(const Trees& trees, int64_t batch, int64_t channels, int64_t g
                        : levels == Levels::kOne     ? 1
                                                     : 1.2 * u);
   }
-  for (int64_t b = 0; b < trees.batch && trees.batch == affinity_batch; ++b) {  // roots' are ignored
+  for (int64_t b = 0; b < trees.batch && trees.batch == affinity_batch;
+       ++b) {  // those of roots are ignored
     for (int64_t v = 0; v < trees.nodes; ++v) {
       if (trees.parent[b * trees.nodes + v] == v) in.affinity[b * groups * trees.nodes + v] = NAN;
     }
@@ -226,7 +228,7 @@ struct Tensor {
   Tensor(int64_t b, int64_t c, int64_t n, Layout layout) {
     const int64_t step = layout == Layout::kEverySecond ? 2 : 1;
     memory.resize(b * c * n * step + 1);
-    std::memset(memory.data(), 0x41, memory.size() * sizeof(X));  // no result, and not NaN
+    std::memset(memory.data(), 0x41, memory.size() * sizeof(X));  // neither a result nor NaN
     strided = {memory.data(), b, c, n, c * n * step, n * step, step};
     if (layout == Layout::kLast) strided.channel_stride = 1, strided.node_stride = c;
   }
@@ -254,7 +256,7 @@ struct Tensor {
   }
 };
 
-// ---- all that the stage computes ----
+// ---- everything that the stage computes ----
 
 constexpr Pass kPasses_[] = {Pass::kLeafToRoot, Pass::kRootToLeaf, Pass::kSum, Pass::kMean};
 const char* name_of(Pass pass) {
@@ -284,10 +286,10 @@ Results<X, T> run(const Device& device, Pass pass, const Trees& trees, const Inp
   parent_dot(device, trees.view_(), in.groups, Strided<const X>(x), Strided<const X>(y), span(r.dot));
   if (pass != Pass::kSum && pass != Pass::kMean) return r;
   r.grad_a.assign(b * in.groups * n, 0);
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(grad),
+  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, span(r.grad_a));
   r.grad_x = grad_x.values();
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(x), Strided<const X>(grad),
+  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, Span<T>{});
   r.grad_x_alone = grad_x.values();
   return r;
@@ -305,7 +307,7 @@ bool same_bits(const Results<X, T>& a, const Results<X, T>& b) {
          same_bits(a.dot, b.dot);
 }
 
-// The largest difference, over the largest value; NaN counts as infinite.
+// The largest difference relative to the largest value; NaN counts as infinite.
 template <class V, class W>
 double difference(const std::vector<V>& a, const std::vector<W>& b) {
   double most = 0, scale = 1e-30;
@@ -377,12 +379,14 @@ const struct {
 
 bool threads_too = true;
 
-enum class Way { kShared, kGlobal, kProgram };
-constexpr Way kWays[] = {Way::kShared, Way::kGlobal, Way::kProgram};
+enum class Variant { kShared, kGlobal, kPhased };
+constexpr Variant kVariants[] = {Variant::kShared, Variant::kGlobal, Variant::kPhased};
 
-// Makes rows of this many vertices go that way (run_rows in filter_large.cuh).
-void set_way(Way way, int64_t nodes) {
-  emulation::shared_limit = way == Way::kShared ? 232448 : way == Way::kGlobal ? 800 + 2 * nodes : 16;
+// Makes channels of this many vertices use that variant (run_channels in filter/channels_large.cuh).
+void set_variant(Variant variant, int64_t nodes) {
+  emulation::shared_limit = variant == Variant::kShared   ? 232448
+                            : variant == Variant::kGlobal ? 800 + 2 * nodes
+                                                          : 16;
 }
 
 template <class X, class T>
@@ -393,15 +397,15 @@ void compare(const Trees& trees, const Inputs<X, T>& in, Layout layout, bool sch
   for (Pass pass : kPasses_) {
     const auto wide = run(Cpu{1}, pass, trees, wide_in, Layout::kPlanes, true);
     const auto cpu = run(Cpu{1}, pass, trees, in, layout, true);
-    for (Way way : kWays) {
-      set_way(way, trees.nodes);
+    for (Variant variant : kVariants) {
+      set_variant(variant, trees.nodes);
       emulation::schedule = emulation::Schedule::kForward, emulation::blind = false;
       Memory memory;
       const Cuda cuda{nullptr, &memory};
       const auto first = run(cuda, pass, trees, in, layout, true);
-      const std::string what = trees.name + ", " + name_of(pass) + ", way " +
-                               std::to_string(static_cast<int>(way)) + ", " + std::to_string(sizeof(X)) +
-                               " bytes: ";
+      const std::string what = trees.name + ", " + name_of(pass) + ", variant " +
+                               std::to_string(static_cast<int>(variant)) + ", " +
+                               std::to_string(sizeof(X)) + " bytes: ";
       const auto close = [&](const auto& got, const auto& of_cpu, const auto& exact, const char* part,
                              int ulps = 40) {
         const double error = difference(got, exact), usual = difference(of_cpu, exact);
@@ -428,7 +432,7 @@ void compare(const Trees& trees, const Inputs<X, T>& in, Layout layout, bool sch
       }
       emulation::schedule = emulation::Schedule::kForward, emulation::blind = false;
     }
-    // On the same products: channel after channel, as the CPU.
+    // From the same products: channel after channel, as on the CPU.
     Memory memory;
     const Cuda cuda{nullptr, &memory};
     const int64_t b = in.batch, c = in.channels, n = trees.nodes;
@@ -457,14 +461,14 @@ void check_trees(const std::vector<Trees>& all, bool few) {
   }
 }
 
-// Every image of a batch must have the bits that it has alone, also where rows become wider.
+// Every image of a batch must have the bits that it has alone, also where sets have more lanes.
 void check_batches() {
   for (const auto& [batch, channels, groups] :
        {std::array<int64_t, 3>{6, 192, 1}, {6, 192, 4}, {4, 256, 256}, {8, 170, 17}}) {
     const Trees trees = random_tree(batch, 30, 0.1);
     const auto in = draw<float, float>(trees, batch, channels, groups, batch, Levels::kAny);
     for (Pass pass : kPasses_) {
-      set_way(Way::kShared, trees.nodes);
+      set_variant(Variant::kShared, trees.nodes);
       Memory memory;
       const auto all = run(Cuda{nullptr, &memory}, pass, trees, in, Layout::kPlanes, true);
       const auto cpu = run(Cpu{1}, pass, trees, in, Layout::kPlanes, true);
@@ -502,7 +506,7 @@ void check_batches() {
   }
 }
 
-// Nothing to do, or nearly nothing.
+// Empty and nearly empty inputs.
 void check_empty() {
   const Trees trees = path(1, 5);
   for (const auto& [batch, channels] : {std::array<int64_t, 2>{0, 3}, {2, 0}, {0, 0}}) {
@@ -516,8 +520,9 @@ void check_empty() {
   }
 }
 
-// Constants stay, results stay within the range, and the error is the CPU's or less: deep trees. On
-// request prints the errors in units of the last place of float, the CPU's in brackets.
+// Deep trees: constants stay constant, results stay within the range, and the error is at most the
+// CPU's. On request it prints the errors in units in the last place of float, those of the CPU in
+// brackets.
 void check_accuracy(bool print) {
   std::vector<Trees> all;
   for (int64_t n : {1, 2, 3, 5, 17, 63, 64, 65, 127, 129, 511, 1000, 4097, 20000})
@@ -529,7 +534,7 @@ void check_accuracy(bool print) {
     for (double a : {0.5, 0.9, 0.999, 1 - 1e-4, 1 - 1e-5, 1 - 3e-8, 1.0}) {
       auto in = draw<float, float>(t, 1, 4, 1, 1, Levels::kAny);
       for (float& value : in.affinity) value = static_cast<float>(a);
-      auto plain = in;  // for gradients; the affinity's does not see an offset
+      auto plain = in;  // for gradients; an offset does not change that of the affinity
       for (int64_t v = 0; v < t.nodes; ++v) plain.x[v] += 1000;
       for (int64_t v = 0; v < t.nodes; ++v) {
         in.x[v] = 0.3f;                                            // constant
@@ -540,13 +545,13 @@ void check_accuracy(bool print) {
       const auto wide_plain =
           run(Cpu{1}, Pass::kMean, t, as<double, double>(plain), Layout::kPlanes, true);
       const auto cpu_plain = run(Cpu{1}, Pass::kMean, t, plain, Layout::kPlanes, true);
-      for (Way way : kWays) {
-        set_way(way, t.nodes);
+      for (Variant variant : kVariants) {
+        set_variant(variant, t.nodes);
         Memory memory;
         const auto got = run(Cuda{nullptr, &memory}, Pass::kMean, t, in, Layout::kPlanes, false);
         const auto got_plain = run(Cuda{nullptr, &memory}, Pass::kMean, t, plain, Layout::kPlanes, true);
-        const std::string what = t.name + ", a = 1 - " + std::to_string(1 - a) + ", way " +
-                                 std::to_string(static_cast<int>(way)) + ": ";
+        const std::string what = t.name + ", a = 1 - " + std::to_string(1 - a) + ", variant " +
+                                 std::to_string(static_cast<int>(variant)) + ": ";
         const int64_t n = t.nodes;
         double worst[4] = {}, usual[4] = {};
         for (int64_t c = 0; c < 4; ++c) {
@@ -583,7 +588,7 @@ void check_accuracy(bool print) {
   }
 }
 
-// What little arrives far away keeps its digits; an affinity of 0 stops even a NaN.
+// Small values that arrive from far away keep their digits; an affinity of 0 stops even a NaN.
 void check_small_values() {
   const Trees t = path(1, 3000);
   auto in = draw<float, float>(t, 1, 2, 1, 1, Levels::kAny);
@@ -592,8 +597,8 @@ void check_small_values() {
   in.x[17] = 1;
   for (Pass pass : kPasses_) {
     const auto wide = run(Cpu{1}, pass, t, as<double, double>(in), Layout::kPlanes, false);
-    for (Way way : kWays) {
-      set_way(way, t.nodes);
+    for (Variant variant : kVariants) {
+      set_variant(variant, t.nodes);
       Memory memory;
       const auto got = run(Cuda{nullptr, &memory}, pass, t, in, Layout::kPlanes, false);
       for (int64_t i = 0; i < t.nodes; ++i) {
@@ -603,7 +608,7 @@ void check_small_values() {
       }
     }
   }
-  // Two trees side by side in every stretch: NaN stays in its tree.
+  // Two trees share every segment: NaN stays in its tree.
   const Trees forest = random_tree(1, 3000, 0.02);
   auto poisoned = draw<float, float>(forest, 1, 1, 1, 1, Levels::kNearOne);
   std::vector<int32_t> top(forest.nodes);
@@ -613,8 +618,8 @@ void check_small_values() {
   }
   poisoned.x[5] = NAN;
   for (Pass pass : kPasses_) {
-    for (Way way : kWays) {
-      set_way(way, forest.nodes);
+    for (Variant variant : kVariants) {
+      set_variant(variant, forest.nodes);
       Memory memory;
       const auto got = run(Cuda{nullptr, &memory}, pass, forest, poisoned, Layout::kPlanes, false);
       for (int64_t v = 0; v < forest.nodes; ++v) {
@@ -626,7 +631,7 @@ void check_small_values() {
   }
 }
 
-// Vertices of a cycle have no slot: NaN, and nothing else happens.
+// Vertices on a cycle have no slot: they become NaN, and nothing else happens.
 void check_cycles() {
   Trees t = path(1, 40);
   const int64_t n = t.nodes, slots = 30;
@@ -640,8 +645,8 @@ void check_cycles() {
   for (int64_t s = slots; s < n; ++s) plan[s] = plan[n + s] = -1;
   const auto in = draw<float, float>(t, 1, 2, 1, 1, Levels::kAny);
   for (Pass pass : kPasses_) {
-    for (Way way : kWays) {
-      set_way(way, n);
+    for (Variant variant : kVariants) {
+      set_variant(variant, n);
       Memory memory;
       const auto got = run(Cuda{nullptr, &memory}, pass, t, in, Layout::kPlanes, true);
       std::vector<bool> has(n, false);

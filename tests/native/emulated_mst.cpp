@@ -1,6 +1,6 @@
-// The CUDA trees and plans (src/cuda/mst.cu, plan.cu) in emulation: bit by bit the CPU's trees, and the
-// plans that the definition gives, in every order of the threads, by blocks and by the whole device,
-// with walks that are cut short or not.
+// Trees and plans by the emulated CUDA code (src/cuda/mst/mst.cu, src/cuda/plan/plan.cu): bit by bit the
+// CPU's trees, and the plans of the definition, in every order of the threads, by blocks and by the
+// whole device, with climbs of any length.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "../../src/cuda/emulation.h"
-#include "../../src/cuda/per_image.cuh"
-#include "../../src/cuda/plan.cuh"
+#include "../../src/cuda/plan/forest.cuh"
+#include "../../src/cuda/runtime/emulation.h"
+#include "../../src/cuda/runtime/per_image.cuh"
 #include "../../src/mst.h"
 #include "../../src/plan.h"
 #include "plans.h"
@@ -29,7 +29,7 @@ struct Memory final : DeviceMemory {
   std::vector<emulation::Garbage> blocks;
   void* take(size_t bytes) override {
     blocks.emplace_back(bytes);
-    // Garbage is -1, which some arrays are to begin with.
+    // Memory is filled with -1, with which some arrays start.
     std::memset(blocks.back().data(), 0x5a, bytes);
     return blocks.back().data();
   }
@@ -65,29 +65,30 @@ struct Trees {
   std::vector<char> mask;
 };
 
-// ---- all ways to run the same ----
+// ---- every way to run the same code ----
 
-// Calls run(cuda, what) for the schedules, by blocks and by the whole device, with long and short walks.
+// Calls run(cuda, what) for every schedule, by blocks and by the whole device, with long and short
+// climbs.
 template <class Run>
 void for_all_ways(const Run& run) {
   using emulation::Schedule;
   const int64_t blocks[] = {INT64_MAX, 0};
-  const int32_t walks[] = {256, 2, 0};
+  const int32_t climbs[] = {256, 2, 0};
   const char* names[] = {"forward", "reverse", "shuffled", "threads", "blind"};
   for (int s = 0; s < 5; ++s) {
     emulation::schedule = s == 4 ? Schedule::kForward : static_cast<Schedule>(s);
     emulation::blind = s == 4;
     for (int64_t most : blocks) {
-      for (int32_t walk : walks) {
+      for (int32_t climb : climbs) {
         if (only_threads && s != 3) continue;
-        // Threads take long to start.
-        if (s == 3 && (cases % 4 != 0 || walk == 256 || (walk == 0) == (most == 0))) continue;
+        // Real threads take long to start.
+        if (s == 3 && (cases % 4 != 0 || climb == 256 || (climb == 0) == (most == 0))) continue;
         if (s == 4 && most != 0) continue;
         cuda::largest_for_a_block = most;
-        cuda::longest_walk = walk;
+        cuda::longest_climb = climb;
         Memory memory;
         const std::string what = std::string(names[s]) + (most == 0 ? ", device" : ", blocks") +
-                                 ", walks of " + std::to_string(walk);
+                                 ", climbs of " + std::to_string(climb);
         run(Cuda{nullptr, &memory}, what.c_str());
       }
     }
@@ -104,7 +105,7 @@ Trees room(int64_t batch, int64_t nodes, int64_t edges) {
   return t;
 }
 
-// `graph` for CUDA, `clean` the same without what the CPU rejects.
+// `graph` is for CUDA; `clean` is the same graph without what the CPU rejects.
 template <class AnyGraph>
 void check(const std::string& name, const AnyGraph& graph, const AnyGraph& clean, int64_t nodes,
            int64_t edges, std::vector<float> weight, std::vector<int64_t> root) {
@@ -217,7 +218,7 @@ void check_grid(const Grid& grid, int64_t batch) {
   }
 }
 
-// Weights whose tree is one path through all rows, to and fro.
+// Weights whose tree is one path through all rows, back and forth.
 void check_snake(int64_t height, int64_t width, bool rising) {
   const Grid grid = grid_of(1, height, width, 4);
   std::vector<float> weight(grid.num_edges());
@@ -261,7 +262,7 @@ void check_random_list(int64_t nodes, int64_t edges, int64_t batch) {
   check_list("random list", nodes, first, second, batch);
 }
 
-// Trees by their edges alone: a star, a broom, a caterpillar, a random tree, a complete binary tree.
+// Graphs that are trees: a star, a broom, a caterpillar, a random tree, a complete binary tree.
 void check_trees(int64_t nodes) {
   for (int shape = 0; shape < 5; ++shape) {
     std::vector<int32_t> first, second;
@@ -275,7 +276,26 @@ void check_trees(int64_t nodes) {
   }
 }
 
-// ---- parents that are no tree ----
+// ---- parents that do not form a tree ----
+
+// The tree in the picture of src/plan.h.
+void check_picture() {
+  ++cases;
+  const std::vector<int32_t> parent{0, 0, 0, 1, 1, 2, 3, 5, 5, 8}, order{4, 6, 3, 7, 9, 8, 1, 5, 2, 0};
+  const std::vector<int32_t> up{~6, 2, ~6, ~7, 5, ~7, ~9, 8, ~9, ~9}, light_children{0, 2, 3, 5, 6, 8};
+  const std::vector<int32_t> light_begin{0, 0, 0, 0, 0, 0, 0, 2, 4, 4, 6}, rounds{0, 6, 9, 10, 10};
+  std::vector<int32_t> made(PlanView::size(10), -7);
+  Memory memory;
+  plan(Cuda{nullptr, &memory}, 1, 10, view(parent), span(made));
+  const PlanView view{made.data(), 10};
+  const auto same = [](const std::vector<int32_t>& a, const int32_t* b) {
+    return std::equal(a.begin(), a.end(), b);
+  };
+  expect(same(order, view.order()) && same(up, view.up()), "the picture", "order or up");
+  expect(same(light_begin, view.light_begin()) && same(light_children, view.light_children()),
+         "the picture", "light children");
+  expect(same(rounds, view.rounds()) && view.slots() == 10, "the picture", "rounds");
+}
 
 void check_garbage_parents(int64_t nodes, int64_t range) {
   ++cases;
@@ -302,7 +322,7 @@ void check_garbage_parents(int64_t nodes, int64_t range) {
         cyclic[v] = at == v && above[v] != v;
         off_cycles += !cyclic[v];
       }
-      const int64_t slots = view.rounds()[PlanView::kRounds - 1];
+      const int64_t slots = view.slots();
       expect(slots == off_cycles, here, "number of slots");
       for (int64_t s = 0; s < nodes; ++s) {
         const int32_t v = view.order()[s];
@@ -343,6 +363,7 @@ int main(int count, char** arguments) {
   check_random_list(5, 0, 2);
   for (int i = 0; i < 30; ++i) check_random_list(1 + below(30), 1 + below(60), 1 + below(3));
   check_random_list(700, 1500, 2);
+  check_picture();
   for (int64_t nodes : {2, 3, 6, 33, 400}) check_trees(nodes);
   for (int i = 0; i < 30; ++i) check_garbage_parents(1 + below(40), below(3));
   check_garbage_parents(500, 20);

@@ -33,23 +33,24 @@ Strided<T> planes(T* data) {
 std::vector<float> noise(int64_t size, int seed, float levels) {
   std::mt19937 engine(seed);
   std::vector<float> values(size);
-  // Few levels: many ties.
+  // Few different weights, hence many ties.
   for (float& v : values) v = static_cast<float>(engine() % static_cast<unsigned>(levels)) / levels;
   return values;
 }
 
 struct Results {
   std::vector<float> weight, scattered, tree_weight, graph_weight, a, y, grad_x, grad_a, dot, distance;
-  std::vector<float> transform, sums, accumulated;
-  std::vector<int32_t> parent, edge, order, via, bottleneck;
-  std::vector<int64_t> argmax, nearest;
+  std::vector<float> transform, sums, accumulated, largest;
+  std::vector<int32_t> parent, edge, order, order_again, via, bottleneck;
+  std::vector<int64_t> argmax, nearest, ordered;
 
   bool operator==(const Results& o) const {
     return weight == o.weight && scattered == o.scattered && tree_weight == o.tree_weight &&
            graph_weight == o.graph_weight && a == o.a && y == o.y && grad_x == o.grad_x &&
            grad_a == o.grad_a && dot == o.dot && distance == o.distance && transform == o.transform &&
            sums == o.sums && accumulated == o.accumulated && parent == o.parent && edge == o.edge &&
-           order == o.order && via == o.via && bottleneck == o.bottleneck && argmax == o.argmax &&
+           order == o.order && order_again == o.order && ordered == o.ordered && via == o.via &&
+           bottleneck == o.bottleneck && argmax == o.argmax && largest == o.largest &&
            nearest == o.nearest;
   }
 };
@@ -64,13 +65,19 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   r.weight.resize(kBatch * num_edges);
   edge_inner(cpu, graph, Psi::kIdentity, kBatch, kChannels, view(f), view(f), span(r.weight));
   r.scattered.resize(f.size());
-  edge_scatter(cpu, graph, Psi::kSign, kBatch, kChannels, view(r.weight), view(f), span(r.scattered));
+  edge_scatter(cpu, graph, Psi::kSign, kBatch, kChannels, view(r.weight), {}, view(f),
+               span(r.scattered));
   r.argmax.resize(r.weight.size());
-  edge_argmax<AnyGraph, float, float>(cpu, graph, kBatch, kChannels, view(f), span(r.argmax));
+  r.largest.resize(r.weight.size());
+  edge_argmax<AnyGraph, float, float>(cpu, graph, kBatch, kChannels, view(f), span(r.argmax),
+                                      span(r.largest));
 
   const std::vector<int64_t> root{5, kNodes - 1};
   for (auto* v : {&r.parent, &r.edge, &r.order}) v->resize(kBatch * kNodes);
   mst(cpu, graph, view(r.weight), view(root), span(r.parent), span(r.edge), span(r.order));
+  r.ordered.resize(kBatch);
+  r.order_again.resize(kBatch * kNodes);
+  order_trees(cpu, kNodes, view(r.parent), span(r.order_again), span(r.ordered));
 
   r.tree_weight.resize(kBatch * kNodes);
   r.graph_weight.resize(r.weight.size());
@@ -85,7 +92,7 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   r.grad_a.resize(r.a.size());
   r.dot.resize(r.a.size());
   propagate(cpu, Pass::kMean, tree, affinity, planes(f.data()), planes(r.y.data()));
-  filter_backward(cpu, Pass::kMean, tree, affinity, planes(f.data()), planes(g.data()),
+  filter_backward(cpu, Pass::kMean, tree, affinity, planes(g.data()), planes(f.data()),
                   planes(r.grad_x.data()), span(r.grad_a));
   parent_dot(cpu, tree, groups, planes(f.data()), planes(g.data()), span(r.dot));
 

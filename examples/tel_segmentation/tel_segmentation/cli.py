@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-# But for `train`, a command is the module of its name: its `run`, and its class of that name.
 COMMANDS = {
     "train": "train a network from a preset, or go on with a run (--resume FOLDER)",
     "evaluate": "mIoU, per-class and boundary IoU of a trained network on a data set",
@@ -58,7 +55,7 @@ def _overview() -> str:
 
 
 def _stops() -> tuple[type[BaseException], ...]:
-    from tel_segmentation.interrupts import Interrupted
+    from tel_segmentation.runtime.interrupts import Interrupted
 
     return (Interrupted, KeyboardInterrupt)
 
@@ -66,60 +63,82 @@ def _stops() -> tuple[type[BaseException], ...]:
 def _mistakes() -> tuple[type[BaseException], ...]:
     import torch
 
-    from tel_segmentation.engine import NonFiniteLossError
+    from tel_segmentation.training.step import NonFiniteLossError
 
     return (ValueError, OSError, NonFiniteLossError, ImportError, torch.OutOfMemoryError)
 
 
 def _run(command: str, arguments: list[str]) -> int:
     if command == "train":
-        return _train(arguments)
+        from tel_segmentation.commands import train
+
+        return train.main(arguments)
     import tyro
 
-    module = importlib.import_module(f"tel_segmentation.{command.replace('-', '_')}")
-    kind = getattr(module, command.title().replace("-", ""))
-    options: Any = tyro.cli(kind, prog=f"tel {command}", args=arguments)
-    status = module.run(options)
+    kind, run = _command(command)
+    status = run(tyro.cli(kind, prog=f"tel {command}", args=arguments))
     return status if isinstance(status, int) else 0
 
 
-@dataclass(frozen=True)
-class Resume:
-    """Go on with a run from its last checkpoint, with the configuration it was started with."""
+def _command(name: str) -> tuple[type, Callable[[Any], object]]:
+    """A command's options and what runs it.
 
-    resume: Path
-    """The run's folder."""
+    Only the module of the command is imported: ``tel --help`` and ``tel COMMAND --help`` are quick.
+    """
+    match name:
+        case "annotate":
+            from tel_segmentation.commands import annotate
 
+            return annotate.Annotate, annotate.run
+        case "check-data":
+            from tel_segmentation.commands import check_data
 
-def _train(arguments: list[str]) -> int:
-    import tyro
+            return check_data.CheckData, check_data.run
+        case "compare-annotations":
+            from tel_segmentation.commands import compare_annotations
 
-    from tel_segmentation import config, presets
-    from tel_segmentation.engine import CONFIG, train
+            return compare_annotations.CompareAnnotations, compare_annotations.run
+        case "cost":
+            from tel_segmentation.commands import cost
 
-    if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
-        folder = tyro.cli(Resume, prog="tel train", args=arguments).resume
-        options = config.load(folder / CONFIG)
-        # The folder may have been moved since.
-        result = train(config.moved(options, folder), resume=True)
-    else:
-        options = tyro.extras.overridable_config_cli(
-            presets.PRESETS, prog="tel train", args=arguments, description=TRAIN
-        )
-        result = train(options)
-    if result["finished"]:
-        last = result["evaluation"]["last"]
-        scores = f"mIoU {100 * last['miou']:.1f}, accuracy {100 * last['accuracy']:.1f}"
-        print(f"{options.output}: {scores} on {result['evaluation']['split']}")
-    return 0
+            return cost.Cost, cost.run
+        case "demo":
+            from tel_segmentation.commands import demo
 
+            return demo.Demo, demo.run
+        case "evaluate":
+            from tel_segmentation.commands import evaluate
 
-TRAIN = """Train a network. Choose a preset; every field can be overridden:
+            return evaluate.Evaluate, evaluate.run
+        case "experiments":
+            from tel_segmentation.commands import experiments
 
-    tel train scenes --loss.method tel --loss.tel.level low --output runs/tel
-    tel train photos --data.source camvid.toml --data.annotation point --output runs/point
-    tel train --resume runs/point
-"""
+            return experiments.Experiments, experiments.run
+        case "measure":
+            from tel_segmentation.commands import measure
+
+            return measure.Measure, measure.run
+        case "predict":
+            from tel_segmentation.commands import predict
+
+            return predict.Predict, predict.run
+        case "prepare":
+            from tel_segmentation.commands import prepare
+
+            return prepare.Prepare, prepare.run
+        case "publish":
+            from tel_segmentation.commands import publish
+
+            return publish.Publish, publish.run
+        case "report":
+            from tel_segmentation.commands import report
+
+            return report.Report, report.run
+        case "run":
+            from tel_segmentation.commands import run
+
+            return run.Run, run.run
+    raise ValueError(f"command must be one of {', '.join(COMMANDS)}, got {name!r}")
 
 
 if __name__ == "__main__":

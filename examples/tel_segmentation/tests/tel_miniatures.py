@@ -12,8 +12,8 @@ import tel_street
 import tel_voc
 from tel_folders import write_label
 
-from tel_segmentation.datasets import published_counts
-from tel_segmentation.run import Run
+from tel_segmentation.commands.run import Run
+from tel_segmentation.data.datasets.public import published_counts
 
 COUNTS = {
     "voc": {"train": 4, "val": 2, "test": 1},

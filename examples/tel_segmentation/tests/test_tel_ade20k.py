@@ -13,9 +13,9 @@ from tel_folders import write_image, write_label
 from tel_street import ade_label, ade_names, official_ade, published_ade
 
 from tel_segmentation.config import Data
-from tel_segmentation.data import open_source
-from tel_segmentation.datasets.ade20k import ADE20K, CLASSES, COLORS, Ade20k
-from tel_segmentation.datasets.pairs import MissingFilesError
+from tel_segmentation.data.datasets.ade20k import ADE20K, CLASSES, COLORS, Ade20k
+from tel_segmentation.data.datasets.pairs import MissingFilesError
+from tel_segmentation.data.loading import open_source
 
 DENSE = Data(annotation="dense")
 BLOCK = Data(annotation="block20")

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from tel_folders import HEAD, write_image, write_label
 
-from tel_segmentation import annotate
-from tel_segmentation.annotate import Annotate, name_of, run
-from tel_segmentation.annotations import blocks
-from tel_segmentation.folder import Folder
+from tel_segmentation.commands import annotate
+from tel_segmentation.commands.annotate import Annotate, name_of, run
+from tel_segmentation.data.blocks import blocks
+from tel_segmentation.data.folder import Folder
 
 COLORS = "colors = [[10, 20, 30], [200, 0, 0], [0, 200, 0]]\n"
 NAMES = ["a", "two words", "<b>&", "図"]

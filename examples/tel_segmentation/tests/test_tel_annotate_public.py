@@ -23,10 +23,10 @@ from tel_street import (
 )
 from tel_voc import TRAIN, write_points, write_sbd, write_voc
 
-from tel_segmentation import annotate
-from tel_segmentation.annotate import Annotate, name_of, run
+from tel_segmentation.commands import annotate
+from tel_segmentation.commands.annotate import Annotate, name_of, run
 from tel_segmentation.config import Data
-from tel_segmentation.data import open_source
+from tel_segmentation.data.loading import open_source
 
 NAMES = tuple(f"{name}_leftImg8bit" for name in CITY_NAMES)
 

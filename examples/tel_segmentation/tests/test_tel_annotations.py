@@ -7,15 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from tel_segmentation.annotations import (
-    VOID,
-    blocks,
-    blocks_above,
-    components,
-    interior_distance,
-    points,
-    scribbles,
-)
+from tel_segmentation.data.annotations import points, scribbles
+from tel_segmentation.data.blocks import blocks, blocks_above, interior_distance
+from tel_segmentation.data.regions import VOID, components
 
 EIGHT = np.ones((3, 3))
 METRICS = ("edt", "chessboard", "cityblock")

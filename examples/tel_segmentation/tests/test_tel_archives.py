@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from tel_segmentation.datasets.archives import (
+from tel_segmentation.data.datasets.archives import (
     extract,
     inside,
     is_archive,

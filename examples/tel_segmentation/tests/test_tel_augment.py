@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tel_segmentation.augment import MEAN, STD, augment, normalize
 from tel_segmentation.config import Data
-from tel_segmentation.data import PADDING, UNLABELLED, Sample
+from tel_segmentation.data.augment import MEAN, STD, augment, normalize
+from tel_segmentation.data.sample import PADDING, UNLABELLED, Sample
 
 PLAIN = Data(crop=(24, 32), scale=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0, brightness=0)
 quick = settings(deadline=None, max_examples=60)
@@ -46,9 +46,9 @@ def test_shapes_types_ranges_and_repetition(height, width, crop, seed):
     changes = {"crop": crop, "scale": (0.5, 2.0), "aspect": (0.9, 1.1), "flip": 0.5}
     of = sample(height, width)
     result = view(of, seed, brightness=10, **changes)
-    assert result.input.shape == result.guide.shape == (3, *crop)
+    assert result.image.shape == result.guide.shape == (3, *crop)
     assert result.label.shape == result.truth.shape == crop
-    assert result.input.dtype == result.guide.dtype == torch.float32
+    assert result.image.dtype == result.guide.dtype == torch.float32
     assert result.label.dtype == result.truth.dtype == torch.int64
     assert 0 <= result.guide.min() <= result.guide.max() <= 1
     assert set(result.truth.unique().tolist()) <= {PADDING, *of.truth.unique().tolist()}
@@ -66,7 +66,7 @@ def test_nothing_to_do_is_the_sample_itself():
     assert torch.equal(result.guide, of.image / 255)
     assert torch.equal(result.label, of.label)
     assert torch.equal(result.truth, of.truth)
-    torch.testing.assert_close(result.input, normalize(of.image / 255))
+    torch.testing.assert_close(result.image, normalize(of.image / 255))
 
 
 def test_the_smallest_images():
@@ -144,7 +144,7 @@ def test_brightness_is_one_whole_number_of_the_input_only(seed):
     plain = view(of, seed, brightness=0)
     assert torch.equal(result.guide, plain.guide)
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
-    levels = 255 * (result.input * std + mean)
+    levels = 255 * (result.image * std + mean)
     torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)
     change = levels.round() - (255 * result.guide).round()
     inner = (levels.round() > 0) & (levels.round() < 255)
@@ -161,7 +161,7 @@ def test_every_brightness_occurs():
     )
     seen = set()
     for seed in range(200):
-        level = view(of, seed, crop=(4, 4), brightness=3).input[0, 0, 0] * STD[0] + MEAN[0]
+        level = view(of, seed, crop=(4, 4), brightness=3).image[0, 0, 0] * STD[0] + MEAN[0]
         seen.add(round(255 * level.item()) - 128)
     assert seen == {-3, -2, -1, 0, 1, 2, 3}
 

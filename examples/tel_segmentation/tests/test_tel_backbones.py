@@ -6,13 +6,9 @@ import torch
 from torch import nn
 
 from tel_segmentation.config import Model
-from tel_segmentation.model import build_model
-from tel_segmentation.networks.backbones import (
-    Renormalization,
-    dilated_backbone,
-    pyramid_backbone,
-)
+from tel_segmentation.networks.backbones import Renormalization, dilated_backbone, pyramid_backbone
 from tel_segmentation.networks.deeplab import DeepLab
+from tel_segmentation.networks.segmenter import build_model
 
 IMAGENET = (timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
 LITE = Model(name="tf_efficientnet_lite0")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
 
-from tel_segmentation.annotate import Annotate
-from tel_segmentation.annotate import run as make
-from tel_segmentation.check_data import CheckData, run
+from tel_segmentation.commands.annotate import Annotate
+from tel_segmentation.commands.annotate import run as make
+from tel_segmentation.commands.check_data import CheckData, run
 
 COUNT = 12
 

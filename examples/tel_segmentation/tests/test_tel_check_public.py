@@ -23,9 +23,9 @@ from tel_street import (
 from tel_voc import TRAIN, VOC_VAL, write_points, write_sbd, write_scribbles, write_voc
 
 from tel_segmentation import cli
-from tel_segmentation.annotate import Annotate
-from tel_segmentation.annotate import run as make
-from tel_segmentation.datasets import published_counts
+from tel_segmentation.commands.annotate import Annotate
+from tel_segmentation.commands.annotate import run as make
+from tel_segmentation.data.datasets.public import published_counts
 
 SETS = {
     "cityscapes published": ("cityscapes", published_cityscapes),

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from tel_segmentation import checkpoint
+from tel_segmentation.runtime import checkpoint, run_folder
 
 STATE = {"model": {"w": torch.arange(5000.0)}, "config": "{}", "iteration": 3}
 
 
 def test_round_trip_and_the_one_before(tmp_path):
-    path = tmp_path / checkpoint.LAST
+    path = tmp_path / run_folder.LAST
     checkpoint.save(path, STATE)
     checkpoint.save(path, {**STATE, "iteration": 4})
     assert checkpoint.load(path)["iteration"] == 4
-    assert checkpoint.load(tmp_path / checkpoint.PREVIOUS)["iteration"] == 3
+    assert checkpoint.load(tmp_path / run_folder.PREVIOUS)["iteration"] == 3
     assert torch.equal(checkpoint.load(path)["model"]["w"], STATE["model"]["w"])
-    assert sorted(p.name for p in tmp_path.iterdir()) == [checkpoint.LAST, checkpoint.PREVIOUS]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [run_folder.LAST, run_folder.PREVIOUS]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be opened")
@@ -42,25 +42,25 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_at_the_end(tmp_path
 
     monkeypatch.setattr(os, "fsync", flush)
     monkeypatch.setattr(Path, "replace", renamed)
-    path = tmp_path / checkpoint.LAST
+    path = tmp_path / run_folder.LAST
     checkpoint.save(path, STATE)
     size = path.stat().st_size
-    assert events == [size, checkpoint.LAST, "folder"]
+    assert events == [size, run_folder.LAST, "folder"]
     events.clear()
     checkpoint.save(path, STATE)
-    assert events == [checkpoint.PREVIOUS, size, checkpoint.LAST, "folder"]
+    assert events == [run_folder.PREVIOUS, size, run_folder.LAST, "folder"]
     events.clear()
     checkpoint.write_text(tmp_path / "file", "less than a buffer")
     assert events == [18, "file", "folder"]
 
 
 def test_a_full_disk_leaves_the_checkpoint(tmp_path):
-    path = tmp_path / checkpoint.LAST
+    path = tmp_path / run_folder.LAST
     checkpoint.save(path, STATE)
     program = f"""
 import resource, sys, torch
 from pathlib import Path
-from tel_segmentation import checkpoint
+from tel_segmentation.runtime import checkpoint
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -95,7 +95,7 @@ def test_an_exception_while_writing_leaves_the_file(tmp_path):
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
 def test_corrupt(tmp_path, damage):
-    path = tmp_path / checkpoint.LAST
+    path = tmp_path / run_folder.LAST
     checkpoint.save(path, STATE)
     checkpoint.save(path, STATE)
     content = bytearray(path.read_bytes())
@@ -109,8 +109,8 @@ def test_corrupt(tmp_path, damage):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="corrupt or no checkpoint") as caught:
         checkpoint.load(path)
-    assert checkpoint.PREVIOUS in str(caught.value)
-    assert checkpoint.load(tmp_path / checkpoint.PREVIOUS)["iteration"] == 3
+    assert run_folder.PREVIOUS in str(caught.value)
+    assert checkpoint.load(tmp_path / run_folder.PREVIOUS)["iteration"] == 3
 
 
 class Malicious:

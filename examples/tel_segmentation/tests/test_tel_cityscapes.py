@@ -20,9 +20,9 @@ from tel_street import (
 )
 
 from tel_segmentation.config import Data
-from tel_segmentation.data import open_source
-from tel_segmentation.datasets.cityscapes import CLASSES, COLORS, LABEL_IDS, Cityscapes
-from tel_segmentation.datasets.pairs import MissingFilesError
+from tel_segmentation.data.datasets.cityscapes import CLASSES, COLORS, LABEL_IDS, Cityscapes
+from tel_segmentation.data.datasets.pairs import MissingFilesError
+from tel_segmentation.data.loading import open_source
 
 DENSE = Data(annotation="dense")
 BLOCK = Data(annotation="block20")

@@ -11,9 +11,9 @@ from tel_folders import HEAD, bands, write_image, write_label
 from tel_street import CITY_NAMES, published_ade, published_cityscapes, street, train_ids
 
 from tel_segmentation import cli
-from tel_segmentation.annotate import Annotate
-from tel_segmentation.annotate import run as make
-from tel_segmentation.compare_annotations import CompareAnnotations, run
+from tel_segmentation.commands.annotate import Annotate
+from tel_segmentation.commands.annotate import run as make
+from tel_segmentation.commands.compare_annotations import CompareAnnotations, run
 
 
 def compare(ours: Path, theirs: Path, output: Path, **options) -> tuple[int, dict]:

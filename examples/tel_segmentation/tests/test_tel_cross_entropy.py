@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 
 from tel_segmentation.config import Loss
-from tel_segmentation.cross_entropy import (
+from tel_segmentation.losses.cross_entropy import (
     NaiveSelfTraining,
     PartialCrossEntropy,
     naive_self_training,
     partial_cross_entropy,
 )
-from tel_segmentation.inputs import LossInputs
+from tel_segmentation.losses.inputs import LossInputs
 
 
 def case(dtype=torch.float64):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tel_segmentation import config, presets
-from tel_segmentation.data import Order, open_source, training_batches
-from tel_segmentation.inputs import LossInputs
+from tel_segmentation.data.loading import Order, open_source, training_batches
+from tel_segmentation.losses.inputs import LossInputs
 
 OPTIONS = dataclasses.replace(
     presets.PRESETS["smoke"][1],
@@ -56,12 +56,12 @@ def test_divided_over_processes_and_accumulated(source):
     for i, batch in enumerate(whole):
         pieces = [ranks[r][2 * i + part] for part in range(2) for r in range(2)]
         assert batch.names == [p.names[0] for p in pieces]
-        assert torch.equal(batch.input, torch.cat([p.input for p in pieces]))
+        assert torch.equal(batch.image, torch.cat([p.image for p in pieces]))
 
 
 def test_seeds_differ(source):
     a, b = run(source)[0], run(source, dataclasses.replace(OPTIONS, seed=1))[0]
-    assert a.names != b.names or not torch.equal(a.input, b.input)
+    assert a.names != b.names or not torch.equal(a.image, b.image)
 
 
 def test_the_truth_is_not_among_the_losses_inputs(source):
@@ -76,8 +76,8 @@ def test_guide_and_input(source):
     batch = run(source)[0]
     assert batch.guide.min() >= 0
     assert batch.guide.max() <= 1
-    assert batch.input.min() < -0.1
-    assert np.array_equal(batch.input.shape, batch.guide.shape)
+    assert batch.image.min() < -0.1
+    assert np.array_equal(batch.image.shape, batch.guide.shape)
 
 
 def test_mistakes():

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from tel_segmentation.config import Model
-from tel_segmentation.model import build_model
 from tel_segmentation.networks.deeplab import ASPP, DeepLab
+from tel_segmentation.networks.segmenter import build_model
 
 
 def images(*shape, seed=1):

@@ -3,8 +3,8 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from tel_segmentation.config import Model
-from tel_segmentation.model import build_model
 from tel_segmentation.networks.deeplab_v2 import DeepLabV2, SummedASPP
+from tel_segmentation.networks.segmenter import build_model
 
 
 def images(*shape, seed=1):

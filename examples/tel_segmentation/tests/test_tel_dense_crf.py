@@ -5,9 +5,9 @@ import pytest
 import tel_cases
 import torch
 
-from tel_segmentation import dense_crf, pairwise
 from tel_segmentation.config import Kernel
-from tel_segmentation.dense_crf import (
+from tel_segmentation.losses import dense_crf, pairwise
+from tel_segmentation.losses.dense_crf import (
     DenseCRFLoss,
     KernelCutLoss,
     NormCutLoss,
@@ -15,7 +15,7 @@ from tel_segmentation.dense_crf import (
     kernel_cut_loss,
     norm_cut_loss,
 )
-from tel_segmentation.inputs import LossInputs
+from tel_segmentation.losses.inputs import LossInputs
 
 LOSSES = [dense_crf_loss, norm_cut_loss, kernel_cut_loss]
 WIDTHS = {"sigma_xy": 5.0, "sigma_rgb": 0.4}
@@ -148,5 +148,5 @@ def test_module_has_the_functions_defaults_where_nothing_is_given(kind):
 @pytest.mark.parametrize("function", LOSSES)
 def test_wrong_guide(function):
     logits, image, label = tel_cases.batch()
-    with pytest.raises(ValueError, match=rf"{function.__name__}: image must be .* in \[0, 1\]"):
+    with pytest.raises(ValueError, match=rf"{function.__name__}: guide must be .* in \[0, 1\]"):
         function(logits, (image - 0.45) / 0.225, label)

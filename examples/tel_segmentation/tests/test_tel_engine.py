@@ -16,13 +16,15 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tel_segmentation import checkpoint, config, engine
-from tel_segmentation.data import open_source
-from tel_segmentation.model import build_model
-from tel_segmentation.objective import StepOutput
-from tel_segmentation.pictures import panel, tiles
-from tel_segmentation.record import RESULT
-from tel_segmentation.tracking import HISTORY, History, read_history
+from tel_segmentation import config
+from tel_segmentation.data.loading import open_source
+from tel_segmentation.evaluation.pictures import panel, tiles
+from tel_segmentation.networks.segmenter import build_model
+from tel_segmentation.runtime import checkpoint
+from tel_segmentation.runtime.run_folder import HISTORY, RESULT
+from tel_segmentation.training import engine, step
+from tel_segmentation.training.objective import StepOutput
+from tel_segmentation.training.tracking import History, read_history
 
 
 def weights(folder, name="last.pt"):
@@ -127,7 +129,7 @@ def test_killed_five_times(tmp_path):
     for _ in range(5):
         # Once it has written a checkpoint of its own, and then some.
         killed = tel_runs.signalled(
-            signal.SIGKILL, "tel_segmentation.checkpoint:save", "train", "--resume", folder,
+            signal.SIGKILL, "tel_segmentation.runtime.checkpoint:save", "train", "--resume", folder,
             folder=tmp_path, delay=0.02 + dice.random() * 0.1,
         )  # fmt: skip
         assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -158,7 +160,8 @@ def test_interrupted_and_resumed(tmp_path, finished):
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
     stopped = tel_runs.signalled(
-        signal.SIGINT, "tel_segmentation.tracking:History.add", "train", "--resume", folder,
+        signal.SIGINT, "tel_segmentation.training.tracking:History.add",
+        "train", "--resume", folder,
         folder=tmp_path,
     )  # fmt: skip
     error = stopped.stderr
@@ -175,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_files_names(tmp_path, monkeypa
     settings = tel_runs.options(
         tmp_path / "run", optimizer=config.Optimizer(name="sgd", lr=1e30), iterations=20
     )
-    with pytest.raises(engine.NonFiniteLossError) as caught:
+    with pytest.raises(step.NonFiniteLossError) as caught:
         engine.train(settings)
     message = str(caught.value)
     assert "iteration" in message
@@ -184,7 +187,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_files_names(tmp_path, monkeypa
 
 
 def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, monkeypatch):
-    forward, seen = engine._forward, []
+    forward, seen = step._forward, []
 
     def poisoned(options, state, objective, batch):
         """From the second iteration's first part on."""
@@ -193,8 +196,8 @@ def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, mo
         nothing = (output.loss * 0).sqrt()  # has an infinite slope
         return output._replace(loss=output.loss + nothing) if len(seen) == 3 else output
 
-    monkeypatch.setattr(engine, "_forward", poisoned)
-    with pytest.raises(engine.NonFiniteLossError) as caught:
+    monkeypatch.setattr(step, "_forward", poisoned)
+    with pytest.raises(step.NonFiniteLossError) as caught:
         engine.train(tel_runs.options(tmp_path / "run", accumulate=2))
     number = r"\d[\d.e-]*"
     parts = [f"{', '.join(names)} \\(loss_seg {number}, loss_tel {number}\\)" for names in seen[2:]]
@@ -205,13 +208,13 @@ def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, mo
 
 
 def test_without_a_terminal_lines_tell_losses_speed_and_time_left(tmp_path, monkeypatch, capsys):
-    iteration, clock = engine._iteration, SimpleNamespace(now=0.0)
+    iteration, clock = engine.update, SimpleNamespace(now=0.0)
 
     def slow(*arguments):
         clock.now += 377
         iteration(*arguments)
 
-    monkeypatch.setattr(engine, "_iteration", slow)
+    monkeypatch.setattr(engine, "update", slow)
     monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     def shown(**changes):
@@ -343,7 +346,7 @@ def test_cudnn_is_tuned_on_cuda_unless_determinism_is_asked_for(device, asked, t
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", asked == "cudnn")
     torch.use_deterministic_algorithms(asked == "all")
     try:
-        with engine.tuned_convolutions(torch.device(device)):
+        with step.tuned_convolutions(torch.device(device)):
             assert torch.backends.cudnn.benchmark == tuned
         assert not torch.backends.cudnn.benchmark
     finally:
@@ -364,7 +367,7 @@ def test_cudnn_is_tuned_in_iterations_and_not_for_images_that_are_evaluated(tmp_
         monkeypatch.setattr(module, name, lambda *a: events.append(name) or function(*a))
 
     monkeypatch.setattr(engine, "tuned_convolutions", tuned)
-    watched(engine, "_forward")
+    watched(step, "_forward")
     watched(engine.outcome, "validate")
     engine.train(tel_runs.options(tmp_path / "run", iterations=2, eval_every=1))
     assert events == ["tuned", "_forward", "as before", "validate"] * 2
@@ -452,7 +455,7 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
     def forward(options, state, objective, batch):
         return StepOutput((batch.slopes.mean() * objective.weight), {}, None, None)
 
-    monkeypatch.setattr(engine, "_forward", forward)
+    monkeypatch.setattr(step, "_forward", forward)
     state = SimpleNamespace(
         optimizer=torch.optim.SGD([weight], lr=1.0),
         scaler=torch.amp.GradScaler("cpu", enabled=False),
@@ -462,6 +465,17 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
     )
     window = SimpleNamespace(add=lambda batch, output: seen.append(batch))
     options = tel_runs.options(tmp_path, accumulate=parts)
-    engine._iteration(options, state, objective, batches, window)
+    step.update(options, state, objective, batches, window)
     assert weight.item() == -3
     assert (len(seen), len(unsynchronised)) == (parts, parts - 1)
+
+
+def test_the_random_seed_of_an_iteration():
+    """As it always was: a run of an earlier version goes on with the same dropout."""
+    assert step.random_seed(0, 0, 0) == 3010437511937009226
+    assert step.random_seed(3, 1000, 7) == 5293604460925706070
+    seeds = {
+        step.random_seed(seed, i, rank) for seed in range(9) for i in range(99) for rank in (0, 1)
+    }
+    assert len(seeds) == 9 * 99 * 2
+    assert all(0 <= seed < 2**63 for seed in seeds)

@@ -7,11 +7,14 @@ import torch.distributed as dist
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from tel_segmentation import config, evaluate, trained
-from tel_segmentation.data import Sample
-from tel_segmentation.evaluate import Evaluate, evaluate_model
-from tel_segmentation.metrics import ConfusionMatrix
-from tel_segmentation.protocols import predict_logits
+from tel_segmentation import config
+from tel_segmentation.commands import evaluate
+from tel_segmentation.commands.evaluate import Evaluate
+from tel_segmentation.data.sample import Sample
+from tel_segmentation.evaluation import trained
+from tel_segmentation.evaluation.evaluate_model import evaluate_model
+from tel_segmentation.evaluation.metrics import ConfusionMatrix
+from tel_segmentation.evaluation.protocols import predict_logits
 
 CLASSES = ("dark", "bright")
 COLORS = ((10, 20, 30), (200, 210, 220))

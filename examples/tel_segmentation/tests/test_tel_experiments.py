@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tel_segmentation import cli
-from tel_segmentation.losses import METHODS as TERMS
+from tel_segmentation.losses.methods import METHODS as TERMS
 from tel_segmentation.paper import needs, numbers
 from tel_segmentation.paper.experiments import experiments, find, matching, resolve
 from tel_segmentation.paper.listing import listing, recipe_table

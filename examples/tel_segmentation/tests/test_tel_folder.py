@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
 
-from tel_segmentation.folder import Folder, open_dataset
+from tel_segmentation.data.dataset_file import open_dataset
+from tel_segmentation.data.folder import Folder
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import tel_cases
 import torch
 
 from tel_segmentation.config import Kernel
-from tel_segmentation.gated_crf import GatedCRFLoss, gated_crf_loss
-from tel_segmentation.inputs import LossInputs
+from tel_segmentation.losses.gated_crf import GatedCRFLoss, gated_crf_loss
+from tel_segmentation.losses.inputs import LossInputs
 
 
 def loss(logits, image, label):
@@ -82,7 +82,7 @@ def test_holds_like_every_term():
 
 def test_module_has_the_functions_defaults_where_nothing_is_given():
     inputs = LossInputs(*(tel_cases.batch()[0], None, *tel_cases.batch()[1:]))
-    plain = (inputs.logits, inputs.image, inputs.label)
+    plain = (inputs.logits, inputs.guide, inputs.label)
     assert GatedCRFLoss(Kernel())(inputs).loss == gated_crf_loss(*plain).loss
     wide = GatedCRFLoss(Kernel(sigma_rgb=0.5, radius=1))(inputs).loss
     assert wide == gated_crf_loss(*plain, sigma_rgb=0.5, radius=1).loss
@@ -91,8 +91,8 @@ def test_module_has_the_functions_defaults_where_nothing_is_given():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": torch.rand(2, 3, 8, 10) * 255}, "colours in"),
-        ({"image": torch.rand(2, 1, 8, 10)}, "image must have shape"),
+        ({"guide": torch.rand(2, 3, 8, 10) * 255}, "colours in"),
+        ({"guide": torch.rand(2, 1, 8, 10)}, "guide must have shape"),
         ({"label": torch.zeros(2, 8, 10)}, "label must be integers"),
         ({"label": torch.zeros(2, 8, 9, dtype=torch.int64)}, "height and width"),
         ({"logits": torch.rand(2, 3, 4)}, "logits must be"),
@@ -103,6 +103,6 @@ def test_module_has_the_functions_defaults_where_nothing_is_given():
 )
 def test_wrong_arguments(change, message):
     logits, image, label = tel_cases.batch()
-    arguments = {"logits": logits, "image": image, "label": label} | change
+    arguments = {"logits": logits, "guide": image, "label": label} | change
     with pytest.raises(ValueError, match=f"gated_crf_loss: .*{message}"):
         gated_crf_loss(**arguments)

@@ -6,8 +6,8 @@ import tel_cases
 import torch
 
 from tel_segmentation.config import Kernel
-from tel_segmentation.grid_crf import GridCRFLoss, grid_crf_loss
-from tel_segmentation.inputs import LossInputs
+from tel_segmentation.losses.grid_crf import GridCRFLoss, grid_crf_loss
+from tel_segmentation.losses.inputs import LossInputs
 
 
 def loss(logits, image, label):

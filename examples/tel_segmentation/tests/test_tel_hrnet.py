@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.functional import interpolate, relu
 
 from tel_segmentation.config import Model
-from tel_segmentation.model import build_model
 from tel_segmentation.networks.hrnet import HRNet
+from tel_segmentation.networks.segmenter import build_model
 
 NAME = "hrnet_w18_small"
 

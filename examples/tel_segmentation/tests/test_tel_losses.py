@@ -7,13 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tel_segmentation import config, losses
-from tel_segmentation.inputs import LossInputs
-from tel_segmentation.objective import Objective, needs_embedding, schedule
+from tel_segmentation import config
+from tel_segmentation.losses import methods
+from tel_segmentation.losses.inputs import LossInputs
+from tel_segmentation.training.objective import Objective, needs_embedding, schedule
 
 
 def test_the_table_has_every_method_of_the_configuration():
-    assert set(losses.METHODS) == set(get_args(config.Method))
+    assert set(methods.METHODS) == set(get_args(config.Method))
 
 
 def toy(method):
@@ -29,10 +30,10 @@ def toy(method):
     return LossInputs(logits, embed, image, label, 1000, teachers)
 
 
-@pytest.mark.parametrize("method", [m for m in losses.METHODS if m not in ("partial", "full")])
+@pytest.mark.parametrize("method", [m for m in methods.METHODS if m not in ("partial", "full")])
 def test_steps_along_the_gradient_lower_the_term(method):
     torch.manual_seed(0)
-    term, weight = losses.term(config.Loss(method=method, threshold=0.3))
+    term, weight = methods.term(config.Loss(method=method, threshold=0.3))
     inputs = toy(method)
     logits = inputs.logits.clone().requires_grad_()
     assert weight > 0
@@ -45,7 +46,7 @@ def test_steps_along_the_gradient_lower_the_term(method):
     assert values[-1] < values[0]
 
 
-@pytest.mark.parametrize("method", list(losses.METHODS))
+@pytest.mark.parametrize("method", list(methods.METHODS))
 def test_a_step_of_training_lowers_the_loss(method):
     options = config.Train(
         loss=config.Loss(method=method, threshold=0.3), model=config.Model(name="tiny")
@@ -75,12 +76,12 @@ def test_a_step_of_training_lowers_the_loss(method):
 
 def test_weight_and_title():
     tel = config.Loss()
-    assert losses.term(tel)[1] == 0.4
-    assert losses.term(dataclasses.replace(tel, weight=0.6))[1] == 0.6
-    assert losses.title(tel) == "TEL low+high"
+    assert methods.term(tel)[1] == 0.4
+    assert methods.term(dataclasses.replace(tel, weight=0.6))[1] == 0.6
+    assert methods.title(tel) == "TEL low+high"
     changed = config.TreeEnergy(level="low", delta="ce", shuffle_guide=True)
-    assert losses.title(config.Loss(tel=changed)) == "TEL low ce shuffled guide"
-    assert losses.title(config.Loss(tel=config.TreeEnergy(aggregation="HL-C"))) == (
+    assert methods.title(config.Loss(tel=changed)) == "TEL low ce shuffled guide"
+    assert methods.title(config.Loss(tel=config.TreeEnergy(aggregation="HL-C"))) == (
         "TEL low+high HL-C"
     )
 

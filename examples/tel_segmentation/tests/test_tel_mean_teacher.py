@@ -6,17 +6,17 @@ import torch
 
 from tel_segmentation import config
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.inputs import LossInputs
-from tel_segmentation.mean_teacher import (
+from tel_segmentation.losses.inputs import LossInputs
+from tel_segmentation.losses.mean_teacher import (
     MeanTeacherLoss,
     SeminarLite,
     mean_teacher_loss,
     sigmoid_ramp,
     teacher_decay,
 )
-from tel_segmentation.objective import Objective, teacher_ramp
-from tel_segmentation.state import State
-from tel_segmentation.tree_energy import tree_energy_loss
+from tel_segmentation.losses.tree_energy import tree_energy_loss
+from tel_segmentation.training.objective import Objective, teacher_ramp
+from tel_segmentation.training.state import State
 
 
 def teacher(logits):

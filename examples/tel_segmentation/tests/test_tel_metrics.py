@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tel_segmentation.metrics import ConfusionMatrix, boundary_band
+from tel_segmentation.evaluation.metrics import ConfusionMatrix, boundary_band
 
 
 def measured(prediction, truth, num_classes):

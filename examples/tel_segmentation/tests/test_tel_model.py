@@ -7,7 +7,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from tel_segmentation.config import Model
-from tel_segmentation.model import Prediction, build_model
+from tel_segmentation.networks.segmenter import Prediction, build_model
 
 IMAGENET = (timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
 TINY = Model()

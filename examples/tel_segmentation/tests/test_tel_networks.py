@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tel_segmentation.config import Model
-from tel_segmentation.model import build_model
+from tel_segmentation.networks.segmenter import build_model
 from tel_segmentation.paper import needs, recipes
 
 FULL_SIZE = {

@@ -8,11 +8,13 @@ import pytest
 import tel_runs
 import torch
 
-from tel_segmentation import distributed, engine, evaluate, outcome, record
+from tel_segmentation.commands import evaluate
+from tel_segmentation.commands.evaluate import Evaluate
 from tel_segmentation.config import Evaluation
-from tel_segmentation.data import Sample
-from tel_segmentation.evaluate import Evaluate
-from tel_segmentation.tracking import read_history
+from tel_segmentation.data.sample import Sample
+from tel_segmentation.runtime import distributed
+from tel_segmentation.training import engine, outcome, record
+from tel_segmentation.training.tracking import read_history
 
 SQUASH = Evaluation("squash", (40, 48))
 

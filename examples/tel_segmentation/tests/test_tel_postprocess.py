@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tel_segmentation.config import TreeEnergy
-from tel_segmentation.postprocess import LowTree
-from tel_segmentation.tree_energy import tree_energy_loss
+from tel_segmentation.evaluation.postprocess import LowTree
+from tel_segmentation.losses.tree_energy import tree_energy_loss
 
 
 def test_is_the_losss_low_pseudo_label():

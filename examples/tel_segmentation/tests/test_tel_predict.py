@@ -6,10 +6,12 @@ import tel_crf
 import torch
 from PIL import Image
 
-from tel_segmentation import config, pictures, predict, trained
-from tel_segmentation.postprocess import DenseCrf
-from tel_segmentation.predict import Predict, read
-from tel_segmentation.protocols import predict_logits
+from tel_segmentation import config
+from tel_segmentation.commands import predict
+from tel_segmentation.commands.predict import Predict, read
+from tel_segmentation.evaluation import pictures, trained
+from tel_segmentation.evaluation.postprocess import DenseCrf
+from tel_segmentation.evaluation.protocols import predict_logits
 
 COLORS = ((10, 20, 30), (200, 210, 220))
 
@@ -211,10 +213,3 @@ def test_points_on_a_photograph_are_drawn_so_that_they_can_be_seen():
     assert 4 < marked.sum() < 40
     assert not marked[-1].any()  # nothing wraps around
     assert not marked[:, -1].any()
-
-
-def test_default_colors_differ():
-    for count in (1, 10, 21, 150):
-        colors = pictures.default_colors(count)
-        assert len(colors) == len(set(colors)) == count
-        assert all(0 <= channel <= 255 for color in colors for channel in color)

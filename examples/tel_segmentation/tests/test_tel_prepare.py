@@ -14,8 +14,8 @@ from tel_street import CITY_NAMES, published_ade, published_cityscapes
 
 from tel_segmentation import config
 from tel_segmentation.cli import main
-from tel_segmentation.datasets.voc import Voc
-from tel_segmentation.prepare import RULES, Prepare, run
+from tel_segmentation.commands.prepare import RULES, Prepare, run
+from tel_segmentation.data.datasets.voc import Voc
 
 
 @pytest.fixture(autouse=True)

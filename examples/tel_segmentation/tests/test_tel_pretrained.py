@@ -6,11 +6,11 @@ import safetensors.torch
 import timm
 import torch
 
-from tel_segmentation import pretrained
 from tel_segmentation.config import Model
-from tel_segmentation.model import build_model
+from tel_segmentation.networks import pretrained
 from tel_segmentation.networks.backbones import dilated_backbone
-from tel_segmentation.pretrained import load_backbone, package_state, rename_in_order
+from tel_segmentation.networks.pretrained import load_backbone, package_state, rename_in_order
+from tel_segmentation.networks.segmenter import build_model
 
 LITE = pretrained.PACKAGE_BACKBONE
 

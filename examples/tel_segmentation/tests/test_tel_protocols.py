@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from tel_segmentation import config, protocols
-from tel_segmentation.augment import MEAN, STD, normalize
+from tel_segmentation import config
 from tel_segmentation.config import Evaluation
-from tel_segmentation.model import build_model
-from tel_segmentation.protocols import ProtocolOptions, predict_logits
+from tel_segmentation.data.augment import MEAN, STD, normalize
+from tel_segmentation.evaluation import protocols
+from tel_segmentation.evaluation.protocols import ProtocolOptions, predict_logits
+from tel_segmentation.networks.segmenter import build_model
 
 
 class Colours(nn.Module):

@@ -6,10 +6,10 @@ import tel_cases
 import torch
 import torch.nn.functional as F
 
-from tel_segmentation import pairwise, pseudo_labels
 from tel_segmentation.config import Kernel
-from tel_segmentation.inputs import LossInputs
-from tel_segmentation.pseudo_labels import (
+from tel_segmentation.losses import pairwise, pseudo_labels
+from tel_segmentation.losses.inputs import LossInputs
+from tel_segmentation.losses.pseudo_labels import (
     BilateralLoss,
     NonLocalLoss,
     bilateral_loss,
@@ -154,7 +154,7 @@ def test_non_local_module_learns_its_embeddings():
 def test_wrong_arguments():
     logits, image, label = tel_cases.batch()
     theta, phi = embeddings(logits)
-    with pytest.raises(ValueError, match="bilateral_loss: image must be a guide"):
+    with pytest.raises(ValueError, match="bilateral_loss: guide must be colours"):
         bilateral_loss(logits, 255 * image, label)
     with pytest.raises(ValueError, match="non_local_loss: phi must have shape"):
         non_local_loss(logits, theta, phi[:, :, 1:], label)

@@ -8,13 +8,14 @@ import tel_miniatures
 import torch
 from PIL import Image
 
-from tel_segmentation import config, presets, record
-from tel_segmentation.datasets import (
-    make_sample,
+from tel_segmentation import config, presets
+from tel_segmentation.data.datasets.public import (
     open_dataset_source,
     public_dataset,
     published_counts,
 )
+from tel_segmentation.data.datasets.samples import make_sample
+from tel_segmentation.training import record
 
 
 def sample(split, height=40, width=60, **options):

@@ -10,8 +10,8 @@ import tel_street
 from tel_folders import write_label
 from tel_miniatures import tiny
 
-from tel_segmentation import run
-from tel_segmentation.datasets import published_counts
+from tel_segmentation.commands import run
+from tel_segmentation.data.datasets.public import published_counts
 
 
 @pytest.fixture(scope="module")

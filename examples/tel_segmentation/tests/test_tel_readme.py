@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import tel_segmentation
-from tel_segmentation.publish import tables, with_excerpts
-from tel_segmentation.record import RESULT
+from tel_segmentation.commands.publish import tables, with_excerpts
+from tel_segmentation.report.published import POINTS, PUBLISHED
 
 PACKAGE = Path(__file__).parents[1]
 README = (PACKAGE / "README.md").read_text(encoding="utf-8")
@@ -45,24 +45,42 @@ def test_the_tables_are_those_of_the_records():
     assert README.count("| TEL low+high |") >= 1
 
 
+def published():
+    """The text and the record of every published run, with its file."""
+    for file in sorted(RECORDS.glob("*/" + PUBLISHED)):
+        for text in file.read_text(encoding="utf-8").splitlines():
+            yield file, text, json.loads(text)
+
+
 def test_records_are_whole_and_name_no_folder():
-    files = sorted(RECORDS.glob("*/*/" + RESULT))
-    assert files
-    for file in files:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        assert record["finished"], file
-        assert record["name"] == file.parent.name
+    runs = list(published())
+    assert runs
+    for file, text, record in runs:
+        assert record["finished"], record["name"]
+        assert record["name"].endswith(f"-s{record['seed']}")
         assert record["iterations"] == record["evaluation"]["last"]["iteration"]
-        text = file.read_text(encoding="utf-8")
-        assert not re.search(r'"/|\\\\', text), file
+        logs, evaluations = (record["history"][name] for name in ("logs", "evaluations"))
+        assert logs["iteration"][-1] == evaluations["iteration"][-1] == record["iterations"]
+        assert len(logs["loss"]) <= POINTS
+        assert record["history"]["end"]["loss"] > 0
+        assert not re.search(r'"/|\\\\', text), (file, record["name"])
+
+
+def test_the_published_results_are_one_file_a_set_and_pictures():
+    names = {(file.parent, record["name"]) for file, _, record in published()}
+    assert len(names) == len(list(published()))
+    pictures = list(RECORDS.glob("*/*/panels/*.png"))
+    assert {(path.parents[2], path.parents[1].name) for path in pictures} <= names
+    tables = [RECORDS / "README.md", RECORDS / "experiments.md", *RECORDS.glob("cost-*.json")]
+    known = {*RECORDS.glob("*/" + PUBLISHED), *tables, *pictures}
+    assert {path for path in RECORDS.rglob("*") if path.is_file()} == known
 
 
 def scenes(annotation, method, metric="miou"):
     """Of the records on the default scenes, by seed."""
-    records = (json.loads(f.read_text(encoding="utf-8")) for f in RECORDS.glob("*/*/" + RESULT))
     return {
         r["seed"]: r["evaluation"]["last"][metric]
-        for r in records
+        for _, _, r in published()
         if (r["experiment"], r["method"]) == (f"scenes/default/{annotation}", method)
     }
 
@@ -105,3 +123,11 @@ def test_the_high_level_does_no_harm_on_scenes(annotation):
     gains = gained(scenes(annotation, "TEL low"), scenes(annotation, "TEL low+high"))
     assert min(gains) >= -0.01
     assert lower_end(gains) >= -0.01
+
+
+def test_public_names():
+    for name in tel_segmentation.__all__:
+        assert getattr(tel_segmentation, name) is not None
+    assert tel_segmentation.TreeEnergy is tel_segmentation.config.TreeEnergy
+    with pytest.raises(AttributeError, match="no attribute 'tree_loss'"):
+        _ = tel_segmentation.tree_loss

@@ -8,15 +8,19 @@ import tel_miniatures
 import torch
 from PIL import Image
 
-from tel_segmentation import config, engine, losses, protocols
-from tel_segmentation.augment import augment
+from tel_segmentation import config
+from tel_segmentation.commands.run import Run, plan
 from tel_segmentation.config import Evaluation
-from tel_segmentation.data import Sample, TrainingSet, open_source
-from tel_segmentation.inputs import unlabelled_region
+from tel_segmentation.data.augment import augment
+from tel_segmentation.data.loading import TrainingSet, open_source
+from tel_segmentation.data.sample import Sample
+from tel_segmentation.evaluation import protocols
+from tel_segmentation.losses import methods
+from tel_segmentation.losses.inputs import unlabelled_region
 from tel_segmentation.paper import recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
-from tel_segmentation.run import Run, plan
-from tel_segmentation.state import State
+from tel_segmentation.training import engine
+from tel_segmentation.training.state import State
 
 SQUASH = Evaluation("squash", (512, 512))
 SHORT = Evaluation("short-side", (512, 512))
@@ -135,7 +139,7 @@ def test_only_tel_has_the_recipes_weight():
         if experiment.kind == "cost":
             continue
         loss = resolve(experiment).loss
-        weight = losses.term(loss)[1]
+        weight = methods.term(loss)[1]
         if loss.method == "tel":
             expected = 0.6 if experiment.network == "ltf" else experiment.loss.get("weight", 0.4)
             assert weight == expected, experiment.id
@@ -250,7 +254,7 @@ def test_samples_of_cityscapes(tmp_path):
     tops, lefts = [], []
     for position in range(16):
         _, view = samples[position, position % len(source)]
-        for values in (view.input, view.guide):
+        for values in (view.image, view.guide):
             assert values.shape == (3, 512, 1024)
         for values in (view.label, view.truth):
             assert values.shape == (512, 1024)

@@ -16,15 +16,18 @@ import tyro
 from PIL import Image
 from scipy import ndimage
 
-from tel_segmentation import config, report
-from tel_segmentation.pictures import default_colors, panel
-from tel_segmentation.report import Report
-from tel_segmentation.report_format import markdown
-from tel_segmentation.report_records import find_records
-from tel_segmentation.report_table import experiments
+from tel_segmentation import config
+from tel_segmentation.commands import report
+from tel_segmentation.commands.report import Report
+from tel_segmentation.evaluation.pictures import panel
+from tel_segmentation.report.format import markdown
+from tel_segmentation.report.records import find_records
+from tel_segmentation.report.table import experiments
 
 CLASSES = ("plain", "rows", "columns", "checker", "dots", "noise")
-COLORS = default_colors(6)
+COLORS = (
+    (78, 89, 104), (230, 126, 34), (52, 152, 219), (39, 174, 96), (241, 196, 15), (155, 89, 182),
+)  # fmt: skip
 METHODS = {  # name: loss, mIoU, accuracy of prediction and of pseudo label
     "partial CE": (config.Loss("partial"), 0.52, 0.70, None),
     "naive": (config.Loss("naive"), 0.53, 0.71, 0.74),

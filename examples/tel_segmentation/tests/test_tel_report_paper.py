@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from tel_segmentation import cli, config
+from tel_segmentation.commands.report import Report
+from tel_segmentation.commands.report import run as report
 from tel_segmentation.paper.curves import curves_table
 from tel_segmentation.paper.experiments import experiments, find, resolve
 from tel_segmentation.paper.sameness import deviations
 from tel_segmentation.paper.tables import accuracy_table, sorted_out
-from tel_segmentation.record import portable
-from tel_segmentation.report import Report
-from tel_segmentation.report import run as report
-from tel_segmentation.report_records import find_records
+from tel_segmentation.report.records import find_records
+from tel_segmentation.training.record import portable
 
 CLASSES = ["a", "b"]
 

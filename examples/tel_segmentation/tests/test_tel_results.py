@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import tel_runs
+import torch
 
-from tel_segmentation import config, cost, demo, engine, measure, presets, publish
-from tel_segmentation.interrupts import Interrupted
+from tel_segmentation import config, presets
+from tel_segmentation.commands import cost, demo, measure, publish
+from tel_segmentation.data.loading import open_source, training_batches
 from tel_segmentation.paper.tables import cost_table
-from tel_segmentation.record import RESULT
+from tel_segmentation.runtime.interrupts import Interrupted
+from tel_segmentation.runtime.run_folder import RESULT
+from tel_segmentation.training import engine, step
 
 
 def unsaid(planned):
@@ -72,7 +76,7 @@ def test_an_unfinished_run_that_is_not_the_planned_one(tmp_path):
     folder.mkdir()
     other = dataclasses.replace(first.options, iterations=7)
     (folder / "config.json").write_text(config.to_json(other), encoding="utf-8")
-    with pytest.raises(ValueError, match="other settings than planned"):
+    with pytest.raises(ValueError, match="same settings, got iterations: 7 instead of 300"):
         measure.run(options)
 
 
@@ -85,13 +89,13 @@ def test_demo(tmp_path, capsys, monkeypatch):
     for name in ("partial CE", "TEL low+high", "full supervision"):
         assert name in page
     assert demo.run(options) == 0  # nothing is trained twice
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match="same settings, got iterations: 2 instead of 3"):
         demo.run(dataclasses.replace(options, iterations=3))
 
 
 PEAK = """
 import torch
-from tel_segmentation import memory
+from tel_segmentation.runtime import memory
 device = torch.device("cpu")
 block = torch.ones(2**26)  # 256 MB, before the reset
 del block
@@ -149,7 +153,7 @@ def test_cost_of_a_preset_is_that_of_its_data_sets_classes(preset, classes, batc
 
     def observed(self, index):
         batch = self.batches[index % len(self.batches)]
-        logits.append(tuple(self.state.objective.model(batch.input).logits.shape[:2]))
+        logits.append(tuple(self.state.objective.model(batch.image).logits.shape[:2]))
         return 1.0
 
     monkeypatch.setattr(cost.Measured, "iteration", observed)
@@ -177,3 +181,21 @@ def test_tables_find_what_is_measured(tmp_path, monkeypatch):
     assert row[4:6] == ["230", "1.150"]
     (row,) = (row for row in cost_table("T5", [measured]) if row[0] == "t5.ltf.low")
     assert row[4:6] == ["0.500", "1.000"]
+
+
+def test_cost_times_the_iteration_that_training_has(tmp_path):
+    """With its finite check, its scaler's step, and the average of the weights."""
+    optimizer = config.Optimizer(ema=0.9)
+    options = tel_runs.options(tmp_path, loss={"method": "partial"}, optimizer=optimizer)
+    source = open_source(options.data, "train")
+    batches = [next(training_batches(source, options, start=0))]
+    measured = cost.Measured(options, batches, source, torch.device("cpu"))
+    before = measured.state.ema.n_averaged.item()
+    weight = next(measured.state.model.parameters())
+    start = weight.detach().clone()
+    assert measured.iteration(0) > 0
+    assert not torch.equal(weight, start)
+    assert measured.state.ema.n_averaged.item() == before + 1
+    measured.batches = [batches[0]._replace(image=batches[0].image * torch.nan)]
+    with pytest.raises(step.NonFiniteLossError):
+        measured.iteration(1)

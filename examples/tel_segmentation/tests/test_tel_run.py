@@ -17,17 +17,19 @@ from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
 from tel_miniatures import tiny
 
-from tel_segmentation import cli, config, cost, engine, predict, run
-from tel_segmentation.annotate import Annotate
-from tel_segmentation.annotate import run as annotate
-from tel_segmentation.datasets.voc import Voc
-from tel_segmentation.folder import Folder
+from tel_segmentation import cli, config
+from tel_segmentation.commands import cost, predict, run
+from tel_segmentation.commands.annotate import Annotate
+from tel_segmentation.commands.annotate import run as annotate
+from tel_segmentation.commands.run import Run
+from tel_segmentation.data.datasets.voc import Voc
+from tel_segmentation.data.folder import Folder
 from tel_segmentation.paper import needs, recipes
 from tel_segmentation.paper.experiments import experiments, find, resolve
 from tel_segmentation.paper.sameness import cost_deviations, deviations
-from tel_segmentation.record import annotate_options
-from tel_segmentation.run import Run
-from tel_segmentation.tracking import read_history
+from tel_segmentation.training import engine
+from tel_segmentation.training.record import annotate_options
+from tel_segmentation.training.tracking import read_history
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import tel_voc
 from scipy.io import savemat
 
-from tel_segmentation.datasets.sbd import augmented_names, read_mask, read_names
+from tel_segmentation.data.datasets.sbd import augmented_names, read_mask, read_names
 
 
 def test_mask_of_the_nested_struct(tmp_path):

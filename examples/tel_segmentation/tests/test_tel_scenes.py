@@ -12,8 +12,8 @@ import torch
 from scipy import ndimage
 
 import treefilter as tf
-from tel_segmentation import scenes
-from tel_segmentation.annotations import VOID
+from tel_segmentation.data import scenes
+from tel_segmentation.data.regions import VOID
 
 CLASSES = len(scenes.CLASSES)
 

@@ -8,11 +8,12 @@ import pytest
 import tel_miniatures
 import tel_runs
 
-from tel_segmentation import config, run
+from tel_segmentation import config
+from tel_segmentation.commands import run
 from tel_segmentation.paper.experiments import find, resolve
 from tel_segmentation.paper.sameness import deviations
 from tel_segmentation.paper.stages import TEACHERS
-from tel_segmentation.report_records import find_records
+from tel_segmentation.report.records import find_records
 
 ID = "t1.point.dlv3p.tel_seminar"
 

@@ -8,18 +8,20 @@ import tel_runs
 import torch
 import torch.nn.functional as F
 
-from tel_segmentation import checkpoint, config, engine
-from tel_segmentation.data import open_source
-from tel_segmentation.inputs import LossInputs
-from tel_segmentation.record import portable
-from tel_segmentation.state import State
-from tel_segmentation.teacher_ensemble import (
+from tel_segmentation import config
+from tel_segmentation.data.loading import open_source
+from tel_segmentation.evaluation.trained import load_teachers, load_trained
+from tel_segmentation.losses.inputs import LossInputs
+from tel_segmentation.losses.teacher_ensemble import (
     TaughtTreeEnergy,
     confident_agreement,
     teacher_ensemble_loss,
 )
-from tel_segmentation.trained import load_teachers, load_trained
-from tel_segmentation.tree_energy import tree_energy_loss
+from tel_segmentation.losses.tree_energy import tree_energy_loss
+from tel_segmentation.runtime import checkpoint
+from tel_segmentation.training import engine
+from tel_segmentation.training.record import portable
+from tel_segmentation.training.state import State
 
 #        both sure   they differ  the second is unsure  sure of the other class
 FIRST = [[0.95, 0.05], [0.95, 0.05], [0.95, 0.05], [0.02, 0.98]]

@@ -8,8 +8,8 @@ from torch import nn
 
 import treefilter as tf
 from tel_segmentation.config import Model
-from tel_segmentation.model import build_model
 from tel_segmentation.networks import tree_fcn
+from tel_segmentation.networks.segmenter import build_model
 from tel_segmentation.networks.tree_fcn import RefineResidual, TreeFCN, TreeFilter
 
 OPTIONS = Model(name="resnet18", network="ltf", output_stride=32)

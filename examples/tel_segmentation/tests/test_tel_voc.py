@@ -11,10 +11,10 @@ from PIL import Image
 from tel_voc import TRAIN, VOC_VAL
 
 from tel_segmentation import config
-from tel_segmentation.data import open_source, training_batches
-from tel_segmentation.datasets.voc import COUNTS, Voc
-from tel_segmentation.datasets.voc_classes import CLASSES, COLORS, palette
-from tel_segmentation.datasets.voc_layout import find_layout
+from tel_segmentation.data.datasets.voc import COUNTS, Voc
+from tel_segmentation.data.datasets.voc_classes import CLASSES, COLORS, palette
+from tel_segmentation.data.datasets.voc_layout import find_layout
+from tel_segmentation.data.loading import open_source, training_batches
 
 
 def options(**values):

@@ -8,8 +8,8 @@ import pytest
 import tel_voc
 from PIL import Image
 
-from tel_segmentation.datasets.voc_annotations import find_annotation
-from tel_segmentation.datasets.voc_strokes import Points, Scribbles, draw
+from tel_segmentation.data.datasets.voc_annotations import find_annotation
+from tel_segmentation.data.datasets.voc_strokes import Points, Scribbles, draw
 
 IMAGE = Image.new("RGB", tel_voc.SIZE)
 FG, BG = "voc_whats_the_point.json", "voc_whats_the_point_bg_from_scribbles.json"

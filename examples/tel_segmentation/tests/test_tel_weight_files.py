@@ -7,8 +7,8 @@ import torch
 
 from tel_segmentation.networks.backbones import dilated_backbone, pyramid_backbone
 from tel_segmentation.networks.hrnet import HRNet
-from tel_segmentation.pretrained import load_backbone
-from tel_segmentation.weight_files import timm_names
+from tel_segmentation.networks.pretrained import load_backbone
+from tel_segmentation.networks.weight_files import timm_names
 
 # The files. Tensors are views of one number each, that of their place in the file: small, and it
 # is seen where each of them ends up.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tel_segmentation.workers import each
+from tel_segmentation.runtime.workers import each
 
 
 def power(base: int, exponent: int) -> int:
@@ -49,7 +49,7 @@ def kill_the_parent(folder: Path, number: int) -> None:
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
     program = (
-        "from pathlib import Path; from tel_segmentation.workers import each\n"
+        "from pathlib import Path; from tel_segmentation.runtime.workers import each\n"
         "from test_tel_workers import kill_the_parent\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "if __name__ == '__main__': list(each(kill_the_parent, folder, [1], 2, ''))"

@@ -16,7 +16,7 @@ from tel_segmentation.paper.tables import (
     notes,
     sorted_out,
 )
-from tel_segmentation.report_records import Record
+from tel_segmentation.report.records import Record
 
 
 def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:

@@ -8,9 +8,8 @@ from statistics import fmean
 from tel_segmentation.paper import numbers
 from tel_segmentation.paper.experiments import find
 from tel_segmentation.paper.tables import BLANK, Ours, Table
-from tel_segmentation.report_records import Record
+from tel_segmentation.report.records import Record
 
-LAST = 0.1  # part of the training that is its end: single lines are of few images
 CURVES_NOTES = (
     "points at the end of the training, of ours the mean of its last tenth; the paper calls the"
     " same numbers precision in the figure and mIoU in the text",
@@ -55,11 +54,6 @@ def curves_table(ours: dict[str, list[Ours]]) -> Table:
 
 
 def _end(runs: Sequence[Record], name: str) -> float | None:
-    """The mean over the runs of a number at the end of their histories."""
-    ends = []
-    for run in runs:
-        start = (1 - LAST) * run.result["iterations"]
-        values = [line[name] for line in run.history if name in line and line["iteration"] > start]
-        if values:
-            ends.append(fmean(values))
+    """The mean over the runs of a number at the end of the training."""
+    ends = [run.end[name] for run in runs if name in run.end]
     return fmean(ends) if ends else None

@@ -6,8 +6,10 @@ import dataclasses
 from typing import Any
 
 from tel_segmentation import config
+from tel_segmentation.networks.deeplab import default_rates
+from tel_segmentation.networks.deeplab_v2 import RATES
 from tel_segmentation.paper import recipes
-from tel_segmentation.paper.experiments import DATASET_TITLES, NETWORK_TITLES, Experiment
+from tel_segmentation.paper.experiment import DATASET_TITLES, NETWORK_TITLES, Experiment
 from tel_segmentation.paper.methods import METHODS
 from tel_segmentation.paper.needs import files, gpu_hours
 from tel_segmentation.paper.tables import BLANK, TITLES, Table, markdown_table, of_table
@@ -76,9 +78,6 @@ def _recipes() -> list[tuple[str, str, recipes.Recipe]]:
 
 
 def _rates(model: config.Model) -> str:
-    from tel_segmentation.networks.deeplab import default_rates
-    from tel_segmentation.networks.deeplab_v2 import RATES
-
     if model.network == "deeplabv3+":
         return ", ".join(map(str, model.rates or default_rates(model.output_stride)))
     return f"{', '.join(map(str, RATES))}, summed" if model.network == "deeplabv2" else "no ASPP"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tel_segmentation.paper import numbers, recipes
-from tel_segmentation.paper.experiments import Experiment, shared
+from tel_segmentation.paper.experiment import Experiment
+from tel_segmentation.paper.experiments import shared
 from tel_segmentation.paper.recipes import Recipe
 
 COST = 0.3

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tel_segmentation import config
-from tel_segmentation.data import Source, open_source
-from tel_segmentation.datasets import public_dataset
-from tel_segmentation.datasets.cityscapes import Cityscapes
-from tel_segmentation.outcome import dense
-from tel_segmentation.paper.experiments import Experiment
+from tel_segmentation.data.datasets.cityscapes import Cityscapes
+from tel_segmentation.data.datasets.public import public_dataset
+from tel_segmentation.data.loading import open_source
+from tel_segmentation.data.sample import Source
+from tel_segmentation.evaluation.postprocess import DenseCrf
+from tel_segmentation.paper.experiment import Experiment
 from tel_segmentation.paper.sameness import ignored_classes, other_counts
+from tel_segmentation.training.outcome import dense
 
 
 def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
@@ -34,8 +36,6 @@ def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
     if experiment.kind == "test":
         open_source(dense(settings.data), "test")
     if experiment.crf:
-        from tel_segmentation.postprocess import DenseCrf
-
         DenseCrf()
     kind, _ = public_dataset(settings.data.source) or ("", Path())
     counts = other_counts(kind, {len(training)}, {len(validation)})

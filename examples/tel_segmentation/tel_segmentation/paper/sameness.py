@@ -1,17 +1,19 @@
-"""Whether a run is the experiment that it is called."""
+"""Whether a run has the settings of the experiment that it is named after."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from tel_segmentation import config
-from tel_segmentation.datasets import ade20k, cityscapes, published_counts, voc_classes
-from tel_segmentation.datasets.encoding import Encoding
+from tel_segmentation.data.datasets import ade20k, cityscapes, voc_classes
+from tel_segmentation.data.datasets.encoding import Encoding
+from tel_segmentation.data.datasets.public import published_counts
 from tel_segmentation.paper.experiments import experiments, resolve
 from tel_segmentation.paper.recipes import Recipe
-from tel_segmentation.record import portable
+from tel_segmentation.training import same_run
+from tel_segmentation.training.record import portable
 
 MAY_DIFFER = (
     "output", "batch", "accumulate", "threads", "device", "data.workers", "log_every",
@@ -138,25 +140,11 @@ def _both(result: dict[str, Any]) -> tuple[config.Train, config.Train]:
 
 
 def differences(found: config.Train, wanted: config.Train, ignored: Collection[str]) -> list[str]:
-    """Fields that differ; of files and folders the names count, not where they lie."""
-    ours, theirs = _flat(portable(found)), _flat(portable(wanted))
-    return [
-        f"{name}: {ours.get(name)} instead of {value}"
-        for name, value in theirs.items()
-        if ours.get(name) != value and name not in ignored
-    ]
+    """Fields that differ; of files and folders the names count, of a public data set its kind."""
+    return same_run.differences(_as_published(found), _as_published(wanted), ignored)
 
 
-def _flat(settings: config.Train) -> dict[str, Any]:
-    """The fields by their names with dots, as JSON has them; of a public data set its kind."""
-
-    def walk(values: dict[str, Any], before: str) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in values.items():
-            inner = isinstance(value, dict)
-            result |= walk(value, f"{before}{name}.") if inner else {before + name: value}
-        return result
-
-    flat = walk(json.loads(config.to_json(settings)), "")
-    flat["data.source"] = flat["data.source"].partition(":")[0]
-    return flat
+def _as_published(settings: config.Train) -> config.Train:
+    settings = portable(settings)
+    kind = settings.data.source.partition(":")[0]
+    return replace(settings, data=replace(settings.data, source=kind))

@@ -7,14 +7,10 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from tel_segmentation.paper import numbers
-from tel_segmentation.paper.experiments import (
-    DATASET_TITLES,
-    NETWORK_TITLES,
-    Experiment,
-    experiments,
-)
+from tel_segmentation.paper.experiment import DATASET_TITLES, NETWORK_TITLES, Experiment
+from tel_segmentation.paper.experiments import experiments
 from tel_segmentation.paper.sameness import cost_deviations, deviations
-from tel_segmentation.report_records import Record
+from tel_segmentation.report.records import Record
 
 TITLES = {
     "T1": "Table 1: Pascal VOC, val, points and scribbles",

@@ -1,0 +1,227 @@
+"""Step 1: the pipeline on small images, against the CPU's results and the emulation's bits.
+
+    python -m gpu.check.smoke make FILE         with any build: what its CPU tensors give
+    python -m gpu.check.smoke check FILE…       on the GPU (with an emulation's build: on the CPU)
+    python -m gpu.check.smoke kernels           the calls alone, for a sanitizer
+
+Every stage is given what the file says that the stage before it gave, so that no difference is
+carried on. Trees must be those of the file, other values close to its. Then the whole pipeline is
+run eagerly, captured in a CUDA graph, and from two streams at once: always the same bits. Whether
+the bits are those of the emulation is told, and is no failure: where they are, device and host
+compute in the same order.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import treefilter as tf
+from treefilter._native import _C
+
+SIDE, DRY_SIDE = 128, 20
+IMAGES, FEATURES, CHANNELS = 2, 8, 21
+CLOSE, CLOSE_GRADIENT = 1e-5, 1e-4
+"""Largest error over the largest value."""
+MOST_OTHER_SEEDS = 1e-3
+"""Part of the vertices that may have another nearest seed: one as near but for rounding."""
+Results = dict[str, Tensor]
+EXACT = ("mst.parent", "mst.edge")
+
+
+def inputs(side: int) -> Results:
+    """Smooth noise and what is filtered: the same on every machine."""
+    draw = torch.Generator().manual_seed(20)
+    coarse = torch.rand(IMAGES, FEATURES, side // 4, side // 4, generator=draw)
+    guide = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    guide = (guide * 200 + 55 * torch.rand(guide.shape, generator=draw)).round() / 255
+    x = torch.rand(IMAGES, CHANNELS, side, side, generator=draw)
+    seeds = torch.rand(IMAGES, side * side, generator=draw) < 0.01
+    seeds[:, 0] = True
+    grad = torch.randn(x.shape, generator=draw)
+    return {"guide": guide, "x": x, "seeds": seeds, "grad": grad}
+
+
+def stages(given: Results, device: str, known: Results | None = None) -> Results:
+    """The results of all stages, each from ``known`` results of those before it, or its own."""
+    made: Results = {}
+    there = {name: value.to(device, copy=True) for name, value in given.items()}
+    side = given["x"].shape[-1]
+    graph = tf.grid(side, side)
+
+    def result(name: str, value: Tensor) -> Tensor:
+        made[name] = value.detach().cpu()
+        return value.detach() if known is None else known[name].to(device, copy=True)
+
+    guide = there["guide"].requires_grad_()
+    weight = tf.edge_weight(guide, graph)
+    grads = torch.autograd.grad(weight.sum(), guide)
+    result("edge_weight.backward", grads[0])
+    weight = result("edge_weight", weight)
+    tree = tf.mst(weight, graph)
+    for name in ("parent", "edge", "order"):
+        result(f"mst.{name}", getattr(tree, name))
+    leaf = weight.clone().requires_grad_()
+    a = tf.affinity(leaf, tree, 0.5)
+    result("affinity.backward", torch.autograd.grad(a.sum(), leaf)[0])
+    a = result("affinity", a)
+    x, a = there["x"].requires_grad_(), a.requires_grad_()
+    for name, call in (("filter", tf.filter), ("leaf_to_root", tf.leaf_to_root)):
+        y = call(x, tree, a)
+        for part, grad in zip("xa", torch.autograd.grad(y, (x, a), there["grad"]), strict=True):
+            result(f"{name}.backward.{part}", grad)
+        result(name, y)
+    near, nearest = tf.distance_transform(weight, tree, there["seeds"])
+    result("distance_transform", near)
+    result("distance_transform.nearest", nearest)
+    source = torch.zeros(1, dtype=torch.int64).to(device)
+    result("distance", tf.distance(weight, tree, source, path="max"))
+    return made
+
+
+def step(guide: Tensor, x: Tensor) -> list[Tensor]:
+    """The whole pipeline and its gradients, without a wait."""
+    graph = tf.grid(*x.shape[2:])
+    weight = tf.edge_weight(guide, graph)
+    tree = tf.mst(weight, graph)
+    y = tf.filter(x, tree, tf.affinity(weight, tree, 0.5))
+    grads = torch.autograd.grad((x - y).square().sum(), (guide, x))
+    return [tree.parent, tree.order, y.detach(), *grads]
+
+
+def error_of(found: Tensor, expected: Tensor) -> float:
+    if not expected.numel():
+        return 0.0
+    wide, right = found.double(), expected.double()
+    same = (wide == right) | (wide.isnan() & right.isnan())
+    off = torch.where(same, 0.0, (wide - right).abs())
+    finite = right[right.isfinite()].abs()
+    return float(off.max() / max(1e-30, float(finite.max()) if finite.numel() else 0.0))
+
+
+def _is_wrong(name: str, different: float, error: float) -> bool:
+    if name in EXACT:
+        return different > 0
+    if name.endswith("nearest"):
+        return different > MOST_OTHER_SEEDS
+    return not error <= (CLOSE_GRADIENT if ".backward" in name else CLOSE)  # so that NaN is wrong
+
+
+def compare(found: Results, expected: Results, whose: str) -> tuple[int, int]:
+    """Prints a line for each result; the numbers of wrong ones and of those with other bits."""
+    wrong = others = 0
+    for name, value in expected.items():
+        if name == "mst.order" and whose == "cpu":  # whose order is another one on purpose
+            continue
+        got = found[name]
+        error = error_of(got, value)
+        different = int((got != value).sum())
+        bad = _is_wrong(name, different / max(1, value.numel()), error)
+        wrong += bad
+        others += different > 0
+        words = "the same bits" if not different else f"{different} of {value.numel()} differ"
+        print(f"{'WRONG ' if bad else ''}{name} against {whose}: {words}, error {error:.1e}")
+    return wrong, others
+
+
+def ways(device: str) -> dict[str, Callable[[list[Results]], list[list[Tensor]]]]:
+    """How the same steps are run: each returns the results of all of them."""
+
+    def eager(many: list[Results]) -> list[list[Tensor]]:
+        return [step(each["guide"], each["x"]) for each in many]
+
+    if device == "cpu":
+        return {"eager": eager, "captured": eager, "two streams": eager}
+
+    def captured(many: list[Results]) -> list[list[Tensor]]:
+        results = []
+        for each in many:
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                step(each["guide"], each["x"])
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                kept = step(each["guide"], each["x"])
+            for value in kept:
+                value.zero_()
+            graph.replay()
+            torch.cuda.synchronize()
+            results.append([value.clone() for value in kept])
+        return results
+
+    def streams(many: list[Results]) -> list[list[Tensor]]:
+        torch.cuda.synchronize()
+        queues = [torch.cuda.Stream() for _ in many]
+        results: list[list[Tensor]] = [[] for _ in many]
+        for _ in range(3):
+            for i, (queue, each) in enumerate(zip(queues, many, strict=True)):
+                with torch.cuda.stream(queue):
+                    results[i] = step(each["guide"], each["x"])
+        torch.cuda.synchronize()
+        return results
+
+    return {"eager": eager, "captured": captured, "two streams": streams}
+
+
+def leaves(given: Results, device: str) -> list[Results]:
+    """Two sets of inputs on the device: the images, and the same ones the other way round."""
+    sets = []
+    for flip in (False, True):
+        each = {n: (v.flip(0) if flip else v).to(device, copy=True) for n, v in given.items()}
+        for name in ("guide", "x"):
+            each[name] = each[name].requires_grad_()
+        sets.append(each)
+    return sets
+
+
+def check(paths: list[Path], device: str) -> int:
+    wrong = others = 0
+    for path in paths:
+        whose = path.stem.removeprefix("expected-")
+        known = torch.load(path, weights_only=True)
+        found = stages(known["given"], device, known["made"])
+        bad, different = compare(found, known["made"], whose)
+        wrong += bad
+        others += different if whose == "emulation" else 0
+    given = known["given"]
+    first: list[list[Tensor]] = []
+    for way, run in ways(device).items():
+        results = run(leaves(given, device))
+        first = first or results
+        same = all(
+            torch.equal(a, b)
+            for ours, theirs in zip(results, first, strict=True)
+            for a, b in zip(ours, theirs, strict=True)
+        )
+        print(
+            f"{'' if same else 'WRONG '}{way}: {'the' if same else 'not the'} bits of eager calls"
+        )
+        wrong += not same
+    if "emulation" not in [path.stem.removeprefix("expected-") for path in paths]:
+        bits = "bits not compared with the emulation's"
+    else:
+        bits = f"{others} with other bits than the emulation's"
+    print(f"RESULT smoke: {wrong} wrong, {bits}")
+    return 1 if wrong else 0
+
+
+def main(arguments: list[str]) -> int:
+    what, *paths = arguments
+    device = "cpu" if what == "make" or _C.emulated else "cuda"
+    if what == "make":
+        given = inputs(DRY_SIDE if "--dry" in paths else SIDE)
+        torch.save({"given": given, "made": stages(given, "cpu")}, paths[0])
+        return 0
+    if what == "kernels":
+        given = inputs(DRY_SIDE)
+        stages(given, device)
+        return 0
+    return check([Path(path) for path in paths], device)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""One module for each command of ``tel``, and what only commands need."""

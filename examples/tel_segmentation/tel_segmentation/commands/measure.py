@@ -1,0 +1,201 @@
+"""The measured results of this package: which runs there are, and the command that makes them.
+
+    tel measure scenes --output runs/scenes
+    tel measure photos --source camvid.toml --output runs/camvid
+    tel measure street --source camvid.toml --output runs/camvid
+
+Finished runs are left alone and unfinished ones go on, so it can be stopped at any time; several
+of these commands, each with its ``--part``, can work on the same folder. All methods of an
+experiment have the same data, iterations, and, for the same seed, initial weights, annotations and
+order of samples: they are paired.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import tyro
+from tqdm import tqdm
+
+from tel_segmentation import config, presets
+from tel_segmentation.config import Loss, TreeEnergy
+from tel_segmentation.losses import methods
+from tel_segmentation.runtime.run_folder import RESULT
+from tel_segmentation.training.engine import train
+from tel_segmentation.training.record import default_experiment
+from tel_segmentation.training.same_run import has_begun
+
+
+class Planned(NamedTuple):
+    """A run that is to exist."""
+
+    options: config.Train
+    experiment: str
+    method: str
+
+
+LOW = Loss(tel=TreeEnergy(level="low"))
+TEL = [LOW, Loss(tel=TreeEnergy(level="high")), Loss()]
+COMPARED = [
+    Loss(method="partial"),
+    Loss(method="naive"),
+    Loss(method="gated_crf"),
+    Loss(method="dense_crf"),
+    *TEL,
+]
+FULL = Loss(method="full")
+SHUFFLED = Loss(tel=TreeEnergy(level="low", shuffle_guide=True))
+SIGMAS = (0.002, 0.005, 0.05, 0.1)
+WEIGHTS = (0.1, 0.2, 0.8)
+MAY_DIFFER = ("output", "threads", "experiment", "method")
+"""Of an unfinished run that goes on."""
+WARMUP = 0.2  # the head starts from scratch: what it first predicts is no label to learn from
+
+
+def scenes(seeds: int) -> Iterator[Planned]:
+    """Generated scenes: the table, the adverse preset, the control, the sweeps."""
+    base = presets.PRESETS["scenes"][1]
+    for annotation in ("point", "scribble", "block20"):
+        for seed in range(seeds):
+            for loss in COMPARED:
+                yield _plan(base, loss, annotation, seed)
+            if annotation == "point":
+                yield _plan(base, FULL, "dense", seed)
+    adverse = replace(base, data=replace(base.data, source="scenes:adverse"))
+    for seed in range(seeds):
+        for loss in (COMPARED[0], LOW, Loss()):
+            yield _plan(adverse, loss, "point", seed)
+        yield _plan(adverse, FULL, "dense", seed)
+    for seed in range(seeds):
+        yield _plan(base, SHUFFLED, "point", seed, part="/control")
+    for seed in range(seeds):
+        for sigma in SIGMAS:
+            loss = Loss(tel=TreeEnergy(level="low", sigma=sigma))
+            yield _plan(base, loss, "point", seed, f"TEL low σ={sigma:g}", "/sweeps")
+        for weight in WEIGHTS:
+            loss = replace(LOW, weight=weight)
+            yield _plan(base, loss, "point", seed, f"TEL low λ={weight:g}", "/sweeps")
+
+
+def photos(seeds: int, source: Path) -> Iterator[Planned]:
+    """A data set of photographs with the annotations of ``tel annotate`` beside it."""
+    base = presets.PRESETS["photos"][1]
+    base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
+    partial, both = COMPARED[0], base.loss
+    low = replace(both, tel=replace(both.tel, level="low"))
+    crfs = [loss for loss in COMPARED if loss.method in ("dense_crf", "gated_crf")]
+    for seed in range(seeds):
+        for loss in (partial, low):
+            yield _plan(base, loss, "point", seed)
+        yield _plan(base, FULL, "dense", seed)
+        yield _plan(base, both, "point", seed)
+        for loss in (partial, low, both):
+            yield _plan(base, loss, "block20", seed)
+        for annotation in ("point", "block20"):
+            for loss in (low, both):
+                later, title = replace(loss, warmup=WARMUP), methods.title(loss)
+                yield _plan(base, later, annotation, seed, f"{title} from {WARMUP:.0%}")
+        for loss in (partial, low):
+            yield _plan(base, loss, "block20-image", seed)
+        for annotation in ("point", "block20"):
+            for loss in crfs:
+                yield _plan(base, loss, annotation, seed)
+        for loss in (partial, low, both):
+            yield _plan(base, loss, "scribble", seed)
+        yield _plan(base, replace(low, weight=1.0), "point", seed, "TEL low λ=1", "/sweeps")
+        wide = f"TEL low σ={LOW.tel.sigma:g}"
+        yield _plan(base, LOW, "point", seed, wide, "/sweeps")
+        later = replace(LOW, warmup=WARMUP)
+        yield _plan(base, later, "point", seed, f"{wide} from {WARMUP:.0%}", "/sweeps")
+
+
+def street(seeds: int, source: Path) -> Iterator[Planned]:
+    """Street photographs in the place of Cityscapes (Tab. 2): blocks of 10, 20 and 50 %.
+
+    Shapes and augmentation as there, at a quarter of the size; fewer iterations, so with AdamW.
+    """
+    base = presets.PRESETS["photos"][1]
+    data = replace(
+        base.data, source=str(source), crop=(120, 240), scale=(0.5, 2.0), aspect=(0.9, 1.1)
+    )
+    base = replace(base, data=data, amp="bf16", iterations=200, eval_every=200)
+    compared = (
+        Loss(method="partial"),
+        Loss(method="dense_crf", warmup=WARMUP),
+        replace(base.loss, warmup=WARMUP),
+    )
+    for seed in range(seeds):
+        yield _plan(base, FULL, "dense", seed, part="/street")
+        for annotation in ("block10", "block20", "block50"):
+            for loss in compared:
+                yield _plan(base, loss, annotation, seed, part="/street")
+
+
+def _plan(
+    base: config.Train,
+    loss: Loss,
+    annotation: str,
+    seed: int,
+    method: str | None = None,
+    part: str = "",
+) -> Planned:
+    options = replace(
+        base,
+        loss=loss,
+        seed=seed,
+        data=replace(base.data, annotation=annotation),
+        tensorboard=False,
+    )
+    title = method or methods.title(loss)
+    experiment = default_experiment(options) + part
+    words = f"{experiment} {title} s{seed}"
+    for sign, name in (("/", " "), ("+", " "), ("σ=", "sigma"), ("λ=", "lambda"), ("%", "")):
+        words = words.replace(sign, name)
+    return Planned(replace(options, output=Path("-".join(words.split()))), experiment, title)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Make the runs of the published results."""
+
+    what: tyro.conf.Positional[Literal["scenes", "photos", "street"]]
+    output: Path = Path("runs")
+    """The folder of the runs."""
+    source: Path = Path("camvid.toml")
+    """The data set's TOML file (photos, street)."""
+    seeds: int = 3
+    threads: int = 1
+    """CPU threads of each run."""
+    part: tuple[int, int] = (0, 1)
+    """``I N``: every N-th run, from the I-th on."""
+    only: str = ""
+    """Runs whose name contains this."""
+
+
+def run(options: Measure) -> int:
+    """Makes what is not there yet."""
+    plans = {
+        "scenes": lambda: scenes(options.seeds),
+        "photos": lambda: photos(options.seeds, options.source),
+        "street": lambda: street(options.seeds, options.source),
+    }
+    plan = list(plans[options.what]())
+    first, step = options.part
+    chosen = [p for p in plan if options.only in str(p.options.output)][first::step]
+    for planned in tqdm(chosen, desc="runs"):
+        folder = options.output / planned.options.output
+        if (folder / RESULT).exists():
+            continue
+        wanted = dataclasses.replace(
+            planned.options,
+            output=folder,
+            threads=options.threads,
+            experiment=planned.experiment,
+            method=planned.method,
+        )
+        train(wanted, resume=has_begun(wanted, MAY_DIFFER))
+    return 0

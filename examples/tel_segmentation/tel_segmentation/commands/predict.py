@@ -1,0 +1,186 @@
+"""From a trained network and pictures to label pictures: the command ``tel predict``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+from tyro.conf import Positional
+
+from tel_segmentation.config import Data
+from tel_segmentation.data.datasets.voc import Voc
+from tel_segmentation.data.datasets.voc_classes import palette
+from tel_segmentation.data.image_files import IMAGE_SUFFIXES, read_image
+from tel_segmentation.evaluation.pictures import indexed, overlay
+from tel_segmentation.evaluation.postprocess import DenseCrf
+from tel_segmentation.evaluation.protocols import ProtocolOptions, predict_logits
+from tel_segmentation.evaluation.trained import Trained, Which, load_trained
+from tel_segmentation.runtime.checkpoint import write_atomically
+from tel_segmentation.runtime.distributed import pick_device
+
+VOC_TEST = Path("results/VOC2012/Segmentation/comp6_test_cls")
+"""Competition 6: segmentation with any training data."""
+
+
+@dataclass(frozen=True)
+class Predict(ProtocolOptions):
+    """Segment images: indexed PNGs (pixel value = class) and overlays."""
+
+    run: Positional[Path]
+    """A run's folder, or a checkpoint file."""
+    images: Positional[tuple[Path, ...]] = ()
+    """Images, or folders of images."""
+    output: Path = Path("predictions")
+    """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
+    voc_test: Path | None = None
+    """Pascal VOC's folder: its test images are segmented, into the tree of files that the VOC
+    server takes (results/VOC2012/Segmentation/comp6_test_cls in the output)."""
+    which: Which = "last"
+    """The last iterate or the best on the validation set (the average of the weights where the run
+    keeps one), or the last without averaging (raw)."""
+    size: tuple[int, int] | None = None
+    """Height and width of the network's input; by default as in training, else the image's own.
+    The result always has the image's size."""
+    crf: bool = False
+    """Sharpen with a dense CRF (needs pydensecrf2)."""
+    overlay: Literal["jpg", "png", "none"] = "jpg"
+    """The picture with the classes' colours over it."""
+    opacity: float = 0.5
+    """Of those colours."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``."""
+
+
+def run(options: Predict) -> int:
+    """The command ``tel predict``.
+
+    Returns:
+        The exit code: 0, or 1 if an image could not be read. Such an image is named and skipped.
+
+    Raises:
+        ValueError: no image is given, two would have the same output, or an output would
+            overwrite an input.
+    """
+    if not 0 <= options.opacity <= 1:
+        raise ValueError(f"opacity must be in [0, 1], got {options.opacity}")
+    if options.voc_test is not None:
+        options = voc_server(options)
+    jobs = _jobs(options)
+    trained = load_trained(options.run, options.which, options.device)
+    postprocess = None
+    if options.crf:
+        postprocess = DenseCrf()
+    failed = 0
+    for path, stem in tqdm(jobs, unit="img", desc="predict", disable=None):
+        try:
+            # Labels of Pascal VOC lie on the pixels as they are stored.
+            image = read(path, upright=options.voc_test is None)
+        except ValueError as error:
+            failed += 1
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            continue
+        logits = _logits(trained, image, options)
+        if postprocess is not None:
+            logits = postprocess(image, logits.softmax(0).cpu())
+        _write(options, stem, image, logits.argmax(0).cpu(), trained.colors)
+    done = len(jobs) - failed
+    print(f"{done} of {len(jobs)} images segmented: {options.output}")
+    return 1 if failed else 0
+
+
+def voc_server(options: Predict) -> Predict:
+    """The same with the test images of Pascal VOC, and nothing but what its server takes.
+
+    Raises:
+        ValueError: there are images besides, or the test images are not there.
+    """
+    if options.images or options.voc_test is None:
+        raise ValueError("images must not be given beside --voc-test, which names them")
+    test = Voc(options.voc_test, "test", Data())
+    images = tuple(test.images[name] for name in test.names)
+    return dataclasses.replace(options, images=images, overlay="none")
+
+
+def read(path: Path, upright: bool = True) -> Tensor:
+    """An image file as (3, H, W) uint8; see ``image_files.read_image``."""
+    pixels = np.array(read_image(path, upright=upright))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _jobs(options: Predict) -> list[tuple[Path, str]]:
+    """Each input with the stem of its outputs."""
+    jobs = [(path, path.stem) for given in options.images for path in _expand(given)]
+    if not jobs:
+        given = ", ".join(map(str, options.images))
+        raise ValueError(f"images must name images, got none in {given}")
+    inputs = {path.resolve() for path, _ in jobs}
+    seen: dict[str, Path] = {}
+    for path, stem in jobs:
+        if stem in seen:
+            raise ValueError(f"the images' names must differ, got {seen[stem]} and {path}")
+        seen[stem] = path
+        for target in _targets(options, stem):
+            if target.resolve() in inputs:
+                raise ValueError(f"output must not overwrite an input, got {target}")
+    return jobs
+
+
+def _expand(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for each in sorted(path.iterdir()):
+        if each.is_file() and each.suffix.lower() in IMAGE_SUFFIXES:
+            yield each
+
+
+def _targets(options: Predict, stem: str) -> list[Path]:
+    folder = "labels" if options.voc_test is None else VOC_TEST
+    targets = [options.output / folder / f"{stem}.png"]
+    if options.overlay != "none":
+        targets.append(options.output / "overlays" / f"{stem}.{options.overlay}")
+    return targets
+
+
+@torch.no_grad()
+def _logits(trained: Trained, image: Tensor, options: Predict) -> Tensor:
+    """(K, H, W) at the image's own size."""
+    size = options.size or trained.config.data.size or (image.shape[1], image.shape[2])
+    given = np.asarray(image.permute(1, 2, 0))
+    picture = Image.fromarray(given).resize((size[1], size[0]), Image.Resampling.BICUBIC)
+    resized = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
+    device = pick_device(options.device)
+    own = (image.shape[1], image.shape[2])
+    evaluation = options.evaluation(trained.config)
+    return predict_logits(trained.model, resized.to(device), evaluation, own)[0]
+
+
+def _write(
+    options: Predict,
+    stem: str,
+    image: Tensor,
+    label: Tensor,
+    colors: Sequence[tuple[int, int, int]],
+) -> None:
+    label_file, *overlay_files = _targets(options, stem)
+    picture = indexed(label, colors)
+    if options.voc_test is not None:
+        picture.putpalette(palette())
+    _save(picture, label_file)
+    for file in overlay_files:
+        _save(Image.fromarray(overlay(image, label, colors, options.opacity)), file)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind = "JPEG" if path.suffix == ".jpg" else "PNG"
+    write_atomically(path, lambda file: picture.save(file, format=kind, quality=92))

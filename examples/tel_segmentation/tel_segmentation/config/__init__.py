@@ -1,0 +1,33 @@
+"""What a run is: ``run`` has the options of a run, ``loss`` those of its loss."""
+
+from tel_segmentation.config.loss import Kernel, Level, Loss, Method, TreeEnergy
+from tel_segmentation.config.run import (
+    Data,
+    Evaluation,
+    Model,
+    Optimizer,
+    Train,
+    build,
+    check,
+    load,
+    moved,
+    to_json,
+)
+
+__all__ = [
+    "Data",
+    "Evaluation",
+    "Kernel",
+    "Level",
+    "Loss",
+    "Method",
+    "Model",
+    "Optimizer",
+    "Train",
+    "TreeEnergy",
+    "build",
+    "check",
+    "load",
+    "moved",
+    "to_json",
+]

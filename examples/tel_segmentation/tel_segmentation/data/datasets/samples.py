@@ -1,0 +1,56 @@
+"""A sample of a public data set, at the size that the options ask for."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tel_segmentation.config import Data
+from tel_segmentation.data.image_files import nearest
+from tel_segmentation.data.sample import Sample
+
+
+def make_sample(
+    name: str,
+    image: Image.Image,
+    label: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    options: Data,
+    split: str,
+) -> Sample:
+    """A sample at the size that the options ask for.
+
+    ``size`` holds for every split; ``short_side`` for ``train`` alone, whose augmentation it
+    precedes (how images are evaluated is ``config.Evaluation``'s). The image is resized bicubically
+    and antialiased, the labels to the nearest pixel.
+
+    Args:
+        name: of the image.
+        image: RGB.
+        label: (H, W) int64 as wide and high as the image: what training may see, -1 unlabelled.
+        truth: (H, W) int64, dense, -1 where there is no class.
+        options: size, short_side.
+        split: to which the image belongs.
+
+    Raises:
+        ValueError: both ``size`` and ``short_side`` are given.
+    """
+    if size := _size(label.shape[0], label.shape[1], options, split):
+        image = image.resize(size[::-1], Image.Resampling.BICUBIC)
+        label, truth = nearest(label, size), nearest(truth, size)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return Sample(name, pixels, torch.from_numpy(label), torch.from_numpy(truth))
+
+
+def _size(height: int, width: int, options: Data, split: str) -> tuple[int, int] | None:
+    if options.size is not None and options.short_side is not None:
+        raise ValueError(
+            "size and short_side must not both be given, got"
+            f" {options.size} and {options.short_side}"
+        )
+    if options.short_side is None or split != "train":
+        return options.size
+    factor = options.short_side / min(height, width)
+    return round(height * factor), round(width * factor)

@@ -1,0 +1,68 @@
+"""The Semantic Boundaries Dataset: more masks for the images of Pascal VOC.
+
+Hariharan et al., Semantic contours from inverse detectors, ICCV 2011. Its folder has ``cls/``, one
+MATLAB file an image, and its own division of the images in ``train.txt`` and ``val.txt``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import loadmat
+
+from tel_segmentation.data.image_files import some
+
+
+def read_mask(path: Path) -> NDArray[np.uint16]:
+    """The classes of ``cls/NAME.mat``, (H, W), 0 to 20; there is no void.
+
+    Raises:
+        ValueError: the file is not a MATLAB file with a struct ``GTcls`` that has a map
+            ``Segmentation``.
+    """
+    try:
+        # A struct is read as an array of records, a field of one as an array of objects.
+        mask = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"].flat[0]["Segmentation"])
+    except Exception as error:  # what scipy raises for a broken file is anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} must have GTcls.Segmentation as SBD has, got {reason}") from error
+    if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer) or mask.size == 0:
+        raise ValueError(
+            f"{path}: GTcls.Segmentation must be a map of integers, got {mask.shape} {mask.dtype}"
+        )
+    return mask.astype(np.uint16)
+
+
+def augmented_names(
+    voc_train: Iterable[str], voc_val: Iterable[str], sbd_names: Iterable[str]
+) -> list[str]:
+    """The training images of ``trainaug``: all of SBD's and VOC's, but for VOC's validation set.
+
+    Of the published lists (SBD train and val 11,355; VOC train 1,464, val 1,449) there remain
+    10,582.
+
+    Returns:
+        Names in order.
+    """
+    return sorted((set(sbd_names) | set(voc_train)) - set(voc_val))
+
+
+def read_names(path: Path) -> list[str]:
+    """The image names of a list: one a line, or as paths of image and mask (the first counts).
+
+    Raises:
+        ValueError: the file is missing or not text, or a name is there twice.
+    """
+    try:
+        # utf-8-sig: a byte order mark would be part of the first name
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a list of image names, got: {error}") from error
+    names = [Path(line.split()[0]).stem for line in lines if line.strip()]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"{path} must have every name once, has again {some(twice)}")
+    return names

@@ -1,0 +1,129 @@
+"""The user's own data, from the folders that ``dataset_file`` describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, where
+from tel_segmentation.data.image_files import (
+    LARGEST,
+    check_size,
+    nearest,
+    read_image,
+    read_label,
+    some,
+)
+from tel_segmentation.data.regions import VOID
+from tel_segmentation.data.sample import UNLABELLED, Sample
+
+_UNKNOWN = -3
+
+
+class Folder:
+    """A split of a data set in folders. Files are listed when it is made and read when asked for.
+
+    Args:
+        toml: the data set's TOML file.
+        split: train, val, ….
+        annotation: what training may see; see ``DatasetInfo.labels``.
+        size: height and width to which image (bicubic, antialiased) and labels (nearest) are
+            resized; None leaves them as they are.
+
+    Raises:
+        ValueError: the TOML file, a folder or an image's label is not as it must be.
+    """
+
+    def __init__(
+        self, toml: Path | str, split: str, annotation: str, size: tuple[int, int] | None = None
+    ) -> None:
+        self.info = open_dataset(toml)
+        self.classes = self.info.classes
+        self.colors = self.info.colors
+        self.size = size
+        images = self.info.images(split)
+        labels = self.info.labels(split, annotation)
+        if missing := [images[name].name for name in images if name not in labels]:
+            place = where(self.info, split, annotation)
+            raise ValueError(
+                f"{self.info.path}: every image of {split} must have a label of the same name in"
+                f" {place}; {len(missing)} of {len(images)} have none: {some(missing)}"
+            )
+        truths = labels if annotation == "dense" else self.info.labels(split)
+        self._values = label_table(self.info, sparse=annotation != "dense")
+        self._truth_values = label_table(self.info)
+        self.names = tuple(images)
+        self.annotation_folder: Path | None = None
+        """Of sparse label files; None: training sees the dense labels."""
+        if annotation != "dense":
+            self.annotation_folder = next(iter(labels.values())).parent
+        self._files = [(name, images[name], labels[name], truths.get(name)) for name in images]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Sample:
+        """One image: uint8 (3, H, W), and int64 (H, W) label and truth, -1 where there is no class.
+
+        Raises:
+            ValueError: a file cannot be read, sizes differ, or a label has a value that is no
+                class. The message names the file.
+        """
+        name, image_file, label_file, truth_file = self._files[index]
+        image = read_image(image_file)
+        label = self._label(label_file, image, self._values)
+        if truth_file == label_file:
+            truth = label.clone()
+        elif truth_file is None:
+            truth = torch.full_like(label, UNLABELLED)
+        else:
+            truth = self._label(truth_file, image, self._truth_values)
+        if self.size is not None:
+            image = image.resize(self.size[::-1], Image.Resampling.BICUBIC)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return Sample(name, pixels, label, truth)
+
+    def _label(self, file: Path, image: Image.Image, table: NDArray[np.int64]) -> Tensor:
+        values = read_label(file)
+        check_size(file, values, image)
+        label = to_classes(file, values, table)
+        return torch.from_numpy(label if self.size is None else nearest(label, self.size))
+
+
+def label_table(info: DatasetInfo, sparse: bool = False) -> NDArray[np.int64]:
+    """What each value of a label file means: a class, -1 no class, something less: not allowed."""
+    table = np.full(LARGEST + 1, _UNKNOWN, dtype=np.int64)
+    table[: len(info.classes)] = np.arange(len(info.classes))
+    table[list(info.ignore)] = UNLABELLED
+    if sparse:
+        table[VOID] = UNLABELLED
+    return table
+
+
+def to_classes(
+    path: Path, values: NDArray[np.uint16], table: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """A label file's values as classes, -1 where there is no class.
+
+    Raises:
+        ValueError: a value is neither a class nor ignored; the message has all such values.
+    """
+    if wrong := wrong_values(values, table):
+        classes = int(table.max()) + 1
+        ignored = ", ".join(map(str, np.flatnonzero(table == UNLABELLED))) or "none"
+        raise ValueError(
+            f"{path} must have the values 0…{classes - 1} or ignored ones ({ignored}), has also"
+            f" {some(wrong)}"
+        )
+    return table[values]
+
+
+def wrong_values(values: NDArray[np.uint16], table: NDArray[np.int64]) -> list[int]:
+    """The values of a label file that are neither a class nor ignored."""
+    wrong = table[values] == _UNKNOWN
+    return np.unique(values[wrong]).tolist() if wrong.any() else []

@@ -1,0 +1,132 @@
+"""From a network and a split of a data set to metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tel_segmentation.config import Evaluation
+from tel_segmentation.data.sample import Sample, Source, size_of
+from tel_segmentation.evaluation.metrics import ConfusionMatrix, boundary_band
+from tel_segmentation.evaluation.protocols import predict_logits, resized
+
+Postprocess = Callable[[Tensor, Tensor], Tensor]
+"""Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
+
+
+@torch.no_grad()
+def evaluate_model(
+    model: nn.Module,
+    source: Source,
+    *,
+    device: torch.device | str,
+    batch: int = 8,
+    boundary: int = 3,
+    evaluation: Evaluation | None = None,
+    postprocess: Postprocess | None = None,
+    progress: bool = True,
+    rank: int = 0,
+    world: int = 1,
+) -> dict[str, Any]:
+    """Metrics over every image of a source, each whole and counted once.
+
+    With several processes each takes every ``world``-th image and the counts are summed, so that
+    no image is counted twice; every process gets the same result. The model's train or eval mode
+    is restored.
+
+    Args:
+        model: on ``device``.
+        source: whose truth is compared with; it may be of another size than the image.
+        device: where the model runs and pixels are counted.
+        batch: images at once; images of different sizes are never in one batch.
+        boundary: half the width of the boundary band in pixels of the truth.
+        evaluation: the protocol; by default the images as they are.
+        postprocess: applied to each image's probabilities (on the CPU).
+        progress: show a bar (on rank 0).
+        rank: of this process.
+        world: number of processes.
+
+    Returns:
+        ``miou``, ``accuracy``, ``boundary_miou``, ``iou`` (per class; None where a class occurs
+        nowhere), ``images`` and ``protocol``. The caller knows the iteration.
+    """
+    evaluation = evaluation or Evaluation()
+    whole, band = (ConfusionMatrix(len(source.classes), device) for _ in range(2))
+    was_training = model.training
+    model.eval()
+    mine = range(rank, len(source), world)
+    try:
+        with tqdm(total=len(mine), unit="img", desc="evaluate", leave=False,
+                  disable=not progress or rank > 0) as bar:  # fmt: skip
+            for samples in _batches(source, mine, batch):
+                images = torch.stack([sample.image for sample in samples]).to(device)
+                truth = torch.stack([sample.truth for sample in samples]).to(device)
+                logits = predict_logits(model, images, evaluation, size_of(truth))
+                prediction = _decide(logits, images, postprocess)
+                whole.update(prediction, truth)
+                near = boundary_band(truth, boundary)
+                band.update(prediction[near], truth[near])
+                bar.update(len(samples))
+    finally:
+        model.train(was_training)
+    if world > 1:
+        whole.all_reduce()
+        band.all_reduce()
+    return {
+        "miou": whole.miou(),
+        "accuracy": whole.accuracy(),
+        "boundary_miou": band.miou(),
+        "iou": whole.iou(),
+        "images": len(source),
+        "protocol": {
+            **_described(evaluation),
+            "postprocess": getattr(postprocess, "name", None) if postprocess else None,
+            "boundary": boundary,
+        },
+    }
+
+
+def _described(evaluation: Evaluation) -> dict[str, Any]:
+    """A protocol as records have it: only what counts for it."""
+    described: dict[str, Any] = {"protocol": evaluation.protocol}
+    if evaluation.multiple > 1:
+        described["multiple"] = evaluation.multiple
+    if evaluation.protocol != "native":
+        described["size"] = list(evaluation.size or ())
+    if evaluation.protocol == "sliding":
+        described["overlap"] = evaluation.overlap
+    return {**described, "scales": list(evaluation.scales), "flip": evaluation.flip}
+
+
+def _batches(source: Source, indices: range, batch: int) -> Iterator[list[Sample]]:
+    """Consecutive samples whose images and truths have the same sizes, at most ``batch``."""
+    samples: list[Sample] = []
+    for index in indices:
+        sample = source[index]
+        same = not samples or all(
+            old.shape == new.shape
+            for old, new in ((samples[0].image, sample.image), (samples[0].truth, sample.truth))
+        )
+        if samples and (len(samples) == batch or not same):
+            yield samples
+            samples = []
+        samples.append(sample)
+    if samples:
+        yield samples
+
+
+def _decide(logits: Tensor, images: Tensor, postprocess: Postprocess | None) -> Tensor:
+    if postprocess is None:
+        return logits.argmax(1)
+    size = size_of(logits)
+    guides = resized(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
+    probabilities = logits.softmax(1).cpu()
+    labels = [
+        postprocess(guide, each).argmax(0)
+        for guide, each in zip(guides, probabilities, strict=True)
+    ]
+    return torch.stack(labels).to(logits.device)

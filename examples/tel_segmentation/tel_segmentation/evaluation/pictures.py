@@ -1,0 +1,177 @@
+"""Pictures of labels: colours, overlays, and the panel that training and the report show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Color = tuple[int, int, int]
+Rgb = NDArray[np.uint8]  # (H, W, 3)
+
+VOID: Color = (226, 226, 222)
+"""Of pixels that have no class."""
+COLUMNS = ("image", "annotation", "prediction", "pseudo label, low", "pseudo label, final", "truth")
+"""A panel's columns, from left to right."""
+
+_GAP = 6
+_TITLE = 22
+_SIDE = 192  # about which the shorter side of a small image becomes
+
+
+def as_rgb(image: Any) -> Rgb:
+    """An image, (3, H, W) or (H, W, 3), uint8 or floats in [0, 1], as (H, W, 3) uint8."""
+    array = _array(image)
+    if array.ndim != 3 or 3 not in (array.shape[0], array.shape[-1]):
+        raise ValueError(f"as_rgb: image must be (3, H, W) or (H, W, 3), got {array.shape}")
+    if array.shape[0] == 3:
+        array = np.moveaxis(array, 0, -1)
+    if np.issubdtype(array.dtype, np.floating):
+        array = np.round(np.clip(array, 0, 1) * 255)
+    return np.ascontiguousarray(array, dtype=np.uint8)
+
+
+def colorize(label: Any, colors: Sequence[Color]) -> Rgb:
+    """Label values (H, W) as colours; what is no class, negative or ≥ K, is ``VOID``."""
+    values = _array(label).astype(np.int64)
+    if values.ndim != 2:
+        raise ValueError(f"colorize: label must be (H, W), got {values.shape}")
+    table = np.array([*colors, VOID], dtype=np.uint8)
+    known = (values >= 0) & (values < len(colors))
+    return table[np.where(known, values, len(colors))]
+
+
+def overlay(image: Any, label: Any, colors: Sequence[Color], opacity: float = 0.5) -> Rgb:
+    """The label's colours over the image; the image alone where there is no class."""
+    picture, values = as_rgb(image).astype(np.float64), _array(label).astype(np.int64)
+    if picture.shape[:2] != values.shape:
+        raise ValueError(
+            f"overlay: label must have the image's size {picture.shape[:2]}, got {values.shape}"
+        )
+    known = ((values >= 0) & (values < len(colors)))[..., None]
+    mixed = (1 - opacity) * picture + opacity * colorize(values, colors)
+    return np.round(np.where(known, mixed, picture)).astype(np.uint8)
+
+
+def draw_annotation(image: Any, label: Any, colors: Sequence[Color]) -> Rgb:
+    """A sparse annotation over the faded grey image.
+
+    Marks are drawn thicker by a hundred-and-twentieth of the image's longer side, so that points
+    can be seen on a photograph; on a small image they are as they are.
+    """
+    grey = as_rgb(image).mean(axis=-1, keepdims=True)
+    faded = np.repeat(150 + 0.4 * grey, 3, axis=-1).clip(0, 255).astype(np.uint8)
+    values = _thicken(_array(label).astype(np.int64), max(grey.shape[:2]) // 120)
+    known = ((values >= 0) & (values < len(colors)))[..., None]
+    return np.where(known, colorize(values, colors), faded)
+
+
+def panel(
+    image: Any,
+    annotation: Any,
+    prediction: Any,
+    pseudo_low: Any | None,
+    pseudo_final: Any | None,
+    truth: Any,
+    colors: Sequence[Color],
+) -> Image.Image:
+    """One row of pictures with a title over each: see ``COLUMNS``.
+
+    Small images are enlarged (nearest neighbour) to a size that can be looked at. Every column
+    has the same size, so that ``tiles`` can take a panel apart again.
+
+    Args:
+        image: (3, H, W) or (H, W, 3), uint8 or floats in [0, 1]; tensor or array.
+        annotation: (H, W) integers, negative where nothing is labelled.
+        prediction: (H, W) integers. As the truth and the pseudo labels it may be of another
+            resolution; it is brought to the image's by nearest neighbour.
+        pseudo_low: (h, w) integers: after the first filter; None where the method has none.
+        pseudo_final: (h, w) integers: what the loss compares with; None where there is none.
+        truth: (H, W) integers, negative where there is no class.
+        colors: (r, g, b) in 0..255 of each class.
+    """
+    rgb = as_rgb(image)
+    size = (rgb.shape[1], rgb.shape[0])
+    scale = max(1, round(_SIDE / min(size)))
+    width, height = size[0] * scale, size[1] * scale
+    pictures = [
+        rgb,
+        draw_annotation(rgb, _fit(annotation, size), colors),
+        *(
+            None if label is None else colorize(_fit(label, size), colors)
+            for label in (prediction, pseudo_low, pseudo_final, truth)
+        ),
+    ]
+    whole = Image.new(
+        "RGB", (_GAP + len(COLUMNS) * (width + _GAP), _TITLE + height + _GAP), "white"
+    )
+    draw = ImageDraw.Draw(whole)
+    for column, (title, picture) in enumerate(zip(COLUMNS, pictures, strict=True)):
+        left = _GAP + column * (width + _GAP)
+        draw.text((left, 4), title, fill=(70, 70, 70), font=ImageFont.load_default(12))
+        if picture is None:
+            draw.rectangle((left, _TITLE, left + width - 1, _TITLE + height - 1), fill=(246,) * 3)
+            draw.text((left + 8, _TITLE + 6), "none", fill=(150,) * 3)
+        else:
+            tile = Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST)
+            whole.paste(tile, (left, _TITLE))
+    return whole
+
+
+def tiles(whole: Image.Image) -> dict[str, Image.Image]:
+    """The columns of a panel by their names.
+
+    Raises:
+        ValueError: the picture has not the layout of a panel.
+    """
+    width, left_over = divmod(whole.width - _GAP - len(COLUMNS) * _GAP, len(COLUMNS))
+    height = whole.height - _TITLE - _GAP
+    if left_over or width < 1 or height < 1:
+        raise ValueError(f"tiles: the picture must be a panel, got one of {whole.size}")
+    lefts = (_GAP + column * (width + _GAP) for column in range(len(COLUMNS)))
+    return {
+        name: whole.crop((left, _TITLE, left + width, _TITLE + height))
+        for name, left in zip(COLUMNS, lefts, strict=True)
+    }
+
+
+def indexed(label: Any, colors: Sequence[Color]) -> Image.Image:
+    """Label values (H, W) in 0..K-1 as a picture of mode P whose palette is the colours."""
+    values = _array(label)
+    if len(colors) > 256 or values.min(initial=0) < 0 or values.max(initial=0) >= len(colors):
+        raise ValueError(
+            f"indexed: label must be in 0..{min(len(colors), 256) - 1},"
+            f" got {values.min(initial=0)}..{values.max(initial=0)}"
+        )
+    picture = Image.fromarray(values.astype(np.uint8))
+    picture.putpalette([channel for color in colors for channel in color])
+    return picture
+
+
+def _array(values: Any) -> NDArray[Any]:
+    """A tensor on any device, or anything numpy reads, as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def _fit(label: Any, size: tuple[int, int]) -> NDArray[np.int64]:
+    values = _array(label).astype(np.int32)
+    if values.ndim != 2:
+        raise ValueError(f"panel: a label must be (H, W), got {values.shape}")
+    picture = Image.fromarray(values).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(picture, dtype=np.int64)
+
+
+def _thicken(label: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
+    """Spreads what is labelled by ``radius`` pixels over what is not."""
+    thick = label.copy()
+    for axis in (0, 1) * radius:
+        for step in (1, -1):
+            moved = np.roll(thick, step, axis)
+            edge = [slice(None)] * 2
+            edge[axis] = slice(0, 1) if step == 1 else slice(-1, None)
+            moved[tuple(edge)] = -1
+            thick = np.where(thick < 0, moved, thick)
+    return thick

@@ -1,0 +1,110 @@
+"""Cross entropy where there are labels, and naive self-training where there are none.
+
+Partial cross entropy is Eq. 2 of the paper, the mean of -log P over the labelled pixels Ω_L; with
+dense labels it is full supervision. The official code's mean is NaN where a crop has no label; here
+it is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tel_segmentation.data.sample import size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.losses.precision import lifted
+from tel_segmentation.runtime.distributed import mean_over
+
+
+def partial_cross_entropy(
+    logits: Tensor, label: Tensor, *, reduction: Literal["batch", "global"] = "batch"
+) -> Tensor:
+    """Mean cross entropy over the labelled pixels (paper, Eq. 2).
+
+    Args:
+        logits: (B, K, H, W) floating point; half types are computed in float32.
+        label: (B, H, W) int64; class, or negative where there is no label.
+        reduction: over the labelled pixels of this batch, or of all processes'.
+
+    Returns:
+        A scalar; 0, with a gradient of 0, if nothing is labelled.
+
+    Raises:
+        ValueError: shapes that do not fit, or a label that is not below K.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]]).view(1, 2, 1, 2)
+        >>> label = torch.tensor([[[0, -1]]])
+        >>> round(partial_cross_entropy(logits, label).item(), 4)
+        0.1269
+    """
+    if label.shape != logits.shape[:1] + logits.shape[2:]:
+        raise ValueError(
+            "partial_cross_entropy: label must be (B, H, W) with the logits' size"
+            f" {tuple(logits.shape)}, got {tuple(label.shape)}"
+        )
+    if not label.is_cuda and label.numel() and int(label.max()) >= logits.shape[1]:
+        raise ValueError(
+            f"partial_cross_entropy: label must be below {logits.shape[1]}, got {int(label.max())}"
+        )
+    with torch.autocast(logits.device.type, enabled=False):
+        known = label >= 0
+        terms = F.cross_entropy(
+            lifted(logits), label.clamp_min(-1), ignore_index=-1, reduction="none"
+        )
+        return mean_over(terms.sum(), known.sum(), across_processes=reduction == "global")
+
+
+class PartialCrossEntropy(nn.Module):
+    """``partial_cross_entropy`` as a module; with dense labels, full supervision."""
+
+    def __init__(self, reduction: Literal["batch", "global"] = "batch") -> None:
+        super().__init__()
+        self.reduction: Literal["batch", "global"] = reduction
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The loss of one batch."""
+        return partial_cross_entropy(logits, label, reduction=self.reduction)
+
+
+def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9) -> LossOutput:
+    """Cross entropy to one's own confident predictions on Ω_U (paper, Tab. 6).
+
+    The target is argmax P wherever max P > threshold; it is constant. At threshold 1 nothing is
+    left and the loss is 0: partial cross entropy alone.
+
+    Args:
+        logits: (B, K, h, w).
+        label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
+        threshold: in [0, 1].
+
+    Returns:
+        The mean over the confident unlabelled pixels; the predictions as pseudo label ``final``.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"naive_self_training: threshold must be in [0, 1], got {threshold}")
+    with torch.autocast(logits.device.type, enabled=False):
+        single = lifted(logits)
+        probability = single.detach().softmax(1)
+        confidence, target = probability.max(1)
+        region = unlabelled_region(label, size_of(logits))[:, 0]
+        chosen = region & (confidence > threshold)
+        terms = F.cross_entropy(single, target, reduction="none") * chosen
+        count = chosen.sum()
+        logs = {"confident": count / region.sum().clamp_min(1)}
+        return LossOutput(mean_over(terms.sum(), count), {"final": probability}, logs)
+
+
+class NaiveSelfTraining(nn.Module):
+    """``naive_self_training`` as a module."""
+
+    def __init__(self, threshold: float = 0.9) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, inputs: LossInputs) -> LossOutput:
+        """The term for one batch."""
+        return naive_self_training(inputs.logits, inputs.label, threshold=self.threshold)

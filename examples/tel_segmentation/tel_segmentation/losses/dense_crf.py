@@ -1,0 +1,176 @@
+"""DenseCRF, normalised cut and kernel cut losses, which share one product with a Gaussian kernel.
+
+Tang, M., Djelouah, A., Perazzi, F., Boykov, Y., Schroers, C.: Normalized Cut Loss for
+Weakly-supervised CNN Segmentation. CVPR 2018.
+Tang, M., Perazzi, F., Djelouah, A., Ben Ayed, I., Schroers, C., Boykov, Y.: On Regularized Losses
+for Weakly-supervised CNN Segmentation. ECCV 2018 ("rloss").
+
+W_ij = exp(-½ (|Δxy|² / σ_xy² + |Δrgb|² / σ_rgb²)) joins all pixels of an image but padding, i = j
+included, with the authors' σ_xy of 100 pixels and σ_rgb of 15 grey levels of 255. The sum over
+pairs is exact. A prediction of more than 4096 pixels is averaged down to at most that many first
+(rloss halves the image). Memory is bounded, time is quadratic in the number of pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tel_segmentation.config import Kernel
+from tel_segmentation.losses.inputs import LossOutput
+from tel_segmentation.losses.pairwise import (
+    PairwiseLoss,
+    bilateral_features,
+    check,
+    coarse,
+    gaussian_product,
+    quadratic,
+)
+from tel_segmentation.losses.precision import full_precision
+
+SIGMA_XY = 100.0
+SIGMA_RGB = 15 / 255
+MOST_PIXELS = 4096
+
+
+class Cut(NamedTuple):
+    """The sums over pairs, per image."""
+
+    association: Tensor  # (B, K): S_kᵀ W S_k
+    degree: Tensor  # (B, K): dᵀ S_k with d = W1
+    total: Tensor  # (B,): 1ᵀ W 1
+
+
+def _cut(
+    function: str, logits: Tensor, guide: Tensor, label: Tensor, sigma_xy: float, sigma_rgb: float
+) -> Cut:
+    check(function, logits, guide, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
+    prob, averaged, valid, scale = coarse(logits, guide, label, MOST_PIXELS)
+    prob = prob * valid
+    features = bilateral_features(averaged, sigma_xy * scale, sigma_rgb)
+    columns = torch.cat((prob.detach(), valid), dim=1)
+    product = gaussian_product(features, columns.flatten(2).mT).mT.reshape(columns.shape)
+    product, d = product[:, :-1], product[:, -1:]
+    return Cut(quadratic(prob, product), (prob * d).sum(dim=(2, 3)), (valid * d).sum(dim=(1, 2, 3)))
+
+
+def _dense_crf(cut: Cut) -> Tensor:
+    return (_ratio(cut.total - cut.association.sum(dim=1), cut.total)).mean()
+
+
+def _norm_cut(cut: Cut) -> Tensor:
+    return _ratio(cut.degree - cut.association, cut.degree).sum(dim=1).mean()
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """Part / whole where a whole of 0, of which no part exists, gives 0."""
+    return part / whole.clamp_min(torch.finfo(whole.dtype).tiny ** 0.5)
+
+
+@full_precision
+def dense_crf_loss(
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    *,
+    sigma_xy: float = SIGMA_XY,
+    sigma_rgb: float = SIGMA_RGB,
+) -> LossOutput:
+    """DenseCRF loss 1 - Σ_k S_kᵀ W S_k / 1ᵀ W 1, per image, then the mean; in [0, 1].
+
+    rloss has -Σ_k S_kᵀ W S_k, which is negative and grows with the number of pixels squared.
+
+    Args:
+        logits: (B, K, h, w); S is their softmax.
+        guide: (B, 3, H, W), colours in [0, 1].
+        label: (B, H, W) integers, of which only padding (-2) is read.
+        sigma_xy: In pixels of the guide; scaled to those of the prediction.
+        sigma_rgb: In units of colours in [0, 1].
+
+    Returns:
+        The loss, with neither pseudo labels nor logs.
+
+    Raises:
+        ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
+    """
+    return LossOutput(
+        _dense_crf(_cut("dense_crf_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
+    )
+
+
+@full_precision
+def norm_cut_loss(
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    *,
+    sigma_xy: float = SIGMA_XY,
+    sigma_rgb: float = SIGMA_RGB,
+) -> LossOutput:
+    """Normalised cut Σ_k S_kᵀ W (1 - S_k) / dᵀ S_k with d = W1, per image, then the mean.
+
+    It is the authors' loss plus the constant K. They also write the known labels into S, which is
+    not done here.
+
+    Args, result and errors are those of ``dense_crf_loss``.
+    """
+    return LossOutput(
+        _norm_cut(_cut("norm_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
+    )
+
+
+@full_precision
+def kernel_cut_loss(
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    *,
+    sigma_xy: float = SIGMA_XY,
+    sigma_rgb: float = SIGMA_RGB,
+    balance: float = 0.25,
+) -> LossOutput:
+    """Kernel cut: the normalised cut plus ``balance`` times the DenseCRF loss, from one W·S.
+
+    Args, result and errors are those of ``dense_crf_loss``; the logs have both parts. By default
+    ``balance`` is the quotient of the weights that the two losses have alone.
+    """
+    cut = _cut("kernel_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)
+    norm_cut, dense_crf = _norm_cut(cut), _dense_crf(cut)
+    logs = {"norm_cut": norm_cut.detach(), "dense_crf": dense_crf.detach()}
+    return LossOutput(norm_cut + balance * dense_crf, {}, logs)
+
+
+class DenseCRFLoss(PairwiseLoss):
+    """``dense_crf_loss`` as a module.
+
+    rloss has the weight 2e-9 before the sum that is not normalised, so 2e-9 · 1ᵀW1 here. On
+    photographs of 513 × 513 at half resolution, their setting, 1ᵀW1 is 2.0e8 ± 0.5e8 (CamVid).
+    """
+
+    term = "dense_crf"
+    default_weight: float = 0.4
+
+    def __init__(self, options: Kernel) -> None:
+        super().__init__(dense_crf_loss, options, ("sigma_xy", "sigma_rgb"))
+
+
+class NormCutLoss(PairwiseLoss):
+    """``norm_cut_loss`` as a module; the weight of 1.6 is the authors' for DeepLab-LargeFOV."""
+
+    term = "norm_cut"
+    default_weight: float = 1.6
+
+    def __init__(self, options: Kernel) -> None:
+        super().__init__(norm_cut_loss, options, ("sigma_xy", "sigma_rgb"))
+
+
+class KernelCutLoss(PairwiseLoss):
+    """``kernel_cut_loss`` as a module; the weight is that of its normalised cut."""
+
+    term = "kernel_cut"
+    default_weight: float = NormCutLoss.default_weight
+
+    def __init__(self, options: Kernel) -> None:
+        super().__init__(kernel_cut_loss, options, ("sigma_xy", "sigma_rgb"))

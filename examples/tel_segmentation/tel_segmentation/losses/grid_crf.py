@@ -1,0 +1,87 @@
+"""Grid CRF loss: the Potts model on the eight neighbours of each pixel, relaxed, by gradient.
+
+Marin, D., Tang, M., Ben Ayed, I., Boykov, Y.: Beyond Gradient Descent for Regularized Segmentation
+Losses. CVPR 2019. This is what they call GD; their better optimiser (ADM, with α-expansion in the
+loop) is not here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tel_segmentation.config import Kernel
+from tel_segmentation.losses.inputs import LossOutput
+from tel_segmentation.losses.pairwise import (
+    PairwiseLoss,
+    check,
+    coarse,
+    ends,
+    quadratic,
+    window_product,
+)
+from tel_segmentation.losses.precision import full_precision
+
+
+@full_precision
+def grid_crf_loss(
+    logits: Tensor, guide: Tensor, label: Tensor, *, sigma_rgb: float | None = None
+) -> LossOutput:
+    """Σ_pq w_pq (1 - P_pᵀP_q) / Σ_pq 1 over the pairs of 8-neighbours, per image, then the mean.
+
+    w_pq = exp(-½ |Δrgb|² / σ²) / |Δxy|. No pair has an end in padding.
+
+    Args:
+        logits: (B, K, h, w).
+        guide: (B, 3, H, W), colours in [0, 1]; averaged over the area of a prediction's pixel.
+        label: (B, H, W) integers, of which only padding (-2) is read.
+        sigma_rgb: σ in units of colours in [0, 1]. By default, as the authors have it, each image's
+            own: the root of the mean of |Δrgb|² over its pairs.
+
+    Returns:
+        The loss, with neither pseudo labels nor logs.
+
+    Raises:
+        ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
+    """
+    widths = {} if sigma_rgb is None else {"sigma_rgb": sigma_rgb}
+    check("grid_crf_loss", logits, guide, label, **widths)
+    prob, averaged, valid, _ = coarse(logits, guide, label)
+
+    def both(dy: int, dx: int) -> Tensor:
+        first, second = ends(valid, dy, dx)
+        return first * second
+
+    def contrast(dy: int, dx: int) -> Tensor:
+        first, second = ends(averaged, dy, dx)
+        return (first - second).square().sum(dim=1, keepdim=True) * both(dy, dx)
+
+    pairs = window_product(valid, both, 1).sum(dim=(1, 2, 3)).clamp_min(1)
+    if sigma_rgb is None:
+        variance = window_product(valid, contrast, 1).sum(dim=(1, 2, 3)) / pairs
+    else:
+        variance = torch.full_like(pairs, sigma_rgb**2)
+    twice = 2 * variance.clamp_min(torch.finfo(prob.dtype).tiny)[:, None, None, None]
+
+    def kernel(dy: int, dx: int) -> Tensor:
+        return torch.exp(-contrast(dy, dx) / twice) * both(dy, dx) / math.hypot(dy, dx)
+
+    product = window_product(torch.cat((prob.detach(), valid), dim=1), kernel, 1)
+    difference = product[:, -1].sum(dim=(1, 2)) - quadratic(prob, product[:, :-1]).sum(dim=1)
+    return LossOutput((difference / pairs).mean(), {}, {})
+
+
+class GridCRFLoss(PairwiseLoss):
+    """``grid_crf_loss`` as a module.
+
+    The authors' weight of 3.5 stands before the mean over pairs too, but theirs is summed over the
+    20 images of a batch and fine-tunes a network that partial cross entropy has trained already.
+    """
+
+    term = "grid_crf"
+    default_weight: float = 3.5
+
+    def __init__(self, options: Kernel) -> None:
+        super().__init__(grid_crf_loss, options, ("sigma_rgb",))

@@ -1,0 +1,131 @@
+"""Consistency with a mean teacher: the first stage of "seminar_lite".
+
+Inspired by, not a reproduction of: Chen, H., Wang, J., Chen, H.C., et al.: Seminar Learning for
+Click-Level Weakly Supervised Semantic Segmentation. ICCV 2021, whose code is not public. This is
+its first stage with the tree energy loss in place of the DenseCRF loss: partial cross entropy +
+λ · tree energy loss + μ(t) · consistency. The second one is ``teacher_ensemble``.
+
+The teacher is the exponential moving average of the weights that the training loop keeps, run
+without gradient, in training mode, on the same input. Its decay has two values as in Tarvainen, A.,
+Valpola, H.: Mean teachers are better role models. NeurIPS 2017: 0.99 while the student changes
+fast, then 0.999. Ramp: Laine, S., Aila, T.: Temporal Ensembling for Semi-Supervised Learning. ICLR
+2017.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tel_segmentation.config import TreeEnergy
+from tel_segmentation.data.sample import size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.losses.pairwise import check_label
+from tel_segmentation.losses.precision import full_precision, probabilities
+from tel_segmentation.losses.tree_energy import TreeEnergyLoss
+
+EARLY_DECAY, LATE_DECAY = 0.99, 0.999
+
+
+def teacher_decay(iteration: int, length: int) -> float:
+    """The decay of the teacher's average: 0.99 in the ramp, 0.999 from iteration ``length`` on."""
+    return EARLY_DECAY if iteration < length else LATE_DECAY
+
+
+def sigmoid_ramp(iteration: int, length: int) -> float:
+    """exp(-5 (1 - t)²) with t = iteration / length, and 1 from iteration ``length`` on."""
+    if iteration >= length:
+        return 1.0
+    return math.exp(-5 * (1 - max(iteration, 0) / length) ** 2)
+
+
+@full_precision
+def mean_teacher_loss(
+    logits: Tensor, teacher: Tensor, label: Tensor, *, ramp: float = 1.0
+) -> LossOutput:
+    """Ramp · Σ_i |P_i - T_i|² / |Ω_U| over the unlabelled pixels of the batch, summed over classes.
+
+    Args:
+        logits: (B, K, h, w) of the student; P is their softmax.
+        teacher: (B, K, h, w) logits of the teacher; T is their softmax, and constant.
+        label: (B, H, W) integers, of which only -1 is read.
+        ramp: Factor μ(t), see ``sigmoid_ramp``.
+
+    Returns:
+        The loss, the pseudo label "final" (T), and in the logs the number of unlabelled pixels and
+        the ramp.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    check_label("mean_teacher_loss", logits, label)
+    if teacher.shape != logits.shape:
+        raise ValueError(
+            f"mean_teacher_loss: teacher must have the logits' shape {tuple(logits.shape)}, "
+            f"got {tuple(teacher.shape)}"
+        )
+    prob = probabilities(logits)
+    target = probabilities(teacher.detach()).to(prob.dtype)
+    region = unlabelled_region(label, size_of(prob))
+    count = region.sum()
+    difference = ((prob - target).square() * region).sum()
+    logs = {"unlabelled": count, "ramp": torch.tensor(ramp)}
+    return LossOutput(ramp * difference / count.clamp_min(1), {"final": target}, logs)
+
+
+class MeanTeacherLoss(nn.Module):
+    """``mean_teacher_loss`` as a module.
+
+    Args:
+        ramp: Iterations until it has its full weight.
+    """
+
+    def __init__(self, ramp: int = 0) -> None:
+        super().__init__()
+        self.ramp = ramp
+
+    def forward(self, inputs: LossInputs) -> LossOutput:
+        """The loss of a batch.
+
+        Raises:
+            ValueError: there is no teacher, or more than one.
+        """
+        if len(inputs.teachers) != 1:
+            raise ValueError(
+                "mean_teacher_loss: inputs.teachers must be the logits of one teacher, got"
+                f" {len(inputs.teachers)}"
+            )
+        ramp = sigmoid_ramp(inputs.iteration, self.ramp)
+        return mean_teacher_loss(inputs.logits, inputs.teachers[0], inputs.label, ramp=ramp)
+
+
+class SeminarLite(nn.Module):
+    """λ · tree energy loss + μ(t) · consistency: what "TEL w. Seminar" adds to cross entropy.
+
+    Args:
+        options: Of the tree energy loss; its weight is its own default.
+        ramp: Iterations until the consistency has its full weight, which is 1 (a choice, nothing of
+            the authors').
+    """
+
+    def __init__(self, options: TreeEnergy, ramp: int = 0) -> None:
+        super().__init__()
+        self.tree_energy = TreeEnergyLoss(options)
+        self.consistency = MeanTeacherLoss(ramp)
+
+    def forward(self, inputs: LossInputs) -> LossOutput:
+        """The loss of a batch, with the pseudo labels of the trees and, as ``teacher``, the other.
+
+        Raises:
+            ValueError: there is no teacher, or more than one.
+        """
+        consistency: LossOutput = self.consistency(inputs)
+        tree: LossOutput = self.tree_energy(inputs)
+        logs = {**consistency.logs, **tree.logs, "consistency": consistency.loss.detach()}
+        return LossOutput(
+            TreeEnergyLoss.default_weight * tree.loss + consistency.loss,
+            {**tree.pseudo, "teacher": consistency.pseudo["final"]},
+            logs,
+        )

@@ -1,0 +1,195 @@
+"""What the losses on pairs of pixels share: inputs at one resolution, and sums over pairs.
+
+The losses are quadratic in the prediction S, ``Σ_k S_kᵀ W S_k`` with a symmetric W that depends on
+the image alone. ``W·S`` is all that is ever computed: without a graph, piece by piece, and it is
+also half the gradient (``quadratic``). So memory stays that of the prediction, whatever W's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tel_segmentation.config import Kernel
+from tel_segmentation.data.sample import PADDING
+from tel_segmentation.losses.inputs import LossInputs, LossOutput
+from tel_segmentation.losses.precision import full_precision, probabilities
+
+CHUNK = 2**22
+"""Elements of a dense kernel that exist at a time (16 MiB in float32)."""
+
+
+class Coarse(NamedTuple):
+    """Prediction, guide and validity at the prediction's resolution."""
+
+    prob: Tensor  # (B, K, h, w), float32 or float64
+    guide: Tensor  # (B, 3, h, w): mean of the pixels below
+    valid: Tensor  # (B, 1, h, w): 1 where none of the pixels below is padding, else 0
+    scale: float  # h / H: a width in pixels of the image, times this, is one in pixels of prob
+
+
+def coarse(logits: Tensor, guide: Tensor, label: Tensor, most: int | None = None) -> Coarse:
+    """Brings everything to the prediction's resolution, or below it to at most ``most`` pixels.
+
+    Args:
+        logits: (B, K, h, w).
+        guide: (B, 3, H, W), colours in [0, 1].
+        label: (B, H, W) integers; -2 is padding.
+        most: Largest number of pixels; a larger prediction is averaged over areas.
+    """
+    prob = probabilities(logits)
+    height, width = prob.shape[2:]
+    if most is not None and height * width > most:
+        shrink = 2
+        while -(-height // shrink) * -(-width // shrink) > most:
+            shrink += 1
+        height, width = -(-height // shrink), -(-width // shrink)
+        prob = F.adaptive_avg_pool2d(prob, (height, width))
+    with torch.no_grad():
+        averaged = F.adaptive_avg_pool2d(guide.to(prob.dtype), (height, width))
+        padded = F.adaptive_max_pool2d((label == PADDING)[:, None].to(prob.dtype), (height, width))
+    return Coarse(prob, averaged, 1 - padded, height / guide.shape[2])
+
+
+def quadratic(x: Tensor, product: Tensor) -> Tensor:
+    """xᵀWx over the last two dimensions for a symmetric W, from product = Wx, which has no graph.
+
+    The gradient in x is 2Wx, as if the product had been differentiated too.
+    """
+    value = (x * product).sum(dim=(-2, -1))
+    return 2 * value - value.detach()
+
+
+@full_precision  # a backward pass may run under autocast
+@torch.no_grad()
+def gaussian_product(features: Tensor, x: Tensor) -> Tensor:
+    """W·x with W_ij = exp(-½ |f_i - f_j|²), exactly, some rows of W at a time.
+
+    Args:
+        features: (B, N, D).
+        x: (B, N, C), the same dtype.
+
+    Returns:
+        (B, N, C).
+    """
+    batch, count = features.shape[:2]
+    rows = max(1, CHUNK // (batch * count))
+    out = torch.empty_like(x)
+    for start in range(0, count, rows):
+        some = slice(start, start + rows)
+        distance = torch.cdist(
+            features[:, some], features, compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        out[:, some] = distance.square_().mul_(-0.5).exp_() @ x
+    return out
+
+
+@torch.no_grad()
+def bilateral_features(guide: Tensor, sigma_xy: float, sigma_rgb: float) -> Tensor:
+    """Positions / sigma_xy and colours / sigma_rgb of a guide (B, 3, h, w), as (B, hw, 5)."""
+    rows, columns = (
+        torch.arange(n, dtype=guide.dtype, device=guide.device) / sigma_xy for n in guide.shape[2:]
+    )
+    position = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    return (
+        torch.cat((position.expand(len(guide), -1, -1, -1), guide / sigma_rgb), dim=1).flatten(2).mT
+    )
+
+
+def offsets(radius: int, size: torch.Size) -> Iterator[tuple[int, int]]:
+    """One of each two opposite steps (rows, columns) of a window, as far as the image has such."""
+    height, width = size
+    for dy in range(min(radius, height - 1) + 1):
+        reach = min(radius, width - 1)
+        for dx in range(-reach if dy else 1, reach + 1):
+            yield dy, dx
+
+
+def ends(x: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
+    """Views of x (…, h, w) on both ends of all pairs that lie dy ≥ 0 rows and dx columns apart."""
+    height, width = x.shape[-2:]
+    left, right = slice(max(0, -dx), width - max(0, dx)), slice(max(0, dx), width + min(0, dx))
+    return x[..., : height - dy, left], x[..., dy:, right]
+
+
+@torch.no_grad()
+def window_product(x: Tensor, kernel: Callable[[int, int], Tensor], radius: int) -> Tensor:
+    """W·x for a symmetric W with entries inside a window, without the centre.
+
+    Args:
+        x: (B, C, h, w).
+        kernel: Gives W for all pairs a step (dy, dx) apart, (B, 1, h - dy, w - |dx|).
+        radius: Of the square window.
+
+    Returns:
+        (B, C, h, w).
+    """
+    product = torch.zeros_like(x)
+    for dy, dx in offsets(radius, x.shape[2:]):
+        weight = kernel(dy, dx)
+        (first, second), (to_first, to_second) = ends(x, dy, dx), ends(product, dy, dx)
+        to_first += weight * second
+        to_second += weight * first
+    return product
+
+
+class PairwiseLoss(nn.Module):
+    """A loss on pairs of pixels as a module: the function, with the options that are given."""
+
+    term: str
+    """Its name in logs."""
+    default_weight: float
+    """Its factor beside partial cross entropy."""
+
+    def __init__(
+        self, function: Callable[..., LossOutput], options: Kernel, names: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.function = function
+        values = {name: getattr(options, name) for name in names}
+        self.options = {name: value for name, value in values.items() if value is not None}
+
+    def forward(self, inputs: LossInputs) -> LossOutput:
+        """The loss of a batch."""
+        return self.function(inputs.logits, inputs.guide, inputs.label, **self.options)
+
+
+def check(function: str, logits: Tensor, guide: Tensor, label: Tensor, **positive: float) -> None:
+    """Raises a ValueError for shapes that do not fit, a guide not in [0, 1], a width ≤ 0."""
+    if logits.ndim != 4 or not logits.is_floating_point():
+        raise ValueError(
+            f"{function}: logits must be floating point of shape (B, K, h, w), "
+            f"got {logits.dtype} of {tuple(logits.shape)}"
+        )
+    if guide.ndim != 4 or len(guide) != len(logits) or guide.shape[1] != 3:
+        raise ValueError(
+            f"{function}: guide must have shape ({len(logits)}, 3, H, W), got {tuple(guide.shape)}"
+        )
+    check_label(function, logits, label)
+    if label.shape[1:] != guide.shape[2:]:
+        raise ValueError(
+            f"{function}: label must have the guide's height and width {tuple(guide.shape[2:])}, "
+            f"got {tuple(label.shape[1:])}"
+        )
+    low, high = (float(value) for value in guide.aminmax())
+    if not (low >= -0.1 and high <= 1.5):
+        raise ValueError(
+            f"{function}: guide must be colours in [0, 1], neither 0 to 255 nor "
+            f"normalised by mean and standard deviation, got values from {low:.3g} to {high:.3g}"
+        )
+    for name, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"{function}: {name} must be positive, got {value}")
+
+
+def check_label(function: str, logits: Tensor, label: Tensor) -> None:
+    """Raises a ValueError if a label is not one map of integers for each image of the batch."""
+    if label.ndim != 3 or len(label) != len(logits) or label.is_floating_point():
+        raise ValueError(
+            f"{function}: label must be integers of shape ({len(logits)}, H, W), "
+            f"got {label.dtype} of {tuple(label.shape)}"
+        )

@@ -1,0 +1,267 @@
+"""The tree energy loss.
+
+    Ltree = 1/|Ω_U| Σ_{i ∈ Ω_U} δ(P_i, Ỹ_i),   Ỹ = F(F(P, A_low), A_high)
+
+P is the network's softmax, Ω_U the pixels without a label. The soft pseudo label Ỹ is P filtered
+along two minimum spanning trees of the image's grid: the low-level one of colours (squared distance
+ω of neighbours, affinity exp(-ω/σ) along an edge), then the high-level one of the embedding F
+(exp(-ω)). The trees themselves have no gradient; the high-level affinities do, into F and the
+backbone. Paper: Eqs. 3 to 9 (Eq. 9's sign is a misprint); where paper and official code differ, the
+options say what is done.
+
+All of it is computed in float32 (float64 stays), whatever autocast says: differences of
+half-precision embeddings and their squares would be flushed to 0.
+"""
+
+from __future__ import annotations
+
+import typing
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import treefilter as tf
+from tel_segmentation.config import TreeEnergy
+from tel_segmentation.data.sample import PADDING, size_of
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unlabelled_region
+from tel_segmentation.losses.precision import probabilities
+from tel_segmentation.runtime.distributed import mean_over
+
+GUIDE_RANGE = (-0.1, 1.5)  # a mean/std-normalised guide, or one of 0 to 255, is outside
+SMALLEST_PROBABILITY = 1e-7  # whose logarithm is taken
+
+
+class Affinity(NamedTuple):
+    """Trees and what filters along them."""
+
+    tree: tf.Tree
+    edges: Tensor  # (B, N)
+
+    def filter(self, x: Tensor) -> Tensor:
+        """Eq. 7."""
+        return tf.filter(x, self.tree, self.edges)
+
+    def logs(self, level: str) -> dict[str, Tensor]:
+        """Mean and median affinity of the trees' edges."""
+        edges = self.edges.detach()[self.tree.edge >= 0]
+        if edges.numel() == 0:
+            return {}
+        return {f"affinity_{level}": edges.mean(), f"affinity_{level}_median": edges.median()}
+
+
+def tree_energy_loss(
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    embed: Tensor | None = None,
+    options: TreeEnergy = TreeEnergy(),  # noqa: B008 (frozen)
+    void: Tensor | None = None,
+) -> LossOutput:
+    """The tree energy loss (Liang et al., CVPR 2022, Eq. 9) with its pseudo labels.
+
+    Args:
+        logits: (B, K, h, w), the main prediction.
+        guide: (B, 3, H, W), colours in [0, 1], neither normalised nor jittered. Other
+            numbers of channels work too.
+        label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
+        embed: (B, C, h, w), the embedding F; needed for the high level.
+        options: what the paper and its code leave open; see ``config.TreeEnergy``.
+        void: (B, H, W) bool; pixels that ``options.exclude_void`` takes out of Ω_U.
+
+    Returns:
+        The loss (a scalar, not yet multiplied by λ; 0 if every pixel is labelled); the pseudo
+        labels ``low``, ``high`` as far as they exist, and ``final``; the logs ``affinity_low``,
+        ``affinity_high`` (mean affinity of the trees' edges), their medians, ``unlabelled``
+        (|Ω_U|).
+
+    Raises:
+        ValueError: shapes that do not fit; a guide outside of [0, 1] (σ belongs to that range: a
+            normalised image has distances about twenty times as large); the high level without F.
+            On CUDA such a guide is a device-side assertion instead, which a later operation
+            reports as a RuntimeError, because nothing here waits for the device.
+
+    Example:
+        Two pixels with edge affinity a: the loss is a / (1 + a) · |P1 - P2|.
+
+        >>> logits = torch.tensor([[0.0, 2.0], [0.0, 0.0]]).view(1, 2, 1, 2)
+        >>> guide = torch.zeros(1, 3, 1, 2)  # equal colours: a = 1
+        >>> label = torch.full((1, 1, 2), -1)
+        >>> out = tree_energy_loss(logits, guide, label, options=TreeEnergy(level="low"))
+        >>> round(out.loss.item(), 4)
+        0.3808
+    """
+    _check(logits, guide, label, embed, options, void)
+    size = size_of(logits)
+    region = unlabelled_region(label, size, options.roi)
+    if options.exclude_void and void is not None:
+        region = region & ~nearest(void, size)
+    logs = {"unlabelled": region.sum()}
+    if options.level == "none":
+        return LossOutput(logits.sum() * 0, {}, logs)
+    with torch.autocast(logits.device.type, enabled=False):
+        probability = probabilities(logits)
+        padding = nearest(label == PADDING, size) if options.mask_padding else None
+        affinities = {}
+        if "low" in options.level:
+            small = _resized(guide, size, probability.dtype, options)
+            affinities["low"] = _affinity(small, options.sigma, options.mst_offset, padding)
+        if embed is not None and "high" in options.level:
+            features = embed.to(probability.dtype)
+            features = features.detach() if options.detach == "affinity" else features
+            affinities["high"] = _affinity(features, 1.0, options.mst_offset, padding)
+        for level, affinity in affinities.items():
+            logs |= affinity.logs(level)
+        pseudo, targets = _pseudo_labels(probability, affinities, options.aggregation)
+        terms = [_reduced(_difference(probability, y, options), region, options) for y in targets]
+        loss = torch.stack(terms).sum()
+        if options.parallel == "mean":
+            loss = loss / len(terms)
+    return LossOutput(loss, {name: y.detach() for name, y in pseudo.items()}, logs)
+
+
+def _check(
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    embed: Tensor | None,
+    options: TreeEnergy,
+    void: Tensor | None,
+) -> None:
+    """Names, shapes, the guide's range, and what the options need."""
+    for name, hint in typing.get_type_hints(TreeEnergy).items():
+        known, value = typing.get_args(hint), getattr(options, name)
+        if typing.get_origin(hint) is typing.Literal and value not in known:
+            raise ValueError(f"tree_energy_loss: {name} must be one of {known}, got {value!r}")
+    if logits.dim() != 4 or not logits.is_floating_point():
+        raise ValueError(
+            "tree_energy_loss: logits must be floating point (B, K, h, w),"
+            f" got {logits.dtype} {tuple(logits.shape)}"
+        )
+    batch = logits.shape[0]
+    if guide.dim() != 4 or guide.shape[0] != batch or not guide.is_floating_point():
+        raise ValueError(
+            f"tree_energy_loss: guide must be floating point ({batch}, 3, H, W),"
+            f" got {guide.dtype} {tuple(guide.shape)}"
+        )
+    for name, mask in (("label", label), ("void", void)):
+        if mask is not None and mask.shape != guide.shape[:1] + guide.shape[2:]:
+            raise ValueError(
+                f"tree_energy_loss: {name} must be (B, H, W) like the guide"
+                f" {tuple(guide.shape)}, got {tuple(mask.shape)}"
+            )
+    if "high" in options.level and (
+        embed is None or embed.shape[:1] + embed.shape[2:] != logits.shape[:1] + logits.shape[2:]
+    ):
+        got = "none" if embed is None else tuple(embed.shape)
+        raise ValueError(
+            f"tree_energy_loss: embed must be (B, C, h, w) with the logits' {tuple(logits.shape)}"
+            f" for the level {options.level!r}, got {got}"
+        )
+    if options.exclude_void and void is None:
+        raise ValueError("tree_energy_loss: void must be given with exclude_void, got none")
+    if options.shuffle_guide and batch < 2:
+        raise ValueError("tree_energy_loss: shuffle_guide must have a batch of 2, got 1 image")
+    if "low" in options.level:
+        _check_range(guide, options.guide_range or GUIDE_RANGE)
+
+
+def _check_range(guide: Tensor, limits: tuple[float, float]) -> None:
+    if guide.numel() == 0:
+        return
+    low, high = guide.detach().aminmax()
+    inside = (low >= limits[0]) & (high <= limits[1])  # false for NaN
+    message = (
+        f"tree_energy_loss: guide must have values in [{limits[0]}, {limits[1]}]:"
+        " colours in [0, 1], neither normalised by mean and deviation nor 0 to 255, unless"
+        " guide_range says so"
+    )
+    if guide.is_cuda:  # without waiting for the device
+        torch._assert_async(inside, message)
+    elif not inside:
+        raise ValueError(f"{message}; got values from {low.item():.3g} to {high.item():.3g}")
+
+
+def _resized(
+    guide: Tensor, size: tuple[int, int], dtype: torch.dtype, options: TreeEnergy
+) -> Tensor:
+    """The guide at the prediction's resolution, as the official code has it unless asked."""
+    with torch.no_grad():
+        if options.resize == "area":
+            small = F.interpolate(guide.to(dtype), size=size, mode="area")
+        else:
+            smooth = options.resize == "antialias"
+            small = F.interpolate(guide.to(dtype), size, mode="bilinear", antialias=smooth)
+        return small.roll(1, dims=0) if options.shuffle_guide else small
+
+
+def _affinity(guide: Tensor, sigma: float, offset: float, padding: Tensor | None) -> Affinity:
+    """The trees of a guide (B, C, h, w), and Eqs. 4 and 5 along their edges."""
+    graph = tf.grid(*guide.shape[-2:])
+    weight = tf.edge_weight(guide, graph)
+    if padding is not None:  # an infinite weight is no edge
+        outside = padding.flatten(1)
+        a, b = graph.edge_index.to(guide.device)
+        weight = weight.masked_fill(outside[:, a] | outside[:, b], torch.inf)
+    tree = tf.mst(weight.detach() + offset if offset else weight.detach(), graph)
+    return Affinity(tree, tf.affinity(weight, tree, sigma))
+
+
+def _pseudo_labels(
+    probability: Tensor, affinities: dict[str, Affinity], aggregation: str
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The pseudo labels by name, and those that P is drawn to (Eq. 6)."""
+    if len(affinities) == 1:
+        ((level, affinity),) = affinities.items()
+        filtered = affinity.filter(probability)
+        return {level: filtered, "final": filtered}, [filtered]
+    first, second = ("high", "low") if aggregation == "HL-C" else ("low", "high")
+    once = affinities[first].filter(probability)
+    if aggregation == "LH-P":
+        other = affinities[second].filter(probability)
+        return {first: once, second: other, "final": (once + other) / 2}, [once, other]
+    twice = affinities[second].filter(once)
+    return {first: once, "final": twice}, [twice]
+
+
+def _difference(probability: Tensor, pseudo: Tensor, options: TreeEnergy) -> Tensor:
+    """δ(P, Ỹ) at every pixel, (B, 1, h, w)."""
+    if options.detach == "target":
+        pseudo = pseudo.detach()
+    if options.delta == "l1":
+        difference = (probability - pseudo).abs()
+    elif options.delta == "l2":
+        difference = (probability - pseudo).square()
+    elif options.delta == "ce":
+        difference = -pseudo * probability.clamp_min(SMALLEST_PROBABILITY).log()
+    else:
+        difference = -pseudo * probability
+    total = difference.sum(1, keepdim=True)
+    return total / probability.shape[1] if options.classes == "mean" else total
+
+
+def _reduced(term: Tensor, region: Tensor, options: TreeEnergy) -> Tensor:
+    """The mean over Ω_U."""
+    inside = term * region
+    if options.reduction == "image":
+        count = region.flatten(1).sum(1).clamp_min(1)
+        return (inside.flatten(1).sum(1) / count).mean()
+    everywhere = options.reduction == "global"
+    return mean_over(inside.sum(), region.sum(), across_processes=everywhere)
+
+
+class TreeEnergyLoss(nn.Module):
+    """``tree_energy_loss`` as a module."""
+
+    default_weight: float = 0.4  # λ of the paper, Eq. 1
+
+    def __init__(self, options: TreeEnergy | None = None) -> None:
+        super().__init__()
+        self.options = options or TreeEnergy()
+
+    def forward(self, inputs: LossInputs) -> LossOutput:
+        """The term for one batch."""
+        return tree_energy_loss(
+            inputs.logits, inputs.guide, inputs.label, inputs.embed, self.options, inputs.void
+        )

@@ -1,0 +1,1 @@
+"""A set of runs as one HTML page and as Markdown tables."""

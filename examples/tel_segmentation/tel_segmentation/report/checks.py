@@ -1,0 +1,96 @@
+"""What a record must have: names, numbers and their types.
+
+Every check raises a ValueError that names the place, a file or a line of a file.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+Place = Path | str
+
+
+def check_config(config: dict[str, Any], where: Place) -> None:
+    """A run's configuration, as far as reports read it."""
+    for name in ("loss", "data"):
+        part = optional(config, name, dict, where) or {}
+        optional(part, "tel", dict, where)
+
+
+def check_identity(result: dict[str, Any], where: Place, needed: bool) -> None:
+    """A run's name, experiment, method and seed; unless needed, only those that are there."""
+    for name in ("name", "experiment", "method"):
+        if needed or name in result:
+            need(result, name, str, where)
+    if needed or "seed" in result:
+        need(result, "seed", int, where)
+
+
+def check_result(result: dict[str, Any], where: Place) -> None:
+    """The result of a finished run."""
+    check_identity(result, where, needed=True)
+    need(result, "iterations", int, where)
+    classes = need(result, "classes", list, where)
+    if not classes or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{where}: classes must be names, got {classes!r:.80}")
+    colors = need(result, "colors", list, where)
+    if len(colors) != len(classes) or not all(_is_color(color) for color in colors):
+        raise ValueError(f"{where}: colors must be one [r, g, b] per class, got {colors!r:.80}")
+    evaluation = need(result, "evaluation", dict, where)
+    need(evaluation, "split", str, where)
+    _check_metrics(need(evaluation, "last", dict, where), len(classes), where)
+    for name in ("best", "ema"):
+        metrics = optional(evaluation, name, dict, where)
+        if metrics is not None:
+            _check_metrics(metrics, len(classes), where)
+    numbers = ("labelled_ratio", "wall_seconds", "seconds_per_iteration", "peak_memory_mb")
+    for name in (*numbers, "parameters", "training_images"):
+        _check_number(result.get(name), name, where, optional=True)
+    for name, kind in (("device", str), ("weights", str), ("versions", dict), ("annotate", dict)):
+        optional(result, name, kind, where)
+    for name, value in (optional(result, "diagnostics", dict, where) or {}).items():
+        if value is not None and not isinstance(value, int | float):
+            raise ValueError(
+                f"{where}: diagnostics must be numbers, got {value!r:.80} for {name!r}"
+            )
+
+
+def _check_metrics(metrics: dict[str, Any], classes: int, where: Place) -> None:
+    for name in ("miou", "accuracy"):
+        _check_number(metrics.get(name), name, where)
+    _check_number(metrics.get("boundary_miou"), "boundary_miou", where, optional=True)
+    ious = need(metrics, "iou", list, where)
+    if len(ious) != classes:
+        raise ValueError(f"{where}: iou must have {classes} values, got {len(ious)}")
+    for value in ious:
+        _check_number(value, "iou", where, optional=True)
+
+
+def _check_number(value: Any, name: str, where: Place, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{where}: {name} must be a finite number, got {value!r:.80}")
+
+
+def _is_color(color: Any) -> bool:
+    return (
+        isinstance(color, list)
+        and len(color) == 3
+        and all(type(channel) is int and 0 <= channel <= 255 for channel in color)
+    )
+
+
+def need(values: dict[str, Any], name: str, kind: type, where: Place) -> Any:
+    """The value of a name, which must be of a type."""
+    value = values.get(name)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"{where}: {name} must be of type {kind.__name__}, got {value!r:.80}")
+    return value
+
+
+def optional(values: dict[str, Any], name: str, kind: type, where: Place) -> Any:
+    """The value of a name; None if it is missing or null, else it must be of a type."""
+    return None if values.get(name) is None else need(values, name, kind, where)

@@ -1,0 +1,96 @@
+"""Pictures in the report: panels taken apart, and the same image side by side over the methods."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from tel_segmentation.evaluation.pictures import tiles
+from tel_segmentation.report.records import Record
+from tel_segmentation.report.table import Experiment, Row
+
+SHOWN = 4  # images of an experiment on the page, unless told otherwise
+_SIDE = 360  # pixels that a tile has at most
+_SHARED = ("image", "annotation", "truth")
+
+
+class Tile(NamedTuple):
+    """A picture with its caption."""
+
+    caption: str
+    uri: str
+    row: Row | None = None
+    """The method, where the picture is its own."""
+
+
+class Strip(NamedTuple):
+    """Pictures of one image."""
+
+    name: str
+    compared: list[Tile]
+    """Image, annotation, the prediction of every method, truth."""
+    steps: list[Tile]
+    """Of the tree energy loss: image, annotation, prediction, its pseudo labels, truth."""
+
+
+def strips(experiment: Experiment, most: int) -> list[Strip]:
+    """The images of which the most methods have a panel; of runs with the same seed.
+
+    Raises:
+        ValueError: a panel is no picture, or has not a panel's layout; it names the file.
+    """
+    own = [row for row in experiment.rows if not row.borrowed]
+    seeds = Counter(run.seed for row in own for run in row.runs if run.panels)
+    if not seeds:
+        return []
+    seed = max(sorted(seeds), key=seeds.__getitem__)
+    runs = [(row, run) for row in experiment.rows for run in row.runs if run.seed == seed]
+    names = Counter(name for _, run in runs for name in run.panels)
+    chosen = sorted(names, key=lambda name: (-names[name], name))[:most]
+    return [_strip(name, runs, experiment.headline) for name in sorted(chosen)]
+
+
+def _strip(name: str, runs: list[tuple[Row, Record]], headline: Row | None) -> Strip:
+    compared: list[Tile] = []
+    steps: list[Tile] = []
+    shared: dict[str, Tile] = {}
+    sparse = [pair for pair in runs if pair[0].kind != "full"]
+    for row, run in [*sparse, *(pair for pair in runs if pair[0].kind == "full")]:
+        if name not in run.panels:
+            continue
+        parts = _open(run.panels[name])
+        shared = shared or {key: Tile(key, uri(parts[key])) for key in _SHARED}
+        prediction = Tile(row.method, uri(parts["prediction"]), row)
+        compared.append(prediction)
+        if row is headline:
+            pseudo = [
+                Tile(key, uri(part)) for key, part in parts.items() if key.startswith("pseudo")
+            ]
+            steps = [prediction._replace(caption="prediction"), *pseudo]
+    image, annotation, truth = (shared[key] for key in _SHARED)
+    steps = [image, annotation, *steps, truth] if steps else []
+    return Strip(name, [image, annotation, *compared, truth], steps)
+
+
+def _open(path: Path) -> dict[str, Image.Image]:
+    try:
+        with Image.open(path, formats=("PNG",)) as file:
+            return tiles(file.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} must be a panel, got: {error}") from error
+
+
+def uri(picture: Image.Image, side: int = _SIDE) -> str:
+    """A PNG within the page, of at most that many pixels a side."""
+    factor = max(picture.size) / side
+    if factor > 1:
+        size = (round(picture.width / factor), round(picture.height / factor))
+        picture = picture.resize(size, Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

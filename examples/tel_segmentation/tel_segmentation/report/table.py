@@ -1,0 +1,260 @@
+"""What a set of runs says in numbers: rows over seeds, and differences paired by seed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
+
+from tel_segmentation.report.records import Record
+
+_ORDER = {  # of kinds, from top to bottom
+    kind: place
+    for place, kind in enumerate(
+        (
+            "partial",
+            "naive",
+            "grid_crf",
+            "norm_cut",
+            "kernel_cut",
+            "gated_crf",
+            "dense_crf",
+            "bilateral",
+            "non_local",
+            "tel",
+            "seminar_lite",
+            "",
+            "full",
+        )
+    )
+}
+_LEVELS = ("none", "low", "high", "low+high")
+_FULL_FOLDERS = ("dense", "full")
+_LEAST_GAP = 0.01  # of mIoU; a part of less says nothing
+
+
+class Spread(NamedTuple):
+    """Mean and standard deviation (ddof 1; None for one value) over seeds."""
+
+    mean: float
+    std: float | None
+    seeds: int
+
+
+class Gain(NamedTuple):
+    """A paired difference to partial cross entropy: over the seeds that both have."""
+
+    mean: float
+    margin: float | None
+    """Twice the standard error; None for one seed."""
+    positive: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method within an experiment, over its seeds."""
+
+    method: str
+    runs: tuple[Record, ...]
+    gain: Gain | None = None
+    gap: float | None = None
+    """Part of the way from partial cross entropy to full supervision."""
+    borrowed: str = ""
+    """The experiment that the runs belong to, where it is another one."""
+
+    @property
+    def kind(self) -> str:
+        """The method in the configuration's words."""
+        return self.runs[0].kind
+
+    @property
+    def level(self) -> str:
+        """The levels of the tree energy loss."""
+        return self.runs[0].level
+
+    @property
+    def miou(self) -> float:
+        """Mean over the seeds."""
+        return fmean(run.miou for run in self.runs)
+
+    def metric(self, name: str) -> Spread | None:
+        """One of the metrics of the last iterate over the seeds."""
+        return spread(run.metrics.get(name) for run in self.runs)
+
+    def value(self, name: str) -> Spread | None:
+        """One of the numbers of the results, such as ``seconds_per_iteration``."""
+        return spread(run.result.get(name) for run in self.runs)
+
+    def iou(self) -> list[float | None]:
+        """Per class, the mean over the seeds that have the class."""
+        columns = zip(*(run.metrics["iou"] for run in self.runs), strict=True)
+        return [each.mean if (each := spread(column)) else None for column in columns]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All methods on one data set with one kind of annotation."""
+
+    name: str
+    split: str
+    rows: tuple[Row, ...]
+
+    @property
+    def partial(self) -> Row | None:
+        """Partial cross entropy."""
+        return next((row for row in self.rows if row.kind == "partial"), None)
+
+    @property
+    def full(self) -> Row | None:
+        """Full supervision."""
+        return next((row for row in self.rows if row.kind == "full"), None)
+
+    @property
+    def headline(self) -> Row | None:
+        """The tree energy loss: with both trees as in the paper, else with the low, high one.
+
+        Chosen by what it is and not by its result, since the best of several is no fair estimate.
+        """
+        rows = [row for row in self.rows if row.kind == "tel"]
+        return max(rows, key=lambda row: _HEADLINE.get(row.level, 0), default=None)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.rows[0].runs[0].classes
+
+
+_HEADLINE = {"low+high": 3, "low": 2, "high": 1}
+
+
+def spread(values: Iterable[float | None]) -> Spread | None:
+    """Over the values that are there; None if there is none."""
+    present = [value for value in values if value is not None]
+    if not present:
+        return None
+    return Spread(fmean(present), stdev(present) if len(present) > 1 else None, len(present))
+
+
+def experiments(records: Sequence[Record]) -> list[Experiment]:
+    """The finished runs as experiments with their rows: those with the tree energy loss first.
+
+    An experiment that has no partial cross entropy or no full supervision of its own borrows it:
+    from the experiment of which its name is a continuation (``a/b/point/sigma`` from
+    ``a/b/point``), full supervision also from a sibling called ``dense`` or ``full``, first of all
+    from one with the same continuation (``a/b/dense/sigma``); on the same data only.
+
+    Raises:
+        ValueError: runs of one experiment were evaluated on different splits or classes.
+    """
+    groups: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        if record.finished:
+            groups.setdefault(record.experiment, {}).setdefault(record.method, []).append(record)
+    rows = {
+        name: [
+            Row(method, tuple(sorted(runs, key=lambda run: run.seed)))
+            for method, runs in methods.items()
+        ]
+        for name, methods in groups.items()
+    }
+    made = [_experiment(name, rows) for name in sorted(rows, key=natural)]
+    return sorted(made, key=lambda group: group.headline is None)
+
+
+def _experiment(name: str, every: dict[str, list[Row]]) -> Experiment:
+    rows = list(every[name])
+    first = rows[0].runs[0]
+    for run in (run for row in rows for run in row.runs):
+        if (run.split, run.classes) != (first.split, first.classes):
+            raise ValueError(
+                f"{run.folder} must be evaluated on the split and classes of {first.folder},"
+                f" got {run.split!r} and {first.split!r}, {len(run.classes)} and"
+                f" {len(first.classes)} classes"
+            )
+    if any(row.kind not in ("partial", "full") for row in rows):
+        for kind in ("partial", "full"):
+            if all(row.kind != kind for row in rows):
+                rows += _borrow(kind, name, first, every)
+    rows.sort(key=_row_order)
+    bare = Experiment(name, first.split, tuple(rows))
+    return Experiment(name, first.split, tuple(_compared(row, bare) for row in rows))
+
+
+def _borrow(kind: str, name: str, like: Record, every: dict[str, list[Row]]) -> list[Row]:
+    for other in _related(kind, name):
+        for row in sorted(every.get(other, []), key=_row_order):
+            run = row.runs[0]
+            same = (run.source, run.split, run.classes) == (like.source, like.split, like.classes)
+            if row.kind == kind and same:
+                return [Row(row.method, row.runs, borrowed=other)]
+    return []
+
+
+def _related(kind: str, name: str) -> Iterator[str]:
+    if kind == "full":
+        parts = name.split("/")
+        for i in reversed(range(len(parts))):
+            yield from ("/".join([*parts[:i], folder, *parts[i + 1 :]]) for folder in _FULL_FOLDERS)
+    while "/" in name:
+        name = name.rpartition("/")[0]
+        yield name
+        if kind == "full":
+            yield from (f"{name}/{folder}" for folder in _FULL_FOLDERS)
+
+
+def _row_order(row: Row) -> tuple[Any, ...]:
+    place = _ORDER.get(row.kind, _ORDER[""])
+    level = _LEVELS.index(row.level) if row.level in _LEVELS else 0
+    return place, level, natural(row.method)
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """A key that sorts numbers in a text by their values."""
+    parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
+    return [(0, float(part), "") if part[0].isdecimal() else (1, 0.0, part) for part in parts]
+
+
+def _compared(row: Row, experiment: Experiment) -> Row:
+    partial, full = experiment.partial, experiment.full
+    if partial is None or row.kind == "partial":
+        return row
+    base, mine = _by_seed(partial), _by_seed(row)
+    seeds = sorted(base.keys() & mine.keys())
+    if not seeds:
+        return row
+    gains = [mine[seed] - base[seed] for seed in seeds]
+    margin = 2 * stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else None
+    gain = Gain(fmean(gains), margin, sum(value > 0 for value in gains), len(gains))
+    gap = None
+    if full is not None and row.kind != "full":
+        top = _by_seed(full)
+        common = [seed for seed in seeds if seed in top]
+        distance = sum(top[seed] - base[seed] for seed in common)
+        if distance >= _LEAST_GAP * len(common) and common:
+            gap = sum(mine[seed] - base[seed] for seed in common) / distance
+    return Row(row.method, row.runs, gain, gap, row.borrowed)
+
+
+def _by_seed(row: Row) -> dict[int, float]:
+    return {run.seed: run.miou for run in row.runs}
+
+
+def cost(row: Row, experiment: Experiment, name: str) -> float | None:
+    """A number of the results relative to partial cross entropy.
+
+    Over pairs of runs with the same seed on the same device and number of threads.
+    """
+    if experiment.partial is None:
+        return None
+    base = {_machine(run): run.result.get(name) for run in experiment.partial.runs}
+    pairs = [(run.result.get(name), base.get(_machine(run))) for run in row.runs]
+    ratios = [mine / other for mine, other in pairs if mine is not None and other]
+    return fmean(ratios) if ratios else None
+
+
+def _machine(run: Record) -> tuple[Any, ...]:
+    return run.seed, str(run.result.get("device")), str(run.result.get("threads"))

@@ -1,0 +1,1 @@
+"""Checkpoint files, processes, signals and memory: nothing here knows of segmentation."""

@@ -1,0 +1,116 @@
+"""Evaluations of a run: during training on the validation set, and at its end for the record."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tel_segmentation import config
+from tel_segmentation.data.loading import final_split, open_source
+from tel_segmentation.data.sample import Source
+from tel_segmentation.evaluation import protocols
+from tel_segmentation.evaluation.evaluate_model import evaluate_model
+from tel_segmentation.runtime import checkpoint, distributed
+from tel_segmentation.runtime.run_folder import BEST, PANELS
+from tel_segmentation.training import record
+from tel_segmentation.training.diagnosis import panels
+from tel_segmentation.training.state import State
+
+
+def dense(options: config.Data) -> config.Data:
+    """The same data with dense labels, which evaluation compares with."""
+    return dataclasses.replace(options, annotation="dense")
+
+
+def validate(options: config.Train, state: State, validation: Source) -> dict[str, Any]:
+    """Metrics on the validation set; the best network so far is kept."""
+    metrics = _metrics(options, state, validation, options.evaluation)
+    if (metrics["miou"] or 0.0) > state.best.get("miou", -1.0):
+        state.best = metrics
+        if distributed.world()[0] == 0:
+            state.save(options.output / BEST)
+    return {k: v for k, v in metrics.items() if k not in ("protocol", "iteration")}
+
+
+def _evaluated(state: State) -> nn.Module:
+    """The network that is evaluated: the moving average where one was asked for."""
+    averaged = state.ema is not None and state.options.optimizer.ema > 0
+    return state.ema.module if averaged else state.model  # type: ignore[union-attr]
+
+
+def _metrics(
+    options: config.Train, state: State, source: Source, evaluation: config.Evaluation
+) -> dict[str, Any]:
+    rank, world = distributed.world()
+    # Where the inputs may be larger than in training, a whole batch may not fit into memory.
+    whole = evaluation.scales == (1.0,) and evaluation.protocol != "sliding"
+    metrics = evaluate_model(
+        _evaluated(state),
+        source,
+        device=state.device,
+        batch=options.batch if whole else 1,
+        boundary=options.boundary,
+        evaluation=evaluation,
+        progress=False,
+        rank=rank,
+        world=world,
+    )
+    return {**metrics, "iteration": state.iteration}
+
+
+def finish(
+    options: config.Train,
+    state: State,
+    source: Source,
+    durations: list[float],
+) -> dict[str, Any]:
+    """Evaluates the last and the best network, draws the panels, writes the record."""
+    split = final_split(options.data)
+    reported = open_source(dense(options.data), split)
+    more = {name: protocols.named(name, options) for name in options.protocols}
+    last, last_more = _final_metrics(options, state, reported, more)
+    pictures = panels(state.objective, source, options.pictures, state.device)
+    if distributed.world()[0] == 0:
+        _write_panels(options.output / PANELS, pictures)
+    best: dict[str, Any] = state.best
+    best_more: dict[str, dict[str, Any]] = {}
+    if split != "val" or more:  # otherwise it was evaluated when it was saved
+        iteration, seconds = state.iteration, state.seconds
+        state.restore(checkpoint.load(options.output / BEST))
+        found = best if split == "val" else None
+        best, best_more = _final_metrics(options, state, reported, more, found)
+        state.iteration, state.seconds = iteration, seconds
+    evaluation = {"split": split, "last": last, "best": best}
+    if more:
+        evaluation["protocols"] = {
+            name: {"last": last_more[name], "best": best_more[name]} for name in more
+        }
+    result = record.make(options, state, source, durations, evaluation)
+    if distributed.world()[0] == 0:
+        record.write(options.output, result)
+    return result
+
+
+def _final_metrics(
+    options: config.Train,
+    state: State,
+    source: Source,
+    more: dict[str, config.Evaluation],
+    found: dict[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Metrics by the protocol of the training, unless they are known, and by other ones."""
+    done = {options.evaluation: found or _metrics(options, state, source, options.evaluation)}
+    for evaluation in more.values():
+        if evaluation not in done:  # two names may mean the same protocol
+            done[evaluation] = _metrics(options, state, source, evaluation)
+    return done[options.evaluation], {name: done[each] for name, each in more.items()}
+
+
+def _write_panels(folder: Path, pictures: list[tuple[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, picture in pictures:
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+        picture.save(folder / f"{safe}.png")

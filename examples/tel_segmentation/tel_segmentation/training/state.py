@@ -1,0 +1,140 @@
+"""All that changes while a run trains, and how it is saved and restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tel_segmentation import config
+from tel_segmentation.data.sample import Source
+from tel_segmentation.evaluation.trained import load_teachers
+from tel_segmentation.losses.mean_teacher import teacher_decay
+from tel_segmentation.runtime import checkpoint
+from tel_segmentation.runtime.distributed import synchronized, world
+from tel_segmentation.training.objective import Objective, teacher_ramp
+
+
+class State:
+    """Network, optimiser and counters of a run."""
+
+    def __init__(self, options: config.Train, source: Source, device: torch.device) -> None:
+        torch.manual_seed(options.seed)
+        self.options, self.device = options, device
+        self.classes, self.colors = list(source.classes), [list(c) for c in source.colors]
+        objective = Objective(options, len(source.classes)).to(device)
+        self.objective: Objective = synchronized(objective, device)  # type: ignore[assignment]
+        self.model: nn.Module = self.objective.model
+        self.optimizer = _optimizer(self.objective, options.optimizer)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.amp == "fp16")
+        second_stage = bool(options.loss.teachers)
+        mean_teacher = options.loss.method == "seminar_lite" and not second_stage
+        averaged = options.optimizer.ema > 0 or mean_teacher
+        self.ema = AveragedModel(self.model, use_buffers=True) if averaged else None
+        self.teachers = load_teachers(options.loss.teachers, source.classes, device)
+        self.iteration = 0
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {}  # metrics of the best evaluation on val
+
+    def distributed(self) -> nn.Module:
+        """The objective as it is called in a step."""
+        if world()[1] == 1:
+            return self.objective
+        device_ids = [self.device] if self.device.type == "cuda" else None
+        # Some options leave parameters without a gradient: the embedding with detach="target", say.
+        return DistributedDataParallel(
+            self.objective, device_ids=device_ids, find_unused_parameters=True
+        )
+
+    def set_learning_rate(self) -> float:
+        """The polynomial schedule, stepped every iteration."""
+        options = self.options
+        factor = (1 - self.iteration / options.iterations) ** options.optimizer.power
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+        return options.optimizer.lr * factor
+
+    def taught(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the networks that teach say about a normalised batch, (B, K, h, w) logits each.
+
+        A mean teacher normalises by the batch, as its student does; finished networks do not.
+        """
+        if self.options.loss.method != "seminar_lite":
+            return ()
+        with torch.no_grad():
+            if self.teachers:
+                return tuple(teacher.classify(image) for teacher in self.teachers)
+            assert self.ema is not None
+            return (self.ema.module.train()(image).logits,)
+
+    def update_average(self) -> None:
+        """Moves the average of the weights, if there is one, a step towards them."""
+        if self.ema is None:
+            return
+        decay = self.options.optimizer.ema or teacher_decay(
+            self.iteration, teacher_ramp(self.options)
+        )
+        self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)
+        self.ema.update_parameters(self.model)
+
+    def save(self, path: Path) -> None:
+        """Writes everything; what ``checkpoint.load`` reads."""
+        checkpoint.save(
+            path,
+            {
+                "config": config.to_json(self.options),
+                "classes": self.classes,
+                "colors": self.colors,
+                "iteration": self.iteration,
+                "seconds": self.seconds,
+                "best": self.best,
+                "model": self.model.state_dict(),
+                "term": self.objective.term.state_dict() if self.objective.term else {},
+                "ema": self.ema.state_dict() if self.ema else None,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+        )
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Continues where a checkpoint was written.
+
+        Raises:
+            ValueError: it is of another network or another set of classes.
+        """
+        if saved["classes"] != self.classes:
+            raise ValueError(
+                f"the checkpoint's classes {saved['classes']} are not the data's {self.classes}"
+            )
+        try:
+            self.model.load_state_dict(saved["model"])
+            if self.objective.term is not None:
+                self.objective.term.load_state_dict(saved["term"])
+            if self.ema is not None:
+                self.ema.load_state_dict(saved["ema"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ValueError(f"the checkpoint is of another configuration: {error}") from error
+        self.scaler.load_state_dict(saved["scaler"])
+        self.iteration, self.seconds = saved["iteration"], saved["seconds"]
+        self.best = saved["best"]
+
+
+def _optimizer(objective: Objective, options: config.Optimizer) -> torch.optim.Optimizer:
+    model: Any = objective.model
+    head = [*model.head_parameters(), *(objective.term.parameters() if objective.term else ())]
+    lr = options.lr
+    groups = [
+        {"params": list(model.backbone_parameters()), "initial_lr": lr},
+        {"params": head, "initial_lr": lr * options.head_lr_factor},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if options.name == "sgd":
+        return torch.optim.SGD(
+            groups, lr=lr, momentum=options.momentum, weight_decay=options.weight_decay
+        )
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=options.weight_decay)

@@ -1,0 +1,215 @@
+// Sums over the edges of a vertex, for every channel: edge_scatter() of edge_weight.h on the CPU.
+#include <algorithm>
+#include <type_traits>
+
+#include "../support/parallel.h"
+#include "../support/workspace.h"
+#include "strips.h"
+#include "terms.h"
+
+namespace treefilter {
+namespace {
+
+// The factor s of edge_scatter: s psi(d) is the derivative of psi(d) d.
+template <Psi psi, class T>
+constexpr T kSlope = psi == Psi::kIdentity ? 2 : 1;
+
+// The neighbours in one direction of vertices x0 … x1 - 1 of a segment: vertex x has the neighbour
+// x + step, and weight[x] is that of the edge between them.
+template <class T>
+struct Neighbours {
+  int64_t x0, x1, step;
+  const T* weight;
+};
+
+// What the derivative of Euclidean distances needs where a scale is NaN (edge_range.h): the gradients
+// and the distances of an image's edges, and `scale`, of which the weight[x] above are elements.
+template <class T>
+struct EuclideanEdges {
+  const T *gradient, *distance, *scale;
+};
+
+// A segment of a grid row with its neighbours in all directions. x counts from the first vertex,
+// `start`.
+template <class T>
+struct SegmentNeighbours {
+  int64_t start, width;
+  int64_t all0, all1;  // vertices all0 … all1 - 1 have a neighbour in each of the `count` directions
+  int count;
+  Neighbours<T> neighbours[2 * kMaxDirections];
+};
+
+template <class T>
+SegmentNeighbours<T> neighbours_of(const Grid& grid, const Segment& s, const T* weight) {
+  const int64_t start = (s.z * grid.height + s.y) * grid.width + s.x0, width = s.x1 - s.x0;
+  SegmentNeighbours<T> of{start, width, 0, width, 0, {}};
+  for (int d = 0; d < 2 * grid.num_directions; ++d) {
+    const bool ends = d % 2;
+    const GridStrip strip = strip_of(grid, grid.directions[d / 2], s, ends);
+    if (strip.count == 0) continue;
+    const int64_t step = strip.v0 - strip.u0;
+    const int64_t x0 = (ends ? strip.v0 : strip.u0) - start, x1 = x0 + strip.count;
+    of.neighbours[of.count++] = {x0, x1, ends ? -step : step, weight + strip.e0 - x0};
+    of.all0 = std::max(of.all0, x0);
+    of.all1 = std::min(of.all1, x1);
+  }
+  of.all1 = std::max(of.all0, of.all1);
+  return of;
+}
+
+// Adds the terms of Count neighbours to sums[x], which is taken as 0 if `first`.
+template <Psi psi, int Count, class X, class T>
+void add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, bool first, const X* f,
+                    T* __restrict sums) {
+  const X* others[Count];
+  const T* weights[Count];
+  for (int k = 0; k < Count; ++k) {
+    others[k] = f + from[k].step;
+    weights[k] = from[k].weight;
+  }
+  for (int64_t x = x0; x < x1; ++x) {
+    const T self = load<T>(f[x]);
+    T sum = first ? T(0) : sums[x];
+    for (int k = 0; k < Count; ++k) sum += weights[k][x] * apply<psi>(self - load<T>(others[k][x]));
+    sums[x] = sum;
+  }
+}
+
+// The sum of vertex x for kEuclidean, precisely.
+template <class X, class T>
+T exact_sum(const SegmentNeighbours<T>& segment, const EuclideanEdges<T>& of, const X* f, int64_t x) {
+  T sum = 0;
+  for (int k = 0; k < segment.count; ++k) {
+    const Neighbours<T>& n = segment.neighbours[k];
+    if (x < n.x0 || x >= n.x1) continue;
+    const int64_t e = n.weight + x - of.scale;
+    sum += edge_term(of.scale[e], of.gradient[e], of.distance[e], f[x], f[x + n.step]);
+  }
+  return sum;
+}
+
+// On a grid edge_scatter gathers: each vertex sums over its edges, so vertices are independent.
+template <Psi psi, class X, class T>
+void gather(const SegmentNeighbours<T>& segment, [[maybe_unused]] const EuclideanEdges<T>& euclidean,
+            const X* f, X* __restrict out) {
+  T sums[kColumns];
+  int done = 0;
+  const auto add = [&](auto count) {
+    for (; done + count() <= segment.count; done += count()) {
+      add_neighbours<psi, count()>(segment.all0, segment.all1, segment.neighbours + done, done == 0, f,
+                                   sums);
+    }
+  };
+  add(std::integral_constant<int, kAtOnce>{});
+  add(std::integral_constant<int, 3>{});
+  add(std::integral_constant<int, 2>{});
+  add(std::integral_constant<int, 1>{});
+  const auto one_by_one = [&](int64_t x0, int64_t x1) {
+    for (int64_t x = x0; x < x1; ++x) {
+      sums[x] = 0;
+      for (int k = 0; k < segment.count; ++k) {
+        const Neighbours<T>& n = segment.neighbours[k];
+        if (x < n.x0 || x >= n.x1) continue;
+        sums[x] += n.weight[x] * apply<psi>(load<T>(f[x]) - load<T>(f[x + n.step]));
+      }
+    }
+  };
+  one_by_one(0, segment.count == 0 ? segment.width : segment.all0);
+  one_by_one(segment.all1, segment.width);
+  if constexpr (psi == Psi::kEuclidean) {
+    for (int64_t x = 0; x < segment.width; ++x) {
+      if (sums[x] != sums[x]) sums[x] = exact_sum(segment, euclidean, f, x);
+    }
+  }
+  for (int64_t x = 0; x < segment.width; ++x) store(out[x], kSlope<psi, T> * sums[x]);
+}
+
+// weight: for kEuclidean the scales, and gradient and distance as in edge_scatter().
+template <Psi psi, class X, class T>
+void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<const T> weight,
+             Span<const T> gradient, Span<const T> distance, Span<const X> f, Span<X> out) {
+  const int64_t nodes = grid.num_nodes(), edges = grid.num_edges();
+  const Tiles tiles(grid);
+  parallel_for(batch * tiles.count(), kNodes * channels, cpu, [&] {
+    return [&](int64_t item) {
+      const Tiles::Tile tile = tiles[item % tiles.count()];
+      const int64_t b = item / tiles.count();
+      const EuclideanEdges<T> euclidean{gradient.data + b * edges, distance.data + b * edges,
+                                        weight.data + b * edges};
+      SegmentNeighbours<T> segments[kRows];
+      for (int64_t y = tile.y0; y < tile.y1; ++y) {
+        segments[y - tile.y0] =
+            neighbours_of(grid, {tile.z, y, tile.x0, tile.x1}, weight.data + b * edges);
+      }
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t plane = (b * channels + c) * nodes;
+        for (int64_t y = 0; y < tile.y1 - tile.y0; ++y) {
+          const int64_t start = plane + segments[y].start;
+          gather<psi>(segments[y], euclidean, f.data + start, out.data + start);
+        }
+      }
+    };
+  });
+}
+
+// On an edge list edge_scatter scatters. Each channel is one thread's, so the order of additions is
+// fixed.
+template <Psi psi, class X, class T>
+void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Span<const T> weight,
+             Span<const T> gradient, Span<const T> distance, Span<const X> f, Span<X> out) {
+  const int64_t nodes = graph.num_nodes, edges = graph.first.size;
+  parallel_for(batch * channels, edges, cpu, [&] {
+    return [&, sums = Buffer<T>(nodes)](int64_t item) mutable {
+      sums.fill(0);
+      const X* fc = f.data + item * nodes;
+      const int64_t first_edge = item / channels * edges;
+      const T* w = weight.data + first_edge;
+      for_ascending(cpu, 0, edges, [&, sums = sums.data()](int64_t e) {
+        const int64_t u = graph.first[e], v = graph.second[e];
+        T value = w[e] * apply<psi>(load<T>(fc[u]) - load<T>(fc[v]));
+        if (psi == Psi::kEuclidean && value != value) {
+          value = edge_term(w[e], gradient[first_edge + e], distance[first_edge + e], fc[u], fc[v]);
+        }
+        sums[u] += value;
+        sums[v] -= value;
+      });
+      X* to = out.data + item * nodes;
+      for (int64_t v = 0; v < nodes; ++v) store(to[v], kSlope<psi, T> * sums[v]);
+    };
+  });
+}
+
+}  // namespace
+
+template <class AnyGraph, class X, class T>
+void edge_scatter(Cpu cpu, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
+                  Span<const T> weight, Span<const T> distance, Span<const X> f, Span<X> out) {
+  if (psi == Psi::kIdentity) {
+    scatter<Psi::kIdentity>(cpu, graph, batch, channels, weight, {}, {}, f, out);
+  } else if (psi == Psi::kSign) {
+    scatter<Psi::kSign>(cpu, graph, batch, channels, weight, {}, {}, f, out);
+  } else {
+    const Buffer<T> scale(weight.size);
+    const int64_t chunks = (weight.size + kSums - 1) / kSums;
+    parallel_for(chunks, kSums, cpu, [&] {
+      return [&](int64_t chunk) {
+        const int64_t end = std::min((chunk + 1) * kSums, weight.size);
+        for (int64_t e = chunk * kSums; e < end; ++e) scale[e] = edge_scale(weight[e], distance[e]);
+      };
+    });
+    const Span<const T> scales{scale.data(), scale.size()};
+    scatter<Psi::kEuclidean>(cpu, graph, batch, channels, scales, weight, distance, f, out);
+  }
+}
+
+#define TREEFILTER_INSTANTIATE(AnyGraph, X, T)                                            \
+  template void edge_scatter<AnyGraph, X, T>(Cpu, const AnyGraph&, Psi, int64_t, int64_t, \
+                                             Span<const T>, Span<const T>, Span<const X>, Span<X>);
+#define TREEFILTER_INSTANTIATE_BOTH(X, T) \
+  TREEFILTER_INSTANTIATE(Grid, X, T) TREEFILTER_INSTANTIATE(EdgeList, X, T)
+TREEFILTER_INSTANTIATE_BOTH(float, float)
+TREEFILTER_INSTANTIATE_BOTH(double, double)
+TREEFILTER_INSTANTIATE_BOTH(BFloat16, float)
+TREEFILTER_INSTANTIATE_BOTH(Half, float)
+
+}  // namespace treefilter

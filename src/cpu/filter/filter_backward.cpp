@@ -1,0 +1,260 @@
+// The fused derivative of the filter.
+//
+//  1. Per block of channels: the filter of the incoming gradient, which is the gradient in x, together
+//     with the filter of x. For every edge this gives two sums over the block's channels (Dots).
+//  2. Per group: the dots are added in the order of the blocks; two scalar passes in double turn them
+//     into the gradient in the affinities.
+#include <algorithm>
+
+#include "../../filter.h"
+#include "../support/parallel.h"
+#include "../support/workspace.h"
+#include "coefficients.h"
+#include "pack.h"
+
+namespace treefilter {
+namespace {
+
+// P (above) and Q (below) of filter.h for the edge of a slot.
+template <class T>
+struct Dots {
+  T above, below;
+};
+
+// The gradients of one block. For every vertex, the packed channels are those of the incoming gradient
+// g, then those of the input x. One leaf-to-root pass sums both; the root-to-leaf pass turns them into
+// their filtered values h and y and computes the dots: two visits per vertex in all.
+template <int N, bool PerLane, class T>
+class BlockGradient {
+ public:
+  static constexpr int kStride = 2 * N;
+
+  BlockGradient(const Family& family, const Coefficients<T>& k, int64_t used, T* packed)
+      : family_(family),
+        used_(used),
+        nodes_(k.visits.size()),
+        both_(k.cpu, {}, {k.visits.data(), nodes_}, packed) {}
+
+  template <class Step>
+  TREEFILTER_PHASE void up(const T* values) const {
+    both_.for_slots_up([values](const auto& both, int64_t s) {
+      const auto [v, p] = both.visit(s);
+      const Step step(values, s);
+      if (v != p && !step.closed()) update(step, both.channels(p), both.channels(v));
+    });
+  }
+
+  // dots[group][slot]. A root has no edge: its dots stay 0, its filtered values are its sums.
+  template <bool Mean, class Step>
+  TREEFILTER_PHASE void down(const T* values, Dots<T>* dots) const {
+    both_.for_slots_down([this, values, dots](const auto& both, int64_t s) {
+      const auto [v, p] = both.visit(s);
+      if (v == p) return;
+      T* self = both.channels(v);
+      const T* parent = both.channels(p);
+      T above[N], below[N];
+      for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
+        constexpr int kSize = decltype(size)::value;
+        const auto g = load_vector<kSize>(self + l), x = load_vector<kSize>(self + N + l);
+        const auto h = load_vector<kSize>(parent + l), y = load_vector<kSize>(parent + N + l);
+        if constexpr (Mean) {
+          store_vector(above + l, (x - y) * h);
+          store_vector(below + l, (x - y) * g);
+        } else {
+          store_vector(above + l, g * y + x * h);
+          store_vector(below + l, g * x);
+        }
+      });
+      add_groups(above, below, dots + s);
+      const Step step(values, s);
+      if (!step.closed()) update(step, self, parent);
+    });
+  }
+
+ private:
+  // Applies a step to g and to x, which have the same coefficients.
+  template <class Step>
+  static void update(const Step& step, T* self, const T* neighbour) {
+    const T* base = step.base(self, neighbour);
+    for_vectors<T>(Lanes<N>{}, [&](int64_t l, auto size) {
+      constexpr int kSize = decltype(size)::value;
+      for (int64_t i : {l, N + l}) {
+        store_vector(self + i, step(l, size, load_vector<kSize>(base + i), load_vector<kSize>(self + i),
+                                    load_vector<kSize>(neighbour + i)));
+      }
+    });
+  }
+
+  // Adds the sums over the lanes, one for each group that has lanes in this block.
+  void add_groups(const T* above, const T* below, Dots<T>* sums) const {
+    if constexpr (PerLane) {
+      for (int64_t l = 0; l < used_; ++l) {
+        Dots<T>& sum = sums[l / family_.group_channels * nodes_];
+        sum.above += above[l], sum.below += below[l];
+      }
+    } else {
+      *sums = {sum_of<N>(above), sum_of<N>(below)};
+    }
+  }
+
+  const Family& family_;
+  int64_t used_, nodes_;
+  Passes<T, Lanes<2 * N>> both_;
+};
+
+template <int N, class X, class T>
+void set_centre(const Channels<const X>& x, T (&centre)[N]) {
+  for (int64_t l = 0; l < x.used; ++l) {
+    double sum = 0;
+    for (int64_t i = 0; i < Centre::samples(x.tensor.nodes); ++i) {
+      sum += load<double>(x.plane(l)[Centre::vertex(i, x.tensor.nodes) * x.tensor.node_stride]);
+    }
+    centre[l] = Centre::of<T>(sum, x.tensor.nodes);
+  }
+}
+
+template <bool PerLane, class X, class T>
+void backward_block(Pass pass, const Family& family, const Coefficients<T>& k, const Block& block,
+                    T* packed, const Strided<const X>& grad, const Strided<const X>& x,
+                    const Strided<X>& grad_x, Dots<T>* dots) {
+  with_lanes<T, true>(block.used, [&](auto lanes) {
+    constexpr int N = lanes_of(lanes);
+    const bool mean = pass == Pass::kMean;
+    const auto of = [&](auto& tensor) {
+      return Channels<std::remove_pointer_t<decltype(tensor.data)>>{tensor, block.batch, block.channel,
+                                                                    block.used};
+    };
+    const T *before = mean ? k.inverse.data() : nullptr, *after = mean ? k.total.data() : nullptr;
+    T centre[N] = {};
+    if (dots == nullptr) {
+      pack<T, N, PerLane, N>(of(grad), before, centre, packed);
+      run_pass<PerLane>(pass, k, lanes, packed);
+      unpack<T, N, PerLane, N>(packed, after, of(grad_x));
+      return;
+    }
+    const BlockGradient<N, PerLane, T> gradient(family, k, block.used, packed);
+    constexpr int kStride = BlockGradient<N, PerLane, T>::kStride;
+    pack<T, N, PerLane, kStride>(of(grad), before, centre, packed);
+    if (mean) set_centre(of(x), centre);
+    pack<T, N, PerLane, kStride>(of(x), nullptr, centre, packed + N);
+    if (mean) {
+      gradient.template up<MixStep<T, N, PerLane>>(k.up.data());
+      gradient.template down<true, MixStep<T, N, PerLane>>(k.down.data(), dots);
+    } else {
+      gradient.template up<AddStep<T, N, PerLane>>(k.up.data());
+      gradient.template down<false, SumStep<T, N, PerLane>>(k.up.data(), dots);
+    }
+    unpack<T, N, PerLane, kStride>(packed, after, of(grad_x));
+  });
+}
+
+template <class T>
+TREEFILTER_PHASE void sum_gradient(const Buffer<Visit>& visits, const Buffer<Dots<double>>& dots,
+                                   const T* a, T* grad) {
+  for (int64_t s = 0; s < visits.size(); ++s) {
+    const auto [v, p] = visits[s];
+    grad[v] = v == p ? T(0) : static_cast<T>(dots[s].above - 2 * double{a[v]} * dots[s].below);
+  }
+}
+
+// The gradient of a mean. `below` is R, `all` is W of filter.h.
+template <class T>
+TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
+                                    const Buffer<Dots<double>>& dots, const T* a, T* grad) {
+  struct Sums {
+    double below, all;
+  };
+  struct Edge {
+    double b, inside;  // b_v and T_v of filter.h
+  };
+  const int64_t nodes = visits.size();
+  const Buffer<Sums> sums(nodes, {0, 0});
+  const Buffer<Edge> edges(nodes);
+  for (int64_t s = 0; s < nodes; ++s) {
+    const auto [v, p] = visits[s];
+    if (v == p) continue;
+    const double w = a[v], b = (1 - w) * (1 + w) * of[v].below / of[v].total;
+    edges[s] = {b, sums[v].below + b * of[v].below * dots[s].below};
+    if (w != 0) sums[p].below += w * edges[s].inside;
+  }
+  for (int64_t s = nodes; s-- > 0;) {
+    const auto [v, p] = visits[s];
+    sums[v].all = sums[v].below;
+    grad[v] = 0;
+    if (v == p) continue;
+    const double w = a[v], m = of[v].below, n = of[p].total;
+    const double above = n * dots[s].above, below = m * dots[s].below;
+    const auto [b, inside] = edges[s];
+    const double outside = sums[p].all - w * inside;
+    grad[v] = static_cast<T>(m * (above - 2 * w * below) - inside * (n - w * m) - m * outside);
+    if (w != 0) sums[v].all += w * (outside - b * (above - w * below));
+  }
+}
+
+template <class X, class T>
+void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
+                     const Family& family, Strided<const X> grad, Strided<const X> x, Strided<X> grad_x,
+                     Span<T> grad_affinity) {
+  const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
+  const bool wanted = grad_affinity.size > 0;
+  const Coefficients<T> k(cpu, pass, tree, affinity, family, coefficient_stride<T>(family), true);
+  // The channels of g and x are packed together.
+  const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : block_lanes<T>(nodes) / 2;
+  const std::vector<Block> all = blocks(family, most);
+  const int64_t count = static_cast<int64_t>(all.size());
+  const int64_t part = wanted ? groups * nodes : 0;  // the dots of a block
+  const Buffer<Dots<T>> dots(count * part);
+  parallel_for(count, 8 * nodes * most, cpu, [&] {
+    const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());
+    return [&, packed = Buffer<T>(nodes * lanes * (wanted ? 2 : 1))](int64_t i) {
+      Dots<T>* const to = wanted ? dots.data() + i * part : nullptr;
+      std::fill_n(to, part, Dots<T>{0, 0});
+      const auto run = family.per_lane() ? backward_block<true, X, T> : backward_block<false, X, T>;
+      run(pass, family, k, all[i], packed.data(), grad, x, grad_x, to);
+    };
+  });
+  if (!wanted) return;
+  const int64_t images = family.batch1 - family.batch0, blocks_each = count / images;
+  parallel_for(images * groups, 4 * nodes, cpu, [&] {
+    return [&, sum = Buffer<Dots<double>>(nodes)](int64_t item) {
+      const int64_t image = item / groups, group = item % groups;
+      std::fill_n(sum.data(), nodes, Dots<double>{0, 0});
+      for (int64_t i = image * blocks_each; i < (image + 1) * blocks_each; ++i) {
+        const Dots<T>* of = dots.data() + i * part + group * nodes;
+        for (int64_t s = 0; s < nodes; ++s) sum[s].above += of[s].above, sum[s].below += of[s].below;
+      }
+      const T* a =
+          affinity.values.data + (family.affinity * affinity.groups + family.group0 + group) * nodes;
+      T* to = grad_affinity.data +
+              ((family.batch0 + image) * affinity.groups + family.group0 + group) * nodes;
+      if (pass == Pass::kMean) {
+        mean_gradient(k.visits, k.masses.data() + group * nodes, sum, a, to);
+      } else {
+        sum_gradient(k.visits, sum, a, to);
+      }
+    };
+  });
+}
+
+}  // namespace
+
+template <class X, class T>
+void filter_backward(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
+                     Strided<const X> grad, Strided<const X> x, Strided<X> grad_x,
+                     Span<T> grad_affinity) {
+  for_families<T>(cpu, families(tree, affinity, x.batch, x.channels), tree.nodes,
+                  [&](const Family& family, Cpu inside) {
+                    backward_family(inside, pass, tree, affinity, family, grad, x, grad_x,
+                                    grad_affinity);
+                  });
+}
+
+#define TREEFILTER_INSTANTIATE(X, T)                                                              \
+  template void filter_backward(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X>, \
+                                Strided<const X>, Strided<X>, Span<T>);
+TREEFILTER_INSTANTIATE(float, float)
+TREEFILTER_INSTANTIATE(double, double)
+TREEFILTER_INSTANTIATE(BFloat16, float)
+TREEFILTER_INSTANTIATE(Half, float)
+
+}  // namespace treefilter

@@ -1,0 +1,83 @@
+// The order of float64 weights in float32 (mst.h).
+//
+// An image whose weights are all float32 values needs no sort. Else the weights are sorted by their
+// float32 rounding, which is monotone: pairs of 8 bytes, 4 of which are sorted by. Runs of weights that
+// round to the same value are then sorted by all bits; on most images they are short.
+#include <limits>
+#include <vector>
+
+#include "../../mst.h"
+#include "../support/parallel.h"
+#include "../support/radix_sort.h"
+
+namespace treefilter {
+namespace {
+
+// Ascends with the weight; -0 equals 0.
+uint64_t ascending_bits(double weight) {
+  constexpr uint64_t kSign = uint64_t{1} << 63;
+  uint64_t bits;
+  std::memcpy(&bits, &weight, sizeof bits);
+  if (bits == kSign) bits = 0;
+  return bits & kSign ? ~bits : bits | kSign;
+}
+
+// Sorts edges of equal rounding, which are in ascending order of numbers, by their exact weights.
+// `run` is workspace.
+void sort_run(const Cpu& cpu, Span<const double> weight, uint64_t* begin, uint64_t* end,
+              std::vector<OrderedEdge>& run) {
+  const int64_t size = end - begin;
+  run.resize(size);
+  for (int64_t i = 0; i < size; ++i) {
+    const int32_t number = number_of(begin[i]);
+    run[i] = {ascending_bits(weight[number]), number, 0};
+  }
+  constexpr int64_t kWorthwhile = 1024;  // for a radix sort
+  if (size < kWorthwhile) {
+    std::sort(run.begin(), run.end(), [](const OrderedEdge& a, const OrderedEdge& b) {
+      return a.order != b.order ? a.order < b.order : a.a < b.a;
+    });
+  } else {
+    radix_sort(cpu, run);
+  }
+  for (int64_t i = 0; i < size; ++i) begin[i] = static_cast<uint32_t>(run[i].a);
+}
+
+void rank_image(const Cpu& cpu, Span<const double> weight, Weight* to) {
+  bool exact = true;
+  for (int64_t e = 0; e < weight.size; ++e) {
+    to[e] = static_cast<Weight>(weight[e]);
+    exact &= (to[e] == weight[e]) | (weight[e] != weight[e]);
+  }
+  if (exact) return;
+  std::vector<uint64_t> edges;  // EdgeOrder of the rounded weight
+  edges.reserve(weight.size);
+  constexpr Weight kLargest = std::numeric_limits<Weight>::max();
+  for (int64_t e = 0; e < weight.size; ++e) {
+    if (!(weight[e] < std::numeric_limits<double>::infinity())) continue;
+    edges.push_back(total_order(weight_key(std::min(to[e], kLargest)), static_cast<int32_t>(e)));
+  }
+  std::vector<OrderedEdge> run;
+  constexpr int kFirstByteOfKey = 4;
+  radix_sort(cpu, edges, kFirstByteOfKey);
+  const int64_t count = static_cast<int64_t>(edges.size());
+  for (int64_t i = 0, end; i < count; i = end) {
+    for (end = i + 1; end < count && rank_of(edges[end]) == rank_of(edges[i]);) ++end;
+    if (end - i > 1) sort_run(cpu, weight, &edges[i], &edges[end - 1] + 1, run);
+  }
+  for_ascending(cpu, 0, count,
+                [&](int64_t i) { to[number_of(edges[i])] = weight_of_rank(static_cast<int32_t>(i)); });
+}
+
+}  // namespace
+
+void rank_weights(Cpu cpu, int64_t batch, Span<const double> weight, Span<Weight> to) {
+  const int64_t num_edges = batch == 0 ? 0 : weight.size / batch;
+  parallel_for(batch, 16 * num_edges, cpu, [&] {
+    return [&](int64_t b) {
+      rank_image(cpu, weight.sub(b * num_edges, num_edges), to.data + b * num_edges);
+    };
+  });
+}
+
+}  // namespace treefilter

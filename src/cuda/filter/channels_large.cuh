@@ -1,0 +1,169 @@
+// The passes of channels.cuh over large channels: the whole device scans all channels
+// (scan/segments.cuh).
+//
+// run_channels below chooses between the three ways by the size of a channel set's values alone.
+#pragma once
+
+#include "../scan/segments.cuh"
+#include "channels.cuh"
+
+namespace treefilter::cuda {
+
+template <class Task>
+struct LargeChannels {
+  using T = typename Task::Value;
+  using Map = typename ChannelSet<Task>::Map;
+  static constexpr int kLanes = Task::kLanes;
+
+  Task task;
+  int64_t sets;
+  T* values;      // [set][lane][slot]
+  T* entering;    // [set][segment][lane]
+  Map* segments;  // [set][segment]
+  Map* bundles;   // [set][bundle]
+  int32_t* busy;  // [round] whether any tree has it
+
+  TREEFILTER_HD ChannelSet<Task> set(int64_t index) const {
+    return task.channels(index, values + index * kLanes * task.nodes());
+  }
+
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const;
+};
+
+template <class Task>
+struct LoadSlots {
+  LargeChannels<Task> x;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, x.task.nodes());
+    const ChannelSet<Task> set = x.set(at.quotient);
+    const int32_t s = static_cast<int32_t>(at.rest), slots = set.plan.slots();
+    if (slots < x.task.nodes()) x.task.fill(set, s);
+    if (s < slots) x.task.load(set, s);
+  }
+};
+
+template <class Task>
+struct StoreSlots {
+  LargeChannels<Task> x;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, x.task.nodes());
+    const ChannelSet<Task> set = x.set(at.quotient);
+    const int32_t s = static_cast<int32_t>(at.rest);
+    if (s < set.plan.slots()) x.task.store(set, s);
+  }
+};
+
+template <class Scan, bool kReduce>
+struct ScanChannels;
+
+// The pass up or down as a scan of segments.cuh.
+template <class Task, bool kUpwards>
+struct LargeChannelsPass {
+  using Map = typename LargeChannels<Task>::Map;
+  using TaskType = Task;
+  static constexpr bool kUp = kUpwards;
+  template <bool kReduce>
+  using Segments = ScanChannels<LargeChannelsPass, kReduce>;
+
+  LargeChannels<Task> x;
+  int64_t channels;
+  Map *segments, *bundles;
+
+  TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
+  TREEFILTER_HD PlanView plan(int64_t index) const { return x.set(index).plan; }
+  TREEFILTER_HD void enter(int64_t i, const Map& map) const {
+    for (int l = 0; l < Task::kLanes; ++l) x.entering[i * Task::kLanes + l] = map.offset[l];
+  }
+};
+
+template <class Scan, bool kReduce>
+struct ScanChannels {
+  Scan scan;
+  int k;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    using Task = typename Scan::TaskType;
+    const LargeChannels<Task>& x = scan.x;
+    const Split at(i, segments_of(x.task.nodes()));
+    const ChannelSet<Task> set = x.set(at.quotient);
+    const RoundOf round(set.plan, k);
+    if (!round.has_segment(at.rest)) return;
+    const auto [first, last] = SlotsOf(round, at.rest);
+    auto in = Scan::Map::identity();
+    if (kReduce && Scan::kUp) {
+      TREEFILTER_ONE_BY_ONE
+      for (int32_t s = first; s < last; ++s) set.add_light_children(s);
+    }
+    if (!kReduce) {
+      for (int l = 0; l < Task::kLanes; ++l) in.offset[l] = x.entering[i * Task::kLanes + l];
+    }
+    if (Scan::kUp) {
+      set.template up<kReduce>(first, last, in);
+    } else {
+      set.template down<kReduce>(x.task, first, last, in);
+    }
+    if (kReduce) x.segments[i] = in;
+  }
+};
+
+TREEFILTER_PHASED template <class Task>
+template <class Group>
+TREEFILTER_HD void LargeChannels<Task>::operator()(Group& group) const {
+  const int64_t nodes = task.nodes();
+  group.each(most_rounds(nodes), FindRounds{task.families.tree, busy});
+  group.each(sets * nodes, LoadSlots<Task>{*this});
+  if (task.up()) {
+    scan_rounds(group, LargeChannelsPass<Task, true>{*this, sets, segments, bundles}, busy);
+  }
+  if (task.down()) {
+    scan_rounds(group, LargeChannelsPass<Task, false>{*this, sets, segments, bundles}, busy);
+  }
+  group.each(sets * nodes, StoreSlots<Task>{*this});
+}
+
+// ---- the choice ----
+
+// Images of at most this many vertices get small blocks, of which several share a multiprocessor.
+constexpr int64_t kSmallImage = 4096;
+
+template <class Task>
+int64_t shared_bytes(int64_t nodes) {
+  return ChannelBlock<Task, true>::kScratch +
+         nodes * Task::kLanes * static_cast<int64_t>(sizeof(typename Task::Value));
+}
+
+template <class Task>
+void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& task) {
+  using T = typename Task::Value;
+  constexpr int kLanes = Task::kLanes;
+  const int64_t nodes = task.nodes(), bytes = shared_bytes<Task>(nodes), limit = shared_limit();
+  if (sets <= 0) return;
+  if (bytes <= limit && nodes <= kSmallImage) {
+    return launch_blocks<128>(cuda, name, sets, bytes, ChannelBlock<Task, true>{task, nullptr});
+  }
+  if (bytes <= limit) {
+    return launch_blocks<512>(cuda, name, sets, bytes, ChannelBlock<Task, true>{task, nullptr});
+  }
+  if constexpr (!Task::kSharedOnly) {
+    using Map = typename ChannelSet<Task>::Map;
+    if (bytes <= kBeyondShared * limit && shared_bytes<Task>(0) <= limit) {
+      const auto [values] = cuda.arrays<T>(sets * kLanes * nodes);
+      return launch_blocks<1024>(cuda, name, sets, shared_bytes<Task>(0),
+                                 ChannelBlock<Task, false>{task, values});
+    }
+    const int64_t segments = sets * segments_of(nodes);
+    const auto [values, entering, maps, bundles, busy] = cuda.arrays<T, T, Map, Map, int32_t>(
+        sets * kLanes * nodes, kLanes * segments, segments, sets * bundles_of(nodes), PlanView::kRounds);
+    launch_phased(cuda, name, segments,
+                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, busy});
+  }
+}
+
+#ifdef __CUDACC__
+// A map of several lanes in double, and what enters it, take more registers than a quarter.
+template <class Task>
+constexpr int kPhasedBlocks<LargeChannels<Task>> = 2;
+#endif
+
+}  // namespace treefilter::cuda

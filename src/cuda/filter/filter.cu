@@ -1,0 +1,152 @@
+// The passes and the filter on CUDA: the coefficients, once for each family (coefficients.cuh), then the
+// channels, each in the order of the plan (channels.cuh, channels_large.cuh): two launches.
+//
+// The cost of a channel is one permuted read and one permuted write of the tensor (in the plan's order,
+// 32 vertices of a photograph touch 12 to 20 sectors of memory; 4 would be ideal), and some 40 bytes of
+// plan and coefficients a vertex, which come from the L2 cache. Sets of kMostLanes channels share them
+// where there are so many sets that the device is busy anyway.
+#include "../../filter.h"
+#include "coefficients.cuh"
+
+namespace treefilter {
+using namespace cuda;
+
+namespace {
+
+// Reads X, computes in Value, writes X, by the steps of sums or of means.
+template <class X, class T, bool kMean, int kMost>
+struct FilterTask {
+  using Value = T;
+  using Steps = std::conditional_t<kMean, MeanSteps<T>, SumSteps<T, T>>;
+  static constexpr int kLanes = kMost;
+  static constexpr bool kSharedOnly = kMost > 1;
+  struct Arrays {
+    const X* from;
+    X* to;
+    int used;  // of the lanes
+    const T* scale;
+  };
+
+  Pass pass;
+  Families<T> families;
+  Coefficients<T> k;
+  Strided<const X> x;
+  Strided<X> out;
+
+  TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
+  TREEFILTER_HD bool up() const { return pass != Pass::kRootToLeaf; }
+  TREEFILTER_HD bool down() const { return pass != Pass::kLeafToRoot; }
+
+  TREEFILTER_HD int64_t group_channels() const { return x.channels / families.groups(); }
+  TREEFILTER_HD int64_t group_sets() const { return (group_channels() + kLanes - 1) / kLanes; }
+  TREEFILTER_HD ChannelSet<FilterTask> channels(int64_t index, T* values) const {
+    const Split at(index, group_sets()), family(at.quotient, families.groups());
+    const int64_t image = family.quotient, group = family.rest, inside = at.rest * kLanes;
+    const int64_t rest = group_channels() - inside;
+    const Coefficients<T> own = k.of(families.index(image, group), nodes());
+    ChannelSet<FilterTask> set{families.tree.plan_of(image), {}, {}, values};
+    own.steps(set.steps, pass == Pass::kSum);
+    const int64_t channel = group * group_channels() + inside;
+    set.arrays = {x.at(image, channel), out.at(image, channel),
+                  rest < kLanes ? static_cast<int>(rest) : kLanes, own.scale};
+    return set;
+  }
+
+  TREEFILTER_HD void fill(const ChannelSet<FilterTask>& set, int32_t v) const {
+    X* const to = set.arrays.to + v * out.node_stride;
+    for (int l = 0; l < set.arrays.used; ++l) {
+      treefilter::store(to[l * out.channel_stride], not_a_number());
+    }
+  }
+  TREEFILTER_HD void load(const ChannelSet<FilterTask>& set, int32_t s) const {
+    const X* const from = set.arrays.from + set.plan.vertex(s) * x.node_stride;
+    const T scale = kMean ? set.arrays.scale[s] : T(1);
+    for (int l = 0; l < kLanes; ++l) {
+      const bool used = kLanes == 1 || l < set.arrays.used;
+      set.at(l, s) = used ? treefilter::load<T>(from[l * x.channel_stride]) * scale : T(0);
+    }
+  }
+  TREEFILTER_HD void visit(const ChannelSet<FilterTask>&, int32_t, int32_t, const T*, const T*) const {}
+  TREEFILTER_HD void store(const ChannelSet<FilterTask>& set, int32_t s) const {
+    X* const to = set.arrays.to + set.plan.vertex(s) * out.node_stride;
+    for (int l = 0; l < kLanes; ++l) {
+      if (kLanes > 1 && l >= set.arrays.used) break;
+      treefilter::store(to[l * out.channel_stride], set.at(l, s));
+    }
+  }
+};
+
+// Sets have one channel each, unless there are several sets for every multiprocessor of any GPU.
+constexpr int kMostLanes = 3;
+constexpr int64_t kManySets = 1024;
+
+template <bool kMean, class X, class T>
+void propagate_channels(const Cuda& cuda, Pass pass, const Families<T>& families,
+                        const Coefficients<T>& k, const Strided<const X>& x, const Strided<X>& out) {
+  using Narrow = FilterTask<X, T, kMean, 1>;
+  using Wide = FilterTask<X, T, kMean, kMostLanes>;
+  const Wide wide{pass, families, k, x, out};
+  const bool fits = shared_bytes<Wide>(x.nodes) <= shared_limit();
+  if (fits && x.batch * x.channels >= kManySets && wide.group_channels() >= kMostLanes) {
+    run_channels(cuda, "filter", x.batch * families.groups() * wide.group_sets(), wide);
+  } else {
+    run_channels(cuda, "filter", x.batch * x.channels, Narrow{pass, families, k, x, out});
+  }
+}
+
+// out[b, g, v] of parent_dot.
+template <class X, class T>
+struct ParentDot {
+  TreeView tree;
+  int64_t groups;
+  Strided<const X> p, q;
+  T* out;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, tree.nodes), image(at.quotient, groups);
+    const int64_t nodes = tree.nodes, v = at.rest, b = image.quotient, group = image.rest;
+    const int64_t channels = p.channels / groups;
+    const int64_t above = tree.parent[(tree.batch == 1 ? 0 : b) * nodes + v];
+    T sum = 0;
+    if (above != v && above >= 0 && above < nodes) {
+      for (int64_t c = group * channels; c < (group + 1) * channels; ++c) {
+        sum += load<T>(p.at(b, c)[above * p.node_stride]) * load<T>(q.at(b, c)[v * q.node_stride]);
+      }
+    }
+    out[i] = sum;
+  }
+};
+
+}  // namespace
+
+template <class X, class T>
+void propagate(const Cuda& cuda, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
+               Strided<const X> x, Strided<X> out) {
+  if (x.batch == 0 || x.channels == 0 || x.nodes == 0) return;
+  const Families<T> families(tree, affinity, x.batch);
+  const Coefficients<T> k = coefficients(cuda, "filter", pass == Pass::kMean, families);
+  if (pass == Pass::kMean) {
+    propagate_channels<true>(cuda, pass, families, k, x, out);
+  } else {
+    propagate_channels<false>(cuda, pass, families, k, x, out);
+  }
+}
+
+template <class X, class T>
+void parent_dot(const Cuda& cuda, const TreeView& tree, int64_t groups, Strided<const X> p,
+                Strided<const X> q, Span<T> out) {
+  launch_flat(cuda, "parent_dot", p.batch * groups * tree.nodes,
+              ParentDot<X, T>{tree, groups, p, q, out.data});
+}
+
+#define TREEFILTER_INSTANTIATE(X, T)                                                                  \
+  template void propagate(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<const X>,   \
+                          Strided<X>);                                                                \
+  template void parent_dot(const Cuda&, const TreeView&, int64_t, Strided<const X>, Strided<const X>, \
+                           Span<T>);
+TREEFILTER_INSTANTIATE(float, float)
+TREEFILTER_INSTANTIATE(double, double)
+TREEFILTER_INSTANTIATE(BFloat16, float)
+TREEFILTER_INSTANTIATE(Half, float)
+
+}  // namespace treefilter

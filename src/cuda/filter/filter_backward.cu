@@ -1,0 +1,279 @@
+// The derivative of the filter on CUDA. The gradient and x of a channel go up and down together, as two
+// lanes of one channel set, and the channel's dot products (P and Q of filter.h) are found in the pass
+// down. These, two values a slot, are then summed over the channels of a group in their order. What
+// follows from the sums for the affinities of a mean is a channel for each group of an image, in double:
+// one pass up, one down. Without a gradient in the affinities it is the filter alone, on one lane.
+//
+// Launches: coefficients, channels, sums; for the mean also the centres and the two passes in double.
+// Workspace: two values for each vertex of each channel, and the coefficients.
+#include "../../filter.h"
+#include "coefficients.cuh"
+
+namespace treefilter {
+using namespace cuda;
+
+namespace {
+
+// P and Q of filter.h for a slot's parent edge.
+template <class T>
+struct alignas(2 * sizeof(T)) Dots {
+  T above, below;
+};
+
+// The samples of a channel (Centre) are added in kStrands sums.
+constexpr int64_t kStrands = 32;
+
+template <class X>
+struct SumSamples {
+  Strided<const X> x;
+  double* sums;  // [image][channel][strand]
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Split at(i, kStrands), channel(at.quotient, x.channels);
+    const X* values = x.at(channel.quotient, channel.rest);
+    const int64_t samples = Centre::samples(x.nodes);
+    double sum = 0;
+    for (int64_t k = at.rest; k < samples; k += kStrands) {
+      sum += load<double>(values[Centre::vertex(k, x.nodes) * x.node_stride]);
+    }
+    sums[i] = sum;
+  }
+};
+
+template <class T>
+struct SetCentres {
+  int64_t nodes;
+  const double* sums;  // [image][channel][strand]
+  T* centre;           // [image][channel]
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    double sum = 0;
+    for (int64_t k = 0; k < kStrands; ++k) sum += sums[i * kStrands + k];
+    centre[i] = Centre::of<T>(sum, nodes);
+  }
+};
+
+template <class X, class T, bool kMean, bool kWanted>
+struct BackwardTask {
+  using Value = T;
+  using Steps = std::conditional_t<kMean, MeanSteps<T>, SumSteps<T, T>>;
+  static constexpr int kLanes = kWanted ? 2 : 1;  // the gradient, x
+  static constexpr bool kSharedOnly = false;
+  struct Arrays {
+    Coefficients<T> k;
+    const X *x, *grad;
+    X* grad_x;
+    T centre;
+    Dots<T>* dots;
+  };
+
+  Families<T> families;
+  Coefficients<T> k;
+  Strided<const X> grad, x;
+  Strided<X> grad_x;
+  const T* centre;  // [image][channel], kMean and kWanted only
+  Dots<T>* dots;    // [image][channel][slot], kWanted only
+
+  TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
+  TREEFILTER_HD bool up() const { return true; }
+  TREEFILTER_HD bool down() const { return true; }
+  TREEFILTER_HD ChannelSet<BackwardTask> channels(int64_t index, T* values) const {
+    const Split at(index, grad.channels);
+    const int64_t image = at.quotient, group = at.rest / (grad.channels / families.groups());
+    const Coefficients<T> own = k.of(families.index(image, group), nodes());
+    ChannelSet<BackwardTask> set{families.tree.plan_of(image), {}, {}, values};
+    set.arrays = {own,
+                  kWanted ? x.at(image, at.rest) : nullptr,
+                  grad.at(image, at.rest),
+                  grad_x.at(image, at.rest),
+                  kMean && kWanted ? centre[index] : T(0),
+                  kWanted ? dots + index * nodes() : nullptr};
+    own.steps(set.steps, true);
+    return set;
+  }
+
+  TREEFILTER_HD void fill(const ChannelSet<BackwardTask>& set, int32_t v) const {
+    treefilter::store(set.arrays.grad_x[v * grad_x.node_stride], not_a_number());
+  }
+  TREEFILTER_HD void load(const ChannelSet<BackwardTask>& set, int32_t s) const {
+    const Arrays& at = set.arrays;
+    const int64_t v = set.plan.vertex(s);
+    const T scale = kMean ? at.k.scale[s] : T(1);
+    const T inverse = kMean ? scale / static_cast<T>(at.k.total[s]) : T(1);
+    set.at(0, s) = treefilter::load<T>(at.grad[v * grad.node_stride]) * inverse;
+    if constexpr (kWanted) {
+      set.at(1, s) = (treefilter::load<T>(at.x[v * x.node_stride]) - at.centre) * scale;
+    }
+  }
+  TREEFILTER_HD void visit(const ChannelSet<BackwardTask>& set, int32_t s, int32_t, const T* own,
+                           const T* linked) const {
+    if constexpr (kWanted) {
+      const T g = own[0], x = own[1], h = linked[0], y = linked[1];
+      set.arrays.dots[s] = kMean ? Dots<T>{(x - y) * h, (x - y) * g} : Dots<T>{g * y + x * h, g * x};
+    }
+  }
+  TREEFILTER_HD void store(const ChannelSet<BackwardTask>& set, int32_t s) const {
+    const Arrays& at = set.arrays;
+    const int64_t v = set.plan.vertex(s);
+    const T n = kMean ? static_cast<T>(at.k.total[s]) : T(1);
+    treefilter::store(at.grad_x[v * grad_x.node_stride], set.at(0, s) * n);
+  }
+};
+
+// Sums the channels' dot products. For kSum the gradient in the affinities follows from them at once.
+template <class T, bool kMean>
+struct SumDots {
+  Families<T> families;
+  Coefficients<T> k;
+  int64_t channels;     // of a group
+  const Dots<T>* dots;  // [image][channel][slot]
+  Dots<T>* sums;        // [image][group][slot], kMean only
+  T* grad_affinity;     // [image][group][vertex]; 0 at roots
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t nodes = families.nodes();
+    const Split at(i, nodes), family(at.quotient, families.groups());
+    const PlanView plan = families.tree.plan_of(family.quotient);
+    const int32_t s = static_cast<int32_t>(at.rest);
+    if (s >= plan.slots()) return;
+    const Dots<T>* of_group = dots + at.quotient * channels * nodes + s;
+    Dots<T> sum{0, 0};
+    for (int64_t c = 0; c < channels; ++c) {
+      sum.above += of_group[c * nodes].above, sum.below += of_group[c * nodes].below;
+    }
+    if (kMean) {
+      sums[i] = sum;
+    } else {
+      const bool root = plan.is_root(s);
+      const T a = k.of(families.index(family.quotient, family.rest), nodes).affinity[s];
+      grad_affinity[at.quotient * nodes + plan.vertex(s)] = root ? T(0) : sum.above - 2 * a * sum.below;
+    }
+  }
+};
+
+// The gradient of the mean in the affinities, from the sums: T (kUp) and W of filter.h, a channel each.
+template <class T, bool kUp>
+struct MeanGradient {
+  using Value = double;
+  using Steps = SumSteps<double, T>;
+  static constexpr int kLanes = 1;
+  static constexpr bool kSharedOnly = false;
+  struct Arrays {
+    Coefficients<T> k;
+    const Dots<T>* sums;
+    double* inside;
+    T* grad;
+  };
+
+  Families<T> families;
+  Coefficients<T> k;
+  const Dots<T>* sums;  // [image][group][slot]
+  double* inside;       // [image][group][slot] T; R where the affinity is 0
+  T* grad_affinity;     // [image][group][vertex]
+
+  TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
+  TREEFILTER_HD bool up() const { return kUp; }
+  TREEFILTER_HD bool down() const { return !kUp; }
+  TREEFILTER_HD ChannelSet<MeanGradient> channels(int64_t index, double* values) const {
+    const Split at(index, families.groups());
+    const Coefficients<T> own = k.of(families.index(at.quotient, at.rest), nodes());
+    const int64_t first = index * nodes();
+    return {families.tree.plan_of(at.quotient),
+            {own.affinity, false},
+            {own, sums + first, inside + first, grad_affinity + first},
+            values};
+  }
+
+  // b m Q of a slot, which is (y_v - y_p) G_v.
+  static TREEFILTER_HD double own_part(const Arrays& at, int32_t s, double b) {
+    return b * at.k.mass[s] * static_cast<double>(at.sums[s].below);
+  }
+  static TREEFILTER_HD double b_of(const Coefficients<T>& k, int32_t s) {
+    const double a = k.affinity[s];
+    return (1 - a) * (1 + a) * k.mass[s] / k.total[s];
+  }
+
+  TREEFILTER_HD void fill(const ChannelSet<MeanGradient>&, int32_t) const {}
+  TREEFILTER_HD void load(const ChannelSet<MeanGradient>& set, int32_t s) const {
+    const Arrays& at = set.arrays;
+    const double a = at.k.affinity[s];
+    if (a == 0) {  // at a root, or nothing gets through
+      set.at(0, s) = kUp ? 0 : at.inside[s];
+      return;
+    }
+    const double b = b_of(at.k, s), own = own_part(at, s, b), n = at.k.total[set.plan.parent(s)];
+    set.at(0, s) = kUp ? own
+                       : (1 - a) * (1 + a) * (at.inside[s] - own) -
+                             a * b * n * static_cast<double>(at.sums[s].above);
+  }
+  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>& set, int32_t s, int32_t p, const double*,
+                           const double* linked) const {
+    const Arrays& at = set.arrays;
+    const double a = at.k.affinity[s], m = at.k.mass[s], n = at.k.total[p];
+    const double above = n * static_cast<double>(at.sums[s].above);
+    const double below = m * static_cast<double>(at.sums[s].below);
+    const double in = at.inside[s] + (a == 0 ? own_part(at, s, b_of(at.k, s)) : 0);
+    const double grad = m * (above - 2 * a * below) - in * (n - a * m) - m * (*linked - a * in);
+    at.grad[set.plan.vertex(s)] = s == p ? T(0) : static_cast<T>(grad);
+  }
+  TREEFILTER_HD void store(const ChannelSet<MeanGradient>& set, int32_t s) const {
+    if (kUp) set.arrays.inside[s] = set.at(0, s);
+  }
+};
+
+template <bool kMean, class X, class T>
+void backward(const Cuda& cuda, const Families<T>& families, const Strided<const X>& grad,
+              const Strided<const X>& x, const Strided<X>& grad_x, Span<T> grad_affinity) {
+  const char* name = "filter_backward";
+  const Coefficients<T> k = coefficients(cuda, name, kMean, families);
+  const int64_t channels = grad.batch * grad.channels, groups = grad.batch * families.groups();
+  if (grad_affinity.size == 0) {
+    return run_channels(
+        cuda, name, channels,
+        BackwardTask<X, T, kMean, false>{families, k, grad, x, grad_x, nullptr, nullptr});
+  }
+  const int64_t nodes = families.nodes(), mean_size = kMean ? groups * nodes : 0;
+  const int64_t centres = kMean ? channels : 0;
+  const auto [inside, samples, sums, dots, centre] = cuda.arrays<double, double, Dots<T>, Dots<T>, T>(
+      mean_size, centres * kStrands, mean_size, channels * nodes, centres);
+  if constexpr (kMean) {
+    launch_flat(cuda, name, channels * kStrands, SumSamples<X>{x, samples});
+    launch_flat(cuda, name, channels, SetCentres<T>{nodes, samples, centre});
+  }
+  run_channels(cuda, name, channels,
+               BackwardTask<X, T, kMean, true>{families, k, grad, x, grad_x, centre, dots});
+  launch_flat(
+      cuda, name, groups * nodes,
+      SumDots<T, kMean>{families, k, grad.channels / families.groups(), dots, sums, grad_affinity.data});
+  if constexpr (kMean) {
+    run_channels(cuda, name, groups,
+                 MeanGradient<T, true>{families, k, sums, inside, grad_affinity.data});
+    run_channels(cuda, name, groups,
+                 MeanGradient<T, false>{families, k, sums, inside, grad_affinity.data});
+  }
+}
+
+}  // namespace
+
+template <class X, class T>
+void filter_backward(const Cuda& cuda, Pass pass, const TreeView& tree, const Affinity<T>& affinity,
+                     Strided<const X> grad, Strided<const X> x, Strided<X> grad_x,
+                     Span<T> grad_affinity) {
+  if (grad.batch == 0 || grad.nodes == 0) return;
+  const Families<T> families(tree, affinity, grad.batch);
+  if (pass == Pass::kMean) {
+    backward<true>(cuda, families, grad, x, grad_x, grad_affinity);
+  } else {
+    backward<false>(cuda, families, grad, x, grad_x, grad_affinity);
+  }
+}
+
+#define TREEFILTER_INSTANTIATE(X, T)                                                    \
+  template void filter_backward(const Cuda&, Pass, const TreeView&, const Affinity<T>&, \
+                                Strided<const X>, Strided<const X>, Strided<X>, Span<T>);
+TREEFILTER_INSTANTIATE(float, float)
+TREEFILTER_INSTANTIATE(double, double)
+TREEFILTER_INSTANTIATE(BFloat16, float)
+TREEFILTER_INSTANTIATE(Half, float)
+
+}  // namespace treefilter

@@ -1,0 +1,197 @@
+// Rooting, the order and the plan (plan.h): the peel's rounds (peel.cuh), then the layout in slots.
+//
+// Chains are ordered by round, then by the number of their leaf. While chains are found, their lengths
+// are summed for each round and range of 32 leaf numbers. Prefix sums over (round, range) give the first
+// slot of each range; within it one thread goes from leaf to leaf. The slot of a vertex is that of its
+// chain plus its position in the chain. The roots are chains of one vertex, in a round after all others.
+// Vertices that are in no tree get the positions behind the last slot, so that `order` is a permutation
+// whatever the parents are.
+//
+// Workspace: 36 bytes a vertex, and 4 for each range and round.
+#include "../../plan.h"
+#include "../runtime/per_image.cuh"
+#include "../runtime/prefix_sum.cuh"
+#include "peel.cuh"
+
+namespace treefilter {
+using namespace cuda;
+
+namespace {
+
+struct RootAndOrder {
+  Peel peel;
+  int32_t* order;  // may be null
+  int32_t* plan;
+  int32_t* list_flags;  // of Grouping
+  int32_t *sums, *sums_of_sums;
+
+  // The longest row of prefix sums.
+  static TREEFILTER_HD int64_t row(int64_t nodes) {
+    const int64_t counts = Peel::num_counts(nodes);
+    return counts > nodes ? counts : nodes + 1;
+  }
+
+  TREEFILTER_HD RootAndOrder of_image(int64_t b) const {
+    RootAndOrder one = *this;
+    one.peel.forest.batch = 1;
+    one.peel.image = b;
+    return one;
+  }
+
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void operator()(Group& group) const;
+};
+
+// Makes chains of the vertices that the peel has not taken.
+struct AddRoots {
+  Peel p;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    if (p.leaf[i] >= 0) return;
+    const int32_t v = static_cast<int32_t>(i - p.forest.nodes.floor(i));
+    p.leaf[i] = p.parent[i] = p.top[i] = v;
+    p.position[i] = 0;
+    p.length[i] = 1;
+    const bool root = p.forest.round[i] == Forest::kRoot;
+    atomic_add(p.count_of(i, Peel::rounds(p.forest.nodes.size) + (root ? 0 : 1)), 1);
+  }
+};
+
+// `counts` says where the slots of a range end. They are given out from there downwards, so that it
+// becomes where they begin.
+struct FirstSlots {
+  Peel p;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t nodes = p.forest.nodes.size, ranges = Peel::ranges(nodes), b = i / ranges;
+    const int64_t begin = (i - b * ranges) * Peel::kRange;
+    const int64_t end = begin + Peel::kRange < nodes ? begin + Peel::kRange : nodes;
+    for (int64_t v = end; v-- > begin;) {
+      const int64_t leaf = b * nodes + v;
+      if (p.leaf[leaf] != v) continue;
+      const int round = p.forest.round[leaf];
+      int32_t* count = p.count_of(leaf, round == Forest::kRoot     ? Peel::rounds(nodes)
+                                        : round == Forest::kNotYet ? Peel::rounds(nodes) + 1
+                                                                   : round);
+      p.length[leaf] = *count -= p.length[leaf];
+    }
+  }
+};
+
+struct PlaceVertices {
+  RootAndOrder to;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const Peel& p = to.peel;
+    const int64_t nodes = p.forest.nodes.size, b = p.forest.nodes.quotient(i), first = b * nodes;
+    const int32_t v = static_cast<int32_t>(i - first), slot = slot_of(i);
+    int32_t* plan = to.plan + b * PlanView::size(nodes);
+    int32_t up = slot + 1, heavier = -1;
+    if (p.top[first + p.leaf[i]] == v) {
+      const int64_t above = first + p.parent[i];
+      // A vertex below a cycle, which is no tree, counts as a root.
+      const bool in_tree = p.forest.round[above] != Forest::kNotYet || p.leaf[above] != p.parent[i];
+      if (above != i && in_tree) heavier = slot_of(above);
+      up = ~(heavier < 0 ? slot : heavier);
+    }
+    if (to.order != nullptr) to.order[first + slot] = v;
+    plan[slot] = v;
+    plan[nodes + slot] = up;
+    plan[3 * nodes + 1 + v] = 0;  // where no list of light children will write
+    p.near[first + slot] = heavier;
+  }
+
+  // `length` holds the first slot of a chain by now.
+  TREEFILTER_HD int32_t slot_of(int64_t i) const {
+    const Peel& p = to.peel;
+    return p.length[p.forest.nodes.floor(i) + p.leaf[i]] + p.position[i];
+  }
+};
+
+struct WriteRounds {
+  RootAndOrder to;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t nodes = to.peel.forest.nodes.size, b = i / PlanView::kRounds,
+                  k = i % PlanView::kRounds;
+    const int32_t* counts = to.peel.counts + b * Peel::num_counts(nodes);
+    const int64_t roots = Peel::rounds(nodes);
+    const auto begin = [&](int64_t round) { return counts[round * Peel::ranges(nodes)]; };
+    // A round that starts where the roots do is that of the roots; the table has room for more rounds.
+    const bool beyond = k > roots || (k > 0 && begin(k - 1) == begin(roots));
+    to.plan[b * PlanView::size(nodes) + 4 * nodes + 1 + k] = beyond ? begin(roots + 1) : begin(k);
+  }
+};
+
+TREEFILTER_PHASED template <class Group>
+TREEFILTER_HD void RootAndOrder::operator()(Group& group) const {
+  const int64_t batch = peel.forest.batch, nodes = peel.forest.nodes.size;
+  peel(group);
+  group.each(batch * nodes, AddRoots{peel});
+  PrefixSum{peel.counts, batch, Peel::num_counts(nodes), sums, sums_of_sums}(group);
+  group.each(batch * Peel::ranges(nodes), FirstSlots{peel});
+  group.each(batch * nodes, PlaceVertices{*this});
+  group.each(batch * PlanView::kRounds, WriteRounds{*this});
+  Grouping{batch,
+           nodes,
+           nodes,
+           peel.near,
+           plan + 2 * nodes,
+           plan + 3 * nodes + 1,
+           peel.top,
+           peel.leaf,
+           peel.position,
+           list_flags,
+           sums,
+           sums_of_sums,
+           PlanView::size(nodes),
+           PlanView::size(nodes),
+           peel.image}(group);
+}
+
+struct AddParent {
+  Forest forest;
+  const int32_t* parent;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int32_t v = static_cast<int32_t>(i - forest.nodes.floor(i)), above = parent[i];
+    if (above < 0 || above >= forest.nodes.size || above == v) {
+      forest.add_root(i);
+      forest.branch[i] = Forest::kNoBranch;
+    } else {
+      forest.add_branch(i, v, above);
+    }
+  }
+};
+
+}  // namespace
+
+void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
+                          int32_t* plan) {
+  const int64_t batch = forest.batch, nodes = forest.nodes.size, vertices = batch * nodes;
+  const int64_t row = RootAndOrder::row(nodes);
+  const auto [leaf, position, top, length, near, arcs, counts, flags, list_flags, sums, sums_of_sums] =
+      cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, uint64_t, int32_t, int32_t, int32_t,
+                  int32_t, int32_t>(vertices, vertices, vertices, vertices, vertices, 2 * vertices,
+                                    batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
+                                    batch * Grouping::kLevels, PrefixSum::sums_size(batch, row),
+                                    PrefixSum::sums_of_sums_size(batch, row));
+  const Peel peel{forest, longest_climb, parent, leaf, position, top, length, counts, near, arcs, flags};
+  const RootAndOrder kernel{peel, order, plan, list_flags, sums, sums_of_sums};
+  run_batch(cuda, "plan", batch, nodes, kernel);
+}
+
+void plan(const Cuda& cuda, int64_t batch, int64_t nodes, Span<const int32_t> parent,
+          Span<int32_t> plan) {
+  if (batch == 0 || nodes == 0) return;
+  const int64_t vertices = batch * nodes;
+  const auto [degree, neighbour, round, branch, up] =
+      cuda.arrays<int32_t, int32_t, int8_t, uint64_t, int32_t>(vertices, vertices, vertices, vertices,
+                                                               vertices);
+  const Forest forest{batch, Divisor(nodes), degree, neighbour, round, branch};
+  launch_flat(cuda, "plan", vertices, ClearForest{forest});
+  launch_flat(cuda, "plan", vertices, AddParent{forest, parent.data});
+  root_and_order(cuda, forest, up, nullptr, plan.data);
+}
+
+}  // namespace treefilter

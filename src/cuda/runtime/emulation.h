@@ -1,0 +1,111 @@
+// Device code on the CPU, for tests (launch.cuh): the threads of a phase run in an order of choice.
+//
+// The environment variable TREEFILTER_EMULATION chooses the order: forward (the default), reverse,
+// shuffled, threads (three real threads, for a race detector), or blind (forward, but every group.more()
+// is true, as where each phase is a launch of its own). The results must be the same bits.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace treefilter::emulation {
+
+enum class Schedule { kForward, kReverse, kShuffled, kThreads };
+
+inline bool blind = false;
+
+inline Schedule schedule_of(const char* name) {
+  const std::string asked = name == nullptr ? "forward" : name;
+  blind = asked == "blind";
+  if (asked == "forward" || blind) return Schedule::kForward;
+  if (asked == "reverse") return Schedule::kReverse;
+  if (asked == "shuffled") return Schedule::kShuffled;
+  if (asked == "threads") return Schedule::kThreads;
+  throw std::invalid_argument(
+      "TREEFILTER_EMULATION must be forward, reverse, shuffled, threads or blind, got " + asked);
+}
+
+inline Schedule schedule = schedule_of(std::getenv("TREEFILTER_EMULATION"));
+
+// Bytes; by default those of an H100. Tests of the kernels for large images make it small.
+inline int64_t shared_limit = [] {
+  const char* given = std::getenv("TREEFILTER_EMULATION_SHARED");
+  return given == nullptr ? int64_t{232448} : static_cast<int64_t>(std::atoll(given));
+}();
+
+// An a for which i -> (a i + b) mod count is a permutation: a and count have no common divisor.
+inline int64_t stride_for(int64_t count) {
+  for (int64_t a = count * 3 / 8 | 1;; a += 2) {
+    int64_t x = a, y = count;
+    while (y != 0) {
+      const int64_t rest = x % y;
+      x = y;
+      y = rest;
+    }
+    if (x == 1) return a;
+  }
+}
+
+template <class Visit>
+void for_each(int64_t count, const Visit& visit) {
+  constexpr int64_t kThreads = 3;
+  switch (schedule) {
+    case Schedule::kForward:
+      for (int64_t i = 0; i < count; ++i) visit(i);
+      break;
+    case Schedule::kReverse:
+      for (int64_t i = count; i-- > 0;) visit(i);
+      break;
+    case Schedule::kShuffled: {
+      const int64_t step = count > 0 ? stride_for(count) % count : 0;
+      for (int64_t i = 0, at = count / 2; i < count; ++i, at = (at + step) % count) visit(at);
+      break;
+    }
+    case Schedule::kThreads: {
+      std::vector<std::thread> threads;
+      for (int64_t t = 0; t < kThreads; ++t) {
+        threads.emplace_back([&, t] {
+          for (int64_t i = t; i < count; i += kThreads) visit(i);
+        });
+      }
+      for (std::thread& thread : threads) thread.join();
+      break;
+    }
+  }
+}
+
+// Blocks do not wait for each other. They run in any order, but one at a time, since each has threads.
+template <class Visit>
+void for_each_block(int64_t count, const Visit& visit) {
+  if (schedule == Schedule::kThreads) {
+    for (int64_t i = 0; i < count; ++i) visit(i);
+  } else {
+    for_each(count, visit);
+  }
+}
+
+// Memory that is visibly not initialised: filled with bytes that are neither 0 nor -1, the usual initial
+// values, and that make absurd numbers.
+class Garbage {
+ public:
+  explicit Garbage(size_t bytes)
+      : data_(static_cast<char*>(std::aligned_alloc(256, (bytes + 511) / 256 * 256))) {
+    if (data_ == nullptr) throw std::bad_alloc();
+    std::memset(data_, 0x5a, bytes);
+  }
+  Garbage(const Garbage&) = delete;
+  Garbage& operator=(const Garbage&) = delete;
+  Garbage(Garbage&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+  ~Garbage() { std::free(data_); }
+  char* data() const { return data_; }
+
+ private:
+  char* data_;
+};
+
+}  // namespace treefilter::emulation

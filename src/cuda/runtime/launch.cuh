@@ -1,0 +1,275 @@
+// How device code is written, so that the same source also runs, and is tested, on machines without a
+// GPU.
+//
+// There are three forms of kernels, each with a launcher below:
+//   flat     A struct with operator()(int64_t i), called for every i < count: at the same time, in any
+//            order.
+//   phased   A struct with
+//              TREEFILTER_PHASED template <class Group> TREEFILTER_HD void operator()(Group&) const
+//            made of phases: group.each(count, phase) calls a flat struct for every i < count, then
+//            waits for all threads of the *grid group*. A grid group is one of these sets of threads:
+//              GridGroup    all threads of one cooperative kernel, with barriers across the whole grid
+//              LaunchGroup  a kernel launch for each phase, where a cooperative kernel is not possible
+//                           or the stream is being captured into a graph
+//              BlockGroup   the threads of one block, which works on one image of many
+//   block    A struct with operator()(Block&): the code of one block (block.cuh). It is made of
+//            block.each([&](int t) {…}), which runs for every thread and ends with a barrier, of
+//            PerThread values, which stay in registers from one each() to the next, of block.shared
+//            memory, and of scans over the threads.
+//
+// A translation unit that nvcc compiles launches kernels. Any other compiler makes an emulation
+// (emulation.h): loops over the threads in an order of choice, which must not change a bit of the
+// result. Therefore threads of one phase communicate through atomics.cuh only, scans combine in the
+// order of the device, and sums of floats have a fixed order.
+//
+// A loop of phases whose end only the device knows goes on while group.more(flag). A LaunchGroup cannot
+// read the flag and runs the loop to its bound, so a phase must do nothing when no work is left.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "atomics.cuh"
+#include "block.cuh"
+#include "call.h"
+
+#ifdef __CUDACC__
+#include <cooperative_groups.h>
+#include <cuda_runtime.h>
+// In front of `template <class Group>`: some grid groups live on the host, some on the device.
+#define TREEFILTER_PHASED _Pragma("nv_exec_check_disable")
+#else
+#define TREEFILTER_PHASED
+#endif
+
+// In front of a loop over slots. There are many threads, so unrolling costs registers and gains nothing.
+#ifdef __CUDA_ARCH__
+#define TREEFILTER_ONE_BY_ONE _Pragma("unroll 1")
+#else
+#define TREEFILTER_ONE_BY_ONE
+#endif
+
+namespace treefilter::cuda {
+
+// The phase that sets an array to 0.
+template <class T>
+struct SetZero {
+  T* values;
+  TREEFILTER_HD void operator()(int64_t i) const { values[i] = 0; }
+};
+
+// ---- grid groups ----
+
+#ifdef __CUDACC__
+// All threads of a cooperative kernel.
+class GridGroup {
+ public:
+  template <class Phase>
+  __device__ void each(int64_t count, const Phase& phase) const {
+    const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+    for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) {
+      phase(i);
+    }
+    cooperative_groups::this_grid().sync();
+  }
+  __device__ bool more(const int32_t* flag) const { return load_relaxed(flag) != 0; }
+};
+#endif
+
+// The threads of one block.
+class BlockGroup {
+ public:
+  TREEFILTER_HD explicit BlockGroup(const Block& block) : block_(block) {}
+
+  template <class Phase>
+  TREEFILTER_HD void each(int64_t count, const Phase& phase) const {
+    block_.each([&](int t) {
+      for (int64_t i = t; i < count; i += block_.threads) phase(i);
+    });
+  }
+  TREEFILTER_HD bool more(const int32_t* flag) const {
+    const bool more = load_relaxed(flag) != 0;
+#ifdef __CUDA_ARCH__
+    __syncthreads();  // no thread may write the flag before all have read it
+#endif
+    return more;
+  }
+
+ private:
+  const Block& block_;
+};
+
+#ifdef __CUDACC__
+
+// ---- launchers on the device ----
+
+inline void check_cuda(cudaError_t error, const char* name) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // clears the error, which the next caller would find
+  throw std::runtime_error(std::string("treefilter: CUDA kernel ") + name + ": " +
+                           cudaGetErrorString(error));
+}
+
+inline cudaStream_t stream_of(const Cuda& cuda) {
+  return static_cast<cudaStream_t>(cuda.stream);
+}
+
+inline int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  check_cuda(cudaGetDevice(&device), "device");
+  check_cuda(cudaDeviceGetAttribute(&value, which, device), "device attribute");
+  return value;
+}
+
+// The bytes of shared memory that a block can have.
+inline int64_t shared_limit() {
+  return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+}
+
+constexpr int kFlatThreads = 256, kPhasedThreads = 256;
+// Blocks of a flat or phased kernel on one multiprocessor. This bounds the registers of a thread.
+// Without the bound ptxas chooses a limit by itself and spills.
+constexpr int kBlocksPerProcessor = 4;
+
+template <class Phase>
+__global__ void __launch_bounds__(kFlatThreads, kBlocksPerProcessor)
+    flat_kernel(int64_t count, const Phase phase) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * kFlatThreads;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kFlatThreads + threadIdx.x; i < count; i += step) {
+    phase(i);
+  }
+}
+
+template <class Phase>
+void launch_flat(const Cuda& cuda, const char* name, int64_t count, const Phase& phase) {
+  if (count <= 0) return;
+  const int64_t blocks = (count + kFlatThreads - 1) / kFlatThreads;
+  flat_kernel<<<static_cast<unsigned>(blocks < (1 << 24) ? blocks : (1 << 24)), kFlatThreads, 0,
+                stream_of(cuda)>>>(count, phase);
+  check_cuda(cudaGetLastError(), name);
+}
+
+template <int Threads, class Body>
+__global__ void __launch_bounds__(Threads, 1) block_kernel(int64_t blocks, const Body body) {
+  extern __shared__ __align__(16) char shared[];
+  for (int64_t index = blockIdx.x; index < blocks; index += gridDim.x) {
+    body(Block{index, Threads, shared});
+  }
+}
+
+template <int Threads, class Body>
+void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t shared_bytes,
+                   const Body& body) {
+  static_assert(Threads % kWarp == 0 && Threads <= 1024);
+  if (blocks <= 0) return;
+  if (shared_bytes > 48 * 1024) {
+    // The limit, not what this launch needs: a larger launch from another thread must not fail.
+    check_cuda(
+        cudaFuncSetAttribute(block_kernel<Threads, Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_limit())),
+        name);
+  }
+  block_kernel<Threads><<<static_cast<unsigned>(blocks < (1 << 24) ? blocks : (1 << 24)), Threads,
+                          static_cast<size_t>(shared_bytes), stream_of(cuda)>>>(blocks, body);
+  check_cuda(cudaGetLastError(), name);
+}
+
+// Fewer for kernels whose threads need more registers.
+template <class Kernel>
+constexpr int kPhasedBlocks = kBlocksPerProcessor;
+
+template <class Kernel>
+__global__ void __launch_bounds__(kPhasedThreads, kPhasedBlocks<Kernel>)
+    phased_kernel(const Kernel kernel) {
+  GridGroup group;
+  kernel(group);
+}
+
+// One launch for each phase.
+class LaunchGroup {
+ public:
+  LaunchGroup(const Cuda& cuda, const char* name) : cuda_(cuda), name_(name) {}
+
+  template <class Phase>
+  void each(int64_t count, const Phase& phase) const {
+    launch_flat(cuda_, name_, count, phase);
+  }
+  bool more(const int32_t*) const { return true; }
+
+ private:
+  const Cuda& cuda_;
+  const char* name_;
+};
+
+// `widest`: the largest count among the phases that matter for speed.
+template <class Kernel>
+void launch_phased(const Cuda& cuda, const char* name, int64_t widest, const Kernel& kernel) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(stream_of(cuda), &capture), name);
+  int per_processor = 0;
+  if (capture == cudaStreamCaptureStatusNone && attribute(cudaDevAttrCooperativeLaunch) != 0) {
+    check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, phased_kernel<Kernel>,
+                                                             kPhasedThreads, 0),
+               name);
+  }
+  if (per_processor == 0) {
+    LaunchGroup group(cuda, name);
+    kernel(group);
+    return;
+  }
+  const int64_t most = static_cast<int64_t>(per_processor) * attribute(cudaDevAttrMultiProcessorCount);
+  const int64_t wanted = (widest + kPhasedThreads - 1) / kPhasedThreads;
+  const int64_t blocks = wanted < 1 ? 1 : wanted < most ? wanted : most;
+  Kernel copy = kernel;
+  void* arguments[] = {&copy};
+  check_cuda(cudaLaunchCooperativeKernel(phased_kernel<Kernel>, dim3(static_cast<unsigned>(blocks)),
+                                         dim3(kPhasedThreads), arguments, 0, stream_of(cuda)),
+             name);
+}
+
+#else
+
+// ---- the same, emulated ----
+
+inline int64_t shared_limit() {
+  return emulation::shared_limit;
+}
+
+template <class Phase>
+void launch_flat(const Cuda&, const char*, int64_t count, const Phase& phase) {
+  emulation::for_each(count, phase);
+}
+
+template <int Threads, class Body>
+void launch_blocks(const Cuda&, const char* name, int64_t blocks, int64_t shared_bytes,
+                   const Body& body) {
+  static_assert(Threads % kWarp == 0 && Threads <= 1024);
+  if (shared_bytes > emulation::shared_limit) {
+    throw std::runtime_error(std::string("treefilter: CUDA kernel ") + name +
+                             ": too much shared memory");
+  }
+  emulation::for_each_block(blocks, [&](int64_t index) {
+    emulation::Garbage shared(static_cast<size_t>(shared_bytes));
+    body(Block{index, Threads, shared.data()});
+  });
+}
+
+class EmulatedGroup {
+ public:
+  template <class Phase>
+  void each(int64_t count, const Phase& phase) const {
+    emulation::for_each(count, phase);
+  }
+  bool more(const int32_t* flag) const { return emulation::blind || load_relaxed(flag) != 0; }
+};
+
+template <class Kernel>
+void launch_phased(const Cuda&, const char*, int64_t, const Kernel& kernel) {
+  EmulatedGroup group;
+  kernel(group);
+}
+
+#endif
+
+}  // namespace treefilter::cuda

@@ -1,0 +1,182 @@
+// A scan over the slots of a round by the whole device: for large channels, where one block for each
+// would leave most of the device idle. The filter (filter/channels_large.cuh) and the distances
+// (chain_scan_large.cuh) use it.
+//
+// A *segment* is kSegment slots, cut where a round begins or ends; one thread scans it. A *bundle* is
+// kSegment consecutive segments. What slots, segments and bundles do to the value that enters them is a
+// Map, and maps compose. For each round and direction there are four phases over all channels at once:
+//   1. reduce every segment to its map;
+//   2. reduce every bundle to the composition of its segments' maps;
+//   3. compose the bundles before each bundle, and so find what enters each segment;
+//   4. scan every segment again, from what enters it, and write the values.
+// Phase 3 looks back only as far as to the nearest bundle that lets nothing through, because a chain
+// starts in it: mostly the next one. On a chain as long as the image it reads one map for every 4096
+// slots before.
+//
+// A channel is here one value for each vertex of one tree: a channel of the filter (or a few that share
+// coefficients), or the distances from one source.
+#pragma once
+
+#include "../../tree.h"
+#include "../runtime/divisor.cuh"
+#include "../runtime/launch.cuh"
+
+namespace treefilter::cuda {
+
+constexpr int64_t kSegment = 64;
+
+// A channel that is up to this many times larger than the shared memory is still scanned by one block.
+// The choice depends on the size of the image alone, since it changes the order of additions.
+constexpr int64_t kBeyondShared = 4;
+
+inline TREEFILTER_HD int64_t segments_of(int64_t nodes) {
+  return (nodes + kSegment - 1) / kSegment;
+}
+inline TREEFILTER_HD int64_t bundles_of(int64_t nodes) {
+  return segments_of(segments_of(nodes));
+}
+
+// The most rounds that a tree can have: a chain of a round ends where two or more of the round before
+// did.
+inline TREEFILTER_HD int most_rounds(int64_t nodes) {
+  int rounds = 2;
+  while (nodes > 1 && rounds + 1 < PlanView::kRounds) nodes /= 2, ++rounds;
+  return rounds;
+}
+
+// A round of one plan: its slots, and the segments and bundles that contain any, each as first … last
+// - 1.
+struct RoundOf {
+  int64_t first_slot, last_slot, first_segment, last_segment, first_bundle, last_bundle;
+
+  TREEFILTER_HD RoundOf(const PlanView& plan, int k) {
+    first_slot = plan.rounds()[k], last_slot = plan.rounds()[k + 1];
+    first_segment = first_slot / kSegment, last_segment = (last_slot + kSegment - 1) / kSegment;
+    first_bundle = first_segment / kSegment, last_bundle = (last_segment + kSegment - 1) / kSegment;
+    if (first_slot == last_slot) last_segment = first_segment, last_bundle = first_bundle;
+  }
+
+  TREEFILTER_HD bool has_segment(int64_t i) const { return i >= first_segment && i < last_segment; }
+  TREEFILTER_HD bool has_bundle(int64_t i) const { return i >= first_bundle && i < last_bundle; }
+};
+
+// The round's slots in a segment, first … last - 1.
+struct SlotsOf {
+  int32_t first, last;
+
+  TREEFILTER_HD SlotsOf(const RoundOf& round, int64_t segment) {
+    const int64_t begin = segment * kSegment, end = begin + kSegment;
+    first = static_cast<int32_t>(begin > round.first_slot ? begin : round.first_slot);
+    last = static_cast<int32_t>(end < round.last_slot ? end : round.last_slot);
+  }
+};
+
+// The round's segments in a bundle, in the order of the scan: first, first + step, … up to before end.
+template <bool kUp>
+struct SegmentsOf {
+  static constexpr int64_t step = kUp ? 1 : -1;
+  int64_t first, end;  // of [channel][segment]
+
+  TREEFILTER_HD SegmentsOf(const RoundOf& round, int64_t channel_begin, int64_t bundle) {
+    const int64_t begin = bundle * kSegment, after = begin + kSegment;
+    const int64_t low = channel_begin + (begin > round.first_segment ? begin : round.first_segment);
+    const int64_t high = channel_begin + (after < round.last_segment ? after : round.last_segment);
+    first = kUp ? low : high - 1, end = kUp ? high : low - 1;
+  }
+};
+
+// busy[k]: whether any tree has round k.
+struct FindRounds {
+  TreeView trees;
+  int32_t* busy;
+
+  TREEFILTER_HD void operator()(int64_t k) const {
+    int32_t any = 0;
+    TREEFILTER_ONE_BY_ONE
+    for (int64_t tree = 0; tree < trees.batch; ++tree) {
+      const int32_t* rounds = trees.plan_of(tree).rounds();
+      any |= rounds[k] < rounds[k + 1];
+    }
+    busy[k] = any;
+  }
+};
+
+// ---- the four phases ----
+
+// A scan says what is scanned:
+//   kUp                         leaf to root, or root to leaf
+//   Map                         identity(), compose(earlier, later), is_open(): whether anything that
+//                               enters gets through
+//   nodes(), channels           sizes
+//   plan(channel)               the channel's plan
+//   segments, bundles           arrays of maps, [channel][segment] and [channel][bundle]
+//   enter(i, map)               notes what enters segment i: the value that `map` makes of nothing
+//   Segments<kReduce>{scan, k}  phases 1 and 4 in round k
+
+template <class Scan>
+struct ReduceBundles {
+  Scan scan;
+  int k;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t nodes = scan.nodes();
+    const Split at(i, bundles_of(nodes));
+    const RoundOf round(scan.plan(at.quotient), k);
+    if (!round.has_bundle(at.rest)) return;
+    const SegmentsOf<Scan::kUp> of(round, at.quotient * segments_of(nodes), at.rest);
+    auto all = Scan::Map::identity();
+    TREEFILTER_ONE_BY_ONE
+    for (int64_t s = of.first; s != of.end; s += of.step) {
+      all = Scan::Map::compose(all, scan.segments[s]);
+    }
+    scan.bundles[i] = all;
+  }
+};
+
+template <class Scan>
+struct EnterSegments {
+  Scan scan;
+  int k;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t nodes = scan.nodes();
+    const Split at(i, bundles_of(nodes));
+    const RoundOf round(scan.plan(at.quotient), k);
+    if (!round.has_bundle(at.rest)) return;
+    const SegmentsOf<Scan::kUp> of(round, at.quotient * segments_of(nodes), at.rest);
+    const int64_t start = i - at.rest + (Scan::kUp ? round.first_bundle : round.last_bundle - 1);
+    int64_t from = i;
+    while (from != start) {
+      from -= of.step;
+      if (!scan.bundles[from].is_open()) break;
+    }
+    auto sum = Scan::Map::identity();
+    TREEFILTER_ONE_BY_ONE
+    for (; from != i; from += of.step) sum = Scan::Map::compose(sum, scan.bundles[from]);
+    TREEFILTER_ONE_BY_ONE
+    for (int64_t s = of.first; s != of.end; s += of.step) {
+      scan.enter(s, sum);
+      sum = Scan::Map::compose(sum, scan.segments[s]);
+    }
+  }
+};
+
+// All rounds of a scan, in its direction. busy: of FindRounds.
+TREEFILTER_PHASED template <class Scan, class Group>
+TREEFILTER_HD void scan_rounds(Group& group, const Scan& scan, const int32_t* busy) {
+  const int64_t nodes = scan.nodes();
+  const int64_t segments = scan.channels * segments_of(nodes),
+                bundles = scan.channels * bundles_of(nodes);
+  const int most = most_rounds(nodes);
+  TREEFILTER_ONE_BY_ONE
+  for (int i = 0; i < most; ++i) {
+    const int k = Scan::kUp ? i : most - 1 - i;
+    if (!group.more(busy + k)) continue;
+    group.each(segments, typename Scan::template Segments<true>{scan, k});
+    group.each(bundles, ReduceBundles<Scan>{scan, k});
+    group.each(bundles, EnterSegments<Scan>{scan, k});
+    group.each(segments, typename Scan::template Segments<false>{scan, k});
+  }
+}
+
+}  // namespace treefilter::cuda

@@ -1,0 +1,392 @@
+// The module treefilter._C. Every function converts tensors to spans (tensor.h) and makes one native
+// call, without the GIL. Outputs are tensors that _ops.py has allocated. (The file has more than 300
+// lines because it is the list of all bindings of one module.)
+#include <string>
+
+#include "../affinity.h"
+#include "../distance.h"
+#include "../edge_weight.h"
+#include "../filter.h"
+#include "../mst.h"
+#include "tensor.h"
+
+namespace treefilter {
+namespace {
+
+using Tensor = py::object;
+
+// The span of a tensor, or an empty one without a tensor.
+template <class T>
+Span<T> optional_span(const Call& on, const OptionalTensor& tensor, const char* name,
+                      const Shape& shape) {
+  return tensor ? on.span<T>(*tensor, name, shape) : Span<T>{};
+}
+
+void edge_list(const Tensor& edge_index, int64_t num_nodes, const Tensor& out) {
+  const Shape shape{2, shape_of(edge_index).at(1)};
+  const Call on("graph", edge_index, 1);
+  const auto from = on.span<const int64_t>(edge_index, "edge_index", shape);
+  const auto to = on.output<int32_t>(out, "out", shape);
+  for (int64_t i = 0; i < from.size; ++i) {
+    if (from[i] < 0 || from[i] >= num_nodes) {
+      throw std::invalid_argument("graph: edge_index must be in [0, " + std::to_string(num_nodes) +
+                                  "), got " + std::to_string(from[i]));
+    }
+    to[i] = static_cast<int32_t>(from[i]);
+  }
+}
+
+void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edges, const Shape& layout,
+                     Psi psi, const Tensor& weight, int threads) {
+  const Call on("edge_weight", f, threads);
+  with_type(on, f, "f", [&](auto x, auto sum) {
+    using X = decltype(x);
+    using T = decltype(sum);
+    const Shape shape = shape_of(f);
+    const auto fs = on.span<const X>(f, "f", shape), ts = on.span<const X>(t, "t", shape);
+    const auto to = on.output<T>(weight, "weight", {shape.at(0), num_edges_of(on, edges, layout)});
+    with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
+      edge_inner(device, graph, psi, shape[0], shape[1], fs, ts, to);
+    });
+  });
+}
+
+// `distance` for Psi::kEuclidean only.
+void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTensor& edges,
+                       const Shape& layout, Psi psi, const OptionalTensor& distance, const Tensor& out,
+                       int threads) {
+  const Call on("edge_weight", f, threads);
+  with_type(on, f, "f", [&](auto x, auto sum) {
+    using X = decltype(x);
+    using T = decltype(sum);
+    const Shape shape = shape_of(f);
+    const Shape by_edge{shape.at(0), num_edges_of(on, edges, layout)};
+    const auto from = on.span<const T>(weight, "weight", by_edge);
+    const auto distances = optional_span<const T>(on, distance, "distance", by_edge);
+    if (distances.size != (psi == Psi::kEuclidean ? from.size : 0)) {
+      throw std::invalid_argument("distance must be given for Psi.EUCLIDEAN, and only there");
+    }
+    const auto fs = on.span<const X>(f, "f", shape);
+    const auto to = on.output<X>(out, "out", shape);
+    with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
+      edge_scatter(device, graph, psi, shape[0], shape[1], from, distances, fs, to);
+    });
+  });
+}
+
+void bind_edge_argmax(const Tensor& f, const OptionalTensor& edges, const Shape& layout,
+                      const Tensor& out, const Tensor& distance, int threads) {
+  const Call on("edge_weight", f, threads);
+  with_type(on, f, "f", [&](auto x, auto sum) {
+    using X = decltype(x);
+    using T = decltype(sum);
+    const Shape shape = shape_of(f);
+    const auto fs = on.span<const X>(f, "f", shape);
+    const Shape by_edge{shape.at(0), num_edges_of(on, edges, layout)};
+    const auto to = on.output<int64_t>(out, "out", by_edge);
+    const auto distances = on.output<T>(distance, "distance", by_edge);
+    with_graph(on, edges, layout, shape.at(2), [&](const auto& device, const auto& graph) {
+      using AnyGraph = std::decay_t<decltype(graph)>;
+      edge_argmax<AnyGraph, X, T>(device, graph, shape[0], shape[1], fs, to, distances);
+    });
+  });
+}
+
+void bind_rank_weights(const Tensor& weight, const Tensor& out, int threads) {
+  const Call on("mst", weight, threads);
+  const Shape shape = shape_of(weight);
+  const auto from = on.span<const double>(weight, "weight", shape);
+  const auto to = on.output<float>(out, "out", shape);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      rank_weights(device, shape.at(0), from, to);
+    }
+  });
+}
+
+void bind_mst(const Tensor& weight, const OptionalTensor& edges, const Shape& layout, int64_t num_nodes,
+              const OptionalTensor& roots, int64_t root, const Tensor& parent, const Tensor& edge,
+              const Tensor& order, const Tensor& plan, int threads) {
+  const Call on("mst", weight, threads);
+  const int64_t batch = shape_of(weight).at(0);
+  const auto weights = on.span<const float>(weight, "weight", {batch, num_edges_of(on, edges, layout)});
+  const std::vector<int64_t> same(roots ? 0 : batch, root);
+  const Span<const int64_t> root_of_each =
+      roots ? on.span<const int64_t>(*roots, "root", {batch}) : Span<const int64_t>{same.data(), batch};
+  const auto parents = on.output<int32_t>(parent, "parent", {batch, num_nodes});
+  const auto tree_edges = on.output<int32_t>(edge, "edge", {batch, num_nodes});
+  const auto orders = on.output<int32_t>(order, "order", {batch, num_nodes});
+  Span<int32_t> plans;
+  if (!on.is_host()) plans = on.output<int32_t>(plan, "plan", {batch, PlanView::size(num_nodes)});
+  with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
+      mst(device, graph, weights, root_of_each, parents, tree_edges, orders, plans);
+    } else {
+      mst(device, graph, weights, root_of_each, parents, tree_edges, orders);
+    }
+  });
+}
+
+void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Shape& layout,
+                    int64_t num_nodes, const Tensor& mask, int threads) {
+  const Call on("mst", weight, threads);
+  const Shape shape{shape_of(weight).at(0), num_edges_of(on, edges, layout)};
+  const auto weights = on.span<const float>(weight, "weight", shape);
+  const auto to = on.output<bool>(mask, "mask", shape);
+  with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
+    mst_edges(device, graph, shape[0], weights, to);
+  });
+}
+
+void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
+  const Call on("affinity or distance", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(weight), tree = shape_of(edge);
+    const auto weights = on.span<const T>(weight, "weight", from);
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto to = on.output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
+    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
+    without_gil(on, [&](const auto& device) {
+      tree_weight(device, from[0], from[1], weights, edges, tree[1], to);
+    });
+  });
+}
+
+void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out, int threads) {
+  const Call on("affinity or distance", grad, threads);
+  with_sum_type(on, grad, "grad", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(grad), tree = shape_of(edge), to = shape_of(out);
+    const auto grads = on.span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto outs = on.output<T>(out, "out", to);
+    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
+    without_gil(on, [&](const auto& device) {
+      tree_weight_backward(device, to[0], to[1], grads, edges, tree[1], outs);
+    });
+  });
+}
+
+const char* name_of(Pass pass) {
+  if (pass == Pass::kLeafToRoot) return "leaf_to_root";
+  return pass == Pass::kRootToLeaf ? "root_to_leaf" : "filter";
+}
+
+void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tensor& order,
+                    const Tensor& plan, const Tensor& affinity, const Tensor& out, int threads) {
+  const Call on(name_of(pass), x, threads);
+  with_type(on, x, "x", [&](auto value, auto sum) {
+    using X = decltype(value);
+    using T = decltype(sum);
+    const Shape given = shape_of(x);
+    const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
+    const auto from = on.strided<const X>(x, "x", shape);
+    const auto to = on.strided_output<X>(out, "out", shape);
+    const auto a = affinity_of<T>(on, affinity, tree, shape[0], shape[1]);
+    without_gil(on, [&](const auto& device) { propagate(device, pass, tree, a, from, to); });
+  });
+}
+
+void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const Tensor& parent,
+                          const Tensor& order, const Tensor& plan, const Tensor& affinity,
+                          const Tensor& grad_x, const OptionalTensor& grad_affinity, int threads) {
+  const Call on(name_of(pass), x, threads);
+  with_type(on, x, "x", [&](auto value, auto sum) {
+    using X = decltype(value);
+    using T = decltype(sum);
+    const Shape given = shape_of(x);
+    const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
+    const auto gs = on.strided<const X>(grad, "grad", shape);
+    const auto xs = on.strided<const X>(x, "x", shape);
+    const auto to = on.strided_output<X>(grad_x, "grad_x", shape);
+    const auto a = affinity_of<T>(on, affinity, tree, shape[0], shape[1]);
+    Span<T> ga;
+    if (grad_affinity) {
+      ga = on.output<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
+    }
+    without_gil(on, [&](const auto& device) { filter_backward(device, pass, tree, a, gs, xs, to, ga); });
+  });
+}
+
+void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int64_t groups,
+                     const Tensor& out, int threads) {
+  const Call on("filter", p, threads);
+  with_type(on, p, "p", [&](auto value, auto sum) {
+    using X = decltype(value);
+    using T = decltype(sum);
+    const Shape given = shape_of(p);
+    const TreeView tree = tree_of(on, parent, parent, py::none(), given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
+    const auto ps = on.strided<const X>(p, "p", shape), qs = on.strided<const X>(q, "q", shape);
+    if (groups < 1 || shape[1] % groups) on.fail("groups must divide the channels");
+    const auto to = on.output<T>(out, "out", {shape[0], groups, tree.nodes});
+    without_gil(on, [&](const auto& device) { parent_dot(device, tree, groups, ps, qs, to); });
+  });
+}
+
+void bind_plan(const Tensor& parent, const Tensor& out) {
+  const Call on("Tree", parent, 1);
+  const Shape shape = shape_of(parent);
+  const auto parents = on.span<const int32_t>(parent, "tree.parent", shape);
+  const auto to = on.output<int32_t>(out, "plan", {shape.at(0), PlanView::size(shape.at(1))});
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
+      plan(device, shape[0], shape[1], parents, to);
+    }
+  });
+}
+
+void bind_order(const Tensor& parent, const Tensor& order, const Tensor& ordered, int threads) {
+  const Call on("Tree.from_parents", parent, threads);
+  const Shape shape = shape_of(parent);
+  const int64_t batch = shape.at(0), nodes = shape.at(1);
+  const auto parents = on.span<const int32_t>(parent, "tree.parent", shape);
+  const auto orders = on.output<int32_t>(order, "order", shape);
+  const auto counts = on.output<int64_t>(ordered, "ordered", {batch});
+  check_tree(on, parents, "parent", 0, nodes);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      order_trees(device, nodes, parents, orders, counts);
+    } else {
+      on.fail("parent must be on the CPU");
+    }
+  });
+}
+
+// Only maxima need `bottleneck` (distance.h).
+Path path_of(const OptionalTensor& bottleneck) {
+  return bottleneck ? Path::kMax : Path::kSum;
+}
+
+void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
+                   const Tensor& source, const Tensor& out, const Tensor& via,
+                   const OptionalTensor& bottleneck, int threads) {
+  const Call on("distance", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const int64_t batch = shape_of(source).at(0), sources = shape_of(source).at(1);
+    const TreeView tree = tree_of(on, parent, order, plan, batch);
+    const Shape given = shape_of(weight), shape{batch, sources, tree.nodes};
+    const auto weights = on.span<const T>(weight, "weight", {given.at(0) == 1 ? 1 : batch, tree.nodes});
+    const auto from = on.span<const int64_t>(source, "source", {batch, sources});
+    const auto to = on.output<T>(out, "distance", shape);
+    const auto vias = on.span<int32_t>(via, "via", shape);
+    const auto edges = optional_span<int32_t>(on, bottleneck, "bottleneck", shape);
+    without_gil(on, [&](const auto& device) {
+      distance(device, path_of(bottleneck), tree, batch, sources, weights, from, to, vias, edges);
+    });
+  });
+}
+
+void bind_distance_transform(const Tensor& weight, const Tensor& parent, const Tensor& order,
+                             const Tensor& plan, const Tensor& seeds, const Tensor& out,
+                             const Tensor& nearest, const Tensor& via, const OptionalTensor& bottleneck,
+                             int threads) {
+  const Call on("distance_transform", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const TreeView tree = tree_of(on, parent, order, plan, shape_of(seeds).at(0));
+    const Shape given = shape_of(weight), shape{shape_of(seeds)[0], tree.nodes};
+    const auto weights = on.span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
+    const auto from = on.span<const bool>(seeds, "seeds", shape);
+    const auto to = on.output<T>(out, "distance", shape);
+    const auto names = on.span<int64_t>(nearest, "nearest", shape);
+    const auto vias = on.span<int32_t>(via, "via", shape);
+    const auto edges = optional_span<int32_t>(on, bottleneck, "bottleneck", shape);
+    without_gil(on, [&](const auto& device) {
+      distance_transform(device, path_of(bottleneck), tree, shape[0], weights, from, to, names, vias,
+                         edges);
+    });
+  });
+}
+
+Span<const int32_t> via_of(const Call& on, const Tensor& via, const Shape& shape) {
+  const auto values = on.span<const int32_t>(via, "via", shape);
+  if (on.is_host()) check_tree(on, values, "via", -1, shape.back());
+  return values;
+}
+
+void bind_path_sums(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
+                    const Tensor& via, const Tensor& out, int threads) {
+  const Call on("distance", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape given = shape_of(weight), shape = shape_of(out);
+    const TreeView tree = tree_of(on, parent, order, plan, shape.at(0));
+    const auto weights =
+        on.span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape.at(0), tree.nodes});
+    const auto vias = via_of(on, via, {shape[0], shape.at(1), tree.nodes});
+    const auto to = on.output<T>(out, "out", {shape[0], shape[1], tree.nodes});
+    without_gil(
+        on, [&](const auto& device) { path_sums(device, tree, shape[0], shape[1], weights, vias, to); });
+  });
+}
+
+void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor& order,
+                          const Tensor& plan, const Tensor& via, const Tensor& out, int threads) {
+  const Call on("distance", grad, threads);
+  with_sum_type(on, grad, "grad", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape given = shape_of(grad);
+    const TreeView tree = tree_of(on, parent, order, plan, given.at(0));
+    const Shape shape{given[0], given.at(1), tree.nodes};
+    const auto grads = on.span<const T>(grad, "grad", shape);
+    const auto vias = via_of(on, via, shape);
+    const auto to = on.output<T>(out, "out", {shape[0], tree.nodes});
+    without_gil(on, [&](const auto& device) {
+      accumulate_sums(device, tree, shape[0], shape[1], grads, vias, to);
+    });
+  });
+}
+
+}  // namespace
+
+// CMakeLists.txt builds this module once for each instruction set: _C, _C_avx2.
+PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
+  m.doc() = "Native code of treefilter; the contracts are in src/*.h.";
+  translate_interrupts();
+  m.attr("instruction_set") = TREEFILTER_INSTRUCTION_SET;
+#ifdef TREEFILTER_CUDA
+  m.attr("with_cuda") = true;
+#else
+  m.attr("with_cuda") = false;
+#endif
+#ifdef TREEFILTER_EMULATE
+  m.attr("emulated") = true;
+#else
+  m.attr("emulated") = false;
+#endif
+  m.def("plan_size", &PlanView::size);
+  py::enum_<Psi>(m, "Psi")
+      .value("IDENTITY", Psi::kIdentity)
+      .value("SIGN", Psi::kSign)
+      .value("EUCLIDEAN", Psi::kEuclidean);
+  py::enum_<Pass>(m, "Pass")
+      .value("LEAF_TO_ROOT", Pass::kLeafToRoot)
+      .value("ROOT_TO_LEAF", Pass::kRootToLeaf)
+      .value("SUM", Pass::kSum)
+      .value("MEAN", Pass::kMean);
+  m.def("edge_list", edge_list);
+  m.def("edge_inner", bind_edge_inner);
+  m.def("edge_scatter", bind_edge_scatter);
+  m.def("edge_argmax", bind_edge_argmax);
+  m.def("rank_weights", bind_rank_weights);
+  m.def("mst", bind_mst);
+  m.def("mst_edges", bind_mst_edges);
+  m.def("plan", bind_plan);
+  m.def("order", bind_order);
+  m.def("tree_weight", bind_tree_weight);
+  m.def("tree_weight_backward", bind_tree_weight_backward);
+  m.def("propagate", bind_propagate);
+  m.def("filter_backward", bind_filter_backward);
+  m.def("parent_dot", bind_parent_dot);
+  m.def("distance", bind_distance);
+  m.def("distance_transform", bind_distance_transform);
+  m.def("path_sums", bind_path_sums);
+  m.def("accumulate_sums", bind_accumulate_sums);
+}
+
+}  // namespace treefilter

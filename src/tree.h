@@ -1,0 +1,25 @@
+// A batch of rooted trees as the passes over them see it.
+#pragma once
+
+#include "plan.h"
+
+namespace treefilter {
+
+// parent, order [batch, nodes]; a batch of 1 serves any. plan [batch, PlanView::size(nodes)], CUDA only.
+struct TreeView {
+  int64_t batch, nodes;
+  Span<const int32_t> parent, order, plan;
+
+  TREEFILTER_HD PlanView plan_of(int64_t b) const {
+    return {plan.data + (batch == 1 ? 0 : b) * PlanView::size(nodes), nodes};
+  }
+};
+
+// On the CPU, the order of visits (cpu/mst/peel.h) of trees that mst() did not make. parent, order
+// [batch, nodes], every parent in [0, nodes). ordered [batch]: how many vertices have a place in the
+// order. Fewer than all mean that the others are on cycles. O(nodes) a tree, no recursion; the same at
+// any number of threads. (On CUDA the plan has the order.)
+void order_trees(Cpu cpu, int64_t nodes, Span<const int32_t> parent, Span<int32_t> order,
+                 Span<int64_t> ordered);
+
+}  // namespace treefilter

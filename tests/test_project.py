@@ -1,0 +1,70 @@
+"""Facts about the project that several files state are the same in all of them."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import treefilter
+
+ROOT = Path(__file__).parent.parent
+if not (ROOT / ".ci").exists():  # the package as it is distributed has no such files
+    pytest.skip("not the repository", allow_module_level=True)
+tomllib = pytest.importorskip("tomllib")  # Python 3.11
+
+PROJECTS = ["pyproject.toml", "examples/tel_segmentation/pyproject.toml"]
+PINS = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(), re.M))
+HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+CITATION = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def project(path):
+    return tomllib.loads((ROOT / path).read_text(encoding="utf-8"))["project"]
+
+
+def test_hooks_use_the_pinned_versions():
+    found = [pin.split("==") for hook in HOOKS for pin in hook.get("additional_dependencies", [])]
+    assert {name for name, _ in found} == {"ruff", "clang-format", "zizmor"}
+    assert [(name, version) for name, version in found if PINS[name] != version] == []
+
+
+def test_hooks_run_what_make_lint_runs():
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)[1]
+    commands = re.findall(r"\$\(BIN\)/(.*)", recipe)
+    first_words = {re.sub(r" (--|\.$|\$).*", "", command) for command in commands}
+    hooks = {re.sub(r"\.venv/bin/| (-i|--).*", "", hook["entry"]) for hook in HOOKS}
+    assert hooks == first_words
+
+
+def test_workflow_runs_ci():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert [step["run"] for step in workflow["jobs"]["ci"]["steps"] if "run" in step] == [".ci/run"]
+
+
+def test_version_is_one():
+    versions = {treefilter.__version__, project("pyproject.toml")["version"]}
+    assert versions == {yaml.safe_load(CITATION)["version"]}
+
+
+@pytest.mark.parametrize("path", PROJECTS)
+def test_metadata(path):
+    metadata = project(path)
+    minors = [
+        int(match[1])
+        for text in metadata["classifiers"]
+        if (match := re.fullmatch(r"Programming Language :: Python :: 3\.(\d+)", text))
+    ]
+    assert metadata["requires-python"] == f">=3.{minors[0]}"
+    assert minors == [*range(minors[0], minors[-1] + 1)]
+    assert sys.version_info.minor in minors
+    assert "Typing :: Typed" in metadata["classifiers"]
+    package = ROOT / path.replace("pyproject.toml", metadata["name"].replace("-", "_"))
+    assert (package / "py.typed").exists()
+
+
+@pytest.mark.parametrize("path", PROJECTS)
+def test_addresses_are_those_of_the_citation(path):
+    for url in project(path)["urls"].values():
+        assert url.removeprefix("https://doi.org/") in CITATION

@@ -1,0 +1,113 @@
+"""What follows from the parents of a batch of trees: order, depth, components, lists.
+
+Everything here is for all trees of the batch at once, without a loop over vertices. ``parent`` is
+(B, N) int32 with a root its own parent.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _ops
+from ._autograd import constant
+
+_MAX_INDEX = 2**31 - 1
+
+
+def is_root(parent: Tensor) -> Tensor:
+    """(B, N) bool."""
+    own = torch.arange(parent.shape[1], dtype=torch.int32, device=parent.device)
+    return parent == own
+
+
+def check_parents(parent: Tensor) -> None:
+    """ValueError, naming the vertex, if a parent is no vertex. Waits for the device."""
+    num_nodes, parent = parent.shape[1], parent.long()  # in a narrow type, N might wrap around
+    outside = (parent < 0) | (parent >= num_nodes)
+    if outside.any():
+        b, v = outside.nonzero()[0].tolist()
+        raise ValueError(
+            f"Tree.from_parents: parent must be in [0, {num_nodes}), "
+            f"got {parent[b, v].item()} at vertex {v} of tree {b}"
+        )
+
+
+def order_of(parent: Tensor, plan: Tensor) -> Tensor:
+    """The order of passes, ``Tree.order``; ValueError, naming a vertex, if there is a cycle."""
+    num_nodes = parent.shape[1]
+    order, ordered = _ops.order(parent, plan)
+    if (ordered < num_nodes).any():
+        b = (ordered < num_nodes).nonzero()[0].item()
+        on_cycle = torch.ones(num_nodes, dtype=torch.bool, device=parent.device)
+        on_cycle[order[b, : ordered[b]].long()] = False  # only they have no place in the order
+        raise ValueError(
+            "Tree.from_parents: parent must lead from every vertex to a root, "
+            f"got a cycle through vertex {on_cycle.nonzero()[0].item()} of tree {b}"
+        )
+    return order
+
+
+def check_edges(parent: Tensor, edge: Tensor) -> None:
+    """ValueError if ``edge`` is not −1 at roots and an edge's number elsewhere."""
+    root, edge = is_root(parent), edge.long()
+    wrong = torch.where(root, edge != -1, (edge < 0) | (edge > _MAX_INDEX))
+    if wrong.any():
+        b, v = wrong.nonzero()[0].tolist()
+        expected = "-1 at a root" if root[b, v] else "an edge's number, not negative"
+        raise ValueError(
+            f"Tree.from_parents: edge must be {expected}, "
+            f"got {edge[b, v].item()} at vertex {v} of tree {b}"
+        )
+
+
+def depth(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
+    """(B, N) int32, the number of edges to the root."""
+    steps = (~is_root(parent)).double()
+    return _down(steps, parent, order, plan).int()
+
+
+def components(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
+    """(B, N) int32, the component of each vertex, counted from 0 by their lowest vertices."""
+    num_nodes = parent.shape[1]
+    own = torch.arange(num_nodes, device=parent.device).expand(parent.shape)
+    top = _down(own.double() * is_root(parent), parent, order, plan).long()
+    lowest = torch.full_like(own, num_nodes).scatter_reduce(1, top, own, "amin").gather(1, top)
+    return ((lowest == own).cumsum(1) - 1).gather(1, lowest).int()
+
+
+def children(parent: Tensor) -> Tensor:
+    """(B, N, K) int32, ascending; −1 fills up. Waits for the device, which has to count first."""
+    if parent.is_meta:
+        raise ValueError("Tree.children: a tree must have values, got one on the meta device")
+    batch, num_nodes = parent.shape
+    root = is_root(parent)
+    above = parent.long().masked_fill(root, num_nodes)  # roots are the children of nobody
+    by_parent = above.argsort(dim=1, stable=True)
+    above = above.gather(1, by_parent)
+    count = above.new_zeros(batch, num_nodes + 1)
+    count.scatter_add_(1, above, torch.ones_like(above))
+    before = count.cumsum(1) - count
+    place = torch.arange(num_nodes, device=parent.device) - before.gather(1, above)
+    most = int(count[:, :-1].max()) if batch else 0
+    lists = parent.new_full((batch, num_nodes * most + num_nodes), -1)
+    # What belongs to no list goes behind all of them.
+    to = torch.where(above < num_nodes, above * most + place, num_nodes * most)
+    lists.scatter_(1, to, by_parent.int())
+    return lists[:, : num_nodes * most].reshape(batch, num_nodes, most)
+
+
+def edge_list(parent: Tensor) -> Tensor:
+    """(B, N − 1, 2) int32: (parent, child) by ascending child; −1 in place of further roots."""
+    root = is_root(parent)
+    child = root.int().argsort(dim=1, stable=True)[:, : parent.shape[1] - 1]
+    ends = torch.stack([parent.gather(1, child), child.int()], 2)
+    return ends.masked_fill(root.gather(1, child).unsqueeze(2), -1)
+
+
+def _down(value: Tensor, parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
+    """Sums of (B, N) values from the root to each vertex; exact below 2⁵³."""
+    one = torch.ones(1, 1, parent.shape[1], dtype=value.dtype, device=value.device)
+    x = value.unsqueeze(1)
+    kind = _ops.ROOT_TO_LEAF
+    return constant(_ops.propagate, x, parent, order, plan, one, kind).squeeze(1)
