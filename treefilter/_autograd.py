@@ -65,7 +65,7 @@ class Function(torch.autograd.Function):
             cls._eager = type(cls.__name__, (cls,), {"jvp": staticmethod(_jvp(cls))})
             # torch's own apply, without the wrapper in Python that looks at signatures: that takes
             # longer than all the rest of a call.
-            cls._apply = super(torch.autograd.Function, cls._eager).apply
+            cls._apply = super(torch.autograd.Function, cls._eager).apply  # type: ignore[misc]
 
 
 def _jvp(function: type[Function]) -> Callable[..., Any]:
