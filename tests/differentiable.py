@@ -120,3 +120,15 @@ def loss(case, *inputs):
 
 def directions(case, seed=9):
     return tuple(normal(seed + i, *t.shape).to(t.device) for i, t in enumerate(case.inputs))
+
+
+def stacked(case, count=3):
+    """Inputs with a leading dimension to map over; all are in the range of those of the case."""
+    return tuple(torch.stack([t * (1 - 0.1 * i) for i in range(count)]) for t in case.inputs)
+
+
+def by_loop(function, *inputs):
+    results = [function(*row) for row in zip(*inputs, strict=True)]
+    if isinstance(results[0], torch.Tensor):
+        return torch.stack(results)
+    return tuple(map(torch.stack, zip(*results, strict=True)))

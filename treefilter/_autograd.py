@@ -65,15 +65,15 @@ class Function(torch.autograd.Function):
             cls._eager = type(cls.__name__, (cls,), {"jvp": staticmethod(_jvp(cls))})
             # torch's own apply, without the wrapper in Python that looks at signatures: that takes
             # longer than all the rest of a call.
-            cls._apply = super(torch.autograd.Function, cls._eager).apply
+            cls._apply = super(torch.autograd.Function, cls._eager).apply  # type: ignore[misc]
 
 
 def _jvp(function: type[Function]) -> Callable[..., Any]:
     """``tangent`` as torch calls it.
 
-    torch calls it with forward mode switched off, and so loses the tangents of the levels around
-    this one: of a jvp inside of a jvp the outer one would be 0. Switched on again, the saved
-    tensors must lose the tangents of this level, of which ``tangent`` is the derivative already.
+    torch switches forward mode off for this call, and so loses the tangents of the levels around
+    this one: of a jvp inside of a jvp the outer one would be 0. Here it is switched on again; then
+    the saved tensors must lose the tangents of this level, which ``tangent`` gets as arguments.
     """
 
     def jvp(ctx: Any, *tangents: Any) -> Any:

@@ -57,9 +57,9 @@ class _Pass(Function):
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
         x_, a_ = tangents[:2]
-        a, *topology, y = saved
+        a, parent, order, plan, y = saved
         if a_ is not None:
-            tree = _Passes(a, tuple(topology))
+            tree = _Passes(a, (parent, order, plan))
             a_, flat = tree.without_roots(a_), _flat(y)
             if ctx.kind == _ops.LEAF_TO_ROOT:
                 through_a = tree.below(_scale(flat, a_))
@@ -68,7 +68,7 @@ class _Pass(Function):
             through_a = through_a.view(y.shape)
             x_ = through_a if x_ is None else x_ + through_a
         assert x_ is not None
-        return run(x_, a, *topology, ctx.kind)
+        return run(x_, a, parent, order, plan, ctx.kind)
 
 
 class _Filter(Function):
@@ -91,6 +91,7 @@ class _Filter(Function):
         a, parent, order, plan, *rest = ctx.saved_tensors
         x = rest[0] if rest else grad  # without a gradient in a, the values do not matter
         wanted = ctx.needs_input_grad[1]
+        grads: tuple[Tensor, ...]
         if torch.compiler.is_compiling() or not (recorded(grad, x) or recorded(a)):
             grads = _ops.filter_backward(grad, x, parent, order, plan, a, ctx.kind, wanted)
         elif forward_ad._current_level >= 0:
@@ -102,11 +103,11 @@ class _Filter(Function):
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
         x_, a_ = tangents[:2]
-        a, *topology, x = saved
+        a, parent, order, plan, x = saved
         if a_ is None:
             assert x_ is not None
-            return run(x_, a, *topology, ctx.kind)
-        tree = _Passes(a, tuple(topology))
+            return run(x_, a, parent, order, plan, ctx.kind)
+        tree = _Passes(a, (parent, order, plan))
         values = _centred(_flat(x).to(a.dtype), ctx.kind)
         along = None if x_ is None else _flat(x_).to(a.dtype)
         total, total_ = tree.total_and_tangent(values, along, a_)
@@ -135,12 +136,12 @@ class _Gradients(Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad, x, a, *topology = ctx.saved_tensors
+        grad, x, a, parent, order, plan = ctx.saved_tensors
 
         def gradients(grad: Tensor, x: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-            return _gradients(grad, x, a, tuple(topology), ctx.kind, ctx.wanted)
+            return _gradients(grad, x, a, (parent, order, plan), ctx.kind, ctx.wanted)
 
-        _, pull = torch.func.vjp(gradients, grad, x, a)
+        pull = torch.func.vjp(gradients, grad, x, a)[1]
         return *pull(grads), None, None, None, None, None
 
 

@@ -29,6 +29,13 @@ JIT_MESSAGE = (
 )
 
 
+ONNX_MESSAGE = (
+    "treefilter: a model must be exported by torch.export.export, got torch.onnx.export; ONNX has"
+    " no operators for trees. Or export the networks before and after the tree functions to ONNX,"
+    " and call treefilter in between"
+)
+
+
 def _traced_by_jit(*_: Any) -> None:
     raise RuntimeError(JIT_MESSAGE)
 
@@ -53,6 +60,8 @@ def _op(
     name = schema.partition("(")[0]
 
     def traced(*arguments: Any) -> Any:
+        if torch.onnx.is_in_onnx_export():
+            raise RuntimeError(ONNX_MESSAGE)
         if not indices:
             refuse_tangents()
         return fake(*arguments)

@@ -135,7 +135,7 @@ class _TreeWeight(Function):
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        return _gather(tangents[0], *saved)
+        return _gather(tangents[0], saved[0])
 
 
 class _GraphWeight(Function):
@@ -155,7 +155,7 @@ class _GraphWeight(Function):
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        return _scatter(tangents[0], *saved, ctx.num_edges)
+        return _scatter(tangents[0], saved[0], ctx.num_edges)
 
 
 class _Exponential(Function):

@@ -175,9 +175,7 @@ class _Euclidean(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         f, edges, root = ctx.saved_tensors
         sum = ctx.sum
-        if recorded(
-            grad, f
-        ):  # of the sums below there are derivatives, of the fused one there are not
+        if recorded(grad, f):  # the fused sum has no derivative
             return _scatter(0.5 * grad / _no_zero(root), f, edges, sum), None, None
         sums = edges, sum.layout, sum.num_edges, _ops.EUCLIDEAN
         return _ops.edge_scatter(grad, f, *sums, root), None, None
