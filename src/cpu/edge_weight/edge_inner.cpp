@@ -28,12 +28,16 @@ void for_channels(int64_t channels, const Visit& visit) {
   for (; c < channels; ++c) visit(c, std::integral_constant<int, 1>{});
 }
 
-// sums[i] += the terms of edge i in Count channels; planes are `nodes` apart. Same: t is f.
-template <Psi psi, bool Same, int Count, class Strip, class X, class T>
+// An integer type of the size of T, so that vectors of both have the same number of values.
+template <class T>
+using IndexLike = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+
+// sums[i] = (First) or += the terms of edge i in Count channels; planes are `nodes` apart. Same: t is f.
+template <Psi psi, bool Same, bool First, int Count, class Strip, class X, class T>
 void add_terms(const Strip strip, int64_t nodes, const X* __restrict f, const X* __restrict t,
                T* __restrict sums) {
   for (int64_t i = 0; i < strip.count; ++i) {
-    T sum = sums[i];
+    T sum = First ? T(0) : sums[i];
     for (int c = 0; c < Count; ++c) {
       const int64_t u = c * nodes + strip.u(i), v = c * nodes + strip.v(i);
       const T df = load<T>(f[u]) - load<T>(f[v]);
@@ -44,16 +48,23 @@ void add_terms(const Strip strip, int64_t nodes, const X* __restrict f, const X*
   }
 }
 
-// Turns the sums of squares into distances for kEuclidean. Returns whether any result is out of range,
-// apart from small ones.
-template <Psi psi, class T>
-bool finish(int64_t count, T* __restrict sums) {
-  int out_of_range = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    if (psi == Psi::kEuclidean) sums[i] = std::sqrt(sums[i]);
-    out_of_range |= !(sums[i] <= EdgeRange<T>::kLargest);
+// Whether a value may have overflowed or be NaN: four at a time, whose sum is then not finite either.
+// The values are not negative.
+template <class T>
+bool any_overflow(int64_t count, const T* values) {
+  const int64_t quarter = count / 4;
+  const T *a = values, *b = a + quarter, *c = b + quarter, *d = c + quarter;
+  IndexLike<T> mask = 0;
+  for (int64_t i = 0; i < quarter; ++i) {
+    mask |= (a[i] + b[i]) + (c[i] + d[i]) <= EdgeRange<T>::kLargest ? 0 : -1;
   }
-  return out_of_range != 0;
+  for (int64_t i = 4 * quarter; i < count; ++i) mask |= values[i] <= EdgeRange<T>::kLargest ? 0 : -1;
+  return mask != 0;
+}
+
+template <class T>
+void take_roots(int64_t count, T* __restrict sums) {
+  for (int64_t i = 0; i < count; ++i) sums[i] = std::sqrt(sums[i]);
 }
 
 // Computes the weights that are out of range once more; f: channel 0.
@@ -72,30 +83,34 @@ void inner(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels, Span
   for_strips(cpu, graph, batch, channels, [&](int64_t b, const auto* strips, int used) {
     std::optional<UnderflowFlag> underflow;
     if (psi == Psi::kEuclidean) underflow.emplace();
-    for (int s = 0; s < used; ++s) {
+    for (int s = 0; channels == 0 && s < used; ++s) {
       std::fill_n(weight.data + b * edges + strips[s].e0, strips[s].count, T(0));
     }
     for_channels(channels, [&](int64_t c, auto count) {
       const int64_t plane = (b * channels + c) * nodes;
-      for (int s = 0; s < used; ++s) {
-        add_terms<psi, Same, count()>(strips[s], nodes, f.data + plane, t.data + plane,
-                                      weight.data + b * edges + strips[s].e0);
+      const auto run = [&](auto first) {
+        for (int s = 0; s < used; ++s) {
+          add_terms<psi, Same, first(), count()>(strips[s], nodes, f.data + plane, t.data + plane,
+                                                 weight.data + b * edges + strips[s].e0);
+        }
+      };
+      if (c == 0) {
+        run(std::true_type{});
+      } else {
+        run(std::false_type{});
       }
     });
     if (!Same) return;
     const bool small = underflow && underflow->raised();
     for (int s = 0; s < used; ++s) {
       T* const sums = weight.data + b * edges + strips[s].e0;
-      if (finish<psi>(strips[s].count, sums) || small) {
+      if (psi == Psi::kEuclidean) take_roots(strips[s].count, sums);
+      if (small || any_overflow(strips[s].count, sums)) {
         repair(psi, strips[s], channels, nodes, f.data + b * channels * nodes, sums);
       }
     }
   });
 }
-
-// An integer type of the size of T, so that vectors of both have the same number of values.
-template <class T>
-using IndexLike = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
 
 template <class Strip, class X, class T>
 void keep_largest(const Strip strip, const X* __restrict f, IndexLike<T> c, T* __restrict largest,
@@ -149,7 +164,7 @@ void edge_argmax(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels
       const int64_t to = b * edges + strips[s].e0;
       std::copy_n(argmax + i, strips[s].count, out.data + to);
       std::copy_n(largest + i, strips[s].count, distance.data + to);
-      if (!finish<Psi::kSign>(strips[s].count, largest + i)) continue;
+      if (!any_overflow(strips[s].count, largest + i)) continue;
       const X* fb = f.data + b * channels * nodes;
       for (int64_t k = 0; k < strips[s].count; ++k) {
         if (in_range(Psi::kSign, distance[to + k])) continue;
