@@ -92,7 +92,7 @@ class Model:
 
     @property
     def coarsest_stride(self) -> int:
-        """Stride of the coarsest feature map; the protocol ``ss`` pads images to multiples of it."""
+        """Stride of the coarsest feature map; protocol ``ss`` pads images to multiples of it."""
         return 32 if self.network == "hrnet" else self.output_stride
 
 
