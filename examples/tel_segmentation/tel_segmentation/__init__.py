@@ -42,7 +42,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Imports what a public name needs when it is first used: ``tel --help`` needs none of it."""
+    """Imports a public name when it is first used, so that ``tel --help`` starts quickly."""
     if name in ("config", "presets"):
         return importlib.import_module(f"tel_segmentation.{name}")
     if name not in _HOMES:

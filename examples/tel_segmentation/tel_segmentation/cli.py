@@ -7,20 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 COMMANDS = {
-    "train": "train a network from a preset, or go on with a run (--resume FOLDER)",
+    "train": "train a network from a preset, or continue a run (--resume FOLDER)",
     "evaluate": "mIoU, per-class and boundary IoU of a trained network on a data set",
     "predict": "segment images with a trained network",
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "annotate": "make point, scribble or block annotations from dense labels",
-    "compare-annotations": "how far two folders of annotations agree",
+    "compare-annotations": "measure how far two folders of annotations agree",
     "prepare": "unpack the archives of Pascal VOC, Cityscapes or ADE20K for training",
-    "check-data": "look through a data set before hours are spent on it",
-    "experiments": "the paper's tables as experiments: numbers, needs, hours",
+    "check-data": "check a data set before training on it",
+    "experiments": "list the paper's experiments: numbers, required files, hours",
     "run": "run one of the paper's experiments: train, evaluate, record",
-    "demo": "train three small networks on generated scenes and show what came out",
+    "demo": "train three small networks on generated scenes and show the results",
     "measure": "make the runs of the published results",
-    "cost": "measure what the trees add to an iteration",
-    "publish": "copy run records, make the published tables of them",
+    "cost": "measure the time and memory that the trees add to an iteration",
+    "publish": "copy run records, and make the published tables from them",
 }
 
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        The exit status: 0 done, 1 problems found, 2 a mistake in the call or its data, 130 stopped.
+        The exit status: 0 done, 1 problems found, 2 invalid arguments or data, 130 interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -81,9 +81,9 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _command(name: str) -> tuple[type, Callable[[Any], object]]:
-    """A command's options and what runs it.
+    """A command's options, and the function that runs it.
 
-    Only the module of the command is imported: ``tel --help`` and ``tel COMMAND --help`` are quick.
+    Only the command's own module is imported, so that ``tel COMMAND --help`` starts quickly.
     """
     match name:
         case "annotate":

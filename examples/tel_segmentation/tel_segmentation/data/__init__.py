@@ -1,1 +1,1 @@
-"""From files or generated scenes to samples and batches."""
+"""Data sets, in files or generated: their annotations, samples and batches."""

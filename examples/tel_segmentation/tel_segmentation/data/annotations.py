@@ -1,4 +1,4 @@
-"""Sparse annotations made from dense labels: points and scribbles (``blocks`` has the blocks).
+"""Sparse annotations generated from dense labels: points and scribbles (see also ``blocks``).
 
 A label map is (H, W) integers, 0 to 254 a class and 255 void (no class). An annotation is (H, W)
 uint8, 255 where a pixel is unlabelled; void is never labelled.
@@ -20,36 +20,36 @@ from tel_segmentation.data.regions import (
     objects,
 )
 
-POINT = 3  # pixels across
-SMALLEST = 12  # pixels that an object's largest piece must have to be annotated
-LABELLED = 0.03  # of an image, by scribbles
-INSIDE = 2.0  # pixels that a scribble's centre stays inside, where a piece is that thick
-TURN = 0.15  # radians, standard deviation of a scribble's change of direction per pixel
-LOOK_AHEAD = (4.0, 2.0, 1.0)  # pixels
-# Deviations from the heading that are tried, the small ones first; beyond π/2 it would turn back.
+POINT = 3  # diameter of a point, in pixels
+SMALLEST = 12  # number of pixels that an object's largest component must have to be annotated
+LABELLED = 0.03  # fraction of an image that scribbles label
+INSIDE = 2.0  # pixels from a scribble's centre line to the component's edge, where it is that thick
+TURN = 0.15  # standard deviation of a scribble's change of direction per pixel, in radians
+LOOK_AHEAD = (4.0, 2.0, 1.0)  # distances at which pixels ahead must be free too, tried in order
+# Deviations from the heading, tried in order; with more than π/2 the stroke would turn back.
 SWERVES = tuple(sign * 0.2 * k for k in range(9) for sign in (1, -1))[1:]
 
 Place = tuple[float, float]  # y, x
 
 
 def points(label: Labels, instances: Labels | None, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One point for every object, as an annotator would click: well inside its largest piece.
+    """One point for every object, as an annotator would click: well inside its largest component.
 
-    The pixel is drawn from those at least half as far from the outside as the deepest one, and
-    marked by a disc 3 pixels across, clipped to the piece. Objects of which no piece has 12 pixels
-    are left out.
+    The pixel is drawn at random from those at least half as far from the outside as the farthest
+    one. It is marked by a disc with a diameter of 3 pixels, clipped to the component. Objects
+    without a connected component of at least 12 pixels are left out.
 
     Args:
         label: (H, W) classes, 255 void.
-        instances: (H, W), one number per object; negative: no object, which gets no point. By
-            default every connected piece of a class is an object.
-        rng: where the points are drawn from.
+        instances: (H, W), one number per object; negative: no object, so no point. By default every
+            connected component of a class is an object.
+        rng: the source of randomness.
 
     Returns:
         (H, W) uint8, 255 unlabelled.
 
     Raises:
-        TypeError, ValueError: maps that are not as described.
+        TypeError, ValueError: the maps are not as described.
     """
     check_label("points", label, instances)
     marked = np.full(label.shape, VOID, np.uint8)
@@ -63,22 +63,22 @@ def scribbles(
 ) -> NDArray[np.uint8]:
     """One stroke along every object; together they label about 3 % of the image.
 
-    A stroke wanders through the object's largest piece, bending smoothly, 2 pixels away from its
-    edge where the piece is thick enough and never outside. Its length is in proportion to the root
-    of the piece's area, but at least a dab of the brush. Objects of which no piece has 12 pixels
-    are left out.
+    A stroke bends smoothly through the object's largest component. It stays 2 pixels away from the
+    component's edge where the component is thick enough, and never leaves it. Its length is
+    proportional to the square root of the component's area; the shortest stroke is one dot of the
+    brush. Objects without a connected component of at least 12 pixels are left out.
 
     Args:
         label: (H, W) classes, 255 void.
         instances: (H, W), as for ``points``.
-        rng: where the strokes are drawn from.
-        width: of the strokes, in pixels.
+        rng: the source of randomness.
+        width: width of the strokes, in pixels.
 
     Returns:
         (H, W) uint8, 255 unlabelled.
 
     Raises:
-        TypeError, ValueError: maps that are not as described, a width below 1.
+        TypeError, ValueError: the maps are not as described, or the width is below 1.
     """
     check_label("scribbles", label, instances)
     if width < 1:
@@ -94,14 +94,17 @@ def scribbles(
 
 
 def _pick(allowed: Mask, rng: np.random.Generator) -> Place:
-    """A random pixel of those allowed."""
+    """A random pixel of the allowed ones."""
     y, x = np.nonzero(allowed)
     chosen = rng.integers(len(y))
     return float(y[chosen]), float(x[chosen])
 
 
 def _wander(deep: NDArray[np.float64], length: float, rng: np.random.Generator) -> list[Place]:
-    """A path of that length, if there is room: from a random pixel on, then the other way."""
+    """A path of that length, if there is room; it starts at a random pixel.
+
+    It goes in a random direction as far as it can, and then from the start in the opposite one.
+    """
     free = deep >= min(INSIDE, deep.max())
     if np.count_nonzero(free) < length:
         free = deep > 0
@@ -119,7 +122,10 @@ def _wander(deep: NDArray[np.float64], length: float, rng: np.random.Generator) 
 
 
 def _step(free: Mask, place: Place, heading: float) -> tuple[Place, float] | None:
-    """A pixel on, as straight as that is free, if possible with room ahead; and the heading."""
+    """The next position, one pixel ahead, and the new heading; None if no free pixel is ahead.
+
+    The step is as straight as possible; steps with more room ahead are preferred.
+    """
     height, width = free.shape
     for ahead in LOOK_AHEAD:
         for swerve in SWERVES:
@@ -134,7 +140,7 @@ def _step(free: Mask, place: Place, heading: float) -> tuple[Place, float] | Non
 
 
 def _mark(marked: NDArray[np.uint8], region: Region, path: list[Place], width: int) -> None:
-    """Draw a path with a round brush, nowhere but inside the region."""
+    """Draws a path with a round brush, clipped to the region."""
     reach = width // 2
     brush = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, 1, -1)
     brush = brush[..., (brush**2).sum((0, 1)) <= (width / 2) ** 2]

@@ -1,8 +1,8 @@
-"""Random views of a training sample, of image, annotation and truth alike.
+"""Random augmentation of a training sample: its image, annotation and dense labels alike.
 
-The augmentation of the Tree Energy Loss (Liang et al., CVPR 2022, and its code): flip, scale and
-aspect ratio, crop, padding, brightness. Brightness changes only what the network sees: the guide of
-the trees is the same view as it was taken.
+This is the augmentation of the Tree Energy Loss (Liang et al., CVPR 2022, and its code): flip,
+scale and aspect ratio, crop, padding, brightness. Brightness changes only the network's input; the
+guide of the trees keeps the original colours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Augmented(NamedTuple):
-    """One view of a sample; h × w is the crop's size."""
+    """An augmented sample; h × w is the crop's size."""
 
     image: Tensor  # (3, h, w) float32: jittered and normalised, what the network sees
     guide: Tensor  # (3, h, w) float32: colours in [0, 1], for the losses
@@ -33,21 +33,22 @@ class Augmented(NamedTuple):
 
 
 def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmented:
-    """A random view of the sample, the same for the same state of ``rng``.
+    """Augments a sample; the result is the same for the same state of ``rng``.
 
-    Image, label and truth are flipped with probability ``options.flip``, resized to
+    Image, label and truth are flipped with probability ``options.flip``, and resized to
     W' = ⌊W·√a·s⌋ × H' = ⌊H·s/√a⌋ pixels, at least 2 × 2, for a scale s and an aspect ratio a (the
-    image bicubic and antialiased, the labels nearest), cropped at a random place, and where they
-    are smaller than the crop put at a random place in it (image 0, labels -2). The network's input
-    is then made brighter or darker by a whole number of grey levels.
+    image bicubic and antialiased, the labels nearest). They are cropped at a random position; a
+    side that is smaller than the crop is padded to it, with the image at a random position (padding
+    is 0 in the image, -2 in labels). The network's input is then made brighter or darker by an
+    integer number of grey levels.
 
     Args:
         sample: image (3, H, W) uint8, label and truth (H, W) int64.
         options: flip, scale, aspect, crop, brightness.
-        rng: where every choice is drawn from.
+        rng: the source of randomness.
 
     Raises:
-        ValueError: an option out of its range.
+        ValueError: an option is out of its range.
     """
     _check(options)
     height, width = sample.label.shape
@@ -81,7 +82,7 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
 
 
 def normalize(guide: Tensor) -> Tensor:
-    """What a network expects of images in [0, 1]: ImageNet's mean taken off, divided by its std.
+    """Normalises images in [0, 1] for a network: minus ImageNet's mean, divided by its deviation.
 
     Args:
         guide: (..., 3, H, W), floating point.
@@ -91,7 +92,7 @@ def normalize(guide: Tensor) -> Tensor:
 
 
 def _window(size: list[int], crop: tuple[int, int], place: np.ndarray) -> list[int]:
-    """Top, left, height, width of what is kept of an image of that size."""
+    """Top, left, height and width of the part of an image of that size that is kept."""
     kept = [min(c, n) for c, n in zip(crop, size, strict=True)]
     start = [int(p * (n - k + 1)) for p, n, k in zip(place, size, kept, strict=True)]
     return start + kept

@@ -1,4 +1,4 @@
-"""Sparse annotations made from dense labels: the labels that are farthest from an edge.
+"""Sparse annotations generated from dense labels: the labels that are farthest from an edge.
 
 A label map is (H, W) integers, 0 to 254 a class and 255 void (no class). An annotation is (H, W)
 uint8, 255 where a pixel is unlabelled; void is never labelled.
@@ -35,28 +35,29 @@ def blocks(
     seed: int = 0,
     ties: Ties = "hash",
 ) -> NDArray[np.uint8]:
-    """The part of the labels that is farthest from the edges between classes.
+    """Keeps the labels that are farthest from the edges between classes.
 
-    Labels are taken away from the edges inwards until the ratio is left (Liang et al., Tree Energy
-    Loss, CVPR 2022; how the authors did it in detail is not public).
+    Labels are removed from the edges inwards until the ratio is left (Liang et al., Tree Energy
+    Loss, CVPR 2022; the details of the authors' procedure are not public).
 
     Args:
         label: (H, W) classes, 255 void.
-        ratio: part of the pixels with a class that keeps its label, in [0, 1].
-        scope: of what the ratio is kept: every connected ``component`` (each keeps a core, of one
-            pixel at least), every ``class``, or the ``image`` (small and thin objects vanish).
-        metric: of the distance to the edge, see ``interior_distance``.
+        ratio: fraction of the pixels with a class that keep their label, in [0, 1].
+        scope: where the ratio holds: in every connected ``component`` (each keeps at least one
+            pixel), in every ``class``, or in the ``image`` (small and thin objects vanish).
+        metric: metric of the distance to the edge, see ``interior_distance``.
         border: whether the image's border is an edge too.
-        seed: of the hash.
-        ties: which of the pixels equally far from the edge come first: by a ``hash`` of their
-            places, all over the scope, or those of the upper rows (``row-major``).
+        seed: seed of the hash.
+        ties: which of several pixels at the same distance from the edge are kept first: in the
+            order of a ``hash`` of their positions, which spreads them over the scope, or the upper
+            rows first (``row-major``).
 
     Returns:
         (H, W) uint8, 255 unlabelled. Of n pixels of a scope, round(ratio · n) stay labelled.
 
     Raises:
-        TypeError, ValueError: a map that is not as described, a ratio outside [0, 1], an unknown
-            scope, metric or order of ties.
+        TypeError, ValueError: the map is not as described, the ratio is outside [0, 1], or the
+            scope, the metric or the order of ties is unknown.
     """
     distance = interior_distance(label, metric, border)
     if not 0 <= ratio <= 1:
@@ -87,20 +88,20 @@ def blocks(
 def interior_distance(
     label: Labels, metric: Metric = "edt", border: bool = False
 ) -> NDArray[np.float64]:
-    """How far every pixel is from the nearest pixel with another label (void counts as one).
+    """The distance of every pixel to the nearest pixel with another label (void counts as one).
 
     Args:
         label: (H, W) classes, 255 void.
         metric: ``edt`` (Euclidean), ``chessboard`` (steps of 8-connected erosion) or ``cityblock``
             (4-connected).
         border: whether the image's border counts as another label. It always does in an image with
-            one label only, which has no other edge.
+            a single label, which has no other edge.
 
     Returns:
         (H, W) float64, in pixels: at least 1, and 0 for void pixels.
 
     Raises:
-        TypeError, ValueError: a map that is not as described, an unknown metric.
+        TypeError, ValueError: the map is not as described, or the metric is unknown.
     """
     check_label("interior_distance", label)
     if metric not in get_args(Metric):
@@ -116,11 +117,11 @@ def interior_distance(
 
 
 def blocks_above(distance: NDArray[np.float64], threshold: float) -> Mask:
-    """Pixels that keep their label if one threshold holds for a whole data set.
+    """The pixels that keep their label if one threshold is used for a whole data set.
 
     Args:
-        distance: (H, W), of ``interior_distance``.
-        threshold: in pixels; found from the histogram of all images' distances.
+        distance: (H, W), from ``interior_distance``.
+        threshold: in pixels; it is computed from the histogram of all images' distances.
 
     Returns:
         (H, W) bool, false for void pixels at any threshold.
@@ -131,18 +132,18 @@ def blocks_above(distance: NDArray[np.float64], threshold: float) -> Mask:
 def _deepest(
     unit: NDArray[np.int64], distance: NDArray[np.float64], keep: NDArray[np.int64]
 ) -> tuple[Mask, NDArray[np.int64]]:
-    """Which pixels are surely among the deepest of their unit, and which are at the limit.
+    """The pixels that are certainly among the deepest of their unit, and those tied at the limit.
 
-    Sorting by one number, and only those at the limit by more, is several times as fast as sorting
-    everything by everything.
+    All pixels are sorted by one number, and the caller sorts only the tied ones by more: that is
+    several times as fast as sorting all pixels by all criteria.
 
     Args:
-        unit: (N,) of each pixel, from 0.
-        distance: (N,) roots of integers, as all metrics have them.
-        keep: (U,) pixels of each unit.
+        unit: (N,) the unit of each pixel, from 0.
+        distance: (N,) square roots of integers, as in all metrics.
+        keep: (U,) how many pixels of each unit are kept.
 
     Returns:
-        (N,) bool, and the places of those of which ``keep`` has room for some.
+        (N,) bool, and the indices of the tied pixels, of which not all can be kept.
     """
     squared = np.rint(distance**2).astype(np.int64)
     most = squared.max(initial=0)
@@ -154,13 +155,13 @@ def _deepest(
 
 
 def _rank(unit: NDArray[np.int64], units: int) -> NDArray[np.int64]:
-    """The place of each among those of its unit, from 0; ``unit`` is sorted."""
+    """The rank of each element within its unit, from 0; ``unit`` is sorted."""
     size = np.bincount(unit, minlength=units)
     return np.arange(len(unit)) - np.repeat(np.cumsum(size) - size, size)
 
 
 def _hash(y: NDArray[np.int64], x: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
-    """A number for every pixel, of its place and the seed alone (the mixing of splitmix64)."""
+    """A hash of every pixel's position and the seed (with the mixing function of splitmix64)."""
     start = np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
     mixed = (y << 32 | x).astype(np.uint64) + start
     mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)

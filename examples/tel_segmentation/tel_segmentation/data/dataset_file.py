@@ -3,12 +3,12 @@
     classes = ["sky", "road"]             # label value 0, 1, …
     ignore = [255]                        # label values that mean no class (this is the default)
     colors = [[0, 0, 255], [90, 90, 90]]  # for pictures (optional)
-    root = "."                            # where the splits are, from this file (the default)
-    [splits]                              # optional: train, val, test where such folders exist,
-    train = "train"                       # else the root itself serves as every split
+    root = "."                            # folder of the splits, relative to this file (default)
+    [splits]                              # optional; by default those of train, val and test that
+    train = "train"                       # exist, or if none does, the root itself for every split
     val = "val"
 
-Each split has ``images/NAME.jpg`` (or png, …) and ``labels/NAME.png`` (dense; one value a pixel).
+Each split has ``images/NAME.jpg`` (or png, …) and ``labels/NAME.png`` (dense; one value per pixel).
 Sparse annotations are ``annotations/KIND/SPLIT/NAME.png`` beside the TOML file, 255 = unlabelled.
 """
 
@@ -39,7 +39,7 @@ else:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What a data set's TOML file says."""
+    """The content of a data set's TOML file."""
 
     path: Path
     classes: tuple[str, ...]
@@ -65,7 +65,8 @@ class DatasetInfo:
         """The images of a split: name (the file's stem) → file, sorted by name.
 
         Raises:
-            ValueError: the folder is missing or has no images, or two files have one name.
+            ValueError: the folder is missing or has no images, a name is not text, or two files
+                have the same name.
         """
         folder = self.folder(split) / "images"
         if not folder.is_dir():
@@ -105,8 +106,8 @@ def open_dataset(path: Path | str) -> DatasetInfo:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not TOML, or a key is missing, unknown or of the wrong kind, or a folder
-            that it names does not exist. The message names the file.
+        ValueError: the file is not TOML, a key is missing, unknown or of the wrong type, or a
+            folder that it names does not exist. The message names the file.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -132,7 +133,7 @@ def open_dataset(path: Path | str) -> DatasetInfo:
 
 
 def voc_colors(count: int) -> list[list[int]]:
-    """The colour map of PASCAL VOC: the bits of the index, spread over the three channels."""
+    """The colour map of Pascal VOC: the bits of the index, distributed over the three channels."""
     return [
         [sum((i >> (3 * bit + c) & 1) << (7 - bit) for bit in range(3)) for c in range(3)]
         for i in range(count)
@@ -140,7 +141,7 @@ def voc_colors(count: int) -> list[list[int]]:
 
 
 def where(info: DatasetInfo, split: str, annotation: str) -> str:
-    """Where the label files of a split are expected, for a message."""
+    """The path where the label files of a split are expected, for a message."""
     if annotation == "dense":
         return str(info.folder(split) / "labels")
     beside = info.path.parent / "annotations" / annotation / split

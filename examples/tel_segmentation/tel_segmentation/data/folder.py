@@ -1,4 +1,4 @@
-"""The user's own data, from the folders that ``dataset_file`` describes."""
+"""A user's own data set, in the folders that ``dataset_file`` describes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _UNKNOWN = -3
 
 
 class Folder:
-    """A split of a data set in folders. Files are listed when it is made and read when asked for.
+    """A split of a data set in folders; files are listed on creation and read on access.
 
     Args:
         toml: the data set's TOML file.
         split: train, val, ….
-        annotation: what training may see; see ``DatasetInfo.labels``.
+        annotation: the labels for training; see ``DatasetInfo.labels``.
         size: height and width to which image (bicubic, antialiased) and labels (nearest) are
             resized; None leaves them as they are.
 
     Raises:
-        ValueError: the TOML file, a folder or an image's label is not as it must be.
+        ValueError: the TOML file is not valid, or a folder or an image's label is missing.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Folder:
         self._truth_values = label_table(self.info)
         self.names = tuple(images)
         self.annotation_folder: Path | None = None
-        """Of sparse label files; None: training sees the dense labels."""
+        """The folder of the sparse label files; None: training uses the dense labels."""
         if annotation != "dense":
             self.annotation_folder = next(iter(labels.values())).parent
         self._files = [(name, images[name], labels[name], truths.get(name)) for name in images]
@@ -71,8 +71,8 @@ class Folder:
         """One image: uint8 (3, H, W), and int64 (H, W) label and truth, -1 where there is no class.
 
         Raises:
-            ValueError: a file cannot be read, sizes differ, or a label has a value that is no
-                class. The message names the file.
+            ValueError: a file cannot be read, sizes differ, or a label has a value that is neither
+                a class nor ignored. The message names the file.
         """
         name, image_file, label_file, truth_file = self._files[index]
         image = read_image(image_file)
@@ -96,7 +96,7 @@ class Folder:
 
 
 def label_table(info: DatasetInfo, sparse: bool = False) -> NDArray[np.int64]:
-    """What each value of a label file means: a class, -1 no class, something less: not allowed."""
+    """The class of each value of a label file; -1: no class; less: the value is not allowed."""
     table = np.full(LARGEST + 1, _UNKNOWN, dtype=np.int64)
     table[: len(info.classes)] = np.arange(len(info.classes))
     table[list(info.ignore)] = UNLABELLED
@@ -111,7 +111,7 @@ def to_classes(
     """A label file's values as classes, -1 where there is no class.
 
     Raises:
-        ValueError: a value is neither a class nor ignored; the message has all such values.
+        ValueError: a value is neither a class nor ignored; the message lists such values.
     """
     if wrong := wrong_values(values, table):
         classes = int(table.max()) + 1

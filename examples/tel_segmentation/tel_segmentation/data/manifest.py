@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
-SHEET = "contact_sheet"  # .png, beside it: a picture of some of the annotations
+SHEET = "contact_sheet"  # stem of the PNG beside it: a picture of some of the annotations
 Manifest = dict[str, Any]
 
 
 class Count(NamedTuple):
-    """Pixels of each class in an image, and how many of them the annotation labels."""
+    """The number of pixels of each class in an image, and how many the annotation labels."""
 
     dense: list[int]
     labelled: list[int]
 
 
 def read_manifest(file: Path) -> Manifest | None:
-    """What the file says; None if there is none.
+    """The content of the file; None if it does not exist.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the file is not a manifest.
     """
     if not file.exists():
         return None
@@ -34,7 +34,7 @@ def read_manifest(file: Path) -> Manifest | None:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(manifest["options"], dict):
             raise TypeError("options that are no table")
-        if manifest["options"].get("kind") == "block":  # older ones had no choice
+        if manifest["options"].get("kind") == "block":  # older files lack it
             manifest["options"].setdefault("ties", "hash")
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} must be a manifest of tel annotate, got: {error}") from error
@@ -42,7 +42,7 @@ def read_manifest(file: Path) -> Manifest | None:
 
 
 def difference(made: Manifest, wanted: Manifest) -> str:
-    """In what annotations that were made differ from what is wanted now; empty if in nothing."""
+    """How existing annotations differ from the wanted ones, for a message; empty if not at all."""
     old, new = ({**manifest, **manifest["options"]} for manifest in (made, wanted))
     return ", ".join(
         f"{key}: {old.get(key)} there, {value} now"
@@ -52,7 +52,7 @@ def difference(made: Manifest, wanted: Manifest) -> str:
 
 
 def measured(classes: Sequence[str], names: Sequence[str], counts: Sequence[Count]) -> Manifest:
-    """What part of the pixels is labelled: in all, of each class, of each image and class."""
+    """The fraction of labelled pixels: in total, of each class, of each image and its classes."""
     dense, labelled = (np.array(values) for values in zip(*counts, strict=True))
     per_class = {
         name: {
@@ -78,7 +78,7 @@ def measured(classes: Sequence[str], names: Sequence[str], counts: Sequence[Coun
 
 
 def summary(manifest: Manifest) -> str:
-    """The ratios in a few lines, of the classes that there are."""
+    """The ratios in a few lines of text, for the classes that occur."""
     there = {name: row for name, row in manifest["per_class"].items() if row["images"]}
     width = max(map(len, there), default=0)
     lines = [

@@ -1,7 +1,7 @@
-"""Connected pieces of label maps: where they lie, and how deep inside them a pixel is.
+"""Connected components of label maps: their positions, and the depth of pixels inside them.
 
-A label map is (H, W) integers, 0 to 254 a class and 255 void (no class). Pieces are 8-connected: a
-diagonal line one pixel wide is one object.
+A label map is (H, W) integers, 0 to 254 a class and 255 void (no class). Components are
+8-connected: a diagonal line one pixel wide is one component.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Window = tuple[slice, slice]
 
 
 class Region(NamedTuple):
-    """A piece of an object, cut out of the image with a margin of one pixel."""
+    """A connected component, cut out of the image with a margin of one pixel."""
 
     value: int  # its class
-    window: Window  # where it lies in the image
+    window: Window  # its position in the image
     inside: Mask
-    depth: NDArray[np.float64]  # distance to the nearest pixel that is not inside
+    depth: NDArray[np.float64]  # distance to the nearest pixel outside
 
 
 def components(label: Labels) -> NDArray[np.int32]:
-    """The connected pieces of equal class, numbered from 1; void is 0.
+    """The connected components of each class, numbered from 1; void is 0.
 
     Args:
         label: (H, W) classes, 255 void.
@@ -48,13 +48,13 @@ def components(label: Labels) -> NDArray[np.int32]:
 
 
 def objects(label: Labels, instances: Labels | None, smallest: int) -> list[Region]:
-    """The largest piece of every object, of those that have so many pixels.
+    """The largest connected component of every object, unless it is too small.
 
     Args:
         label: (H, W) classes, 255 void.
-        instances: (H, W), one number per object; negative: none. By default every connected piece
-            of a class is an object.
-        smallest: pixels.
+        instances: (H, W), one number per object; negative: none. By default every connected
+            component of a class is an object.
+        smallest: the least number of pixels of a component.
     """
     if instances is None:
         number = components(label)
@@ -73,10 +73,10 @@ def objects(label: Labels, instances: Labels | None, smallest: int) -> list[Regi
 
 
 def windows(number: Labels) -> Iterator[tuple[int, Window]]:
-    """Every part's number and smallest window, and a pixel more where the image has one.
+    """The number and the bounding box of every part, with a margin of one pixel in the image.
 
     Args:
-        number: (H, W), numbered from 1; 0 is no part.
+        number: (H, W), the number of each pixel's part, from 1; 0: the pixel is in no part.
     """
     for index, window in enumerate(ndimage.find_objects(number), 1):
         if window is not None:
@@ -86,12 +86,13 @@ def windows(number: Labels) -> Iterator[tuple[int, Window]]:
 
 
 def depth(inside: Mask, metric: Metric = "edt", border: bool = False) -> NDArray[np.float64]:
-    """How far every pixel is from the nearest one that is not inside; 0 where it is not itself.
+    """The distance of every pixel inside to the nearest pixel outside; 0 for pixels outside.
 
     Args:
         inside: (H, W) bool.
-        metric: Euclidean, steps of 8-connected or of 4-connected erosion.
-        border: whether beyond the border is not inside; it never is if everything else is.
+        metric: Euclidean, or the number of steps of 8-connected or 4-connected erosion.
+        border: whether everything beyond the image's border is outside. It always is if all pixels
+            are inside.
     """
     if border or inside.all():
         return depth(np.pad(inside, 1), metric)[1:-1, 1:-1]
@@ -102,7 +103,7 @@ def depth(inside: Mask, metric: Metric = "edt", border: bool = False) -> NDArray
 
 
 def check_map(function: str, name: str, value: Any) -> None:
-    """TypeError or ValueError if it is not a map of integers (H, W)."""
+    """Raises a TypeError or ValueError if the value is not a map of integers (H, W)."""
     if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.integer):
         kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise TypeError(f"{function}: {name} must be an array of integers, got {kind}")
@@ -111,7 +112,7 @@ def check_map(function: str, name: str, value: Any) -> None:
 
 
 def check_label(function: str, label: Any, instances: Any = None) -> None:
-    """TypeError or ValueError if they are not a label map and a map of instances."""
+    """Raises a TypeError or ValueError if they are not a label map and a map of instances."""
     check_map(function, "label", label)
     if label.min() < 0 or label.max() > VOID:
         raise ValueError(
@@ -126,7 +127,7 @@ def check_label(function: str, label: Any, instances: Any = None) -> None:
 
 
 def _largest(inside: Mask) -> Mask:
-    """The largest connected piece."""
+    """The largest connected component."""
     piece, count = ndimage.label(inside, EIGHT)
     if count == 1:
         return inside

@@ -1,9 +1,10 @@
-"""Generated scenes: objects told apart by their texture, never by their colour.
+"""Generated scenes, whose classes differ in texture, not in colour.
 
-A scene is a background with patches of other colours, and objects painted over it, some thin, that
-hide each other, under uneven light, with noise. A class is a texture; colours are drawn for every
-object alike, and some objects take the colour of what they lie on. So a network has to look at
-neighbourhoods, while edges of colour say where an object may end, though not always truly.
+A scene is a background with patches of other colours. Objects, some of them thin, are painted over
+it and over each other; the light is uneven, and there is noise. A class is a texture. The colour of
+an object is drawn at random for all classes alike, and some objects take the colour of what is
+behind them. So a network has to use the neighbourhood of a pixel. Edges of colour show where an
+object may end, but not always correctly.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from tel_segmentation.data.sample import UNLABELLED, Sample, Source
 
 FIRST_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000}
 TWO_TONE = 2.0  # how steeply a texture changes between its two colours; 1 is a sine
-MOST = 1_000_000  # scenes of a split, so that no two splits share a seed
-UNIT = 64  # pixels of the shorter side at which lengths are as written here
+MOST = 1_000_000  # the most scenes of a split, so that no two splits share a seed
+UNIT = 64  # the shorter side, in pixels, for which the lengths in this file are stated
 
 CLASSES = ("background", "horizontal stripes", "vertical stripes", "checker", "dots", "grain")
 COLORS = (
@@ -43,10 +44,10 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Preset:
-    """How hard a scene is."""
+    """The options of a scene, which make it easy or hard."""
 
     camouflage: float = 0.3
-    """Probability that an object has the colour of what it lies on."""
+    """Probability that an object takes the colour of what is behind it."""
     amplitude: tuple[float, float] = (0.03, 0.10)
     """Range of the contrast of textures, per channel, in units of colours in [0, 1]."""
     noise: float = 0.012
@@ -54,7 +55,7 @@ class Preset:
     objects: tuple[int, int] = (4, 7)
     """Range of the number of objects painted."""
     correlation: float = 0.0
-    """How much of an object's colour its class decides."""
+    """Fraction of an object's colour that its class determines; the rest is random."""
 
 
 PRESETS: dict[str, Preset] = {
@@ -67,24 +68,24 @@ PRESETS: dict[str, Preset] = {
 
 
 class Scene(NamedTuple):
-    """What the generator makes."""
+    """A generated scene."""
 
     image: NDArray[np.uint8]  # (H, W, 3)
     label: NDArray[np.uint8]  # (H, W): class
     instance: NDArray[np.int32]  # (H, W): 0 background, then its patches, then objects
-    patches: int  # how many patches of other colours the background has
+    patches: int  # number of patches of other colours in the background
 
 
 def scene(seed: int, preset: str | Preset = "default", size: tuple[int, int] = (64, 64)) -> Scene:
-    """The scene of that number: a pure function of its arguments, on one kind of processor.
+    """Generates a scene: a pure function of the arguments, on one kind of processor.
 
     Args:
-        seed: not negative; places and shapes depend on nothing else.
+        seed: not negative; positions and shapes depend on nothing else.
         preset: a name in ``PRESETS``, or a preset.
-        size: height and width, at least 16; lengths scale with the smaller.
+        size: height and width, at least 16; lengths are in proportion to the smaller one.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument is out of its range.
     """
     if isinstance(preset, str) and preset not in PRESETS:
         raise ValueError(f"scene: preset must be one of {', '.join(PRESETS)}, got {preset!r}")
@@ -97,7 +98,7 @@ def scene(seed: int, preset: str | Preset = "default", size: tuple[int, int] = (
 
 
 class Scenes(Source):
-    """A split of generated scenes, made once and kept in memory.
+    """A split of generated scenes, which are generated once and kept in memory.
 
     Args:
         preset: a name in ``PRESETS``.
@@ -109,7 +110,7 @@ class Scenes(Source):
         seed: of the annotations; the scenes are the same for every seed.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument is out of its range.
     """
 
     classes: tuple[str, ...] = CLASSES
@@ -145,15 +146,15 @@ class Scenes(Source):
 
 
 def annotate(made: Scene, annotation: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A scene's labels as training sees them: (H, W), 255 unlabelled.
+    """A scene's labels for training: (H, W), 255 unlabelled.
 
     Args:
         made: the scene.
         annotation: as for ``Scenes``.
-        rng: where the annotation's choices are drawn from.
+        rng: the source of randomness.
 
     Raises:
-        ValueError: an unknown annotation.
+        ValueError: the annotation is unknown.
     """
     if annotation == "dense":
         return made.label
@@ -175,7 +176,7 @@ def annotate(made: Scene, annotation: str, rng: np.random.Generator) -> NDArray[
 
 
 class _Painter:
-    """One scene in the making: what is nearer is painted later."""
+    """Paints one scene, from the back to the front."""
 
     def __init__(self, preset: Preset, size: tuple[int, int], rng: np.random.Generator) -> None:
         self.preset, self.size, self.rng = preset, size, rng
@@ -202,7 +203,7 @@ class _Painter:
         return Scene(eight_bit, self.label, self.instance, patches)
 
     def put(self, mask: Mask, value: int, camouflage: float) -> None:
-        """Paint an object over what is there."""
+        """Paints an object over the canvas."""
         rng = self.rng
         base = rng.uniform(0.2, 0.8, 3)
         part = self.preset.correlation
@@ -237,7 +238,7 @@ class _Painter:
         return np.asarray((TWO_TONE * patterns[value]).clip(-1, 1), np.float32)
 
     def noise(self, blur: float) -> Image:
-        """Gaussian noise, blurred by so many pixels of the unit size, in [-1, 1]."""
+        """Gaussian noise in [-1, 1], blurred by that many pixels at the size ``UNIT``."""
         shape = [max(1, round(n / self.unit)) for n in self.size]
         white = self.rng.standard_normal(shape, np.float32)
         smooth = ndimage.gaussian_filter(white, blur, mode="reflect")
@@ -249,7 +250,7 @@ class _Painter:
         return np.asarray(zoomed, np.float32)
 
     def blob(self, least: float, most: float) -> Image:
-        """How far inside a wavy disc every pixel is, in pixels; negative outside."""
+        """The depth of every pixel in a wavy disc, in pixels; negative outside."""
         rng = self.rng
         centre = rng.uniform(0.05, 0.95, 2) * self.size
         radius = rng.uniform(least, most) * min(self.size)
@@ -278,7 +279,7 @@ class _Painter:
         return mask
 
     def light(self) -> Image:
-        """What colours are multiplied by: a smooth field, and sometimes a soft shadow."""
+        """The light, by which colours are multiplied: a smooth field, sometimes a soft shadow."""
         rng = self.rng
         knots = rng.uniform(0.75, 1.25, (3, 3))
         rows, columns = (_between_knots(n) for n in self.size)
@@ -291,7 +292,7 @@ class _Painter:
 
 
 def _between_knots(n: int) -> NDArray[np.float64]:
-    """(n, 3) weights of three equally spaced knots, smooth and never beyond their values."""
+    """(n, 3) weights for smooth interpolation between three equally spaced knots, no overshoot."""
     place = np.linspace(0, 2, n)[:, None]
     part = np.clip(1 - np.abs(place - np.arange(3)), 0, 1)
     return np.asarray(part * part * (3 - 2 * part))

@@ -1,4 +1,4 @@
-"""The tree energy loss, cross entropy, and the losses that they are compared with.
+"""The tree energy loss, cross entropy, and the losses of the methods compared with them.
 
-``methods`` is the table of them; ``inputs`` says what a loss gets and what it returns.
+``methods`` has the table of all methods; ``inputs`` defines what a loss receives and returns.
 """

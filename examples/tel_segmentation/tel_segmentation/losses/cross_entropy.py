@@ -1,8 +1,8 @@
 """Cross entropy where there are labels, and naive self-training where there are none.
 
 Partial cross entropy is Eq. 2 of the paper, the mean of -log P over the labelled pixels Ω_L; with
-dense labels it is full supervision. The official code's mean is NaN where a crop has no label; here
-it is 0.
+dense labels it is full supervision. If a crop has no label, the official code returns NaN; this
+loss returns 0.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ def partial_cross_entropy(
     """Mean cross entropy over the labelled pixels (paper, Eq. 2).
 
     Args:
-        logits: (B, K, H, W) floating point; half types are computed in float32.
+        logits: (B, K, H, W) floating point; half precision is converted to float32.
         label: (B, H, W) int64; class, or negative where there is no label.
-        reduction: over the labelled pixels of this batch, or of all processes'.
+        reduction: ``batch``: the mean over the labelled pixels of this process's batch;
+            ``global``: over those of all processes.
 
     Returns:
         A scalar; 0, with a gradient of 0, if nothing is labelled.
 
     Raises:
-        ValueError: shapes that do not fit, or a label that is not below K.
+        ValueError: the shapes do not match, or a label is not below K.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]]).view(1, 2, 1, 2)
@@ -59,7 +60,7 @@ def partial_cross_entropy(
 
 
 class PartialCrossEntropy(nn.Module):
-    """``partial_cross_entropy`` as a module; with dense labels, full supervision."""
+    """``partial_cross_entropy`` as a module; with dense labels it is full supervision."""
 
     def __init__(self, reduction: Literal["batch", "global"] = "batch") -> None:
         super().__init__()
@@ -71,10 +72,10 @@ class PartialCrossEntropy(nn.Module):
 
 
 def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9) -> LossOutput:
-    """Cross entropy to one's own confident predictions on Ω_U (paper, Tab. 6).
+    """Cross entropy to the network's own confident predictions on Ω_U (paper, Tab. 6).
 
-    The target is argmax P wherever max P > threshold; it is constant. At threshold 1 nothing is
-    left and the loss is 0: partial cross entropy alone.
+    The target is argmax P wherever max P > threshold; it gets no gradient. At threshold 1 no pixel
+    is chosen and the loss is 0, so that only partial cross entropy is left.
 
     Args:
         logits: (B, K, h, w).
@@ -82,7 +83,8 @@ def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9
         threshold: in [0, 1].
 
     Returns:
-        The mean over the confident unlabelled pixels; the predictions as pseudo label ``final``.
+        The mean over the confident unlabelled pixels; the softmax as pseudo label ``final``; in the
+        logs, as ``confident``, the fraction of the unlabelled pixels that are confident.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"naive_self_training: threshold must be in [0, 1], got {threshold}")

@@ -5,10 +5,11 @@ Weakly-supervised CNN Segmentation. CVPR 2018.
 Tang, M., Perazzi, F., Djelouah, A., Ben Ayed, I., Schroers, C., Boykov, Y.: On Regularized Losses
 for Weakly-supervised CNN Segmentation. ECCV 2018 ("rloss").
 
-W_ij = exp(-½ (|Δxy|² / σ_xy² + |Δrgb|² / σ_rgb²)) joins all pixels of an image but padding, i = j
-included, with the authors' σ_xy of 100 pixels and σ_rgb of 15 grey levels of 255. The sum over
-pairs is exact. A prediction of more than 4096 pixels is averaged down to at most that many first
-(rloss halves the image). Memory is bounded, time is quadratic in the number of pixels.
+W_ij = exp(-½ (|Δxy|² / σ_xy² + |Δrgb|² / σ_rgb²)) connects all pixels of an image except padding,
+and includes i = j. By default σ_xy is 100 pixels and σ_rgb 15 grey levels of 255, as the authors
+have them. The sum over pairs is exact. A prediction of more than 4096 pixels is first averaged down
+to at most that many (rloss halves the image). Memory is bounded; time is quadratic in the number of
+pixels.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _norm_cut(cut: Cut) -> Tensor:
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """Part / whole where a whole of 0, of which no part exists, gives 0."""
+    """Part / whole; 0 where the whole is 0, and so the part is too."""
     return part / whole.clamp_min(torch.finfo(whole.dtype).tiny ** 0.5)
 
 
@@ -80,20 +81,21 @@ def dense_crf_loss(
 ) -> LossOutput:
     """DenseCRF loss 1 - Σ_k S_kᵀ W S_k / 1ᵀ W 1, per image, then the mean; in [0, 1].
 
-    rloss has -Σ_k S_kᵀ W S_k, which is negative and grows with the number of pixels squared.
+    rloss minimises -Σ_k S_kᵀ W S_k, which is negative and grows with the square of the number of
+    pixels.
 
     Args:
         logits: (B, K, h, w); S is their softmax.
         guide: (B, 3, H, W), colours in [0, 1].
-        label: (B, H, W) integers, of which only padding (-2) is read.
-        sigma_xy: In pixels of the guide; scaled to those of the prediction.
-        sigma_rgb: In units of colours in [0, 1].
+        label: (B, H, W) integers; only padding (-2) is used.
+        sigma_xy: Width in pixels of the guide; it is scaled to pixels of the prediction.
+        sigma_rgb: Width in units of colours in [0, 1].
 
     Returns:
         The loss, with neither pseudo labels nor logs.
 
     Raises:
-        ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
     """
     return LossOutput(
         _dense_crf(_cut("dense_crf_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
@@ -111,10 +113,10 @@ def norm_cut_loss(
 ) -> LossOutput:
     """Normalised cut Σ_k S_kᵀ W (1 - S_k) / dᵀ S_k with d = W1, per image, then the mean.
 
-    It is the authors' loss plus the constant K. They also write the known labels into S, which is
-    not done here.
+    This is the authors' loss plus the constant K. They also write the known labels into S; this
+    function does not.
 
-    Args, result and errors are those of ``dense_crf_loss``.
+    Arguments, result and errors are those of ``dense_crf_loss``.
     """
     return LossOutput(
         _norm_cut(_cut("norm_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
@@ -131,10 +133,11 @@ def kernel_cut_loss(
     sigma_rgb: float = SIGMA_RGB,
     balance: float = 0.25,
 ) -> LossOutput:
-    """Kernel cut: the normalised cut plus ``balance`` times the DenseCRF loss, from one W·S.
+    """Kernel cut: the normalised cut plus ``balance`` times the DenseCRF loss.
 
-    Args, result and errors are those of ``dense_crf_loss``; the logs have both parts. By default
-    ``balance`` is the quotient of the weights that the two losses have alone.
+    Both parts are computed from one product W·S. Arguments, result and errors are those of
+    ``dense_crf_loss``; the logs contain both parts. The default of ``balance`` is the ratio of the
+    default weights of the two losses, 0.4 / 1.6.
     """
     cut = _cut("kernel_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)
     norm_cut, dense_crf = _norm_cut(cut), _dense_crf(cut)
@@ -145,8 +148,9 @@ def kernel_cut_loss(
 class DenseCRFLoss(PairwiseLoss):
     """``dense_crf_loss`` as a module.
 
-    rloss has the weight 2e-9 before the sum that is not normalised, so 2e-9 · 1ᵀW1 here. On
-    photographs of 513 × 513 at half resolution, their setting, 1ᵀW1 is 2.0e8 ± 0.5e8 (CamVid).
+    rloss multiplies its sum, which is not normalised, by 2e-9; the equal weight here is
+    2e-9 · 1ᵀW1. For photographs of 513 × 513 at half resolution, as rloss has them, 1ᵀW1 is
+    2.0e8 ± 0.5e8 (measured on CamVid).
     """
 
     term = "dense_crf"
@@ -167,7 +171,7 @@ class NormCutLoss(PairwiseLoss):
 
 
 class KernelCutLoss(PairwiseLoss):
-    """``kernel_cut_loss`` as a module; the weight is that of its normalised cut."""
+    """``kernel_cut_loss`` as a module; the weight is that of the normalised cut."""
 
     term = "kernel_cut"
     default_weight: float = NormCutLoss.default_weight

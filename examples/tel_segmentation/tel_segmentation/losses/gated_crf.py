@@ -34,26 +34,27 @@ def gated_crf_loss(
 ) -> LossOutput:
     """Σ_ij k_ij m_i m_j (1 - P_iᵀP_j) / Σ m over the batch, j ≠ i in a window around i.
 
-    k_ij = exp(-½ (|Δxy|² / sigma_xy² + |Δrgb|² / sigma_rgb²)) on the guide averaged over the area
-    of a prediction's pixel; m is 0 where any of that area is padding.
+    k_ij = exp(-½ (|Δxy|² / sigma_xy² + |Δrgb|² / sigma_rgb²)) is computed on the guide averaged
+    over the area of each pixel of the prediction; m is 0 where that area contains padding, else 1.
 
-    The authors have σ = 6 in pixels of a prediction at stride 4, here 24 pixels of the guide, and
-    σ = 0.1 in colours divided by their standard deviation, 0.226 of the range for ImageNet: 0.0226,
-    or 5.8 grey levels of 255. Their code masks the neighbour j only; here padding is neither end.
+    The default widths are the authors', converted. Their sigma_xy is 6 pixels of a prediction at
+    stride 4: 24 pixels of the guide. Their sigma_rgb is 0.1 in colours divided by the standard
+    deviation, which for ImageNet is 0.226 of the range: 0.0226, or 5.8 grey levels of 255. Their
+    code masks padding only for the neighbour j; this function masks it for both i and j.
 
     Args:
         logits: (B, K, h, w).
         guide: (B, 3, H, W), colours in [0, 1].
-        label: (B, H, W) integers, of which only padding (-2) is read.
-        radius: Of the window, in pixels of the prediction.
-        sigma_xy: In pixels of the guide; times h / H it is in those of the prediction.
-        sigma_rgb: In units of colours in [0, 1].
+        label: (B, H, W) integers; only padding (-2) is used.
+        radius: Radius of the window, in pixels of the prediction.
+        sigma_xy: Width in pixels of the guide; h / H converts it to pixels of the prediction.
+        sigma_rgb: Width in units of colours in [0, 1].
 
     Returns:
         The loss, with neither pseudo labels nor logs.
 
     Raises:
-        ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
     """
     check(
         "gated_crf_loss",

@@ -1,8 +1,8 @@
-"""Grid CRF loss: the Potts model on the eight neighbours of each pixel, relaxed, by gradient.
+"""Grid CRF loss: the relaxed Potts model on each pixel's eight neighbours, for gradient descent.
 
 Marin, D., Tang, M., Ben Ayed, I., Boykov, Y.: Beyond Gradient Descent for Regularized Segmentation
-Losses. CVPR 2019. This is what they call GD; their better optimiser (ADM, with α-expansion in the
-loop) is not here.
+Losses. CVPR 2019. This is the variant that they call GD; their better optimiser (ADM, with
+α-expansion in the loop) is not implemented.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ def grid_crf_loss(
 ) -> LossOutput:
     """Σ_pq w_pq (1 - P_pᵀP_q) / Σ_pq 1 over the pairs of 8-neighbours, per image, then the mean.
 
-    w_pq = exp(-½ |Δrgb|² / σ²) / |Δxy|. No pair has an end in padding.
+    w_pq = exp(-½ |Δrgb|² / σ²) / |Δxy|. Pairs with a pixel in padding are left out.
 
     Args:
         logits: (B, K, h, w).
         guide: (B, 3, H, W), colours in [0, 1]; averaged over the area of a prediction's pixel.
-        label: (B, H, W) integers, of which only padding (-2) is read.
-        sigma_rgb: σ in units of colours in [0, 1]. By default, as the authors have it, each image's
-            own: the root of the mean of |Δrgb|² over its pairs.
+        label: (B, H, W) integers; only padding (-2) is used.
+        sigma_rgb: σ in units of colours in [0, 1]. By default each image has its own, as in the
+            authors' code: the square root of the mean of |Δrgb|² over its pairs.
 
     Returns:
         The loss, with neither pseudo labels nor logs.
 
     Raises:
-        ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
     """
     widths = {} if sigma_rgb is None else {"sigma_rgb": sigma_rgb}
     check("grid_crf_loss", logits, guide, label, **widths)
@@ -76,8 +76,9 @@ def grid_crf_loss(
 class GridCRFLoss(PairwiseLoss):
     """``grid_crf_loss`` as a module.
 
-    The authors' weight of 3.5 stands before the mean over pairs too, but theirs is summed over the
-    20 images of a batch and fine-tunes a network that partial cross entropy has trained already.
+    The weight of 3.5 is the authors'. They too multiply the mean over pairs by it, but they sum
+    over the 20 images of a batch, and fine-tune a network that partial cross entropy has trained
+    before.
     """
 
     term = "grid_crf"

@@ -1,6 +1,7 @@
-"""What a loss may look at, and what it gives back.
+"""The inputs and the output of a loss.
 
-The dense truth is not here: it is carried beside the batch for diagnosis and never reaches a loss.
+The dense labels are not among the inputs: a batch has them for diagnosis only, and they never
+reach a loss.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ class LossInputs(NamedTuple):
     label: Tensor  # (B, H, W) int64: class, -1 unlabelled, -2 padding
     iteration: int = 0
     teachers: tuple[Tensor, ...] = ()  # (B, K, h, w) each: logits of the networks that teach
-    void: Tensor | None = None  # (B, H, W) bool: pixels of no class, where they are known
+    void: Tensor | None = None  # (B, H, W) bool: pixels that have no class, if that is known
 
 
 class LossOutput(NamedTuple):
-    """A term of the loss with what it is worth to look at."""
+    """A term of the loss, with its pseudo labels and the values to log."""
 
     loss: Tensor  # scalar, differentiable
     pseudo: dict[str, Tensor]  # (B, K, h, w), detached: the pseudo labels, as probabilities
@@ -35,12 +36,12 @@ class LossOutput(NamedTuple):
 
 
 def nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask (B, H, W) at the corner of every pixel of a smaller grid: (B, 1, h, w) bool."""
+    """Samples a mask (B, H, W) at the upper left corners of larger pixels: (B, 1, h, w) bool."""
     return F.interpolate(mask[:, None].to(torch.uint8), size=size, mode="nearest").bool()
 
 
 def nearest_label(label: Tensor, size: tuple[int, int]) -> Tensor:
-    """The label (B, H, W) at the same corners: (B, h, w)."""
+    """Samples a label (B, H, W) at the same corners: (B, h, w)."""
     return F.interpolate(label[:, None].double(), size=size, mode="nearest")[:, 0].to(label.dtype)
 
 
@@ -52,9 +53,10 @@ def unlabelled_region(
     Args:
         label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
         size: (h, w) of the prediction.
-        roi: ``nearest`` samples the mask as the official code does, which misses thin strokes: at a
-            quarter of the resolution a pixel counts as labelled only if its upper left one is.
-            ``any``: also if any pixel that it stands for is.
+        roi: ``nearest`` samples the mask as the official code does. It misses thin strokes: at a
+            quarter of the resolution, a pixel counts as labelled only if the upper left one of the
+            4 × 4 pixels that it covers is labelled. ``any``: a pixel also counts as labelled if any
+            of the pixels that it covers is.
 
     Returns:
         (B, 1, h, w) bool.

@@ -1,15 +1,15 @@
 """Consistency with a mean teacher: the first stage of "seminar_lite".
 
-Inspired by, not a reproduction of: Chen, H., Wang, J., Chen, H.C., et al.: Seminar Learning for
-Click-Level Weakly Supervised Semantic Segmentation. ICCV 2021, whose code is not public. This is
-its first stage with the tree energy loss in place of the DenseCRF loss: partial cross entropy +
-λ · tree energy loss + μ(t) · consistency. The second one is ``teacher_ensemble``.
+The method is inspired by, but does not reproduce: Chen, H., Wang, J., Chen, H.C., et al.: Seminar
+Learning for Click-Level Weakly Supervised Semantic Segmentation. ICCV 2021, whose code is not
+public. This is its first stage with the tree energy loss instead of the DenseCRF loss: partial
+cross entropy + λ · tree energy loss + μ(t) · consistency. The second stage is ``teacher_ensemble``.
 
-The teacher is the exponential moving average of the weights that the training loop keeps, run
-without gradient, in training mode, on the same input. Its decay has two values as in Tarvainen, A.,
-Valpola, H.: Mean teachers are better role models. NeurIPS 2017: 0.99 while the student changes
-fast, then 0.999. Ramp: Laine, S., Aila, T.: Temporal Ensembling for Semi-Supervised Learning. ICLR
-2017.
+The teacher is the network with the exponential moving average of the student's weights, which the
+training loop keeps. It is run without gradient, in training mode, on the student's input. The
+average's decay has two values, as in Tarvainen, A., Valpola, H.: Mean teachers are better role
+models. NeurIPS 2017: 0.99 while the student changes fast, then 0.999. The ramp μ(t) is that of
+Laine, S., Aila, T.: Temporal Ensembling for Semi-Supervised Learning. ICLR 2017.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ EARLY_DECAY, LATE_DECAY = 0.99, 0.999
 
 
 def teacher_decay(iteration: int, length: int) -> float:
-    """The decay of the teacher's average: 0.99 in the ramp, 0.999 from iteration ``length`` on."""
+    """The decay of the teacher's average: 0.99 before iteration ``length``, then 0.999."""
     return EARLY_DECAY if iteration < length else LATE_DECAY
 
 
@@ -49,8 +49,8 @@ def mean_teacher_loss(
 
     Args:
         logits: (B, K, h, w) of the student; P is their softmax.
-        teacher: (B, K, h, w) logits of the teacher; T is their softmax, and constant.
-        label: (B, H, W) integers, of which only -1 is read.
+        teacher: (B, K, h, w) logits of the teacher; T is their softmax, which gets no gradient.
+        label: (B, H, W) integers; only -1 (unlabelled) is used.
         ramp: Factor μ(t), see ``sigmoid_ramp``.
 
     Returns:
@@ -58,7 +58,7 @@ def mean_teacher_loss(
         the ramp.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not match.
     """
     check_label("mean_teacher_loss", logits, label)
     if teacher.shape != logits.shape:
@@ -79,7 +79,7 @@ class MeanTeacherLoss(nn.Module):
     """``mean_teacher_loss`` as a module.
 
     Args:
-        ramp: Iterations until it has its full weight.
+        ramp: Iterations until the loss has its full weight.
     """
 
     def __init__(self, ramp: int = 0) -> None:
@@ -105,9 +105,9 @@ class SeminarLite(nn.Module):
     """λ · tree energy loss + μ(t) · consistency: what "TEL w. Seminar" adds to cross entropy.
 
     Args:
-        options: Of the tree energy loss; its weight is its own default.
-        ramp: Iterations until the consistency has its full weight, which is 1 (a choice, nothing of
-            the authors').
+        options: Options of the tree energy loss, which has its default weight.
+        ramp: Iterations until the consistency has its full weight, which is 1 (our choice, not the
+            authors').
     """
 
     def __init__(self, options: TreeEnergy, ramp: int = 0) -> None:
@@ -116,7 +116,7 @@ class SeminarLite(nn.Module):
         self.consistency = MeanTeacherLoss(ramp)
 
     def forward(self, inputs: LossInputs) -> LossOutput:
-        """The loss of a batch, with the pseudo labels of the trees and, as ``teacher``, the other.
+        """The loss of a batch; its pseudo labels are those of the trees and, as ``teacher``, T.
 
         Raises:
             ValueError: there is no teacher, or more than one.

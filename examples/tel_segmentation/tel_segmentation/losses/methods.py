@@ -21,9 +21,9 @@ from tel_segmentation.losses.tree_energy import TreeEnergyLoss
 class Method(NamedTuple):
     """A row of the table."""
 
-    title: str  # as reports have it
+    title: str  # the name in reports
     term: Callable[[config.Loss], nn.Module] | None  # None: cross entropy alone
-    weight: float = 0.0  # of the term, where the configuration has none
+    weight: float = 0.0  # of the term, unless the configuration has one
 
 
 METHODS: dict[str, Method] = {

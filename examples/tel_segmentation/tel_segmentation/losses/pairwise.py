@@ -1,8 +1,9 @@
-"""What the losses on pairs of pixels share: inputs at one resolution, and sums over pairs.
+"""The common part of the losses on pairs of pixels: inputs at one resolution, sums over pairs.
 
 The losses are quadratic in the prediction S, ``Σ_k S_kᵀ W S_k`` with a symmetric W that depends on
-the image alone. ``W·S`` is all that is ever computed: without a graph, piece by piece, and it is
-also half the gradient (``quadratic``). So memory stays that of the prediction, whatever W's size.
+the image alone. Only the product ``W·S`` is computed, in chunks and without an autograd graph; it
+is also half of the gradient (``quadratic``). So the memory depends on the size of the prediction,
+not on that of W.
 """
 
 from __future__ import annotations
@@ -20,20 +21,20 @@ from tel_segmentation.losses.inputs import LossInputs, LossOutput
 from tel_segmentation.losses.precision import full_precision, probabilities
 
 CHUNK = 2**22
-"""Elements of a dense kernel that exist at a time (16 MiB in float32)."""
+"""The most elements of a dense kernel that are in memory at a time (16 MiB in float32)."""
 
 
 class Coarse(NamedTuple):
     """Prediction, guide and validity at the prediction's resolution."""
 
     prob: Tensor  # (B, K, h, w), float32 or float64
-    guide: Tensor  # (B, 3, h, w): mean of the pixels below
-    valid: Tensor  # (B, 1, h, w): 1 where none of the pixels below is padding, else 0
-    scale: float  # h / H: a width in pixels of the image, times this, is one in pixels of prob
+    guide: Tensor  # (B, 3, h, w): mean of the pixels that each one covers
+    valid: Tensor  # (B, 1, h, w): 1 where none of the covered pixels is padding, else 0
+    scale: float  # h / H: converts a width from pixels of the image to pixels of prob
 
 
 def coarse(logits: Tensor, guide: Tensor, label: Tensor, most: int | None = None) -> Coarse:
-    """Brings everything to the prediction's resolution, or below it to at most ``most`` pixels.
+    """Brings all inputs to the prediction's resolution, or a lower one of at most ``most`` pixels.
 
     Args:
         logits: (B, K, h, w).
@@ -58,7 +59,7 @@ def coarse(logits: Tensor, guide: Tensor, label: Tensor, most: int | None = None
 def quadratic(x: Tensor, product: Tensor) -> Tensor:
     """xᵀWx over the last two dimensions for a symmetric W, from product = Wx, which has no graph.
 
-    The gradient in x is 2Wx, as if the product had been differentiated too.
+    The gradient with respect to x is 2Wx, as if the product were differentiated too.
     """
     value = (x * product).sum(dim=(-2, -1))
     return 2 * value - value.detach()
@@ -101,7 +102,7 @@ def bilateral_features(guide: Tensor, sigma_xy: float, sigma_rgb: float) -> Tens
 
 
 def offsets(radius: int, size: torch.Size) -> Iterator[tuple[int, int]]:
-    """One of each two opposite steps (rows, columns) of a window, as far as the image has such."""
+    """The steps (rows, columns) in a window, without their opposites, that fit into the image."""
     height, width = size
     for dy in range(min(radius, height - 1) + 1):
         reach = min(radius, width - 1)
@@ -110,7 +111,7 @@ def offsets(radius: int, size: torch.Size) -> Iterator[tuple[int, int]]:
 
 
 def ends(x: Tensor, dy: int, dx: int) -> tuple[Tensor, Tensor]:
-    """Views of x (…, h, w) on both ends of all pairs that lie dy ≥ 0 rows and dx columns apart."""
+    """Views of x (…, h, w) at both pixels of every pair that is dy ≥ 0 rows, dx columns apart."""
     height, width = x.shape[-2:]
     left, right = slice(max(0, -dx), width - max(0, dx)), slice(max(0, dx), width + min(0, dx))
     return x[..., : height - dy, left], x[..., dy:, right]
@@ -122,8 +123,8 @@ def window_product(x: Tensor, kernel: Callable[[int, int], Tensor], radius: int)
 
     Args:
         x: (B, C, h, w).
-        kernel: Gives W for all pairs a step (dy, dx) apart, (B, 1, h - dy, w - |dx|).
-        radius: Of the square window.
+        kernel: Returns W for all pairs that are a step (dy, dx) apart, (B, 1, h - dy, w - |dx|).
+        radius: Radius of the square window.
 
     Returns:
         (B, C, h, w).
@@ -138,12 +139,12 @@ def window_product(x: Tensor, kernel: Callable[[int, int], Tensor], radius: int)
 
 
 class PairwiseLoss(nn.Module):
-    """A loss on pairs of pixels as a module: the function, with the options that are given."""
+    """A loss on pairs of pixels as a module: the function, with those options that are not None."""
 
     term: str
-    """Its name in logs."""
+    """The loss's name in logs."""
     default_weight: float
-    """Its factor beside partial cross entropy."""
+    """The loss's factor when it is added to partial cross entropy."""
 
     def __init__(
         self, function: Callable[..., LossOutput], options: Kernel, names: tuple[str, ...]
@@ -159,7 +160,7 @@ class PairwiseLoss(nn.Module):
 
 
 def check(function: str, logits: Tensor, guide: Tensor, label: Tensor, **positive: float) -> None:
-    """Raises a ValueError for shapes that do not fit, a guide not in [0, 1], a width ≤ 0."""
+    """Raises a ValueError if shapes do not match, the guide is not in [0, 1], or a width is ≤ 0."""
     if logits.ndim != 4 or not logits.is_floating_point():
         raise ValueError(
             f"{function}: logits must be floating point of shape (B, K, h, w), "
@@ -187,7 +188,7 @@ def check(function: str, logits: Tensor, guide: Tensor, label: Tensor, **positiv
 
 
 def check_label(function: str, logits: Tensor, label: Tensor) -> None:
-    """Raises a ValueError if a label is not one map of integers for each image of the batch."""
+    """Raises a ValueError if the label is not one map of integers for each image of the batch."""
     if label.ndim != 3 or len(label) != len(logits) or label.is_floating_point():
         raise ValueError(
             f"{function}: label must be integers of shape ({len(logits)}, H, W), "

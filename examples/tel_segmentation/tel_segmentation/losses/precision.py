@@ -1,6 +1,6 @@
-"""The precision of losses: float32 or float64, whatever autocast and the network say.
+"""The precision of losses: float32 or float64, also under autocast and for half-precision logits.
 
-In half precision the differences of probabilities, and their squares, would be flushed to 0.
+In half precision, small differences of probabilities and their squares would be flushed to 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def full_precision(function: Callable[P, T]) -> Callable[P, T]:
-    """Switches autocast off inside a function of tensors, for the device of the first one."""
+    """Disables autocast inside a function, for the device of its first tensor argument."""
 
     @functools.wraps(function)
     def island(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,11 +1,12 @@
-"""Pseudo labels from affinities that are not trees: what the trees are compared with.
+"""Pseudo labels from affinities without trees, with which the trees are compared.
 
 Liang et al.: Tree Energy Loss. CVPR 2022, Tab. 3c: the tree energy loss with the low-level tree
 replaced by a bilateral filter, and the high-level tree by a non-local block's embedded Gaussian
 (Wang, X., Girshick, R., Gupta, A., He, K.: Non-local Neural Networks. CVPR 2018). The paper does
-not state their parameters. Otherwise the loss is the tree energy loss's default: |P - Ỹ| summed
-over the classes, averaged over the unlabelled pixels of the batch, its gradient through P and Ỹ.
-Padding takes no part. Sums over pairs are exact, in pieces that the backward pass computes again.
+not state their parameters. All else is as in the tree energy loss by default: |P - Ỹ| is summed
+over the classes and averaged over the unlabelled pixels of the batch, with gradients through both
+P and Ỹ. Padding is left out. Sums over pairs are exact; they are computed in chunks, again in the
+backward pass.
 """
 
 from __future__ import annotations
@@ -67,23 +68,24 @@ def bilateral_loss(
     sigma_xy: float = SIGMA_XY,
     sigma_rgb: float = SIGMA_RGB,
 ) -> LossOutput:
-    """|P - Ỹ| on the unlabelled pixels, where Ỹ is P through a bilateral filter.
+    """|P - Ỹ| on the unlabelled pixels, where Ỹ is P filtered by a bilateral filter.
 
-    Ỹ_i = Σ_j W_ij P_j / Σ_j W_ij with W_ij = exp(-½ (|Δxy|² / sigma_xy² + |Δrgb|² / sigma_rgb²)) on
-    the guide resized as for the trees (bilinear). The widths are rloss's.
+    Ỹ_i = Σ_j W_ij P_j / Σ_j W_ij with W_ij = exp(-½ (|Δxy|² / sigma_xy² + |Δrgb|² / sigma_rgb²)) of
+    the guide, which is resized as for the trees (bilinear). The default widths are those of rloss
+    (see ``dense_crf``).
 
     Args:
         logits: (B, K, h, w); P is their softmax.
         guide: (B, 3, H, W), colours in [0, 1].
         label: (B, H, W) integers: -1 unlabelled, -2 padding.
-        sigma_xy: In pixels of the guide; scaled to those of the prediction.
-        sigma_rgb: In units of colours in [0, 1].
+        sigma_xy: Width in pixels of the guide; it is scaled to pixels of the prediction.
+        sigma_rgb: Width in units of colours in [0, 1].
 
     Returns:
         The loss, the pseudo label "final", and the number of unlabelled pixels in the logs.
 
     Raises:
-        ValueError: shapes that do not fit, a guide that is not in [0, 1], a width ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
     """
     check("bilateral_loss", logits, guide, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
     prob = probabilities(logits)
@@ -115,8 +117,8 @@ def non_local_loss(logits: Tensor, theta: Tensor, phi: Tensor, label: Tensor) ->
 
     Args:
         logits: (B, K, h, w); P is their softmax.
-        theta: (B, D, h, w), embedding of the pixels that look.
-        phi: (B, D, h, w), embedding of the pixels that are looked at.
+        theta: (B, D, h, w), the queries: an embedding of every pixel i.
+        phi: (B, D, h, w), the keys: an embedding of every pixel j.
         label: (B, H, W) integers: -1 unlabelled, -2 padding.
 
     Returns:
@@ -124,7 +126,7 @@ def non_local_loss(logits: Tensor, theta: Tensor, phi: Tensor, label: Tensor) ->
         of unlabelled pixels in the logs.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not match.
     """
     check_label("non_local_loss", logits, label)
     for name, embedding in (("theta", theta), ("phi", phi)):
@@ -137,7 +139,7 @@ def non_local_loss(logits: Tensor, theta: Tensor, phi: Tensor, label: Tensor) ->
     query, key, value = (x.to(prob.dtype).flatten(2).mT for x in (theta, phi, prob))
     padding = nearest(label == PADDING, size_of(prob)).flatten(2)
     bias = torch.zeros_like(padding, dtype=prob.dtype)
-    bias.masked_fill_(padding, torch.finfo(prob.dtype).min / 2)  # not -inf: all may be padding
+    bias.masked_fill_(padding, torch.finfo(prob.dtype).min / 2)  # -inf: NaN if all is padding
     rows = max(1, CHUNK // (len(prob) * query.shape[1]))
     pieces = [
         cast(
@@ -152,10 +154,10 @@ def non_local_loss(logits: Tensor, theta: Tensor, phi: Tensor, label: Tensor) ->
 
 
 class NonLocalLoss(nn.Module):
-    """``non_local_loss`` on linear embeddings of F, which are learnt with the network.
+    """``non_local_loss`` of linear embeddings of F, which are trained with the network.
 
     θ and φ are 1×1 convolutions to a quarter of F's channels. The weight is the tree energy loss's.
-    The parameters are this module's, so an optimiser must be given them.
+    This module has the parameters of θ and φ; the optimiser must be given them.
     """
 
     term = "non_local"

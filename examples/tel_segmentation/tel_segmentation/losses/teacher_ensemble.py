@@ -1,8 +1,9 @@
-"""Pseudo labels on which finished networks agree: the second stage of "seminar_lite".
+"""Pseudo labels on which trained networks agree: the second stage of "seminar_lite".
 
-Inspired by, not a reproduction of, Chen et al.: Seminar Learning (see ``mean_teacher``, the first
-stage). A fresh student learns from partial cross entropy + λ · tree energy loss + cross entropy to
-the pseudo labels of an ensemble of the first stage's mean teachers, which differ in their seeds.
+The method is inspired by, but does not reproduce, Chen et al.: Seminar Learning (see
+``mean_teacher``, the first stage). A new student is trained with partial cross entropy +
+λ · tree energy loss + cross entropy to the pseudo labels of an ensemble of the first stage's mean
+teachers, which differ in their seeds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tel_segmentation.runtime.distributed import mean_over
 def confident_agreement(
     teachers: Sequence[Tensor], threshold: float = 0.9
 ) -> tuple[Tensor, Tensor]:
-    """What an ensemble says, and where all of it is sure of that.
+    """The prediction of an ensemble, and where all of its networks are confident and agree.
 
     Args:
         teachers: (B, K, h, w) each, the probabilities of at least one network.
@@ -36,7 +37,7 @@ def confident_agreement(
         probability above the threshold, (B, h, w) bool.
 
     Raises:
-        ValueError: no network, shapes that differ, or a threshold outside [0, 1].
+        ValueError: there is no network, the shapes differ, or the threshold is outside [0, 1].
     """
     if not teachers or any(each.shape != teachers[0].shape for each in teachers):
         shapes = ", ".join(str(tuple(each.shape)) for each in teachers)
@@ -55,21 +56,25 @@ def confident_agreement(
 def teacher_ensemble_loss(
     logits: Tensor, teachers: Sequence[Tensor], label: Tensor, *, threshold: float = 0.9
 ) -> LossOutput:
-    """Cross entropy to the ensemble's argmax on the unlabelled pixels where it agrees confidently.
+    """Cross entropy to the ensemble's argmax on the unlabelled pixels of confident agreement.
+
+    These are the pixels where all networks have the same argmax, each with a probability above the
+    threshold.
 
     Args:
         logits: (B, K, h, w) of the student.
-        teachers: (B, K, h', w') each, logits of at least one network; constant. Those of another
-            size than the student's are resized.
-        label: (B, H, W) integers, of which only -1 is read.
-        threshold: that each network's probability of its argmax must exceed.
+        teachers: (B, K, h', w') each, logits of at least one network; they get no gradient. Their
+            probabilities are resized to the student's size.
+        label: (B, H, W) integers; only -1 (unlabelled) is used.
+        threshold: in [0, 1].
 
     Returns:
-        The mean over those pixels (0 where there is none), the ensemble's mean probability as
-        pseudo label "final", and in the logs those pixels' part of the unlabelled ones.
+        The mean over those pixels (0 if there is none), the ensemble's mean probability as pseudo
+        label "final", and in the logs, as ``agreed``, their fraction of the unlabelled pixels.
 
     Raises:
-        ValueError: shapes that do not fit, no teacher, or a threshold outside [0, 1].
+        ValueError: the shapes do not match, there is no teacher, or the threshold is outside
+            [0, 1].
     """
     check_label("teacher_ensemble_loss", logits, label)
     for teacher in teachers:
@@ -100,9 +105,9 @@ class TaughtTreeEnergy(nn.Module):
     """λ · tree energy loss + cross entropy to what an ensemble of teachers agrees on.
 
     Args:
-        options: Of the tree energy loss; its weight is its own default.
-        threshold: Of the teachers' confidence. The cross entropy's weight is 1 (a choice, nothing
-            of the authors').
+        options: Options of the tree energy loss, which has its default weight.
+        threshold: Threshold of the teachers' confidence. The cross entropy's weight is 1 (our
+            choice, not the authors').
     """
 
     def __init__(self, options: TreeEnergy, threshold: float = 0.9) -> None:
@@ -111,7 +116,7 @@ class TaughtTreeEnergy(nn.Module):
         self.threshold = threshold
 
     def forward(self, inputs: LossInputs) -> LossOutput:
-        """The loss of a batch, with the pseudo labels of the trees and, as ``teacher``, the other.
+        """The loss of a batch, with the trees' pseudo labels and, as ``teacher``, the ensemble's.
 
         Raises:
             ValueError: there is no teacher.

@@ -2,15 +2,16 @@
 
     Ltree = 1/|Ω_U| Σ_{i ∈ Ω_U} δ(P_i, Ỹ_i),   Ỹ = F(F(P, A_low), A_high)
 
-P is the network's softmax, Ω_U the pixels without a label. The soft pseudo label Ỹ is P filtered
-along two minimum spanning trees of the image's grid: the low-level one of colours (squared distance
-ω of neighbours, affinity exp(-ω/σ) along an edge), then the high-level one of the embedding F
-(exp(-ω)). The trees themselves have no gradient; the high-level affinities do, into F and the
-backbone. Paper: Eqs. 3 to 9 (Eq. 9's sign is a misprint); where paper and official code differ, the
-options say what is done.
+P is the softmax of the network's logits, Ω_U the set of pixels without a label. The soft pseudo
+label Ỹ is P filtered along two minimum spanning trees of the image's grid: first the low-level
+tree of the colours (ω is the squared distance of neighbours, exp(-ω/σ) the affinity of an edge),
+then the high-level tree of the embedding F (exp(-ω)). The trees have no gradient; the high-level
+affinities have one, which reaches F and the backbone. The equations are the paper's 3 to 9 (the
+sign in Eq. 9 is a misprint). Where the paper and its official code differ, ``config.TreeEnergy``
+has an option.
 
-All of it is computed in float32 (float64 stays), whatever autocast says: differences of
-half-precision embeddings and their squares would be flushed to 0.
+Everything is computed in float32 (in float64 if the logits are), also under autocast: in half
+precision, small differences of embeddings and their squares would be flushed to 0.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unla
 from tel_segmentation.losses.precision import probabilities
 from tel_segmentation.runtime.distributed import mean_over
 
-GUIDE_RANGE = (-0.1, 1.5)  # a mean/std-normalised guide, or one of 0 to 255, is outside
-SMALLEST_PROBABILITY = 1e-7  # whose logarithm is taken
+GUIDE_RANGE = (-0.1, 1.5)  # excludes guides normalised by mean and deviation, or from 0 to 255
+SMALLEST_PROBABILITY = 1e-7  # the lower bound before the logarithm is taken
 
 
 class Affinity(NamedTuple):
-    """Trees and what filters along them."""
+    """Trees with the affinities of their edges."""
 
     tree: tf.Tree
     edges: Tensor  # (B, N)
 
     def filter(self, x: Tensor) -> Tensor:
-        """Eq. 7."""
+        """Filters x along the trees (Eq. 7)."""
         return tf.filter(x, self.tree, self.edges)
 
     def logs(self, level: str) -> dict[str, Tensor]:
@@ -67,20 +68,21 @@ def tree_energy_loss(
             numbers of channels work too.
         label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
         embed: (B, C, h, w), the embedding F; needed for the high level.
-        options: what the paper and its code leave open; see ``config.TreeEnergy``.
-        void: (B, H, W) bool; pixels that ``options.exclude_void`` takes out of Ω_U.
+        options: see ``config.TreeEnergy``.
+        void: (B, H, W) bool; pixels that have no class, needed for ``options.exclude_void``.
 
     Returns:
         The loss (a scalar, not yet multiplied by λ; 0 if every pixel is labelled); the pseudo
-        labels ``low``, ``high`` as far as they exist, and ``final``; the logs ``affinity_low``,
+        labels ``final`` and, if they exist, ``low`` and ``high``; the logs ``affinity_low``,
         ``affinity_high`` (mean affinity of the trees' edges), their medians, ``unlabelled``
         (|Ω_U|).
 
     Raises:
-        ValueError: shapes that do not fit; a guide outside of [0, 1] (σ belongs to that range: a
-            normalised image has distances about twenty times as large); the high level without F.
-            On CUDA such a guide is a device-side assertion instead, which a later operation
-            reports as a RuntimeError, because nothing here waits for the device.
+        ValueError: the shapes do not match; the guide is outside [0, 1] (σ is chosen for that
+            range: in a normalised image, squared distances are about twenty times as large); or F
+            is missing for the high level. On CUDA, a guide out of range fails a device-side
+            assertion instead, which a later operation reports as a RuntimeError, because this
+            function does not wait for the device.
 
     Example:
         Two pixels with edge affinity a: the loss is a / (1 + a) · |P1 - P2|.
@@ -129,7 +131,7 @@ def _check(
     options: TreeEnergy,
     void: Tensor | None,
 ) -> None:
-    """Names, shapes, the guide's range, and what the options need."""
+    """Checks the options' values, the shapes, the guide's range and the inputs that are needed."""
     for name, hint in typing.get_type_hints(TreeEnergy).items():
         known, value = typing.get_args(hint), getattr(options, name)
         if typing.get_origin(hint) is typing.Literal and value not in known:
@@ -175,7 +177,7 @@ def _check_range(guide: Tensor, limits: tuple[float, float]) -> None:
     message = (
         f"tree_energy_loss: guide must have values in [{limits[0]}, {limits[1]}]:"
         " colours in [0, 1], neither normalised by mean and deviation nor 0 to 255, unless"
-        " guide_range says so"
+        " guide_range allows it"
     )
     if guide.is_cuda:  # without waiting for the device
         torch._assert_async(inside, message)
@@ -186,7 +188,7 @@ def _check_range(guide: Tensor, limits: tuple[float, float]) -> None:
 def _resized(
     guide: Tensor, size: tuple[int, int], dtype: torch.dtype, options: TreeEnergy
 ) -> Tensor:
-    """The guide at the prediction's resolution, as the official code has it unless asked."""
+    """The guide at the prediction's resolution; by default resized as in the official code."""
     with torch.no_grad():
         if options.resize == "area":
             small = F.interpolate(guide.to(dtype), size=size, mode="area")
@@ -197,10 +199,10 @@ def _resized(
 
 
 def _affinity(guide: Tensor, sigma: float, offset: float, padding: Tensor | None) -> Affinity:
-    """The trees of a guide (B, C, h, w), and Eqs. 4 and 5 along their edges."""
+    """The trees of a guide (B, C, h, w), with the affinities of their edges (Eqs. 4 and 5)."""
     graph = tf.grid(*guide.shape[-2:])
     weight = tf.edge_weight(guide, graph)
-    if padding is not None:  # an infinite weight is no edge
+    if padding is not None:  # an edge of infinite weight is in no tree
         outside = padding.flatten(1)
         a, b = graph.edge_index.to(guide.device)
         weight = weight.masked_fill(outside[:, a] | outside[:, b], torch.inf)
@@ -211,7 +213,7 @@ def _affinity(guide: Tensor, sigma: float, offset: float, padding: Tensor | None
 def _pseudo_labels(
     probability: Tensor, affinities: dict[str, Affinity], aggregation: str
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The pseudo labels by name, and those that P is drawn to (Eq. 6)."""
+    """The pseudo labels by name, and a list of those that P is compared with (Eq. 6)."""
     if len(affinities) == 1:
         ((level, affinity),) = affinities.items()
         filtered = affinity.filter(probability)

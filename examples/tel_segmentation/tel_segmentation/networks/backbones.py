@@ -1,8 +1,8 @@
-"""Backbones from timm, what they expect of their input, and the global average of what they give.
+"""Backbones from timm, the normalisation of their input, and a global average of their features.
 
-Of the paper's, ``resnet101s`` is ResNet-101 with the stem of three 3×3 convolutions, 64, 64 and 128
-wide; ``resnet101`` is the one with a 7×7 convolution. He, K., Zhang, X., Ren, S., Sun, J.: Deep
-Residual Learning for Image Recognition. CVPR 2016.
+The paper's ``resnet101s`` is a ResNet-101 with a stem of three 3×3 convolutions, 64, 64 and 128
+wide; ``resnet101`` is the one with a stem of one 7×7 convolution. He, K., Zhang, X., Ren, S.,
+Sun, J.: Deep Residual Learning for Image Recognition. CVPR 2016.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def pyramid_backbone(name: str) -> tuple[nn.Module, list[int], list[int]]:
     """The timm model that returns feature maps at strides 4, 8, 16 and 32, among others.
 
     Returns:
-        The model, and of those four maps the channels and their places in what the model returns.
+        The model, and the channels of those four maps and their indices in the model's output.
 
     Raises:
-        ValueError: timm has no such model, or it does not give such feature maps.
+        ValueError: timm has no such model, or it does not return such feature maps.
     """
     try:
         backbone, channels, strides = _feature_maps(name, PYRAMID[-1])
@@ -80,10 +80,10 @@ def _feature_maps(name: str, output_stride: int) -> tuple[nn.Module, list[int], 
 
 
 def _without_zeros(name: str, **options: Any) -> Any:
-    """Timm's model, whose batch norms all start as the identity.
+    """The timm model with a scale of 1 at the start in every batch norm.
 
-    timm starts the last one of every residual block at 0 where a model has such blocks; the paper's
-    networks do not. Those models have an option for it, which others do not know.
+    By default timm starts with a scale of 0 in the last batch norm of every residual block; the
+    paper's networks do not. Only models with residual blocks accept the option for this.
     """
     try:
         return timm.create_model(name, pretrained=False, zero_init_last=False, **options)
@@ -94,7 +94,7 @@ def _without_zeros(name: str, **options: Any) -> Any:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError with the names that are near if timm has no such model."""
+    """Raises a ValueError with similar names if timm has no such model."""
     if timm.is_model(name):
         return
     near = difflib.get_close_matches(name, timm.list_models(), n=5)
@@ -103,12 +103,12 @@ def check_name(name: str) -> None:
 
 
 class Renormalization(nn.Module):
-    """From images normalised by ImageNet's mean and deviation to what the backbone expects.
+    """Converts images normalised by ImageNet's mean and deviation to the backbone's normalisation.
 
     Args:
         mean: of the backbone's input channels.
         std: of the backbone's input channels.
-        bgr: whether those channels are blue, green, red. ``mean`` and ``std`` stay in their order:
+        bgr: whether those channels are blue, green, red. ``mean`` and ``std`` are not reordered:
             the official code of the Tree Energy Loss reads blue, green, red and normalises them by
             the statistics of red, green, blue.
     """
@@ -128,13 +128,13 @@ class Renormalization(nn.Module):
         self.register_buffer("shift", shift.view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images of the same shape."""
+        """The converted images, of the same shape."""
         ordered = image.flip(1) if self.bgr else image
         return ordered * self.scale + self.shift
 
 
 def renormalization(name: str, bgr: bool = False) -> nn.Module:
-    """What turns the package's input into what this backbone's weights were trained on."""
+    """The module that converts the network's input to what this backbone was trained on."""
     options = timm.get_pretrained_cfg(name)
     ours = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     mean, std = ours if options is None else (options.mean, options.std)
@@ -142,23 +142,24 @@ def renormalization(name: str, bgr: bool = False) -> nn.Module:
 
 
 class GlobalAverage(nn.Sequential):
-    """The mean over the whole map, with a 1×1 convolution, batch norm and ReLU: (B, C, 1, 1)."""
+    """The mean over the whole map, then a 1×1 convolution, batch norm and ReLU."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__(nn.AdaptiveAvgPool2d(1), Conv2dNormActivation(channels, width, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Of features (B, channels, h, w).
+        """The average (B, width, 1, 1) of features (B, channels, h, w).
 
         Raises:
-            ValueError: a single image in training: the average would be normalised by itself.
+            ValueError: in training, the batch is a single image: batch norm cannot normalise one
+                value.
         """
         try:
             average: Tensor = super().forward(features)
         except ValueError as error:
             if features.shape[0] > 1:
                 raise
-            # Batch norm refuses a single value, unless it is synchronised over several processes.
+            # Batch norm rejects a single value, unless it is synchronised over several processes.
             raise ValueError(
                 "GlobalAverage: batch must be at least 2 images in training, because batch norm"
                 f" follows the average over the whole image, got {features.shape[0]}"
@@ -167,5 +168,5 @@ class GlobalAverage(nn.Sequential):
 
 
 def upsample(coarse: Tensor, like: Tensor) -> Tensor:
-    """Bilinear, corner to corner, to the height and width of another map."""
+    """Resizes a map to the size of another one, bilinearly and with aligned corners."""
     return functional.interpolate(coarse, size=like.shape[-2:], mode="bilinear", align_corners=True)

@@ -1,8 +1,8 @@
-"""DeepLabV3+ over a backbone from timm.
+"""DeepLabV3+ with a backbone from timm.
 
 Chen, L.-C., Zhu, Y., Papandreou, G., Schroff, F., Adam, H.: Encoder-Decoder with Atrous Separable
-Convolution for Semantic Image Segmentation. ECCV 2018. With the plain convolutions, and the 3×3
-convolution behind the ASPP, of the Tree Energy Loss's official code.
+Convolution for Semantic Image Segmentation. ECCV 2018. As in the Tree Energy Loss's official code,
+the convolutions are not separable, and a 3×3 convolution follows the ASPP.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ WIDTH = 256
 
 
 class DeepLab(nn.Module):
-    """Backbone, ASPP and decoder up to the feature behind the decoder's first convolution.
+    """Backbone, ASPP and decoder, up to the output of the decoder's first convolution.
 
     Args:
-        name: a timm model that gives feature maps and can dilate, e.g. ``resnet101``.
+        name: a timm model that returns feature maps and can be dilated, e.g. ``resnet101``.
         output_stride: of the backbone's last feature map, 8 or 16.
         rates: dilations of the ASPP; None: 6, 12, 18 at output stride 16 and twice that at 8. The
             paper's official code has 12, 24, 36 at both.
-        bgr: whether the backbone sees blue, green, red; see ``config.Model``.
+        bgr: whether the backbone's channels are blue, green, red; see ``config.Model``.
 
     Raises:
         ValueError: timm has no such model, or the model cannot have this output stride.
     """
 
     channels = WIDTH
-    """Of the feature that is classified and embedded, at stride 4."""
+    """Channels of the feature map that is classified and embedded, at stride 4."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class DeepLab(nn.Module):
         return fused
 
     def head(self, num_classes: int) -> nn.Module:
-        """What makes logits of the features."""
+        """The module that maps the features to logits."""
         return nn.Sequential(
             Conv2dNormActivation(WIDTH, WIDTH, 3),
             nn.Dropout(0.1),
@@ -86,7 +86,7 @@ class ASPP(nn.Module):
         """Features (B, 256, h, w) of features (B, C, h, w).
 
         Raises:
-            ValueError: a single image in training: the pooled branch would be normalised by itself.
+            ValueError: in training, the batch is a single image; see ``GlobalAverage``.
         """
         pooled = self.pooled(features).expand(-1, -1, *features.shape[-2:])
         branches = [branch(features) for branch in self.branches]

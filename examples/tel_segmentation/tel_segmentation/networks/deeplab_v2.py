@@ -1,10 +1,11 @@
-"""DeepLabV2 over a backbone from timm.
+"""DeepLabV2 with a backbone from timm.
 
 Chen, L.-C., Papandreou, G., Kokkinos, I., Murphy, K., Yuille, A. L.: DeepLab: Semantic Image
 Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully Connected CRFs. TPAMI 2018.
 
-The Tree Energy Loss's paper reports it on Pascal VOC's test set and released no code for it: where
-F is taken is our choice, as are a single input scale and the absence of a CRF.
+The Tree Energy Loss's paper reports a result of it on Pascal VOC's test set, but its official code
+does not include it. The features from which F is computed are therefore our choice, and so are a
+single input scale and no CRF.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ class DeepLabV2(nn.Module):
     """A dilated backbone, whose last map is classified by the sum of four dilated convolutions.
 
     Args:
-        name: a timm model that gives feature maps and can dilate; the paper's is ``resnet101``.
-        output_stride: of the features and the logits, 8 (DeepLabV2's own) or 16.
-        bgr: whether the backbone sees blue, green, red; see ``config.Model``.
+        name: a timm model that returns feature maps and can be dilated; the paper's is
+            ``resnet101``.
+        output_stride: of the features and the logits, 8 (as in DeepLabV2) or 16.
+        bgr: whether the backbone's channels are blue, green, red; see ``config.Model``.
 
     Raises:
         ValueError: timm has no such model, or the model cannot have this output stride.
     """
 
     channels: int
-    """Of the feature that is classified and embedded: the backbone's last, 2048 of a ResNet-101."""
+    """Channels of the backbone's last map, which is classified and embedded; 2048 in ResNet-101."""
 
     def __init__(self, name: str, output_stride: int = 8, bgr: bool = False) -> None:
         super().__init__()
@@ -47,7 +49,7 @@ class DeepLabV2(nn.Module):
         return features
 
     def head(self, num_classes: int) -> nn.Module:
-        """What makes logits of the features."""
+        """The module that maps the features to logits."""
         return SummedASPP(self.channels, num_classes)
 
 

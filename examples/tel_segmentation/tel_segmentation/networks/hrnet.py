@@ -1,8 +1,9 @@
-"""HRNetV2 over a backbone from timm.
+"""HRNetV2 with a backbone from timm.
 
 Wang, J., Sun, K., Cheng, T., et al.: Deep High-Resolution Representation Learning for Visual
-Recognition. TPAMI 2021. With the head of the Tree Energy Loss's official code, and like there with
-bilinear upsampling where branches are fused: timm's own, for classification, takes the nearest.
+Recognition. TPAMI 2021. The head is that of the Tree Energy Loss's official code. As there, maps
+are upsampled bilinearly before branches are fused; timm's own network, which is for classification,
+takes the nearest pixel.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ class HRNet(nn.Module):
     """The concatenated branches of a high-resolution network.
 
     Args:
-        name: a HRNet of timm's; the paper's is ``hrnet_w48``.
-        bgr: whether the backbone sees blue, green, red; see ``config.Model``.
+        name: one of timm's HRNets; the paper's is ``hrnet_w48``.
+        bgr: whether the backbone's channels are blue, green, red; see ``config.Model``.
 
     Raises:
-        ValueError: timm has no such model, or it is of another kind.
+        ValueError: timm has no such model, or it is not an HRNet.
     """
 
     channels: int
-    """Of the feature that is classified and embedded, at stride 4: 720 of the paper's network."""
+    """Channels of the map that is classified and embedded, at stride 4; 720 for ``hrnet_w48``."""
 
     def __init__(self, name: str, bgr: bool = False) -> None:
         super().__init__()
         check_name(name)
         if not timm.models.is_model_in_modules(name, ["hrnet"]):
             raise ValueError(f"HRNet: name must be one of timm's hrnet_*, got {name!r}")
-        # Without the modules that widen the branches for classification; the first map, which is
-        # left out, is the stem's at stride 2.
+        # feature_location "" leaves out the modules that widen the branches for classification;
+        # out_indices leave out map 0, that of the stem at stride 2.
         self.backbone = timm.create_model(
             name,
             pretrained=False,
@@ -57,7 +58,7 @@ class HRNet(nn.Module):
         return torch.cat([finest, *(upsample(branch, finest) for branch in coarser)], dim=1)
 
     def head(self, num_classes: int) -> nn.Module:
-        """What makes logits of the features."""
+        """The module that maps the features to logits."""
         return nn.Sequential(
             nn.Conv2d(self.channels, self.channels, 3, padding=1),
             nn.BatchNorm2d(self.channels),
@@ -68,10 +69,10 @@ class HRNet(nn.Module):
 
 
 class Exchange(nn.Module):
-    """timm's ``HighResolutionModule``: parallel branches, each of which then hears all others.
+    """timm's ``HighResolutionModule``: parallel branches, each of which is then fused with all.
 
-    Has its parameters under the same names. Coarser maps are upsampled to the size of the finer
-    one instead of by a factor, so that the image may have any size.
+    The parameters keep their names. Coarser maps are upsampled to the size of the finer one instead
+    of by a factor, so that the image may have any size.
     """
 
     branches: nn.ModuleList
@@ -86,11 +87,11 @@ class Exchange(nn.Module):
                 del layer[-1]
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        """The maps of as many branches, finest first, of the same shapes."""
+        """The fused maps of the branches, finest first, in the shapes of the given maps."""
         maps = [branch(values) for branch, values in zip(self.branches, maps, strict=True)]
         fused = []
         for own, layers in zip(maps, self.fuse_layers, strict=True):
-            heard = [layer(values) for layer, values in zip(layers.children(), maps, strict=True)]
-            heard = [part if part.shape == own.shape else upsample(part, own) for part in heard]
-            fused.append(functional.relu(sum(heard[1:], heard[0])))
+            terms = [layer(values) for layer, values in zip(layers.children(), maps, strict=True)]
+            terms = [term if term.shape == own.shape else upsample(term, own) for term in terms]
+            fused.append(functional.relu(sum(terms[1:], terms[0])))
         return fused

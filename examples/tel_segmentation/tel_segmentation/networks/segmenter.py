@@ -1,4 +1,4 @@
-"""Networks: what is common to all of them, and which one a configuration means."""
+"""The part that all networks share, and the choice of the network that a configuration names."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Prediction(NamedTuple):
 
 
 class Segmenter(nn.Module):
-    """Features, the logits of their classes, and in training their embedding.
+    """A segmentation network: features, their logits, and in training their embedding F.
 
     Args:
-        features: turns images into a feature map; has ``backbone``, ``channels`` and ``head``.
+        features: maps images to a feature map; has ``backbone``, ``channels`` and ``head``.
         num_classes: K.
         embedding: ``relu``: F is a 1×1 convolution without bias, batch norm and ReLU, as in the
             official code; ``linear``: the convolution alone, as the paper writes; None: no F.
-        weights: a sentence that says which weights were loaded.
+        weights: a phrase that says which weights were loaded.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Segmenter(nn.Module):
             computing the embedding.
 
         Raises:
-            ValueError: the image has another shape, or in training DeepLabV3+ or LTF sees a single
-                image.
+            ValueError: the image has another shape, or in training of DeepLabV3+ or LTF the batch
+                is a single image.
         """
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < SMALLEST:
             raise ValueError(
@@ -92,7 +92,7 @@ class Segmenter(nn.Module):
         return logits
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that pretrained weights would fill."""
+        """The parameters of the backbone, for which there are pretrained weights."""
         return self.features.backbone.parameters()
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
@@ -102,7 +102,7 @@ class Segmenter(nn.Module):
 
 
 def _embedding(channels: int, kind: str) -> nn.Module:
-    # Its own random state: a network has the same initial weights with and without F.
+    # With a random state of its own, so that a network starts with the same weights without F.
     with torch.random.fork_rng(devices=[]):
         convolution = nn.Conv2d(channels, EMBEDDING, 1, bias=False)
         if kind == "linear":
@@ -118,8 +118,8 @@ def build_model(options: config.Model, num_classes: int, embed: bool = True) -> 
     Args:
         options: network, backbone, output stride, pretrained weights.
         num_classes: K, at least 2.
-        embed: whether to have the embedding F; methods that do not use it save its cost, and
-            ``DistributedDataParallel`` needs every parameter to be used.
+        embed: whether to build the embedding F; without it, methods that do not use it save its
+            cost, and no parameter is left unused.
 
     Returns:
         The network; its ``weights`` say which weights were loaded.
@@ -128,7 +128,8 @@ def build_model(options: config.Model, num_classes: int, embed: bool = True) -> 
         ValueError: unknown name, a backbone or an option that the network cannot have, fewer than 2
             classes, or weights that do not fit the network.
         FileNotFoundError: the file of weights does not exist.
-        RuntimeError: weights were asked for and could not be had.
+        ImportError: the package with the weights is not installed.
+        OSError: the weights could not be downloaded.
     """
     if num_classes < 2:
         raise ValueError(f"build_model: num_classes must be at least 2, got {num_classes}")

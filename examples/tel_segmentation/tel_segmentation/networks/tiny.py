@@ -11,13 +11,13 @@ from torchvision.ops import Conv2dNormActivation
 class Tiny(nn.Module):
     """Encoder and decoder with fewer than 0.3 million parameters, from scratch.
 
-    The scenes' classes are textures with periods of a few pixels: the features at strides 1 and 2
-    keep them, dilated convolutions at stride 8 see what surrounds them. What is expensive happens
-    at strides 4 and 8.
+    The classes of the generated scenes are textures with periods of a few pixels. The features at
+    strides 1 and 2 preserve them; dilated convolutions at stride 8 see their surroundings. The
+    expensive layers are at strides 4 and 8.
     """
 
     channels = 64
-    """Of the feature that is classified and embedded, at stride 2."""
+    """Channels of the feature map that is classified and embedded, at stride 2."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,23 +36,24 @@ class Tiny(nn.Module):
         return features
 
     def head(self, num_classes: int) -> nn.Module:
-        """What makes logits of the features."""
+        """The module that maps the features to logits."""
         return nn.Conv2d(self.channels, num_classes, 1)
 
 
 class LocalContrast(nn.Module):
-    """The image beside itself with local mean and contrast taken out, (B, 6, H, W).
+    """Concatenates the image with its local contrast normalisation.
 
-    Local contrast normalisation (Jarrett et al., ICCV 2009, Section 3.2), with a box for the
-    window. A texture of a few grey levels on any colour is then as visible as a strong one; without
-    it the network learns nothing of the scenes in the 300 iterations that it has.
+    The normalisation (Jarrett et al., ICCV 2009, Section 3.2, here with a box as window) removes
+    the local mean and contrast. A texture of a few grey levels on any colour is then as visible as
+    a strong one; without it the network learns nothing about the scenes in the default 300
+    iterations.
     """
 
     window = 7
-    floor = 0.05  # of the deviation, in units of the normalised image: amplifies noise no further
+    floor = 0.05  # added to the deviation (of the normalised image), limits how noise is amplified
 
     def forward(self, image: Tensor) -> Tensor:
-        """Of normalised images (B, 3, H, W)."""
+        """Maps normalised images (B, 3, H, W) to (B, 6, H, W)."""
         centred = image - self._mean(image)
         deviation = self._mean(centred.square().mean(1, keepdim=True)).sqrt()
         return torch.cat((image, centred / (deviation + self.floor)), dim=1)
@@ -64,7 +65,7 @@ class LocalContrast(nn.Module):
 
 
 class Encoder(nn.Module):
-    """16 channels at stride 1, 32 at 2, 64 at 4 and 8; there with dilations 1, 2 and 4."""
+    """16 channels at stride 1, 32 at 2, 64 at 4 and 8; dilations of 1, 2 and 4 at stride 8."""
 
     def __init__(self) -> None:
         super().__init__()

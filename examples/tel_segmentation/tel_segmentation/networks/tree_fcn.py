@@ -1,10 +1,10 @@
-"""The learnable tree filter network (LTF) over a backbone from timm.
+"""The learnable tree filter network (LTF) with a backbone from timm.
 
 Song, L., Li, Y., Li, Z., Yu, G., Sun, H., Sun, J., Zheng, N.: Learnable Tree Filter for
-Structure-preserving Feature Transform. NeurIPS 2019. As in the Tree Energy Loss's official code,
-where it is called TreeFCN: from coarse to fine, the features so far are filtered along the minimum
-spanning tree of every stage of the backbone. The trees are part of the network: it needs them for
-prediction, too.
+Structure-preserving Feature Transform. NeurIPS 2019. This is the version of the Tree Energy Loss's
+official code, where it is called TreeFCN. From coarse to fine, the features computed so far are
+filtered along the minimum spanning tree of each stage of the backbone. The trees are part of the
+network, so it needs them for prediction too.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class TreeFCN(nn.Module):
     """Backbone, global average, and four stages of refinement with tree filters between them.
 
     Args:
-        name: a timm model that gives feature maps at strides 4, 8, 16 and 32; the paper's is
+        name: a timm model that returns feature maps at strides 4, 8, 16 and 32; the paper's is
             ``resnet101s``.
-        bgr: whether the backbone sees blue, green, red; see ``config.Model``.
+        bgr: whether the backbone's channels are blue, green, red; see ``config.Model``.
 
     Raises:
-        ValueError: timm has no such model, or it does not give such feature maps.
+        ValueError: timm has no such model, or it does not return such feature maps.
     """
 
     channels = WIDTH
-    """Of the feature that is classified and embedded, at stride 4: the last refined map."""
+    """Channels of the last refined map, at stride 4, which is classified and embedded."""
 
     def __init__(self, name: str, bgr: bool = False) -> None:
         super().__init__()
@@ -54,13 +54,12 @@ class TreeFCN(nn.Module):
         """Features (B, 512, ⌈H/4⌉, ⌈W/4⌉) of normalised images (B, 3, H, W).
 
         Raises:
-            ValueError: a single image in training: the global average would be normalised by
-                itself.
+            ValueError: in training, the batch is a single image; see ``GlobalAverage``.
         """
         features = self.backbone(self.normalize(image))
         coarsest, *finer = [features[place] for place in reversed(self.places)]
-        # The official code filters in the first stage, too. There every pixel has the value of the
-        # global average, and all are equal already.
+        # The official code filters in the first stage too. That has no effect: every pixel there
+        # has the value of the global average.
         last = self.refine[0](self.latent[0](coarsest) + self.context(coarsest))
         for stage, latent, refine, filter in zip(
             finer, self.latent[1:], self.refine[1:], self.filter, strict=True
@@ -69,12 +68,12 @@ class TreeFCN(nn.Module):
         return last
 
     def head(self, num_classes: int) -> nn.Module:
-        """What makes logits of the features."""
+        """The module that maps the features to logits."""
         return nn.Sequential(RefineResidual(WIDTH, WIDTH), nn.Conv2d(WIDTH, num_classes, 1))
 
 
 class RefineResidual(nn.Module):
-    """A 1×1 convolution, to which two 3×3 convolutions add, and ReLU."""
+    """A 1×1 convolution, plus two 3×3 convolutions of its output, then ReLU."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -93,13 +92,13 @@ class RefineResidual(nn.Module):
 class TreeFilter(nn.Module):
     """The learnable tree filter in groups of channels (Section 3 of the paper).
 
-    The tree is the guide's; along its edges, group g of the values passes with the affinity
-    exp(−|E_g(i) − E_g(j)|²) of the group's part of an embedding E of the values themselves.
+    The guide determines the tree. For group g of the values, the edge from i to j has the affinity
+    exp(−|E_g(i) − E_g(j)|²), where E_g is the group's part of an embedding E of the values.
 
     Args:
         width: channels of the values.
         embedding: channels of E.
-        groups: that ``width`` and ``embedding`` are divided into.
+        groups: number of groups into which ``width`` and ``embedding`` are divided.
     """
 
     def __init__(self, width: int, embedding: int, groups: int) -> None:
@@ -110,12 +109,12 @@ class TreeFilter(nn.Module):
     def forward(self, values: Tensor, guide: Tensor) -> Tensor:
         """Filters along the minimum spanning trees of a guide.
 
-        Computed in float32 (float64 stays), whatever autocast says: squared differences of
-        half-precision features vanish, and the order of the edges with them.
+        This is computed in float32 (in float64 if the values are), also under autocast: in half
+        precision, small squared differences of features become 0, and the order of edges is lost.
 
         Args:
             values: (B, width, h, w).
-            guide: (B, C, h, w); has no gradient: the tree is all that is taken of it.
+            guide: (B, C, h, w); gets no gradient, since it only determines the tree.
 
         Returns:
             The filtered values, (B, width, h, w) in float32 or float64.

@@ -1,7 +1,7 @@
-"""Files of pretrained weights: reading them, and whose names they use.
+"""Files of pretrained weights: how they are read, and which names of tensors are known.
 
-Read are, apart from files in timm's own names, those that the Tree Energy Loss and its competitors
-start from (``fc`` or HRNet's classification head are in the files and not needed):
+Besides files with timm's own names, those from which the Tree Energy Loss and its competitors start
+are read (the files also have a classification head, ``fc`` or HRNet's, which is not needed):
 
 ===========================================  =====================================================
 file                                         names of the stem's tensors; all others are as timm's
@@ -31,21 +31,21 @@ from torch import Tensor
 NESTED = ("state_dict", "model")
 SHOWN = 5
 
-# What timm calls the parts of a stem of three convolutions.
+# The parts of a stem of three convolutions by timm's names.
 DEEP_STEM = ("conv1.0", "conv1.1", "conv1.3", "conv1.4", "conv1.6", "bn1")
 OPENSEG_STEM = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
 OPENMMLAB_STEM = ("stem.0", "stem.1", "stem.3", "stem.4", "stem.6", "stem.7")
 STEM_PREFIXES = ("resinit.", "prefix.")
-LETTERS = {(64,): "", (64, 64, 128): "s", (32, 32, 64): "c"}  # of timm's ResNets, by their stem
+LETTERS = {(64,): "", (64, 64, 128): "s", (32, 32, 64): "c"}  # suffixes of timm's ResNets, by stem
 
 State = dict[str, Tensor]
 
 
 def file_state(path: Path) -> State:
-    """The tensors of a file, by the names of the backbone alone.
+    """The tensors of a file, by their names within the backbone.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         ValueError: the file is not a state dict.
     """
     if not path.is_file():
@@ -64,7 +64,7 @@ def read_state(path: Path) -> State:
     """Reads a state dict without executing anything.
 
     Raises:
-        ValueError: the file is not a mapping from names to tensors, or holds more than tensors.
+        ValueError: the file is not a mapping from names to tensors, or has other values too.
     """
     try:
         state: Any = (
@@ -72,7 +72,7 @@ def read_state(path: Path) -> State:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except Exception as error:  # of many kinds; torch's text recommends to execute the file
+    except Exception as error:  # of many types; torch's message recommends unsafe loading
         raise ValueError(
             f"{path} must be a state dict that can be read as data alone, got"
             f" {type(error).__name__} while reading"
@@ -93,7 +93,7 @@ def read_state(path: Path) -> State:
 def timm_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> State:
     """The tensors of a file by timm's names.
 
-    Only names of stems of three convolutions differ; whatever is not known keeps its name.
+    Only the names in stems of three convolutions differ; a tensor with an unknown name keeps it.
 
     Args:
         state: tensors by the names of one of the files above.
@@ -102,7 +102,7 @@ def timm_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> State:
     for prefix in STEM_PREFIXES:
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     for stem in (OPENSEG_STEM, OPENMMLAB_STEM):
-        # HRNet has no third convolution there, a ResNet with a 7×7 stem not even a second.
+        # The stem of HRNet has no third convolution, a 7×7 stem has no second one either.
         last = f"{stem[4]}.weight"
         if last in state and last not in own:
             names = dict(zip(stem, DEEP_STEM, strict=True))
@@ -118,13 +118,13 @@ def _renamed(key: str, names: Mapping[str, str]) -> str:
 def check_stem(
     state: Mapping[str, Tensor], own: Mapping[str, Tensor], name: str, source: str
 ) -> None:
-    """Refuses weights of a ResNet with another stem.
+    """Rejects weights of a ResNet with another stem.
 
     Args:
         state: the file's tensors, by timm's names.
         own: the backbone's tensors.
         name: timm's name of the backbone.
-        source: where the weights are from.
+        source: name of the file in the message.
 
     Raises:
         ValueError: the stems differ; the message says how, and which backbone would fit.

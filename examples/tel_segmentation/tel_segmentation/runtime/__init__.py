@@ -1,1 +1,1 @@
-"""Checkpoint files, processes, signals and memory: nothing here knows of segmentation."""
+"""Checkpoint files, processes, signals and memory: what does not depend on segmentation."""

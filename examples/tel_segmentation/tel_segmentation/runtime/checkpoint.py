@@ -1,7 +1,8 @@
-"""Checkpoints that survive: written beside, flushed to the disk, then renamed; never executed.
+"""Checkpoints: files that are written atomically, and read without executing anything.
 
-``last.pt`` is replaced in one step, so it is whole whenever a run is killed; the one before it
-stays as ``previous.pt``. Files are read with ``weights_only=True``.
+A file is written under a temporary name, flushed to the disk, then renamed. So ``last.pt`` is
+complete whenever a run is killed; the checkpoint before it is kept as ``previous.pt``. Files are
+read with ``weights_only=True``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from tel_segmentation.runtime.run_folder import LAST, PREVIOUS
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Creates or replaces a file in one step: it has the old content or all of the new.
+    """Creates or replaces a file in one step: it has its old content or all of the new.
 
     Raises:
-        OSError: the file could not be written (the disk is full, say); what was there is unchanged.
+        OSError: the file could not be written (for example, the disk is full); a file that existed
+            before is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -35,13 +37,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.unlink(missing_ok=True)
         if isinstance(error, (OSError, RuntimeError)):  # torch's writer raises RuntimeError
             reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
-            raise OSError(f"{path} could not be written ({reason}); it is as it was") from error
+            raise OSError(f"{path} could not be written ({reason}); it is unchanged") from error
         raise
     _flush_folder(path.parent)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Makes a rename last, where a folder can be opened."""
+    """Flushes a folder to the disk, so that a rename in it is permanent; not on Windows."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -57,10 +59,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes a checkpoint; one that is replaced under the name ``last.pt`` becomes ``previous.pt``.
+    """Writes a checkpoint; an existing ``last.pt`` that it replaces is kept as ``previous.pt``.
 
     Raises:
-        OSError: it could not be written; the checkpoint that was there is unchanged.
+        OSError: it could not be written; a checkpoint that existed before is unchanged.
     """
     if path.name == LAST and path.exists():
         previous = path.with_name(PREVIOUS)
@@ -80,13 +82,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Reads a checkpoint; nothing in it is executed.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is corrupt, or not a checkpoint of this package.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is corrupt, or not a checkpoint of this package.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+        with zipfile.ZipFile(path) as archive:  # torch.load does not verify the checksums
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")
@@ -103,4 +105,4 @@ def _older(path: Path) -> str:
     previous = path.with_name(PREVIOUS)
     if path.name != LAST or not previous.exists():
         return ""
-    return f"; the checkpoint before it is {previous}: rename it to {LAST} to go on from there"
+    return f"; the checkpoint before it is {previous}: rename it to {LAST} to continue from it"

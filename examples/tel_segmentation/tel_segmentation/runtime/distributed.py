@@ -1,4 +1,4 @@
-"""What differs between one process and several (torchrun): reductions, batch statistics, ranks."""
+"""Training in one process or in several (torchrun): ranks, reductions, batch statistics."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def world() -> tuple[int, int]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name: ``auto`` is CUDA where there is one, else the CPU.
+    """The device of that name; ``auto`` is CUDA if there is a GPU, else the CPU.
 
     Raises:
-        ValueError: a device that torch does not have here.
+        ValueError: torch cannot use this device on this machine.
     """
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
     if chosen.startswith("cuda") and not torch.cuda.is_available():
@@ -39,13 +39,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def start(device: str) -> torch.device:
-    """The device of this process; under torchrun, the process group too.
+    """Returns the device of this process; under torchrun, it also joins the process group.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        ValueError: a device that torch does not have here.
+        ValueError: torch cannot use this device on this machine.
     """
     result = pick_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
@@ -57,12 +57,12 @@ def start(device: str) -> torch.device:
 
 @contextlib.contextmanager
 def session(device: str) -> Iterator[torch.device]:
-    """``start``; at the end the process group is left, unless a session around this one has it.
+    """``start``; at the end the process group is destroyed, unless an outer session started it.
 
-    Processes cannot join a group a second time, so runs after each other need such a session.
+    Processes cannot join a group a second time, so several runs in a row need an outer session.
 
     Raises:
-        ValueError: a device that torch does not have here.
+        ValueError: torch cannot use this device on this machine.
     """
     outermost = not (dist.is_available() and dist.is_initialized())
     try:
@@ -75,8 +75,8 @@ def session(device: str) -> Iterator[torch.device]:
 def mean_over(total: Tensor, count: Tensor, *, across_processes: bool = False) -> Tensor:
     """``total / max(count, 1)``.
 
-    Across processes the count is everybody's, and the result is such that DDP's average over the
-    processes is the mean over all: what one process would have with the whole batch.
+    Across processes, the count is summed over all of them, and the result is scaled so that DDP's
+    average over the processes is the mean that one process would compute on the whole batch.
     """
     _, size = world()
     if across_processes and size > 1:
@@ -102,7 +102,7 @@ def anyone(flag: bool, device: torch.device) -> bool:
 
 
 def synchronized(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model with batch statistics over all processes."""
+    """The model, with the statistics of batch norm taken over all processes."""
     if world()[1] == 1:
         return model
     if device.type == "cuda":
@@ -127,10 +127,10 @@ def _summed(x: Tensor) -> Tensor:
 
 
 class _SynchronizedBatchNorm(nn.BatchNorm2d):
-    """nn.SyncBatchNorm for the CPU, which torch's does not run on."""
+    """nn.SyncBatchNorm for the CPU, where torch's own does not run."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Statistics of all processes' batches in training, the running ones in evaluation."""
+        """Normalises by all processes' batches in training, by running statistics otherwise."""
         if not self.training:
             return super().forward(input)
         x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
@@ -142,7 +142,7 @@ class _SynchronizedBatchNorm(nn.BatchNorm2d):
         scale = (variance + self.eps).rsqrt() * self.weight
         result: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
         result = result.to(input.dtype)
-        for name in ("drop", "act"):  # timm's layers have the activation inside
+        for name in ("drop", "act"):  # timm's layers include the activation
             if hasattr(self, name):
                 result = getattr(self, name)(result)
         return result

@@ -1,4 +1,4 @@
-"""Being stopped: what is asked of a run by SIGINT (Ctrl-C) and SIGTERM."""
+"""Interruption of a run by SIGINT (Ctrl-C) or SIGTERM."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from types import FrameType
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: everything is saved)
-    """The run was asked to stop; its checkpoint is written."""
+    """A signal has stopped the run; its checkpoint is written."""
 
 
 @contextlib.contextmanager
 def collected_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM; a second SIGINT is Python's own."""
+    """Collects SIGINT and SIGTERM; after the first of them, SIGINT raises KeyboardInterrupt."""
     received: list[int] = []
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -23,7 +23,7 @@ def collected_signals() -> Iterator[list[int]]:
 
     try:
         before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: whoever started it stops it
+    except ValueError:  # only the main thread may handle signals
         yield received
         return
     try:

@@ -1,4 +1,4 @@
-"""Peak memory: of torch's allocator on a GPU, of the process on a CPU."""
+"""The memory in use and its peak: of torch's allocator on a GPU, of the process on a CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 def reset_peak(device: torch.device) -> None:
-    """Forgets what came before, where that is possible (CUDA, Linux)."""
+    """Starts a new measurement of the peak, where that is possible (CUDA, Linux)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):
@@ -21,7 +21,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> float | None:
-    """The most that was held since ``reset_peak``, in megabytes (2²⁰); None where nobody knows."""
+    """The most memory in use since ``reset_peak``, in megabytes (2²⁰ bytes); None if unknown."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device)) / 2**20
     with contextlib.suppress(OSError, IndexError):
@@ -35,7 +35,7 @@ def peak(device: torch.device) -> float | None:
 
 
 def held(device: torch.device) -> float | None:
-    """What is held now, in megabytes (2²⁰); None where nobody knows."""
+    """The memory in use now, in megabytes (2²⁰ bytes); None if unknown."""
     if device.type == "cuda":
         return float(torch.cuda.memory_allocated(device)) / 2**20
     with contextlib.suppress(OSError, IndexError):
@@ -44,6 +44,6 @@ def held(device: torch.device) -> float | None:
 
 
 def _status(name: str) -> float:
-    """A line of the kernel's account of this process, in megabytes."""
+    """A value of the process's status file (see proc(5)), in megabytes."""
     text = _STATUS.read_text(encoding="ascii")
     return int(text.split(f"{name}:")[1].split()[0]) / 2**10

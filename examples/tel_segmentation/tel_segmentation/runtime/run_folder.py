@@ -1,12 +1,12 @@
 """The names of the files in a run's folder.
 
-config.json    the configuration, complete: what ``tel train --resume`` reads
-last.pt        the newest checkpoint; previous.pt the one before it
+config.json    the complete configuration, which ``tel train --resume`` reads
+last.pt        the newest checkpoint; previous.pt is the one before it
 best.pt        the checkpoint that was best on the validation set
-history.jsonl  losses and evaluations over the training, a line each
+history.jsonl  losses and evaluations during the training, one per line
 panels/        pictures of training images
 result.json    the record of the finished run
-cost.json      instead of all these: time and memory, as ``tel run`` measures them
+cost.json      time and memory as ``tel run`` measures them; its folder has no other of these files
 """
 
 CONFIG = "config.json"

@@ -1,8 +1,8 @@
-"""Lets torchvision's CUDA build be imported beside a CPU build of torch.
+"""Makes torchvision's CUDA build importable with a CPU build of torch.
 
-The registry's torchvision is linked to CUDA. Beside a CPU torch its native library does not load,
-and its import stops at two operators that it expects there (torchvision issues 9077 and 9085).
-Nothing here calls them: declaring their names is enough.
+The torchvision on PyPI is linked to CUDA. With a CPU build of torch its native library does not
+load, and its import fails because two operators are missing (torchvision issues 9077 and 9085).
+This package does not call them, so declaring their names is enough.
 """
 
 import torch
@@ -20,4 +20,4 @@ def _declare() -> torch.library.Library | None:
     return library
 
 
-_library = _declare()  # the operators live as long as this reference
+_library = _declare()  # the operators exist as long as this reference

@@ -1,4 +1,4 @@
-"""Work on many files: in this process or in several, in order, with a progress bar."""
+"""A function applied to many items: in this process or in several, with a progress bar."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def each(
     jobs: int,
     title: str,
 ) -> Iterator[Result]:
-    """``function(shared, item)`` of every item, in order.
+    """Yields ``function(shared, item)`` for every item, in order.
 
     Args:
-        function: of a module's top level if there are several processes, as all that it is given.
+        function: with several processes, it and its arguments must be picklable.
         shared: is sent to each process once.
         work: the items.
-        jobs: processes; 1: this one alone.
+        jobs: number of processes; 1: this process only.
         title: of the progress bar.
 
     Raises:
@@ -50,7 +50,7 @@ def each(
         yield from tqdm(pool.map(_call, work, chunksize=4), title, len(work))
     except BrokenProcessPool as error:
         raise OSError(
-            f"{title}: a process was killed, perhaps for want of memory; try fewer (--jobs)"
+            f"{title}: a process was killed, perhaps because memory ran out; try fewer (--jobs)"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
@@ -58,13 +58,13 @@ def each(
 
 def _start(function: Any, shared: Any) -> None:
     global _shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _shared = function, shared
 
 
 def _end_with_parent() -> None:
-    """Otherwise a process whose parent is killed would wait for work for ever."""
+    """Exits when the parent is killed; otherwise this process would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,1 +1,1 @@
-"""The training loop, its state, and what a run leaves in its folder."""
+"""The training loop, its state, and the files that a run writes into its folder."""

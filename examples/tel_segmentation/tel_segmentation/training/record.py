@@ -1,4 +1,4 @@
-"""A run's record: ``result.json``, what reports and tables are made of."""
+"""A run's record, ``result.json``, from which reports and tables are made."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ def make(
     durations: list[float],
     evaluation: dict[str, Any],
 ) -> dict[str, Any]:
-    """The record of a finished run; on the first process, which writes it, all of it.
+    """The record of a finished run; complete on the first process only, which writes it.
 
-    What part of the pixels is labelled takes reading the whole training set: others have None.
+    The fraction of labelled pixels needs the whole training set to be read. The other processes do
+    not read it: their record has None instead.
     """
     lines = [x for x in read_history(options.output / HISTORY) if "loss" in x]
     last = lines[-1] if lines else {}
@@ -78,7 +79,7 @@ def make(
 
 
 def _batch(options: config.Train) -> dict[str, int]:
-    """How an iteration's images are divided."""
+    """How the images of an iteration are divided among processes and steps."""
     processes = distributed.world()[1]
     return {
         "total": options.batch * options.accumulate * processes,
@@ -90,7 +91,7 @@ def _batch(options: config.Train) -> dict[str, int]:
 
 
 def portable(options: config.Train) -> config.Train:
-    """The configuration with the names of files and folders, but not where they lie."""
+    """The configuration with the names of files and folders instead of their paths."""
     data, model = options.data, options.model
     if public := public_dataset(data.source):
         kind, folder = public
@@ -110,7 +111,7 @@ def write(folder: Path, record: dict[str, Any]) -> None:
 
 
 def default_experiment(options: config.Train) -> str:
-    """Data set and annotation, the heading of the report's table."""
+    """Data set and annotation: the default heading of the report's table."""
     source = options.data.source
     if public := public_dataset(source):
         name = public[0]
@@ -126,7 +127,7 @@ def annotate_options(source: Source) -> dict[str, Any] | None:
     folder: Path | None = getattr(source, "annotation_folder", None)  # generated scenes have none
     try:
         manifest = read_manifest(folder / MANIFEST) if folder is not None else None
-    except (ValueError, OSError):  # another program's; a run must not be lost by it
+    except (ValueError, OSError):  # not of tel annotate, which must not fail a run
         manifest = None
     if manifest is None:
         return None
@@ -134,7 +135,7 @@ def annotate_options(source: Source) -> dict[str, Any] | None:
 
 
 def labelled_ratio(source: Source) -> float:
-    """The part of the training pixels that has a label."""
+    """The fraction of the training pixels that have a label."""
     labelled = total = 0
     for index in range(len(source)):
         label = source[index].label
@@ -149,7 +150,7 @@ def device_name(device: torch.device) -> str:
 
 
 def revision() -> str | None:
-    """The commit of the source tree that this package runs from, if it does."""
+    """The commit of the source tree that this package runs from; None if there is no git tree."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
     try:
         return subprocess.run(

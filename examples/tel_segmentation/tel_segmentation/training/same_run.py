@@ -1,4 +1,4 @@
-"""Whether the run in a folder is the one that is wanted: it may then go on."""
+"""Whether the run in a folder has the wanted configuration, and so can be continued."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Differences = Callable[[config.Train, config.Train, Collection[str]], list[str]]
 def differences(
     found: config.Train, wanted: config.Train, ignored: Collection[str] = ()
 ) -> list[str]:
-    """Fields that differ, each as ``name: that of found instead of that of wanted``.
+    """The fields that differ, each as ``name: found value instead of wanted value``.
 
     Args:
         found: a configuration.
-        wanted: what it is compared with.
-        ignored: names of fields that may differ, those of inner ones with dots: ``data.workers``.
+        wanted: the configuration that it is compared with.
+        ignored: names of fields that may differ, nested ones with dots: ``data.workers``.
     """
-    ours, theirs = _flat(found), _flat(wanted)
+    values, wanted_values = _flat(found), _flat(wanted)
     return [
-        f"{name}: {ours.get(name)} instead of {value}"
-        for name, value in theirs.items()
-        if ours.get(name) != value and name not in ignored
+        f"{name}: {values.get(name)} instead of {value}"
+        for name, value in wanted_values.items()
+        if values.get(name) != value and name not in ignored
     ]
 
 
@@ -38,10 +38,10 @@ def has_begun(
     Args:
         wanted: the settings.
         ignored: names of fields that may differ.
-        compare: what finds the differences.
+        compare: finds the differences, as ``differences`` does.
 
     Raises:
-        ValueError: the folder has a run with other settings; they are named.
+        ValueError: the folder has a run with other settings; the message names them.
     """
     file = wanted.output / CONFIG
     if not file.exists():
@@ -55,7 +55,7 @@ def has_begun(
 
 
 def _flat(settings: config.Train) -> dict[str, Any]:
-    """The fields by their names with dots, as JSON has them."""
+    """The fields with their JSON values; the names of nested fields have dots."""
 
     def walk(values: dict[str, Any], before: str) -> dict[str, Any]:
         result: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""All that changes while a run trains, and how it is saved and restored."""
+"""The state of a run: all that changes during training, and how it is saved and restored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tel_segmentation.training.objective import Objective, teacher_ramp
 
 
 class State:
-    """Network, optimiser and counters of a run."""
+    """Network, optimiser, average of the weights and counters of a run."""
 
     def __init__(self, options: config.Train, source: Source, device: torch.device) -> None:
         torch.manual_seed(options.seed)
@@ -41,17 +41,17 @@ class State:
         self.best: dict[str, Any] = {}  # metrics of the best evaluation on val
 
     def distributed(self) -> nn.Module:
-        """The objective as it is called in a step."""
+        """The objective; if there are several processes, in a DistributedDataParallel."""
         if world()[1] == 1:
             return self.objective
         device_ids = [self.device] if self.device.type == "cuda" else None
-        # Some options leave parameters without a gradient: the embedding with detach="target", say.
+        # With some options parameters have no gradient: the embedding with detach="target".
         return DistributedDataParallel(
             self.objective, device_ids=device_ids, find_unused_parameters=True
         )
 
     def set_learning_rate(self) -> float:
-        """The polynomial schedule, stepped every iteration."""
+        """Sets the learning rate of this iteration by the polynomial schedule, and returns it."""
         options = self.options
         factor = (1 - self.iteration / options.iterations) ** options.optimizer.power
         for group in self.optimizer.param_groups:
@@ -59,9 +59,10 @@ class State:
         return options.optimizer.lr * factor
 
     def taught(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What the networks that teach say about a normalised batch, (B, K, h, w) logits each.
+        """The logits of the teachers for a normalised batch, (B, K, h, w) each.
 
-        A mean teacher normalises by the batch, as its student does; finished networks do not.
+        Batch norm in a mean teacher uses the statistics of the batch, as in its student; in
+        finished networks it uses the running statistics.
         """
         if self.options.loss.method != "seminar_lite":
             return ()
@@ -72,7 +73,7 @@ class State:
             return (self.ema.module.train()(image).logits,)
 
     def update_average(self) -> None:
-        """Moves the average of the weights, if there is one, a step towards them."""
+        """Updates the average of the weights, if there is one."""
         if self.ema is None:
             return
         decay = self.options.optimizer.ema or teacher_decay(
@@ -82,7 +83,7 @@ class State:
         self.ema.update_parameters(self.model)
 
     def save(self, path: Path) -> None:
-        """Writes everything; what ``checkpoint.load`` reads."""
+        """Writes a checkpoint of the whole state; ``checkpoint.load`` reads it."""
         checkpoint.save(
             path,
             {
@@ -101,10 +102,10 @@ class State:
         )
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Continues where a checkpoint was written.
+        """Takes over the state of a checkpoint.
 
         Raises:
-            ValueError: it is of another network or another set of classes.
+            ValueError: the checkpoint is of another network or another set of classes.
         """
         if saved["classes"] != self.classes:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What a run leaves to look at: the history as JSON lines, and TensorBoard events."""
+"""The logs of a run: the history as JSON lines, and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class History:
     """``history.jsonl``: one line per log or evaluation, in order of iterations."""
 
     def __init__(self, folder: Path, iteration: int) -> None:
-        """Opens the history of a run that goes on from ``iteration``; later lines are dropped."""
+        """Opens the history of a run that continues at ``iteration``; later lines are dropped."""
         self.path = folder / HISTORY
         kept = [line for line in read_history(self.path) if line["iteration"] <= iteration]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
@@ -28,7 +28,11 @@ class History:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The lines of a history; an unfinished last line, of a run that was killed, is left out."""
+    """The lines of a history; an incomplete last line, of a killed run, is left out.
+
+    Raises:
+        ValueError: another line is not JSON; the message has its number.
+    """
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
@@ -44,7 +48,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 
 class Board:
-    """TensorBoard, or nothing."""
+    """Writes TensorBoard events; does nothing unless enabled."""
 
     def __init__(self, folder: Path, enabled: bool, iteration: int) -> None:
         self.writer: Any = None
@@ -56,18 +60,18 @@ class Board:
             )
 
     def scalars(self, values: dict[str, Any], iteration: int) -> None:
-        """Every number of a history's line."""
+        """Writes every number of a line of the history."""
         if self.writer:
             for name, value in values.items():
                 if isinstance(value, (int, float)) and name != "iteration":
                     self.writer.add_scalar(name, value, iteration)
 
     def picture(self, name: str, picture: np.ndarray[Any, Any], iteration: int) -> None:
-        """An (H, W, 3) uint8 picture."""
+        """Writes an (H, W, 3) uint8 picture."""
         if self.writer:
             self.writer.add_image(name, picture, iteration, dataformats="HWC")
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes all pending events and closes the file."""
         if self.writer:
             self.writer.close()

@@ -1,19 +1,20 @@
 """ADE20K's scene parsing benchmark (SceneParse150): 20,210 images, 2,000 for validation.
 
-Two layouts are read. As published, in the folder ``ADEChallengeData2016`` or with that inside::
+Two layouts are read: the published one, in the folder ``ADEChallengeData2016`` or its parent::
 
     images/{training,validation}/NAME.jpg    annotations/{training,validation}/NAME.png
 
-and as the paper's official code has it::
+and that of the paper's official code::
 
     {train,val}/image/NAME.jpg               {train,val}/label/NAME.png
 
 The images for testing are in ``release_test/testing`` or ``images/testing``, without labels.
 
-Label files have 0 where there is no class and 1 to 150 for the classes; so have sparse annotations,
-in ``train/sparse_label/block20``, ``annotations/block20/train`` (made by ``tel annotate``) or a
-folder given by its path. A 255 is refused there: it is a sign of other numbers, 0 to 149, which
-would be read wrongly without a word. If it means no class, say so with ``--data.ignore 255``.
+Label files have 0 where there is no class and 1 to 150 for the classes. Sparse annotations have the
+same encoding; they are in ``train/sparse_label/block20``, ``annotations/block20/train`` (made by
+``tel annotate``) or a folder given by its path. The number 255 is an error, since it is a sign of
+another encoding with the classes 0 to 149, which would be read wrongly without a warning. If the
+classes are 1 to 150 and 255 only means no class, pass ``--data.ignore 255``.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ lake, dishwasher, screen, blanket, sculpture, hood, sconce, vase, traffic light,
 pier, crt screen, plate, monitor, bulletin board, shower, radiator, glass, clock, flag"""
 CLASSES = tuple(_NAMES.replace("\n", " ").split(", "))
 ADE20K = Encoding("ade20k", tuple(range(1, len(CLASSES) + 1)), 0)
-# Those that a viewer of the files with Pascal VOC's colour map shows; black is for no class.
+# Pascal VOC's colours of the numbers 1 to 150; black is for no class.
 COLORS = tuple((red, green, blue) for red, green, blue in voc_colors(len(CLASSES) + 1)[1:])
 
 PUBLISHED = "ADEChallengeData2016"
@@ -64,13 +65,13 @@ class Ade20k(Pairs):
 
     Args:
         folder: the data set, in one of the layouts at the top of this file.
-        split: ``train``, ``val`` or ``test``, which needs no labels.
+        split: ``train``, ``val`` or ``test``; ``test`` needs no labels.
         options: annotation, ignore, size, short_side.
-        skip_missing: leave out images of which a file is missing instead of refusing them all.
+        skip_missing: leave out images with missing files instead of raising an error.
 
     Raises:
-        ValueError: a folder or files are missing, by their paths, or annotations are of another
-            data set.
+        ValueError: a folder or files are missing (the message has the paths), or annotations are
+            of another data set.
     """
 
     classes = CLASSES
@@ -81,7 +82,7 @@ class Ade20k(Pairs):
         root, images, labels = layout(folder, split)
         found = images_of(images, _SUFFIXES)
         dense = label_files(labels)
-        # A label whose image is missing is to be noticed, too.
+        # A label without an image is reported too: the image is then missing.
         found = {**{name: images / f"{name}.jpg" for name in dense}, **found}
         made: Path | None = None
         has_labels = split != "test" or labels.is_dir()
@@ -104,7 +105,7 @@ class Ade20k(Pairs):
 
 
 def layout(folder: Path, split: str) -> tuple[Path, Path, Path]:
-    """The data set's own folder, and those of a split's images and dense labels.
+    """The data set's own folder, and the folders of a split's images and dense labels.
 
     Raises:
         ValueError: there is no folder of images in either layout.

@@ -1,9 +1,9 @@
-"""Archives as they are downloaded: what is in them, and safe, resumable extraction.
+"""Downloaded archives: their files, and safe, resumable extraction.
 
-What an archive is tells its content, not its name. Only plain files are extracted, each first into
-a file beside its place, then renamed: a file that is there is whole. So an extraction that was
-interrupted goes on when it is called again, and files that are there with the same content are
-left. Nothing is ever written outside the target folder.
+The kind of an archive is recognised by its content, not by its name. Only plain files are
+extracted. Each is first written under a temporary name, then renamed, so that an extracted file is
+always complete. An interrupted extraction continues when it is called again: existing files with
+the same content are kept. Nothing is ever written outside the target folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import IO, NamedTuple
 from tqdm import tqdm
 
 Choose = Callable[[str], str | None]
-"""A member's name in the archive → where it is put in the target folder, or None to leave it."""
+"""A member's name in the archive → its path in the target folder, or None to skip it."""
 
 
 _DAMAGED = (
@@ -37,11 +37,11 @@ _DAMAGED = (
 
 
 class Extracted(NamedTuple):
-    """How many files were chosen."""
+    """How many of the chosen files were written, and how many existed already."""
 
     written: int
     present: int
-    """Were there already."""
+    """Files that existed with the same content."""
 
 
 class _Member(NamedTuple):
@@ -58,15 +58,15 @@ def extract(archive: Path, target: Path, choose: Choose, progress: bool = True) 
     Args:
         archive: the file.
         target: the folder; it is made if it does not exist.
-        choose: which members, and where to.
-        progress: show a bar, on terminals.
+        choose: which members to extract, and to which paths.
+        progress: whether to show a progress bar, on terminals only.
 
     Returns:
-        How many files were written, and how many were there already.
+        How many files were written, and how many existed already.
 
     Raises:
         ValueError: the archive is damaged, incomplete or of another kind, or has a member that
-            must not be extracted: a link, or one whose place is not in the target folder.
+            must not be extracted: a link, or one whose path is not in the target folder.
         OSError: a file could not be written.
     """
     written = present = 0
@@ -99,7 +99,7 @@ def list_names(archive: Path) -> list[str]:
     """The names of the files in a tar or zip archive.
 
     Raises:
-        ValueError: it is damaged, or of another kind.
+        ValueError: the archive is damaged, or of another kind.
     """
     with _reading(archive), _members(archive) as members:
         return [member.name for member in members]
@@ -116,28 +116,27 @@ def is_archive(path: Path) -> bool:
 def is_zip(path: Path) -> bool:
     """Whether a file is a zip archive, by its first bytes.
 
-    zipfile.is_zipfile looks for the last ones, which may be those of a zip archive in a tar.
+    zipfile.is_zipfile searches for the last bytes, which may be those of a zip archive in a tar.
     """
     with path.open("rb") as file:
         return file.read(4) in (b"PK\3\4", b"PK\5\6")
 
 
 def inside(target: Path, place: str, what: str) -> Path:
-    """The path of a place in a folder.
+    """The path of a file in a folder, which is checked to be inside it.
 
     Args:
         target: the folder.
-        place: relative, with slashes.
-        what: for the message.
+        place: the relative path, with slashes.
+        what: what is put there, for the message.
 
     Raises:
-        ValueError: the place is absolute or has ``..``, or a link on the way to it leads out of the
-            folder.
+        ValueError: the path is absolute or has ``..``, or a link in it leads out of the folder.
     """
     parts = place.split("/")
     odd = {"", ".", ".."}.intersection(parts) or any(c in place for c in "\\:\0")
     path = target.joinpath(*parts) if not odd else target
-    # A link in the target would be followed.
+    # A link in the target folder would be followed.
     if odd or not path.parent.resolve().is_relative_to(target.resolve()):
         raise ValueError(f"{what} must be put inside {target}, got the place {place!r}")
     return path
@@ -145,7 +144,7 @@ def inside(target: Path, place: str, what: str) -> Path:
 
 @contextlib.contextmanager
 def _reading(archive: Path) -> Iterator[None]:
-    """Turns what the readers of archives raise into a ValueError that names the archive."""
+    """Turns errors of the readers of archives into a ValueError with the archive's path."""
     try:
         yield
     except _DAMAGED as error:
@@ -166,7 +165,7 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
     for info in archive.infolist():
-        kind = info.external_attr >> 28  # of Unix's file modes: 8 a file, 0 not said
+        kind = info.external_attr >> 28  # of Unix's file modes: 8 is a file, 0 unknown
         if not info.is_dir():
             yield _Member(
                 info.filename,
@@ -182,7 +181,7 @@ def _tar_members(archive: tarfile.TarFile, raw: IO[bytes]) -> Iterator[_Member]:
 
         def content(info: tarfile.TarInfo = info) -> IO[bytes]:
             file = archive.extractfile(info)
-            assert file is not None  # only of plain files
+            assert file is not None  # it is called for plain files only
             return file
 
         if not info.isdir():
@@ -192,12 +191,12 @@ def _tar_members(archive: tarfile.TarFile, raw: IO[bytes]) -> Iterator[_Member]:
     assert stream is not None  # it is open
     if stream.tell() == archive.offset:
         raise tarfile.ReadError("the mark at its end is missing")
-    while stream.read(1 << 20):  # the checksum of a compressed one comes last
+    while stream.read(1 << 20):  # a compressed archive has its checksum at the end
         pass
 
 
 def _is_there(member: _Member, path: Path) -> bool:
-    """Whether the file has the member's content: a size alone may be that of a damaged archive."""
+    """Whether the file has the member's content; the size alone would not show damage."""
     if path.is_symlink() or not path.is_file() or path.stat().st_size != member.size:
         return False
     with member.open() as one, path.open("rb") as other:
@@ -223,14 +222,14 @@ def _write(member: _Member, path: Path) -> None:
 
 
 def put_file(source: Path, target: Path, place: str) -> bool:
-    """Copies a file to a place in a folder, in one step.
+    """Copies a file to a path in a folder, in one step.
 
     Returns:
-        Whether it was written; not if it is there.
+        Whether it was written; false if it exists with the same content.
 
     Raises:
-        ValueError: the place is not inside the folder.
-        OSError: it could not be written.
+        ValueError: the path is not inside the folder.
+        OSError: the file could not be written.
     """
     path = inside(target, place, str(source))
     member = _Member(source.name, source.stat().st_size, True, lambda: source.open("rb"), 0)
@@ -241,6 +240,6 @@ def put_file(source: Path, target: Path, place: str) -> bool:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a member is what macOS adds to archives."""
+    """Whether a member is a file that macOS adds to archives."""
     parts = PurePosixPath(name).parts
     return any(part in ("__MACOSX", ".DS_Store") or part.startswith("._") for part in parts)

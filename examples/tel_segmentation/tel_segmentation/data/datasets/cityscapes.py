@@ -1,16 +1,16 @@
 """Cityscapes, 2048 × 1024: 2,975 images for training, 500 for validation, 1,525 for testing.
 
-Two layouts are read. As published (``gtFine`` is also enough with ``…_labelTrainIds.png``)::
+Two layouts are read: the published one (``…_labelTrainIds.png`` is read as well)::
 
     leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png    gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png
 
-and as the paper's official code has it, where both files have one name::
+and that of the paper's official code, where an image and its label have the same name::
 
     SPLIT/image/NAME_leftImg8bit.png               SPLIT/label/NAME_leftImg8bit.png
 
 Sparse annotations (``block20``) are in ``SPLIT/sparse_label/block20/NAME_leftImg8bit.png``, in
-``annotations/block20/SPLIT`` (made by ``tel annotate``), or in a folder given by its path; the
-images are then those that have one.
+``annotations/block20/SPLIT`` (made by ``tel annotate``), or in a folder given by its path. The
+split then has only the images with such an annotation.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tel_segmentation.data.regions import VOID
 
 COUNTS = {"train": 2975, "val": 500, "test": 1525}
 
-# Name, number in labelIds and colour of each class; the place in the list is the trainId.
+# Name, number in labelIds and colour of each class; the index in the list is the trainId.
 _CLASSES = (
     ("road", 7, (128, 64, 128)),
     ("sidewalk", 8, (244, 35, 232)),
@@ -58,14 +58,14 @@ _CLASSES = (
 CLASSES = tuple(name for name, _, _ in _CLASSES)
 COLORS = tuple(color for _, _, color in _CLASSES)
 
-# Of the 34 published numbers those that are not evaluated mean no class; so does, as in the
-# official code, any other. 255 is written where nothing is known: unlike 0, which is "unlabeled"
-# here, it does not turn into road when somebody takes the numbers for trainIds.
+# In labelIds, every number that is not of an evaluated class means no class, as in the official
+# code. Pixels without a label are written as 255: 0 means "unlabeled" too, but it would become
+# road if the file were read as trainIds.
 LABEL_IDS = Encoding("labelIds", tuple(number for _, number, _ in _CLASSES), VOID, (0,), True)
 TRAIN_IDS = Encoding("trainIds", tuple(range(len(_CLASSES))), VOID)
 ENCODINGS = {encoding.name: encoding for encoding in (LABEL_IDS, TRAIN_IDS)}
 
-LOOKED_AT = 30  # files by which an encoding is judged
+LOOKED_AT = 30  # number of files by which an encoding is judged
 IMAGE = "_leftImg8bit"
 _FILES = {"labelIds": "_gtFine_labelIds", "trainIds": "_gtFine_labelTrainIds"}
 _ENDINGS = re.compile(f"({'|'.join((IMAGE, *_FILES.values()))})$")
@@ -78,11 +78,11 @@ class Cityscapes(Pairs):
         folder: the data set, in one of the layouts at the top of this file.
         split: ``train``, ``val`` or ``test``; ``test`` needs no labels.
         options: annotation, encoding, ignore, size, short_side.
-        skip_missing: leave out images of which a file is missing instead of refusing them all.
+        skip_missing: leave out images with missing files instead of raising an error.
 
     Raises:
-        ValueError: a folder or files are missing, by their paths, or annotations are of another
-            data set.
+        ValueError: a folder or files are missing (the message has the paths), or annotations are
+            of another data set.
     """
 
     classes = CLASSES
@@ -118,23 +118,23 @@ class Cityscapes(Pairs):
 
 
 class Layout:
-    """Where a split's files are.
+    """The paths of a split's files.
 
     Args:
         folder: the data set.
         split: train, val, test.
-        encoding: which dense labels are read where there are some of both; or ``auto``.
+        encoding: which dense labels are read if there are some in both encodings; or ``auto``.
 
     Attributes:
         images: folder of the images.
         labels: folder of the dense labels.
         found: images by name, CITY_SEQUENCE_FRAME.
-        dense: dense labels likewise.
+        dense: dense labels by name.
         published: whether it is the published layout, with folders for cities.
         encoding: of the dense labels.
 
     Raises:
-        ValueError: there is no folder of images in either layout, or none in it.
+        ValueError: neither layout's folder of images exists, or it has no images.
     """
 
     def __init__(self, folder: Path, split: str, encoding: str) -> None:
@@ -155,19 +155,19 @@ class Layout:
         self.found = {short(image.stem): image for image in self._images()}
 
     def names(self) -> list[str]:
-        """Of the images, then of dense labels whose image is missing, which is to be noticed."""
+        """The names of the images, then of dense labels without an image, which is reported."""
         return [*self.found, *sorted(self.dense.keys() - self.found.keys())]
 
     def entry(self, name: str, sparse: Path | None = None) -> Entry:
-        """The files of an image; with a sparse label the dense one only if it is there.
+        """The files of an image; if it has a sparse label, the dense one is optional.
 
         Args:
             name: CITY_SEQUENCE_FRAME.
-            sparse: label file.
+            sparse: the sparse label file.
         """
         city = name.split("_")[0] if self.published else ""
         dense = self.dense.get(name)
-        # In the flat layout an image and its label have one name.
+        # In the flat layout an image and its label have the same name.
         file = dense.name if dense and not self.published else f"{name}{IMAGE}.png"
         image = self.found.get(name, self.images / city / file)
         if not self._has_labels or (sparse is not None and dense is None):
@@ -184,17 +184,17 @@ class Layout:
             raise ValueError(f"{self.images} must have images CITY/NAME{IMAGE}.png, has none")
         return sorted(files, key=lambda file: file.name)
 
-    def _encoding(self, asked: str) -> str:
-        """What is asked for, but what the files' names say if they all say otherwise.
+    def _encoding(self, requested: str) -> str:
+        """The requested encoding, unless the file names show that there is only the other one.
 
-        A sparse annotation may have other numbers than the dense labels. The official code's files
-        say nothing; they have labelIds.
+        A request may be meant for the sparse annotation, whose encoding may differ from that of the
+        dense labels. File names in the official code's layout do not state it; it is labelIds.
         """
         if self.published:
             there = [x for x in _FILES if any(self.labels.glob(f"*/*{_FILES[x]}.png"))]
-            if there and asked not in there:
+            if there and requested not in there:
                 return there[0]
-        return "labelIds" if asked == "auto" else asked
+        return "labelIds" if requested == "auto" else requested
 
 
 def short(stem: str) -> str:
@@ -203,7 +203,7 @@ def short(stem: str) -> str:
 
 
 def _expected(folder: Path, example: Path, names: Iterable[str]) -> list[Path]:
-    """Where sparse labels of these names would be in a folder that has ``example``."""
+    """The paths that sparse labels of these names would have in a folder with ``example``."""
     ending = example.stem.removeprefix(short(example.stem))
     in_cities = example.parent != folder
     return [
@@ -212,11 +212,11 @@ def _expected(folder: Path, example: Path, names: Iterable[str]) -> list[Path]:
 
 
 def _like_train_ids(files: Sequence[Path]) -> bool:
-    """Whether some of the files, evenly chosen, have no number above 19 but 255.
+    """Whether a sample of the files has no number above 19 except 255.
 
-    TrainIds end at 18, and some publish 19 where nothing is labelled. In labelIds, vegetation, sky,
-    cars and people are above that, and hardly any image has none of them. Files that cannot be read
-    say nothing.
+    TrainIds end at 18; some published files have 19 where nothing is labelled. In labelIds,
+    vegetation, sky, cars and people have greater numbers, and hardly any image has none of them.
+    Files that cannot be read are skipped.
     """
     highest = -1
     for file in files[:: max(1, len(files) // LOOKED_AT)]:
@@ -230,7 +230,7 @@ def _like_train_ids(files: Sequence[Path]) -> bool:
 
 
 def named_encoding(names: Iterable[str]) -> Encoding | None:
-    """What the names of label files say that their numbers are; None if they do not."""
+    """The encoding that the names of label files state; None if they state none."""
     names = list(names)
     for encoding, ending in _FILES.items():
         if any(name.endswith(ending) for name in names):
@@ -239,6 +239,10 @@ def named_encoding(names: Iterable[str]) -> Encoding | None:
 
 
 def _label_encoding(folder: Path, files: dict[str, Path], options: Data) -> Encoding:
-    """Of sparse annotations: as noted, as the files' names say, as asked for, else labelIds."""
-    asked = ENCODINGS["labelIds" if options.encoding == "auto" else options.encoding]
-    return encoding_of_annotations(folder, ENCODINGS) or named_encoding(files) or asked
+    """The encoding of sparse annotations.
+
+    It is what ``tel annotate`` recorded, else what the file names state, else what the options
+    request, else labelIds.
+    """
+    requested = ENCODINGS["labelIds" if options.encoding == "auto" else options.encoding]
+    return encoding_of_annotations(folder, ENCODINGS) or named_encoding(files) or requested

@@ -1,4 +1,4 @@
-"""What the numbers in label files mean, and what is written where there is no class."""
+"""Encodings of label files: the number of each class, and the numbers that mean no class."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class Encoding:
 
     name: str
     values: tuple[int, ...]
-    """Of class 0, 1, …."""
+    """The numbers of class 0, 1, …."""
     unlabelled: int
-    """Is written, and read, where there is no class."""
+    """The number that is written, and read, where there is no class."""
     ignored: tuple[int, ...] = ()
     """Other numbers that mean no class."""
     lenient: bool = False
-    """Whether any number that is no class's means no class."""
+    """Whether every number that is not of a class means no class."""
 
     def table(self, ignore: tuple[int, ...] = ()) -> NDArray[np.int64]:
-        """The class of each number from 0 to 65535; -1 no class, less: such a number is wrong.
+        """The class of each number from 0 to 65535; -1: no class; less: the number is not allowed.
 
         Args:
-            ignore: numbers that mean no class, whatever they mean here.
+            ignore: numbers that mean no class, whatever they mean in this encoding.
         """
         return _table(self, ignore)
 
@@ -60,20 +60,20 @@ class Encoding:
         return classes
 
     def encode(self, classes: NDArray[Any]) -> NDArray[np.uint8]:
-        """The numbers to write for a map of classes, 255 or negative where there is no class."""
+        """The numbers to write for a map of classes that is 255 or negative for no class."""
         numbers = np.full(VOID + 1, self.unlabelled, np.uint8)
         numbers[: len(self.values)] = self.values
         return numbers[np.where(classes < 0, VOID, classes)]
 
     def palette(self, colors: tuple[tuple[int, int, int], ...], void: tuple[int, int, int]) -> Any:
-        """256 colours in a row for an indexed PNG in this encoding."""
+        """The palette of an indexed PNG in this encoding: 256 colours, flattened."""
         palette = np.tile(np.array(void, np.uint8), (VOID + 1, 1))
         palette[list(self.values)] = colors
         return palette.ravel().tolist()
 
 
 def check_ignore(ignore: Iterable[int]) -> None:
-    """Raises a ValueError if a number to be ignored is one that no label file can have."""
+    """Raises a ValueError if a number to ignore cannot occur in label files."""
     if wrong := [number for number in ignore if not 0 <= number <= LARGEST]:
         raise ValueError(
             f"ignore must be numbers of label files, 0 to {LARGEST}, got {some(wrong)}"
@@ -81,19 +81,19 @@ def check_ignore(ignore: Iterable[int]) -> None:
 
 
 def plain(count: int, ignored: tuple[int, ...] = ()) -> Encoding:
-    """Numbers that are the classes themselves; 255 where there is none."""
+    """The encoding whose numbers are the classes themselves, and 255 no class."""
     return Encoding("class numbers", tuple(range(count)), VOID, ignored)
 
 
 def encoding_of_annotations(folder: Path, known: Mapping[str, Encoding]) -> Encoding | None:
-    """The encoding that ``tel annotate`` noted in its folder; None if it did not make the folder.
+    """The encoding that ``tel annotate`` recorded in a folder; None if it did not make the folder.
 
     Args:
         folder: of annotations.
         known: the data set's encodings by name.
 
     Raises:
-        ValueError: the annotations are another data set's, or not all of them are made.
+        ValueError: the annotations are another data set's, or incomplete.
     """
     manifest = read_manifest(folder / MANIFEST)
     if manifest is None:
@@ -101,7 +101,7 @@ def encoding_of_annotations(folder: Path, known: Mapping[str, Encoding]) -> Enco
     if "ratio" not in manifest:  # written last
         raise ValueError(
             f"{folder} must have all of its annotations, but tel annotate was interrupted: run it"
-            " again, it goes on"
+            " again to continue"
         )
     name = str(manifest.get("encoding"))
     if name not in known:

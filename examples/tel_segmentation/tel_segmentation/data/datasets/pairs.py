@@ -1,4 +1,4 @@
-"""Image files with label files beside them: what Cityscapes and ADE20K have in common."""
+"""Pairs of an image file and a label file: the common part of Cityscapes and ADE20K."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tel_segmentation.data.sample import UNLABELLED, Sample
 
 
 class MissingFilesError(ValueError):
-    """Files that a data set must have are not there."""
+    """Files that a data set must have are missing."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         super().__init__(f"{len(paths)} files must be there, are missing: {some(paths)}")
@@ -35,44 +35,44 @@ class MissingFilesError(ValueError):
 
 
 class Entry(NamedTuple):
-    """The files of a sample, as they must be; whether they are there is another question."""
+    """The paths of a sample's files, which need not exist."""
 
     name: str
     image: Path
-    label: Path | None  # what training may see; None: nothing
+    label: Path | None  # the labels for training; None: there are none
     truth: Path | None  # dense
 
 
 class Pairs:
-    """A split of a data set in pairs of files, which are read when asked for.
+    """A split of a data set in pairs of files, which are read on access.
 
     Args:
-        root: the data set's folder; annotations that are made lie in ``annotations`` there.
+        root: the data set's folder; its sub-folder ``annotations`` has the generated annotations.
         split: train, val, ….
         entries: the files, in order.
-        label: what the numbers of the label files mean.
-        truth: what the numbers of the dense label files mean.
-        options: size, short_side; ``ignore`` of label files that are not the dense ones.
-        skip_missing: leave out samples of which a file is missing instead of refusing them all.
-        annotation_folder: of sparse label files.
+        label: the encoding of the label files.
+        truth: the encoding of the dense label files.
+        options: size, short_side; ``ignore`` for label files that are not the dense ones.
+        skip_missing: leave out samples with missing files instead of raising an error.
+        annotation_folder: the folder of sparse label files.
 
     Attributes:
         names: of the samples.
         entries: their files.
-        missing: files that are missing; none unless ``skip_missing``.
+        missing: the missing files; empty unless ``skip_missing``.
         encoding: of the dense labels.
         label_encoding: of the label files.
-        annotation_folder: as given; None: training sees the dense labels.
+        annotation_folder: as given; None: training uses the dense labels.
 
     Raises:
         MissingFilesError: files are missing; their paths are in the message.
-        ValueError: names that are no text, or numbers to be ignored that no label file can have.
+        ValueError: a name is not text, or a number to ignore cannot occur in label files.
     """
 
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     without_annotation: Sequence[Path] = ()
-    """Where the sparse labels of further images are expected; training goes without these."""
+    """Expected paths of the sparse labels of images that have none; these are not trained on."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Pairs:
                 a class nor ignored. The message names the file.
         """
         entry = self.entries[index]
-        image = read_image(entry.image, upright=False)  # labels lie on the pixels as stored
+        image = read_image(entry.image, upright=False)  # labels are for the stored pixels
         same = entry.label == entry.truth
         truth = self._read(entry.truth, image, self.encoding, ())
         ignore = self.options.ignore
@@ -133,17 +133,17 @@ def annotation_files(
 ) -> tuple[Path, dict[str, Path]]:
     """The folder of a sparse annotation, and its label files by name.
 
-    An annotation's name stands for a folder of the official code's layout or for one that ``tel
+    An annotation's name stands for a folder in the official code's layout or for one that ``tel
     annotate`` made; otherwise it is a folder's path, with or without a sub-folder for the split.
 
     Args:
         root: the data set's folder.
         split: train, ….
         annotation: the name or the path.
-        patterns: of the files in the folder.
+        patterns: glob patterns of the files in the folder.
 
     Raises:
-        ValueError: none of these folders has such files; the message has all of them.
+        ValueError: none of these folders has such files; the message lists the folders.
     """
     path = Path(annotation).expanduser()
     folders = [path / split, path]
@@ -181,7 +181,7 @@ def check_split(split: str, splits: Iterable[str]) -> None:
 
 
 def _missing(files: Iterable[Path]) -> list[Path]:
-    """Those that are not there; folders are listed once, since files on a network are slow."""
+    """The files that do not exist. Each folder is listed once, since network drives are slow."""
     listed: dict[Path, set[str]] = {}
     missing = []
     for file in files:

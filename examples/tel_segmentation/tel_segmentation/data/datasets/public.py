@@ -1,6 +1,6 @@
 """The paper's public data sets, read as they are published: ``KIND:FOLDER`` names one of them.
 
-A data set is a class made with ``(folder, split, options)`` that is a ``data.sample.Source``.
+Each data set is a class with the arguments ``(folder, split, options)``, a ``data.sample.Source``.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ KINDS = ("voc", "cityscapes", "ade20k")
 
 
 def public_dataset(source: str) -> tuple[str, Path] | None:
-    """Kind and folder if ``source`` names a public data set (``voc:FOLDER``), else nothing.
+    """Kind and folder if ``source`` names a public data set (``voc:FOLDER``), else None.
 
     Raises:
-        ValueError: a kind without a folder.
+        ValueError: the kind has no folder after it.
     """
     kind, colon, folder = source.partition(":")
     if kind not in KINDS or not colon:
@@ -30,7 +30,7 @@ def public_dataset(source: str) -> tuple[str, Path] | None:
 
 
 def published_counts(kind: str) -> dict[str, int]:
-    """How many images of each split are published.
+    """The number of published images of each split.
 
     Args:
         kind: ``voc``, ``cityscapes`` or ``ade20k``.
@@ -44,12 +44,13 @@ def open_dataset_source(kind: str, folder: Path, options: Data, split: str) -> S
 
     Args:
         kind: ``voc``, ``cityscapes`` or ``ade20k``.
-        folder: where it lies, in any of the layouts that its module describes.
+        folder: the data set's folder, in any of the layouts that its module describes.
         options: annotation, ignore, encoding, stroke, size, short_side.
         split: ``train``, ``val`` or ``test``.
 
     Raises:
-        ValueError: an unknown kind or split, or a folder or file that is missing, by its path.
+        ValueError: the kind or the split is unknown, or a folder or file is missing; the message
+            has its path.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

@@ -1,4 +1,4 @@
-"""A sample of a public data set, at the size that the options ask for."""
+"""Samples of public data sets, resized to the size in the options."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def make_sample(
     options: Data,
     split: str,
 ) -> Sample:
-    """A sample at the size that the options ask for.
+    """Makes a sample, resized to the size in the options.
 
-    ``size`` holds for every split; ``short_side`` for ``train`` alone, whose augmentation it
-    precedes (how images are evaluated is ``config.Evaluation``'s). The image is resized bicubically
-    and antialiased, the labels to the nearest pixel.
+    ``size`` is used for every split. ``short_side`` is used for ``train`` only, before augmentation
+    (``config.Evaluation`` has the sizes for evaluation). The image is resized bicubically with
+    antialiasing, the labels to the nearest pixel.
 
     Args:
         name: of the image.
         image: RGB.
-        label: (H, W) int64 as wide and high as the image: what training may see, -1 unlabelled.
+        label: (H, W) int64 in the image's size: the labels for training, -1 unlabelled.
         truth: (H, W) int64, dense, -1 where there is no class.
         options: size, short_side.
-        split: to which the image belongs.
+        split: of the image.
 
     Raises:
         ValueError: both ``size`` and ``short_side`` are given.

@@ -1,7 +1,7 @@
 """The Semantic Boundaries Dataset: more masks for the images of Pascal VOC.
 
-Hariharan et al., Semantic contours from inverse detectors, ICCV 2011. Its folder has ``cls/``, one
-MATLAB file an image, and its own division of the images in ``train.txt`` and ``val.txt``.
+Hariharan et al., Semantic contours from inverse detectors, ICCV 2011. Its folder has ``cls/``, with
+one MATLAB file per image, and its own split of the images in ``train.txt`` and ``val.txt``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def read_mask(path: Path) -> NDArray[np.uint16]:
     try:
         # A struct is read as an array of records, a field of one as an array of objects.
         mask = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"].flat[0]["Segmentation"])
-    except Exception as error:  # what scipy raises for a broken file is anything
+    except Exception as error:  # scipy raises errors of many types for a broken file
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} must have GTcls.Segmentation as SBD has, got {reason}") from error
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer) or mask.size == 0:
@@ -40,10 +40,9 @@ def read_mask(path: Path) -> NDArray[np.uint16]:
 def augmented_names(
     voc_train: Iterable[str], voc_val: Iterable[str], sbd_names: Iterable[str]
 ) -> list[str]:
-    """The training images of ``trainaug``: all of SBD's and VOC's, but for VOC's validation set.
+    """The training images of ``trainaug``: all of SBD's and VOC's except VOC's validation set.
 
-    Of the published lists (SBD train and val 11,355; VOC train 1,464, val 1,449) there remain
-    10,582.
+    The published lists (SBD train and val 11,355; VOC train 1,464, val 1,449) give 10,582 images.
 
     Returns:
         Names in order.
@@ -52,10 +51,10 @@ def augmented_names(
 
 
 def read_names(path: Path) -> list[str]:
-    """The image names of a list: one a line, or as paths of image and mask (the first counts).
+    """The image names of a list; a line has one name, or the paths of an image and its mask.
 
     Raises:
-        ValueError: the file is missing or not text, or a name is there twice.
+        ValueError: the file is missing or not text, or has a name twice.
     """
     try:
         # utf-8-sig: a byte order mark would be part of the first name

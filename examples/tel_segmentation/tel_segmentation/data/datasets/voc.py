@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 with the masks of the Semantic Boundaries Dataset, the training set ``trainaug``.
+"""Pascal VOC 2012, with the masks of the Semantic Boundaries Dataset for the set ``trainaug``.
 
 See ``voc_layout`` for the layouts, ``voc_strokes`` for points and scribbles. Dense labels have the
 values 0 to 20, and 255 where there is no class.
@@ -25,29 +25,30 @@ from tel_segmentation.data.image_files import check_size, read_image, read_label
 from tel_segmentation.data.sample import UNLABELLED, Sample
 
 COUNTS = {"train": 10_582, "val": 1_449, "test": 1_456}
-"""Images of each split."""
+"""The number of images of each split."""
 
 
 class Voc:
-    """A split of Pascal VOC 2012. Files are listed when it is made and read when asked for.
+    """A split of Pascal VOC 2012; files are listed on creation and read on access.
 
     Args:
         folder: see ``voc_layout``.
         split: ``train`` (VOC's and SBD's images without those of ``val``), ``val``, or ``test``,
             which has no labels.
         options: annotation (``dense``, ``point``, ``scribble`` or a folder; only ``train`` has
-            any but dense ones), ignore, stroke, size, short_side.
-        skip_missing: leave out images that are missing, or their labels, instead of refusing all.
+            other annotations than dense ones), ignore, stroke, size, short_side.
+        skip_missing: leave out images that are missing or have no labels, instead of raising an
+            error.
 
     Attributes:
         names: of the images, sorted.
         images: their files.
-        masks: the files of their dense labels, where there are some.
-        annotation: what training sees; None: the dense labels.
-        missing: what is missing and where it is expected; nothing unless ``skip_missing``.
+        masks: the files of their dense labels, of those images that have some.
+        annotation: the labels for training; None: the dense labels.
+        missing: the expected paths of missing files; empty unless ``skip_missing``.
 
     Raises:
-        ValueError: something is missing; it is named by its path.
+        ValueError: files are missing; the message has the paths.
     """
 
     classes = CLASSES
@@ -78,13 +79,13 @@ class Voc:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Sample:
-        """One image with what training may see of it, and its dense label if there is one.
+        """One image with its labels for training, and its dense label if there is one.
 
         Raises:
-            ValueError: a file cannot be read, or is not as it must be. The message names it.
+            ValueError: a file cannot be read, or is not valid. The message names it.
         """
         name = self.names[index]
-        # Labels lie on the pixels as they are stored, so the image is not turned.
+        # The labels are for the image as it is stored, so it is not rotated.
         image = read_image(self.images[name], upright=False)
         truth = self._truth(name, image)
         label = truth if self.annotation is None else self.annotation.label(name, image)
@@ -92,19 +93,19 @@ class Voc:
 
     @property
     def annotation_folder(self) -> Path | None:
-        """The folder of label maps that training sees, if it sees such."""
+        """The folder of the label maps for training; None if training uses other labels."""
         return self.annotation.folder if isinstance(self.annotation, Maps) else None
 
     def without_image(self) -> list[str]:
-        """Names that the annotation has something of, but that are of no image of any split."""
+        """Names that the annotation has labels for, but that no image has."""
         names = [] if self.annotation is None else list(self.annotation.names())
         there = self.layout.images(names)
         return [name for name in names if name not in there]
 
     def points_outside(self, progress: bool = False) -> dict[str, int]:
-        """The images with points that lie outside of them, and how many; these are not drawn.
+        """The images with points outside their borders, and how many; these are not drawn.
 
-        Reads the size of every image. Empty where the annotation is not points.
+        Reads the size of every image. Empty if the annotation is not points.
         """
         if not isinstance(self.annotation, Points):
             return {}
@@ -124,7 +125,7 @@ class Voc:
         return ENCODING.classes(file, values)
 
     def _missing(self, name: str) -> str:
-        """Where something is expected that is not there; empty if nothing is missing."""
+        """The path where a missing file is expected; empty if nothing is missing."""
         if name not in self.images:
             return str(self.layout.image(name))
         if self.annotation is not None:

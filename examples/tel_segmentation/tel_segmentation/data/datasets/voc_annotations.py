@@ -1,4 +1,4 @@
-"""What training may see of Pascal VOC's images: points, scribbles, or label maps in a folder."""
+"""Annotations of Pascal VOC's training images: points, scribbles, or label maps in a folder."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ SCRIBBLE_MAPS = "pascal_2012_scribble"
 
 
 class Annotation(Protocol):
-    """What training may see of every image."""
+    """The sparse labels of every training image."""
 
     def __contains__(self, name: object) -> bool: ...
 
     def names(self) -> Iterator[str]:
-        """Of all images that it has something of, whether these are there or not."""
+        """The names of all annotated images, whether the images exist or not."""
         ...
 
     def label(self, name: str, image: Image.Image) -> NDArray[np.int64]:
-        """(H, W) int64, -1 unlabelled."""
+        """The labels of an image: (H, W) int64, -1 unlabelled."""
         ...
 
     def where(self, name: str) -> str:
-        """Where the annotation of an image is expected, for a message."""
+        """The path where the annotation of an image is expected, for a message."""
         ...
 
 
@@ -44,11 +44,11 @@ class Maps:
     """A folder of label maps: 0 to 20, and 255 where nothing is labelled.
 
     Args:
-        folder: with a NAME.png of every image.
-        ignore: other values that mean that nothing is labelled, whatever they mean else.
+        folder: has a NAME.png for every image.
+        ignore: further values that mean unlabelled, even if they are classes otherwise.
 
     Raises:
-        ValueError: ``tel annotate`` made the folder of another data set, or not all of it.
+        ValueError: ``tel annotate`` made the folder for another data set, or it is incomplete.
     """
 
     def __init__(self, folder: Path, ignore: tuple[int, ...] = ()) -> None:
@@ -61,14 +61,15 @@ class Maps:
         return name in self._files
 
     def names(self) -> Iterator[str]:
-        """Of all label maps but the sheet of ``tel annotate``."""
+        """The names of all label maps, without the contact sheet of ``tel annotate``."""
         return (name for name in self._files if name != SHEET)
 
     def label(self, name: str, image: Image.Image) -> NDArray[np.int64]:
         """The file's classes.
 
         Raises:
-            ValueError: the file is not a label map, not of the image's size, or has another value.
+            ValueError: the file is not a label map, does not have the image's size, or has another
+                value.
         """
         file = self._files[name]
         values = read_label(file)
@@ -76,7 +77,7 @@ class Maps:
         return ENCODING.classes(file, values, self._ignore)
 
     def where(self, name: str) -> str:
-        """For a message."""
+        """The path of the label map, for a message."""
         return str(self.folder / f"{name}.png")
 
 
@@ -86,13 +87,13 @@ def find_annotation(
     """The annotation of Pascal VOC's training images that ``Data.annotation`` names.
 
     Args:
-        places: folders in which it may lie, the first the likeliest.
+        places: folders in which it may be, the likeliest first.
         annotation: ``point``, ``scribble``, a folder's name or a folder's path.
         stroke: width of drawn points and lines.
-        ignore: values of label maps that mean that nothing is labelled.
+        ignore: values of label maps that mean unlabelled.
 
     Raises:
-        ValueError: it is not there; the message names where it was expected.
+        ValueError: it does not exist; the message says where it was expected.
     """
     if annotation == "point":
         base = next((p for p in places if (p / FOREGROUND).is_file()), places[0])

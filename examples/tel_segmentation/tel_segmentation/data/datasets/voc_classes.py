@@ -32,7 +32,7 @@ COLORS: tuple[tuple[int, int, int], ...] = tuple(
     (red, green, blue) for red, green, blue in voc_colors(len(CLASSES))
 )
 ENCODING = plain(len(CLASSES))
-"""Of label files, dense or sparse."""
+"""The encoding of label files, dense or sparse."""
 TAGS = {name: value for value, name in enumerate(CLASSES)} | {
     "plane": 1,
     "bike": 2,
@@ -40,9 +40,9 @@ TAGS = {name: value for value, name in enumerate(CLASSES)} | {
     "plant": 16,
     "monitor": 20,
 }
-"""What ScribbleSup calls the classes."""
+"""The classes by their names in ScribbleSup."""
 
 
 def palette() -> list[int]:
-    """The 256 colours of VOC's label files, red, green and blue of each; 255 is void."""
+    """The palette of VOC's label files: red, green and blue of 256 colours; 255 is void."""
     return [channel for color in voc_colors(256) for channel in color]

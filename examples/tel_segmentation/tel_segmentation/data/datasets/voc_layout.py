@@ -1,13 +1,13 @@
 """Where the files of Pascal VOC 2012 and of the Semantic Boundaries Dataset (SBD) are.
 
-Pascal VOC is the folder itself, or in it ``VOC2012``, ``VOCdevkit/VOC2012`` (the archive's layout
-and torchvision's) or ``VOC/VOCdevkit/VOC2012`` (the official code's). The masks and names of the
-other training images are beside it, in one of these forms:
+Pascal VOC is in the folder itself, or in its sub-folder ``VOC2012``, ``VOCdevkit/VOC2012`` (the
+layout of the archive and of torchvision) or ``VOC/VOCdevkit/VOC2012`` (that of the official code).
+The masks and names of the further training images are beside it, in one of these forms:
 
-- ``SegmentationClassAug`` in Pascal VOC's folder, and a list of names, ``train_aug.txt`` or
-  ``trainaug.txt``, in ``ImageSets/SegmentationAug`` or ``ImageSets/Segmentation``, or there
-  ``aug.txt`` of the names that are not in ``train.txt``. Without a list, all masks count that are
-  not of the validation set.
+- ``SegmentationClassAug`` in Pascal VOC's folder, and a list of names: ``train_aug.txt`` or
+  ``trainaug.txt`` in ``ImageSets/SegmentationAug`` or ``ImageSets/Segmentation``, or ``aug.txt`` in
+  the latter with the names that are not in ``train.txt``. Without a list, all masks are used except
+  those of the validation set.
 - SBD as published, ``cls/NAME.mat``, ``train.txt`` and ``val.txt``, in ``SBD``,
   ``benchmark_RELEASE/dataset`` or ``VOCdevkit/VOCaug/dataset``.
 """
@@ -40,21 +40,21 @@ class Layout:
     """The folders that were found."""
 
     folder: Path
-    """As it was given."""
+    """The given folder."""
     voc: Path
-    """With JPEGImages, SegmentationClass, ImageSets."""
+    """Pascal VOC's folder, with JPEGImages, SegmentationClass, ImageSets."""
     sbd: Path | None
-    """With cls, train.txt, val.txt."""
+    """SBD's folder, with cls, train.txt, val.txt."""
 
     def places(self) -> list[Path]:
-        """Folders in which annotations may lie, the given one first."""
+        """Folders in which annotations may be, the given one first."""
         return list(dict.fromkeys([*_around(self.folder), self.voc]))
 
     def names(self, split: str) -> list[str]:
         """The images of a split, sorted: ``train`` is VOC's and SBD's without VOC's ``val``.
 
         Raises:
-            ValueError: an unknown split, or a list that is missing; the message has the paths.
+            ValueError: the split is unknown, or a list is missing; the message has the paths.
         """
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
@@ -85,20 +85,20 @@ class Layout:
         return {name: images[name] for name in names if name in images}
 
     def image(self, name: str) -> Path:
-        """Where an image is expected."""
+        """The path where an image is expected."""
         return self.voc / "JPEGImages" / f"{name}.jpg"
 
     def masks(self, names: Iterable[str]) -> dict[str, Path]:
         """The dense labels of those names that have some.
 
-        VOC's own masks win, and of VOC's own training and validation set only they will do: SBD's
-        have no void, and results on them would be others.
+        VOC's own masks take precedence. For VOC's own training and validation set, SBD's masks are
+        never used: they have no void, so results on them would differ.
         """
         masks = self._masks
         return {name: masks[name] for name in names if name in masks}
 
     def mask(self, name: str, split: str) -> Path:
-        """Where the dense label of an image that has none is expected."""
+        """The path where a missing dense label is expected."""
         augmented = self.voc / "SegmentationClassAug"
         if split != "train" or name in self._own:
             return self.voc / "SegmentationClass" / f"{name}.png"
@@ -120,7 +120,7 @@ class Layout:
 
     @cached_property
     def _own(self) -> set[str]:
-        """VOC's own training and validation set, as far as their lists are there."""
+        """The names in VOC's own training and validation set, if their lists exist."""
         lists = [self.voc / "ImageSets/Segmentation/train.txt", self._place("val.txt")]
         return {name for path in lists if path.is_file() for name in read_names(path)}
 
@@ -128,16 +128,16 @@ class Layout:
         return read_names(self._place(file))
 
     def _place(self, file: str) -> Path:
-        """Where a list of names is, or else should be."""
+        """The path of a list of names, or where it is expected."""
         paths = [self.voc / folder / file for folder in reversed(LISTS)]
         return next((path for path in paths if path.is_file()), paths[0])
 
 
 def find_layout(folder: Path) -> Layout:
-    """Finds Pascal VOC 2012, and SBD if it is there.
+    """Finds Pascal VOC 2012, and SBD if it exists.
 
     Raises:
-        ValueError: no folder ``JPEGImages`` is where it may be; the message names the places.
+        ValueError: there is no folder ``JPEGImages``; the message says where it is expected.
     """
     found = [folder / place for place in VOC_PLACES if (folder / place / "JPEGImages").is_dir()]
     if not found:
@@ -152,7 +152,7 @@ def find_layout(folder: Path) -> Layout:
 
 
 def _around(folder: Path) -> list[Path]:
-    """The folder, and those that it lies in where it is VOCdevkit/VOC2012 or VOCdevkit itself."""
+    """The folder, and its parents while the folder is called VOC2012 or VOCdevkit."""
     around = [folder]
     path = folder.absolute()
     while path.name in ("VOC2012", "VOCdevkit"):

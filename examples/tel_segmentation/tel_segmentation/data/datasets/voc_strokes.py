@@ -1,14 +1,14 @@
-"""Points and scribbles of Pascal VOC as they are published, drawn into label maps.
+"""The published points and scribbles of Pascal VOC, drawn into label maps.
 
 Points: ``voc_whats_the_point.json`` (Bearman et al., What's the point, ECCV 2016) and, for the
-background, ``voc_whats_the_point_bg_from_scribbles.json``: of every image a list of objects x, y
-(pixels, x to the right, y down) and cls.
+background, ``voc_whats_the_point_bg_from_scribbles.json``: for every image a list of objects with
+x, y (pixels, x to the right, y down) and cls (the class).
 
-Scribbles: ScribbleSup (Lin et al., CVPR 2016), an XML file an image with polylines, in
-``voc_scribbles.zip`` or in a folder of that name.
+Scribbles: ScribbleSup (Lin et al., CVPR 2016), one XML file per image with polylines, in
+``voc_scribbles.zip`` or in the folder ``voc_scribbles``.
 
-Both are drawn as the code of the Tree Energy Loss draws them, which has it from that of the Gated
-CRF loss (Obukhov et al., 2019).
+Both are drawn as in the code of the Tree Energy Loss, which is based on that of the Gated CRF loss
+(Obukhov et al., 2019).
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ class Point(NamedTuple):
 
 
 class Points:
-    """The points of two files, that of the foreground and that of the background.
+    """The points of two files, one for the foreground, one for the background.
 
     Args:
         foreground: JSON, name → objects with x, y and cls.
-        background: the same for class 0; drawn later, so it wins.
+        background: the same for class 0; it is drawn over the foreground.
         stroke: width of a drawn point in pixels.
 
     Raises:
-        ValueError: a file is missing or not as described; it is named.
+        ValueError: a file is missing or not as described; the message names it.
     """
 
     def __init__(self, foreground: Path, background: Path, stroke: int = 3) -> None:
@@ -70,7 +70,7 @@ class Points:
         return any(name in points for points in self._points)
 
     def names(self) -> Iterator[str]:
-        """Of all images that have points."""
+        """The names of all images that have points."""
         return iter({name: None for points in self._points for name in points})
 
     def of(self, name: str) -> list[Point]:
@@ -78,16 +78,16 @@ class Points:
         return [point for points in self._points for point in points.get(str(name), ())]
 
     def outside(self, name: str, size: Size) -> int:
-        """How many points of an image lie outside it; they are not drawn."""
+        """The number of an image's points that are outside it; they are not drawn."""
         return sum(not point.inside(size) for point in self.of(name))
 
     def label(self, name: str, image: Image.Image) -> NDArray[np.int64]:
-        """Discs at the points that lie in the image, (H, W) int64, -1 elsewhere."""
+        """Discs at the points inside the image, (H, W) int64, -1 elsewhere."""
         strokes = [(p.value, [(p.x, p.y)]) for p in self.of(name) if p.inside(image.size)]
         return draw(strokes, image.size, self.stroke)
 
     def where(self, name: str) -> str:
-        """For a message."""
+        """The name and the file in which it is expected, for a message."""
         return f"{name} in {self.files[0]}"
 
 
@@ -95,7 +95,7 @@ class Scribbles:
     """The polylines of ScribbleSup.
 
     Args:
-        source: a zip file with a NAME.xml of every image, or a folder of them.
+        source: a zip file with a NAME.xml for every image, or a folder of such files.
         stroke: width of a line in pixels.
 
     Raises:
@@ -112,7 +112,7 @@ class Scribbles:
         return name in self._members
 
     def names(self) -> Iterator[str]:
-        """Of all images that have scribbles."""
+        """The names of all images that have scribbles."""
         return iter(self._members)
 
     def label(self, name: str, image: Image.Image) -> NDArray[np.int64]:
@@ -128,7 +128,7 @@ class Scribbles:
         return draw(lines, image.size, self.stroke)
 
     def where(self, name: str) -> str:
-        """For a message."""
+        """The file and the place in which it is expected, for a message."""
         return f"{name}.xml in {self.source}"
 
     def _read(self, name: str) -> bytes:
@@ -146,10 +146,10 @@ class Scribbles:
 def draw(
     strokes: Iterable[tuple[int, list[tuple[float, float]]]], size: Size, width: int
 ) -> NDArray[np.int64]:
-    """Polylines with round joints; one with a single joint is a disc.
+    """Draws polylines with round joints; one with a single joint is a disc.
 
     Args:
-        strokes: of each the class and its joints, x and y; later ones are drawn over earlier ones.
+        strokes: class and joints (x, y) of each polyline; later ones are drawn over earlier ones.
         size: width and height of the map.
         width: of the lines and of the discs at the joints, in pixels.
 
@@ -226,7 +226,7 @@ def _parse_scribbles(
 
 
 def _whole(text: str) -> int:
-    """Some programs write 500.0."""
+    """A whole number; some programs write 500.0."""
     number = float(text)
     if not number.is_integer():
         raise ValueError(f"width and height must be whole numbers, got {text}")
@@ -246,7 +246,7 @@ def _folder_members(folder: Path) -> dict[str, str]:
 
 
 def _zip_members(file: Path) -> dict[str, str]:
-    """The XML files of a zip file, whichever folder in it they are in, but for VOC's if named."""
+    """The XML files in a zip file: those in ``pascal_2012`` if there are some, else all."""
     try:
         with zipfile.ZipFile(file) as archive:
             members = [Path(name) for name in archive.namelist() if name.endswith(".xml")]
@@ -259,8 +259,8 @@ def _zip_members(file: Path) -> dict[str, str]:
 
 @lru_cache(maxsize=4)
 def _zip(file: Path, modified: int, size: int, process: int) -> zipfile.ZipFile:
-    """An open zip file; of every process its own, since processes would move each other's place.
+    """An open zip file; each process opens its own, since a shared one has one read position.
 
-    Another file may have come into its place, which its time and size tell.
+    The time and the size distinguish it from a file that has replaced it.
     """
     return zipfile.ZipFile(file)
