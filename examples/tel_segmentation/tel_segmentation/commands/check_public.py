@@ -1,4 +1,4 @@
-"""``tel check-data`` for Pascal VOC, Cityscapes and ADE20K: which files exist, which are missing."""
+"""``tel check-data`` for Pascal VOC, Cityscapes and ADE20K: which files exist, which do not."""
 
 from __future__ import annotations
 

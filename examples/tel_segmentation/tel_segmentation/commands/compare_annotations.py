@@ -78,7 +78,7 @@ class Overlap(NamedTuple):
 
     @property
     def agreement(self) -> float | None:
-        """Of the pixels labelled in both, the fraction with the same class; None if there are none."""
+        """Of the pixels labelled in both, the fraction with the same class; None without such."""
         return _ratio(self.same.sum(), self.shared.sum())
 
 
