@@ -170,7 +170,7 @@ def test_annotations_of_other_labels_are_not_kept(tmp_path: Path) -> None:
     write_label(tmp_path / "gtFine/train/aachen" / f"{CITY_NAMES[1]}_gtFine_labelIds.png", label)
     file = folder / f"{NAMES[1]}.png"
     stale = int((values(file) == 26).sum())
-    message = f"{file} must be of the dense labels that are there now, {stale} of its pixels"
+    message = f"{file} must agree with the current dense labels, got {stale} pixels of another"
     with pytest.raises(ValueError, match=message):
         run(options)
     file.unlink()

@@ -18,7 +18,7 @@ COUNT = 12
 
 @pytest.fixture
 def toml(tmp_path: Path) -> Path:
-    """Nothing wrong with it."""
+    """A data set without faults; its TOML file."""
     for split, count in (("train", COUNT), ("val", 2)):
         for i in range(count):
             write_image(tmp_path / split / "images" / f"{split} {i}.png", seed=i)
@@ -79,7 +79,7 @@ def test_every_bad_file_is_named(toml: Path, capsys: pytest.CaptureFixture[str])
     assert "value 40 is neither a class nor ignored: 1" in text
     assert "value 80 is neither a class nor ignored: 1" in text
     assert "files that cannot be used: 5" in text
-    assert "train, dense labels: images that have none: 1" in text
+    assert "train, dense labels: images without a label: 1" in text
 
 
 def test_many_bad_files_are_counted(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +103,7 @@ def test_implausibly_large_image(
 
 
 def test_classes_that_lost_their_labels(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The failure of blocks made per image: thin classes have no seed."""
+    """Blocks made per image leave thin classes without any label; the check warns of it."""
     label = np.zeros((12, 16), np.int64)
     label[5:7] = 1  # thin, in every image
     label[7:] = 2
@@ -139,7 +139,7 @@ def test_annotation_that_contradicts(toml: Path, capsys: pytest.CaptureFixture[s
 def test_annotation_that_is_not_there(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = check(toml, capsys, annotation="point")
     assert code == 1
-    assert "PROBLEM: train, point: there are none in" in text
+    assert "PROBLEM: train, point: no files in" in text
 
 
 def test_images_without_any_label(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +181,7 @@ def test_one_folder_for_all_splits(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "data.toml").write_text(HEAD)
     code, text = check(tmp_path / "data.toml", capsys)
     assert code == 0
-    assert "serves as every split" in text
+    assert "is used for every split: training and evaluation see the same images" in text
 
 
 @pytest.mark.parametrize(

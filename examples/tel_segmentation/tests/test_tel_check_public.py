@@ -151,7 +151,7 @@ def test_annotations_that_are_missing_are_named(tmp_path: Path, capsys, name: st
     code, out, _ = check(capsys, *arguments)
     assert code == 1
     assert lines(out, "PROBLEM") == [
-        "PROBLEM: train: images without an annotation, which training would go without: 1"
+        "PROBLEM: train: images without an annotation, which training would not use: 1"
     ]
     assert f"\n    {file}\n" in out
 
@@ -229,19 +229,19 @@ def test_voc_annotations_of_images_that_are_not_there(tmp_path: Path, capsys) ->
     write_sbd(tmp_path / "SBD")
     write_points(tmp_path, (*TRAIN, *VOC_VAL))
     arguments = (f"voc:{tmp_path}", "--annotation", "point", "--splits", "train")
-    assert "that are not there" not in check(capsys, *arguments)[1]
+    assert "that do not exist" not in check(capsys, *arguments)[1]
     write_points(tmp_path, (*TRAIN, *VOC_VAL, "2007_999999", "IMG_1"))
     code, out, _ = check(capsys, *arguments)
     assert code == 0
-    warning = "WARNING: train: the annotation has 2 images that are not there: 2007_999999, IMG_1"
+    warning = "WARNING: train: the annotation has 2 images that do not exist: 2007_999999, IMG_1"
     assert lines(out, warning) == [warning]
     write_scribbles(tmp_path / "voc_scribbles.zip", (*TRAIN, "2007_999999"))
     out = check(capsys, *arguments[:2], "scribble", *arguments[3:])[1]
-    assert "has 1 images that are not there: 2007_999999" in out
+    assert "has 1 images that do not exist: 2007_999999" in out
     make(Annotate(f"voc:{tmp_path}", kind="block"))
     (tmp_path / "annotations/block20/train/IMG_1.png").write_bytes(b"")
     out = check(capsys, *arguments[:2], "block20", *arguments[3:])[1]
-    assert "has 1 images that are not there: IMG_1\n" in out
+    assert "has 1 images that do not exist: IMG_1\n" in out
 
 
 def test_voc_masks_that_are_missing_are_named(tmp_path: Path, capsys) -> None:
@@ -265,7 +265,7 @@ def test_voc_that_is_not_there(tmp_path: Path, capsys) -> None:
 def test_what_cannot_be_checked(tmp_path: Path, capsys) -> None:
     code, _, err = check(capsys, f"ade20k:{tmp_path / 'nowhere'}")
     assert code == 2
-    assert "nowhere must be a folder with ade20k, there is none" in err
+    assert "nowhere must be a folder with ade20k, got no such folder" in err
     code, _, err = check(capsys, f"ade20k:{tmp_path}", "--splits", "trainval")
     assert code == 2
     assert "split must be one of train, val, test, got 'trainval'" in err

@@ -23,7 +23,7 @@ def compare(ours: Path, theirs: Path, output: Path, **options) -> tuple[int, dic
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """4 × 5 pixels. a: 6 labelled in ours, 4 in theirs, 2 in both, 1 of them of another class."""
+    """4 × 5 pixels. a: 6 labelled in ours, 4 in theirs, 2 in both, one of these differently."""
     ours, theirs = np.full((4, 5), 255), np.full((4, 5), 255)
     ours[0] = 0
     ours[1, 0] = 1
@@ -78,7 +78,7 @@ def test_files_that_cannot_be_compared(
     assert found["iou"] == pytest.approx(22 / 28, abs=1e-6)
     assert len(found["problems"]) == 2
     text = capsys.readouterr().out
-    assert "1 are in ours alone: c" in text
+    assert "1 files are only in ours: c" in text
     assert f"{folders[1] / 'd.png'} must be 5 × 4 pixels like" in text
     assert f"{folders[1] / 'e.png'} must be a readable image" in text
 
@@ -107,7 +107,7 @@ def test_cityscapes_names_and_encodings(tmp_path: Path) -> None:
     assert sorted(row["class"] for row in found["per_class"]) == ["car", "pole", "road", "sky"]
     for file in [*(tmp_path / "theirs").rglob("*.png")]:
         file.rename(file.with_name(file.name.replace("_gtFine_labelTrainIds", "")))
-    # Nothing says so now: they are taken for the numbers of ours, most of which mean no class.
+    # No name or manifest says trainIds now: the numbers are read as ours, mostly as no class.
     assert compare(ours, tmp_path / "theirs", output)[1]["iou"] < 0.2
     asked = compare(ours, tmp_path / "theirs", output, theirs_encoding="trainIds")[1]
     assert asked["agreement"] == 1.0
@@ -144,10 +144,10 @@ def test_what_cannot_be_compared(
     ours, theirs, _ = map(str, folders)
     assert cli.main(["compare-annotations", ours, theirs]) == 0
     assert cli.main(["compare-annotations", ours, f"{theirs}/no"]) == 2
-    assert "no must be a folder of annotations, there is none" in capsys.readouterr().err
+    assert "no must be a folder of annotations, got no such folder" in capsys.readouterr().err
     write_label(folders[1].parent / "other/x.png", bands())
     assert cli.main(["compare-annotations", ours, str(folders[1].parent / "other")]) == 2
-    assert "must have files called like those of" in capsys.readouterr().err
+    assert "must have files named like those of" in capsys.readouterr().err
     assert cli.main(["compare-annotations", ours, theirs, "--encoding", "ade20k",
                      "--theirs-encoding", "trainIds"]) == 2  # fmt: skip
     assert "must have as many classes as" in capsys.readouterr().err

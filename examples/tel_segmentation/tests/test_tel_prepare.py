@@ -153,7 +153,7 @@ def test_an_interrupted_call_goes_on(tmp_path, downloads, capsys, monkeypatch):
     capsys.readouterr()
     assert main([*arguments, "--output", str(out)]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first.endswith("files written, 5 were there")
+    assert first.endswith("files written, 5 existed already")
     assert main([*arguments, "--output", str(out)]) == 0
     assert "1: 0 files written" in capsys.readouterr().out
 
@@ -192,7 +192,7 @@ def test_mistakes_are_named(tmp_path, downloads, capsys):
     assert main(["prepare", "ade20k", str(downloads["voc"]), "--output", out]) == 2
     assert "must be an archive of ade20k, has none of its files" in capsys.readouterr().err
     assert main(["prepare", "cityscapes", str(downloads["point"]), "--output", out]) == 2
-    assert "must be a tar or zip archive; wanted are images" in capsys.readouterr().err
+    assert "must be a tar or zip archive; expected are images" in capsys.readouterr().err
     (tmp_path / "x.json").write_text('{"a": [1]}')
     assert main(["prepare", "voc", str(tmp_path / "x.json"), "--output", out]) == 2
     assert "must have a list of points (x, y, cls)" in capsys.readouterr().err
@@ -282,7 +282,7 @@ def test_what_is_missing_is_named(tmp_path, capsys, kind, gone):
         archive.write(whole, "block20/ADE_train_00000001.png")
     assert prepare(kind, out, tmp_path / "other.zip") == 1
     printed = capsys.readouterr().out
-    assert f"not whole yet. 1 files must be there, are missing: {out / gone}\n" in printed
+    assert f"not complete yet. 1 files must be there, are missing: {out / gone}\n" in printed
     assert "Use it as" not in printed
 
 

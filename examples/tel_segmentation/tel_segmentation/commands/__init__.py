@@ -1,1 +1,1 @@
-"""One module for each command of ``tel``, and what only commands need."""
+"""One module for each command of ``tel``, and modules that only commands use."""

@@ -1,9 +1,9 @@
 """``tel annotate``: points, scribbles or blocks from the dense labels of a data set.
 
-Beside the annotations, a ``manifest.json`` says how they were made and how much they label, and
-``contact_sheet.png`` shows some of them. A file depends on the options and the image's name alone,
-whatever the order and the number of processes; what an interrupted run has written is kept, unless
-it contradicts the dense labels, which may have changed since.
+In the same folder, ``manifest.json`` records how the annotations were made and how many pixels they
+label, and ``contact_sheet.png`` shows some of them. A file depends only on the options and on the
+image's name, not on the order or the number of processes. An interrupted run continues: existing
+files are kept, but a file that contradicts the dense labels, which may have changed, is an error.
 """
 
 from __future__ import annotations
@@ -52,55 +52,56 @@ class Annotate:
     data: tyro.conf.Positional[str]
     """The data set's TOML file, or voc:FOLDER, cityscapes:FOLDER, ade20k:FOLDER."""
     kind: Kind = "point"
-    """One point or one scribble in every object (connected pixels of a class), or blocks: what is
-    left when labels are taken away from the objects' edges inwards."""
+    """One point or one scribble in every object (connected pixels of a class), or blocks: the
+    pixels that remain when labels are removed from the edges of the objects inwards."""
     split: str = "train"
     ratio: float = 0.2
-    """Part of the pixels that stay labelled (blocks)."""
+    """Fraction of the pixels that keep their label (blocks)."""
     scope: Scope = "component"
-    """What keeps that part (blocks): every connected object, every class of an image, every image,
-    or the data set by one distance from the edge for all. With the last two, small and thin things
-    lose all of their labels, and learning from unlabelled pixels then fills them in wrongly."""
+    """Where this fraction is kept (blocks): in every connected object, in every class of an image,
+    in every image, or in the whole data set, with one threshold on the distance from the edge. With
+    image and dataset, small and thin objects lose all of their labels; losses on unlabelled pixels
+    then give them wrong classes."""
     metric: Metric = "edt"
     """How the distance to the edge is measured (blocks)."""
     border: bool = False
-    """Whether the border of the image is an edge too (blocks)."""
+    """Whether the border of the image counts as an edge (blocks)."""
     ties: Ties = "hash"
-    """Which of the pixels equally far from the edge keep their labels (blocks of any scope but
-    dataset): chosen by a hash of their places and the seed, or those of the upper rows."""
+    """Which pixels at the same distance from the edge keep their labels (blocks of any scope except
+    dataset): those chosen by a hash of their position and the seed, or those in the upper rows."""
     width: int = 3
-    """Of a scribble, in pixels."""
+    """Width of a scribble, in pixels."""
     seed: int = 0
     encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
-    """Which of Cityscapes' label files are read. Annotations have the numbers of the labels that
-    they are made of."""
+    """Which label files of Cityscapes are read. Annotations use the same numbers as the labels that
+    they are made from."""
     output: Path | None = None
-    """Folder for the annotations; by default annotations/NAME/SPLIT beside the TOML file or in the
-    data set's folder, where NAME is point, scribble, block20 (20 % of every object) or, with
-    another scope, block20-image. Training takes a NAME or any folder as --data.annotation (of
-    Pascal VOC, point and scribble are the published ones: give the folder of others)."""
+    """Folder for the annotations. By default annotations/NAME/SPLIT beside the TOML file or in the
+    data set's folder; NAME is point, scribble, block20 (20 % of every object) or, with another
+    scope, block20-image. Training accepts a NAME or any folder as --data.annotation (for Pascal
+    VOC, point and scribble name the published annotations: give the folder of yours)."""
     jobs: int = 1
-    """Processes."""
+    """Number of processes."""
     overwrite: bool = False
     """Replace annotations that were made with other options."""
 
 
 class _Work(NamedTuple):
-    """One file to make, with all that a process needs for it beside the labels."""
+    """One file to make, with everything that a process needs for it except the labels."""
 
     name: str
     number: int
     output: Path
     options: Annotate
-    threshold: float | None = None  # of the distance to the edge, for the whole data set
+    threshold: float | None = None  # on the distance to the edge, for the whole data set
 
 
 def run(options: Annotate) -> None:
-    """Makes the annotations, their manifest and the contact sheet; says what was labelled.
+    """Makes the annotations, their manifest and the contact sheet; prints how much is labelled.
 
     Raises:
-        ValueError: options, the data set or a label are not as they must be; or the output folder
-            has other files in it, or annotations made with other options or of other labels.
+        ValueError: an option, the data set or a label is invalid; or the output folder contains
+            other files, or annotations made with other options or from other labels.
         OSError: a file cannot be written.
     """
     _check(options)
@@ -156,7 +157,7 @@ def _check(options: Annotate) -> None:
 def _plan(dense: DenseLabels, options: Annotate) -> list[_Work]:
     names = dense.source.names
     if SHEET in names:
-        raise ValueError(f"image {SHEET} must have another name: the contact sheet is called so")
+        raise ValueError(f"image {SHEET} must have another name: this is the contact sheet's name")
     folder = options.output or dense.base / "annotations" / name_of(options) / options.split
     folder = folder.expanduser()
     return [_Work(name, i, folder / f"{name}.png", options) for i, name in enumerate(names)]
@@ -175,7 +176,7 @@ def _recipe(options: Annotate) -> Manifest:
 
 
 def _prepare(output: Path, recipe: Manifest, work: list[_Work], overwrite: bool) -> None:
-    """The folder, with its manifest and without annotations made in another way."""
+    """Makes the folder and its manifest; with ``overwrite``, removes existing annotations."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         made = read_manifest(output / MANIFEST)
@@ -198,18 +199,17 @@ def _prepare(output: Path, recipe: Manifest, work: list[_Work], overwrite: bool)
 
 
 def _make(dense: DenseLabels, item: _Work) -> Count:
-    """Writes one annotation, unless it is there, and counts its labels."""
+    """Writes one annotation, unless it exists, and counts its labels."""
     label = dense.read(item.number)[1]
     if item.output.exists():
         annotation = dense.read_annotation(item.output)
         if annotation.shape != label.shape:
-            raise ValueError(f"{item.output} must be as large as its image, is of another size")
+            raise ValueError(f"{item.output} must have the size of its image, got another size")
         wrong = np.count_nonzero((annotation != VOID) & (annotation != label))
         if wrong:
             raise ValueError(
-                f"{item.output} must be of the dense labels that are there now, {wrong} of its"
-                " pixels are labelled differently: replace all annotations with --overwrite, or"
-                " delete this one"
+                f"{item.output} must agree with the current dense labels, got {wrong} pixels of"
+                " another class: replace all annotations with --overwrite, or delete this one"
             )
     else:
         annotation = _annotation(item, label)
@@ -241,7 +241,7 @@ def _annotation(item: _Work, label: Label) -> Label:
 
 
 def _distances(dense: DenseLabels, item: _Work) -> Counter[float]:
-    """How many pixels of an image are at each distance from the edge."""
+    """The number of pixels of an image at each distance from the edge."""
     label = dense.read(item.number)[1]
     distance = interior_distance(label, item.options.metric, item.options.border)
     values, counts = np.unique(distance[label != VOID], return_counts=True)
@@ -249,7 +249,7 @@ def _distances(dense: DenseLabels, item: _Work) -> Counter[float]:
 
 
 def _threshold(histograms: Iterable[Counter[float]], ratio: float) -> float:
-    """The distance from which on the kept part of all pixels is closest to the ratio."""
+    """The smallest distance to keep, so that the kept part of all pixels is closest to ratio."""
     pixels: Counter[float] = Counter()
     for histogram in histograms:
         pixels.update(histogram)

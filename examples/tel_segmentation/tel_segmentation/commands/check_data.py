@@ -1,7 +1,7 @@
-"""``tel check-data``: what is wrong with a data set, before hours are spent on it.
+"""``tel check-data``: finds faults of a data set before hours of training are spent on it.
 
-Every file is read. Problems make the exit code 1. Warnings are what training survives, but its
-result may not. Public data sets are checked by ``check_public``.
+Every file is read. If there are problems, the exit code is 1. Warnings are about faults with which
+training runs, but which may spoil its result. ``check_public`` checks the public data sets.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ T = TypeVar("T")
 class CheckData:
     """Check a data set: every file, the labels' values, how much is labelled.
 
-    Exit code: 0 fine (there may be warnings), 1 problems, 2 it could not be checked.
+    Exit code: 0 no problem (there may be warnings), 1 problems, 2 it could not be checked.
     """
 
     data: tyro.conf.Positional[str]
     """The data set's TOML file, or voc:FOLDER, cityscapes:FOLDER, ade20k:FOLDER."""
     annotation: str = "dense"
-    """What training is to see of the train split, as in --data.annotation: dense, the name of an
-    annotation, or a folder's path. The other splits need dense labels."""
+    """The labels of the train split that training uses, as in --data.annotation: dense, the name of
+    an annotation, or a folder's path. The other splits need dense labels."""
     splits: tuple[str, ...] = ()
-    """By default all of them; of public data sets train and val."""
+    """Splits to check. By default all; for public data sets, train and val."""
     ignore: tuple[int, ...] = ()
     """As --data.ignore (public data sets)."""
     encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
@@ -61,32 +61,32 @@ class CheckData:
     stroke: int = 3
     """As --data.stroke (Pascal VOC)."""
     jobs: int = 1
-    """Processes (public data sets)."""
+    """Number of processes (public data sets)."""
 
 
 @dataclass
 class Split:
-    """A split while it is checked. A kind of labels is ``dense`` or the annotation."""
+    """A split while it is checked. A kind of label is ``dense`` or the annotation's name."""
 
     info: DatasetInfo
     name: str
-    needed: str  # the kind without which the split is of no use
+    needed: str  # the kind of label that the split must have
     images: dict[str, Path]
-    labels: dict[str, dict[str, Path]]  # of each kind that there is, by image
+    labels: dict[str, dict[str, Path]]  # for each kind that exists: image name → file
     counts: dict[str, Counts]
     report: Report
 
     def title(self, kind: str) -> str:
-        """Of messages about labels of this kind."""
+        """How messages name the split's labels of this kind."""
         return f"{self.name}, {'dense labels' if kind == 'dense' else kind}"
 
 
 def run(options: CheckData) -> int:
-    """Prints what is in the data set and what is wrong with it.
+    """Prints what the data set contains and what is wrong with it.
 
     Returns:
-        0 if there is no problem, 1 if there are some, 2 if the data set could not be checked: no
-        such file or split, or a TOML file that does not describe one.
+        0 if there is no problem, 1 if there are problems, 2 if the data set could not be checked:
+        the file or a split does not exist, or the TOML file does not describe a data set.
     """
     if options.data.startswith("scenes:"):
         return _usage(
@@ -143,14 +143,14 @@ def _open(info: DatasetInfo, name: str, annotation: str, report: Report) -> Spli
 
 
 def _check_pairs(split: Split) -> None:
-    """Every image needs its label; other files are worth a word."""
+    """Images without their label are a problem; labels without an image are noted."""
     if split.needed not in split.labels:
         place = where(split.info, split.name, split.needed)
-        split.report.problem(f"{split.title(split.needed)}: there are none in {place}")
+        split.report.problem(f"{split.title(split.needed)}: no files in {place}")
     for kind, files in split.labels.items():
         missing = [image.name for name, image in split.images.items() if name not in files]
         if missing and kind == split.needed:
-            split.report.problem(f"{split.title(kind)}: images that have none", *missing)
+            split.report.problem(f"{split.title(kind)}: images without a label", *missing)
         elif missing:
             split.report.notes.append(f"{split.title(kind)}: missing for {some(missing)}")
         extra = [file.name for name, file in files.items() if name not in (*split.images, SHEET)]
@@ -159,7 +159,7 @@ def _check_pairs(split: Split) -> None:
 
 
 def _check_files(split: Split) -> Counter[tuple[int, int]]:
-    """Reads and counts everything; returns how many images there are of each width and height."""
+    """Reads all files, counts the labels; returns the number of images per (width, height)."""
     sizes: Counter[tuple[int, int]] = Counter()
     contradictions = []
     for name, file in tqdm(split.images.items(), split.name, leave=False):
@@ -195,7 +195,7 @@ def _read_label(file: Path, image: Image.Image | None) -> NDArray[np.uint16]:
 
 
 def _count(split: Split, kind: str, file: Path, values: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Counts a label map, and returns its classes, negative where there is none."""
+    """Counts a label map, and returns its classes, negative where a pixel has none."""
     classes = label_table(split.info, sparse=kind != "dense")
     for value in wrong_values(values, classes):
         split.report.problem(
@@ -209,9 +209,11 @@ def _count(split: Split, kind: str, file: Path, values: NDArray[np.uint16]) -> N
 def _check_overlap(
     info: DatasetInfo, folders: dict[str, Path], images: dict[str, set[str]], report: Report
 ) -> None:
-    """Images that are in several splits."""
+    """Reports images that are in more than one split."""
     if not info.splits:
-        report.notes.append(f"{info.root} serves as every split: training and evaluation see one")
+        report.notes.append(
+            f"{info.root} is used for every split: training and evaluation see the same images"
+        )
     for one, other in itertools.combinations(images, 2):
         if folders[one] == folders[other]:
             report.notes.append(f"{one} and {other} are the same folder")

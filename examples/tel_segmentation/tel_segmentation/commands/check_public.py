@@ -1,4 +1,4 @@
-"""``tel check-data`` of Pascal VOC, Cityscapes and ADE20K: what is where, and what is missing."""
+"""``tel check-data`` for Pascal VOC, Cityscapes and ADE20K: which files exist, which do not."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SPLITS = (TRAIN, "val")
 
 
 class Seen(NamedTuple):
-    """What one sample has."""
+    """What was read of one sample."""
 
     name: str
     size: tuple[int, int]  # width, height
@@ -52,24 +52,24 @@ class Seen(NamedTuple):
 def check_public(
     kind: str, folder: Path, options: Data, splits: Sequence[str] = (), jobs: int = 1
 ) -> int:
-    """Prints what is in a public data set, where it was found, and what is wrong with it.
+    """Prints what a public data set contains, where its files are, and what is wrong with it.
 
     Args:
         kind: ``voc``, ``cityscapes``, ``ade20k``.
-        folder: of the data set.
+        folder: the data set's folder.
         options: annotation, ignore, encoding, stroke.
-        splits: those that are checked; by default ``train`` and ``val``.
-        jobs: processes.
+        splits: the splits to check; by default ``train`` and ``val``.
+        jobs: number of processes.
 
     Returns:
-        0 if there is no problem, 1 if there are some.
+        0 if there is no problem, 1 if there are problems.
 
     Raises:
-        ValueError: there is no such folder or split, or no such number to ignore.
+        ValueError: the folder or a split does not exist, or a number to ignore is invalid.
     """
     published = published_counts(kind)
     if not folder.is_dir():
-        raise ValueError(f"{folder} must be a folder with {kind}, there is none")
+        raise ValueError(f"{folder} must be a folder with {kind}, got no such folder")
     splits = splits or SPLITS
     if wrong := [split for split in splits if split not in published]:
         raise ValueError(f"split must be one of {', '.join(published)}, got {wrong[0]!r}")
@@ -99,13 +99,13 @@ def _check_count(source: Any, split: str, published: int, report: Report) -> Non
         report.problem(f"{split}: files that are missing", *source.missing)
     if isinstance(source, Pairs) and source.without_annotation:
         report.problem(
-            f"{split}: images without an annotation, which training would go without",
+            f"{split}: images without an annotation, which training would not use",
             *source.without_annotation,
         )
     if len(source) < published:
         report.warnings.append(
             f"{split}: {len(source):,} of the {published:,} published images can be used; results"
-            " with a part of them are not comparable"
+            " with fewer images are not comparable"
         )
     elif len(source) > published:
         report.warnings.append(
@@ -114,7 +114,7 @@ def _check_count(source: Any, split: str, published: int, report: Report) -> Non
 
 
 def _places(source: Any, published: int) -> list[str]:
-    """Where a split's files were found, and how many."""
+    """Lines that say in which folders a split's files are, and how many."""
     found: dict[str, list[Path | None]]
     if isinstance(source, Pairs):
         found = {
@@ -136,7 +136,7 @@ def _places(source: Any, published: int) -> list[str]:
 
 
 def _folders(files: list[Path]) -> dict[str, int]:
-    """How many files are in which folders; cities are put together."""
+    """The number of files per folder; more than four folders, as of cities, become one entry."""
     parents = Counter(file.parent for file in files)
     if len(parents) > 4:
         return {os.path.commonpath(parents) + f" ({len(parents)} folders)": parents.total()}
@@ -144,7 +144,7 @@ def _folders(files: list[Path]) -> dict[str, int]:
 
 
 def _check_samples(source: Any, split: str, annotation: str, jobs: int, report: Report) -> None:
-    """Reads everything, counts it, and prints the table."""
+    """Reads all samples, counts their labels, prints the table and reports what is wrong."""
     kinds = dict.fromkeys(("dense", annotation))
     counts = {kind: Counts(len(source.classes)) for kind in kinds}
     sizes: Counter[tuple[int, int]] = Counter()
@@ -195,7 +195,7 @@ def _look(source: Source, index: int) -> Seen | str:
 
 
 def _check_encoding(source: Any, split: str, report: Report) -> None:
-    """Files of trainIds read as labelIds make no error: their numbers all mean something there."""
+    """Warns of trainIds that are read as labelIds: no number is invalid, so nothing else fails."""
     if not isinstance(source, cityscapes.Cityscapes):
         return
     for folder in source.like_train_ids():
@@ -206,12 +206,12 @@ def _check_encoding(source: Any, split: str, report: Report) -> None:
 
 
 def _check_unused(source: Any, split: str, report: Report) -> None:
-    """What is not used of annotations, which their user should know: points outside the image."""
+    """Reports unused parts of annotations: missing images, and points outside their image."""
     if not isinstance(source, voc.Voc):
         return
     if without := source.without_image():
         report.warnings.append(
-            f"{split}: the annotation has {len(without):,} images that are not there: "
+            f"{split}: the annotation has {len(without):,} images that do not exist: "
             f"{some(without)}"
         )
     if outside := source.points_outside(progress=True):

@@ -1,4 +1,4 @@
-"""What a check of a data set found: counts of its labels, problems, warnings."""
+"""The findings of a data set's check: counts of its labels, problems, warnings."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from tel_segmentation.data.image_files import some
 
 TRAIN = "train"
-LIMIT = 10  # files named for one kind of problem
+LIMIT = 10  # files listed for each kind of problem
 FEW_IMAGES = 3
-FEW_PART = 0.01  # of the images
-FEWER = 0.5  # of the images that have the class in their dense label
+FEW_PART = 0.01  # fraction of the images
+FEWER = 0.5  # fraction of the images whose dense label has the class
 
 
 @dataclass
 class Report:
-    """What was found. Problems of one kind are kept together, with the files they concern."""
+    """Findings. Problems are grouped by kind, each with the files that have it."""
 
     problems: dict[str, list[str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def problem(self, kind: str, *things: object) -> None:
-        """Adds things that have this problem."""
+        """Adds things that have this kind of problem."""
         self.problems.setdefault(kind, []).extend(map(str, things))
 
     def lines(self) -> Iterator[str]:
-        """The report, for people."""
+        """The report as lines of text."""
         yield from (f"note: {note}" for note in self.notes)
         yield from (f"WARNING: {warning}" for warning in self.warnings)
         for kind, things in self.problems.items():
@@ -44,17 +44,17 @@ class Report:
 
 
 class Counts:
-    """What the labels of a split have in them."""
+    """How many pixels and images of a split are labelled, in total and by class."""
 
     def __init__(self, classes: int) -> None:
         self.pixels = np.zeros(classes, np.int64)
         self.images = np.zeros(classes, np.int64)
         self.all_pixels = 0
-        self.labelled = 0  # images with any label
-        self.empty = 0
+        self.labelled = 0  # images with at least one labelled pixel
+        self.empty = 0  # images without a labelled pixel
 
     def add(self, pixels: NDArray[np.int64], size: int) -> None:
-        """Adds the pixels of each class in an image of so many pixels."""
+        """Adds an image of ``size`` pixels, of which ``pixels`` are labelled with each class."""
         self.pixels += pixels
         self.images += pixels > 0
         self.all_pixels += size
@@ -63,13 +63,13 @@ class Counts:
 
 
 def pixels_of(label: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """How many pixels of each class a label map has; negative values are no class."""
+    """The number of pixels of each class in a label map; negative values are no class."""
     return np.bincount(label[label >= 0], minlength=classes)
 
 
 def contradiction(dense: NDArray[np.int64], sparse: NDArray[np.int64]) -> str:
-    """How much of what both label is labelled differently, in words; empty if nothing is."""
-    if dense.shape != sparse.shape:  # which is a problem of its own
+    """Of the pixels labelled in both maps, the part with different classes; empty if none."""
+    if dense.shape != sparse.shape:  # reported elsewhere
         return ""
     both = (dense >= 0) & (sparse >= 0)
     wrong = np.count_nonzero(dense[both] != sparse[both])
@@ -85,7 +85,7 @@ def check_classes(
     images: int,
     training: bool,
 ) -> None:
-    """Warns of classes that have labels in hardly any image, and of images without any."""
+    """Warns of classes with labels in hardly any image, and of images without labels."""
     rows = list(zip(classes, counts.images, dense.images, strict=True))
     few = max(min(FEW_IMAGES, images), FEW_PART * images) if training else 0
     if counts.empty:
@@ -98,7 +98,7 @@ def check_classes(
         report.warnings.append(
             f"{title}: labelled in few of the images that have them: {some(lost, LIMIT)}. Where a"
             " class has no label, losses on unlabelled pixels fill in another one. Blocks of every"
-            " component (tel annotate --kind block --scope component) keep a part of everything"
+            " component (tel annotate --kind block --scope component) keep a part of every object"
         )
 
 
@@ -109,7 +109,7 @@ def table(
     classes: tuple[str, ...],
     counts: Mapping[str, Counts],
 ) -> str:
-    """Images and their sizes, then pixels and images of every class for each kind of label."""
+    """A table: the images and their sizes; by kind of label, each class's pixels and images."""
     (size, most), *others = sizes.most_common() or [((0, 0), 0)]
     described = f"{size[0]} × {size[1]}" if most else "none of which can be read"
     if others:

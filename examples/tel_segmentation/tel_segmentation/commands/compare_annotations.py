@@ -1,7 +1,7 @@
-"""``tel compare-annotations``: how far two folders of sparse annotations agree.
+"""``tel compare-annotations``: how well two folders of sparse annotations agree.
 
-Blocks can be made in several ways (``tel annotate --scope``, ``--metric``), and of those that the
-paper used only the files are public. Who has these sees here which way comes closest to them.
+``tel annotate`` can make blocks in several ways (``--scope``, ``--metric``). Of the paper's blocks
+only the files are public, not how they were made: this command shows which way comes closest.
 """
 
 from __future__ import annotations
@@ -34,50 +34,51 @@ CLASSES = {
 
 @dataclass(frozen=True)
 class CompareAnnotations:
-    """Compare two folders of annotations, file by file, by their names.
+    """Compare two folders of annotations; files of the same name are compared.
 
-    Exit code: 0 compared, 1 some files cannot be compared, or they agree less than --least asks
-    for, 2 nothing could be compared.
+    Exit code: 0 compared, 1 some files cannot be compared, or the agreement is below --least,
+    2 nothing could be compared.
     """
 
     ours: tyro.conf.Positional[Path]
-    """Folder of PNG files, for example one that tel annotate made."""
+    """Folder of PNG files, for example one made by tel annotate."""
     theirs: tyro.conf.Positional[Path]
     """Folder of PNG files, with or without sub-folders for cities."""
     encoding: Name = "auto"
-    """What the numbers in OURS are. By default what its manifest says or, of Cityscapes, the files'
-    names; or else class numbers with 255 for no class."""
+    """What the numbers in OURS mean. By default, what its manifest or, for Cityscapes, the files'
+    names say; otherwise class numbers, with 255 for no class."""
     theirs_encoding: Name = "auto"
-    """The same of THEIRS; by default what its manifest or the names say, or else as in OURS."""
+    """The same for THEIRS. By default, what its manifest or the files' names say; otherwise as in
+    OURS."""
     ignore: tuple[int, ...] = ()
-    """Other numbers that mean no class in THEIRS."""
+    """Further numbers that mean no class in THEIRS."""
     least: float = 0.0
     """Intersection over union of the labelled pixels, in [0, 1], below which the exit code is 1."""
     worst: int = 10
-    """Images to list, those with the smallest intersection over union first."""
+    """Number of images to list; the smallest intersection over union comes first."""
     output: Path | None = None
-    """JSON file for all of it."""
+    """JSON file for the complete result."""
     jobs: int = 1
-    """Processes."""
+    """Number of processes."""
 
 
 class Overlap(NamedTuple):
-    """Pixels of each class, of one image or of many: (K,) int64 each."""
+    """Numbers of pixels of each class, in one image or in many: (K,) int64 each."""
 
     ours: NDArray[np.int64]
     theirs: NDArray[np.int64]
-    shared: NDArray[np.int64]  # ours, where theirs has any label
-    same: NDArray[np.int64]  # ours, where theirs has the same class
+    shared: NDArray[np.int64]  # labelled in ours, and with any class in theirs
+    same: NDArray[np.int64]  # labelled with the same class in both
 
     @property
     def iou(self) -> float | None:
-        """Of the labelled pixels, whatever their class; None if there are none."""
+        """IoU of the labelled pixels, whatever their class; None if there are none."""
         both = self.shared.sum()
         return _ratio(both, self.ours.sum() + self.theirs.sum() - both)
 
     @property
     def agreement(self) -> float | None:
-        """Part of the pixels labelled by both that has the same class in both."""
+        """Of the pixels labelled in both, the fraction with the same class; None without such."""
         return _ratio(self.same.sum(), self.shared.sum())
 
 
@@ -93,13 +94,13 @@ class _Side(NamedTuple):
 
 
 def run(options: CompareAnnotations) -> int:
-    """Prints how far the annotations agree: in all, of each class, and where they do least.
+    """Prints how well the annotations agree: in total, by class, and in the worst images.
 
     Returns:
-        0 if all files that are in both folders could be compared and agree well enough, else 1.
+        0 if all files that are in both folders could be compared and agree well enough; else 1.
 
     Raises:
-        ValueError: options or folders are not as they must be, or no name is in both folders.
+        ValueError: an option or a folder is invalid, or no file name is in both folders.
     """
     if not 0 <= options.least <= 1:
         raise ValueError(f"compare-annotations: least must be in [0, 1], got {options.least}")
@@ -115,7 +116,7 @@ def run(options: CompareAnnotations) -> int:
     names = sorted(one.keys() & other.keys())
     if not names:
         raise ValueError(
-            f"{options.theirs} must have files called like those of {options.ours}, got"
+            f"{options.theirs} must have files named like those of {options.ours}, got"
             f" {some(sorted(other), 2)} and {some(sorted(one), 2)}"
         )
     work = [(one[name], other[name]) for name in names]
@@ -126,7 +127,7 @@ def run(options: CompareAnnotations) -> int:
     total = Overlap(*(_sum([x[i] for x in images.values()], classes) for i in range(4)))
     for side, files, others in (("ours", one, other), ("theirs", other, one)):
         if alone := sorted(files.keys() - others.keys()):
-            print(f"note: {len(alone)} are in {side} alone: {some(alone)}")
+            print(f"note: {len(alone)} files are only in {side}: {some(alone)}")
     print("\n".join(_lines(options, ours.classes, images, total)))
     for problem in problems:
         print(f"PROBLEM: {problem}")
@@ -138,7 +139,7 @@ def run(options: CompareAnnotations) -> int:
 
 def _side(folder: Path, name: Name, other: _Side | None) -> _Side:
     if not folder.is_dir():
-        raise ValueError(f"{folder} must be a folder of annotations, there is none")
+        raise ValueError(f"{folder} must be a folder of annotations, got no such folder")
     manifest = read_manifest(folder / MANIFEST) or {}
     named = cityscapes.named_encoding(_files(folder, short=False))
     noted = str(manifest.get("encoding", named.name if named else ""))
@@ -156,7 +157,7 @@ def _side(folder: Path, name: Name, other: _Side | None) -> _Side:
 
 
 def _files(folder: Path, short: bool = True) -> dict[str, Path]:
-    """The annotations by name; of Cityscapes the name without its ending, if it is to be short."""
+    """The annotations by name; ``short`` removes the ending of Cityscapes' names."""
     stems = [file for file in folder.rglob("*.png") if file.name[0] != "." and file.stem != SHEET]
     name_of = cityscapes.short if short else str
     files = {name_of(name): file for name, file in by_name(stems).items()}
@@ -168,7 +169,7 @@ def _files(folder: Path, short: bool = True) -> dict[str, Path]:
 
 
 def _compare(sides: tuple[_Side, _Side], files: tuple[Path, Path]) -> Overlap | str:
-    """The overlap in one image, or why there is none."""
+    """The overlap in one image, or why the files cannot be compared."""
     try:
         ours, theirs = (side.read(file) for side, file in zip(sides, files, strict=True))
     except ValueError as error:
@@ -210,7 +211,7 @@ def _lines(
 
 
 def _class_rows(classes: Sequence[str], total: Overlap) -> list[dict[str, Any]]:
-    """Of each class that either side has. Its IoU is that of the pixels labelled with it."""
+    """A row for each class that either side has; its IoU is of the pixels labelled with it."""
     rows = []
     for k in map(int, np.flatnonzero(total.ours + total.theirs)):
         ours, theirs, shared, same = (int(values[k]) for values in total)

@@ -1,4 +1,4 @@
-"""A picture of some annotations to look at: image, dense label and annotation side by side."""
+"""A picture that shows some annotations: image, dense label and annotation side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import ndimage
 from tel_segmentation.data.regions import VOID
 
 VOID_COLOR = (255, 255, 255)
-TILE = 320  # pixels across, at most
+TILE = 320  # largest width of a picture, in pixels
 GAP = 6
 TEXT = 18
 
@@ -22,7 +22,7 @@ Picture = NDArray[np.uint8]
 
 
 class Coloured(Protocol):
-    """Classes and their colours."""
+    """The names of classes and their colours."""
 
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
@@ -31,13 +31,14 @@ class Coloured(Protocol):
 def contact_sheet(
     data: Coloured, entries: Sequence[tuple[str, Picture, Picture, Picture]], grow: int = 0
 ) -> Image.Image:
-    """Image, dense label and annotation of each entry, two entries in a row; names of the classes.
+    """Image, dense label and annotation of each entry, two entries per row, below a legend.
 
     Args:
         data: the data set, for its classes and colours.
         entries: name, image (H, W, 3), dense label (H, W) and annotation (H, W), uint8 with 255 for
             no class.
-        grow: pixels by which labels of the annotation are drawn larger, so that points are seen.
+        grow: pixels by which labels of the annotation are enlarged on every side, so that points
+            can be seen.
     """
     rows = [[_tile(picture) for picture in _pictures(data, *entry[1:], grow)] for entry in entries]
     width, height = (max(tile.size[axis] for row in rows for tile in row) for axis in (0, 1))

@@ -4,11 +4,11 @@
     tel cost cityscapes-hrnet --batch 2 --amp fp16
 
 Partial cross entropy, TEL low and TEL low+high train on the same batches of generated scenes. Their
-iterations are interleaved, so that other load on the machine affects all of them alike. A preset of
-a public data set has the number of classes of that data set, other presets that of the scenes.
-Reported are the median time, and the median of the ratios to partial cross entropy of the same
-round. Memory is the peak above what the network itself takes: of torch's allocator on a GPU, of a
-separate process on a CPU.
+iterations are interleaved, so that other load on the machine affects all of them alike. With the
+preset of a public data set, the network has that data set's number of classes; otherwise, that of
+the scenes. The result has the median time, and the median over the rounds of the ratio to partial
+cross entropy. Memory is the peak above what the network itself takes: in torch's allocator on a
+GPU, in a separate process on a CPU.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ CLASSES = {
     "voc": voc_classes.CLASSES, "cityscapes": cityscapes.CLASSES, "ade20k": ade20k.CLASSES,
 }  # fmt: skip
 Peaks = tuple[float | None, float | None]
-"""Memory above the network's own, and all of it."""
-WARM = 2  # iterations before the clock
+"""Peak memory above the network's own, and in total, in MB; None where it cannot be measured."""
+WARM = 2  # iterations before those that are timed
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ class Cost:
     """Measure what the tree energy loss adds to an iteration."""
 
     preset: tyro.conf.Positional[str] = "photos"
-    """Whose network, batch, crop and precision are measured."""
+    """The preset whose network, batch, crop and precision are measured."""
     rounds: int = 15
-    """Iterations of each method."""
+    """Timed iterations of each method."""
     batch: int | None = None
-    """Images at once; by default those of the preset. The paper's table is per GPU."""
+    """Images per iteration; by default the preset's. The paper's table is per GPU."""
     amp: str = "off"
     device: str = "auto"
     threads: int = 1
     output: Path | None = None
-    """Where the JSON goes; the standard output if not given."""
+    """File for the JSON; by default it goes to the standard output."""
 
 
 class Measured:
@@ -77,7 +77,7 @@ class Measured:
         self.window = Window(len(source.classes), device)
 
     def iteration(self, index: int) -> float:
-        """The seconds of one iteration, the same as that of ``tel train``."""
+        """Runs one iteration of ``tel train``; returns its time in seconds."""
         self.state.iteration = index
         batches = iter([self.batches[index % len(self.batches)]])
         self._wait()
@@ -117,7 +117,7 @@ def measure(options: Cost) -> dict[str, Any]:
 
 
 def measure_recipe(base: config.Train, name: str, output: Path, rounds: int) -> None:
-    """Time and memory of any configuration, written as JSON together with it."""
+    """Writes time and memory of any configuration as JSON, together with the configuration."""
     options = Cost(name, rounds, device=base.device, threads=base.threads or 1)
     result = {"preset": name, "recipe": base.recipe, **measured(base, options)}
     result["config"] = json.loads(config.to_json(portable(base)))
@@ -176,7 +176,7 @@ def measured(base: config.Train, options: Cost) -> dict[str, Any]:
 def class_count(source: str) -> int | None:
     """The number of classes of the public data set that a configuration names, or None.
 
-    The data set need not exist.
+    The data set need not be on the disk.
     """
     public = public_dataset(source)
     return len(CLASSES[public[0]]) if public else None
@@ -197,7 +197,7 @@ def _plan(base: config.Train, loss: Loss) -> config.Train:
         workers=0,
     )
     model = dataclasses.replace(base.model, weights="none")
-    # A batch of one process, as the paper's tables have it, however many an iteration accumulates.
+    # One batch of one process, as in the paper's tables, without accumulation of gradients.
     return dataclasses.replace(base, data=data, model=model, loss=loss, accumulate=1)
 
 
@@ -232,7 +232,7 @@ def _peak(plan: config.Train, device_name: str, threads: int, classes: int | Non
 
 
 def run(options: Cost) -> None:
-    """Measures and writes."""
+    """Measures a preset and writes the result."""
     if options.preset not in presets.PRESETS:
         known = ", ".join(presets.PRESETS)
         raise ValueError(f"preset must be one of {known}, got {options.preset!r}")

@@ -1,10 +1,10 @@
-"""The demo: three networks, one with a few dots per image and the trees, side by side in one page.
+"""The demo: three networks side by side on one page, to show what the tree energy loss does.
 
     tel demo
 
 Trains the tiny network on generated scenes three times: on points alone, on the same points with
-the tree energy loss, and on the label of every pixel. Minutes on two cores; stopped and started
-again, it goes on.
+the tree energy loss, and on the label of every pixel. This takes minutes on two cores. If it is
+stopped, the same command continues it.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from tel_segmentation.training.engine import train
 from tel_segmentation.training.same_run import has_begun
 
 RUNS = (
-    (Loss(method="partial"), "point", "what the points alone teach"),
-    (Loss(), "point", "the same points, and the trees"),
-    (Loss(method="full"), "dense", "every pixel labelled: what is aimed at"),
+    (Loss(method="partial"), "point", "only the points"),
+    (Loss(), "point", "the same points, with the tree energy loss"),
+    (Loss(method="full"), "dense", "every pixel labelled: the goal"),
 )
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Train three networks and show what the tree energy loss is good for."""
+    """Train three networks and show the effect of the tree energy loss."""
 
     output: Path = Path("runs/demo")
     """The folder of the runs and of the page."""
     preset: str = "scenes"
     iterations: int | None = None
-    """Of each run; by default the preset's."""
+    """Iterations of each run; by default the preset's."""
     browser: bool = True
-    """Open the page."""
+    """Open the page in a browser."""
 
 
 def run(options: Demo) -> int:
-    """Trains what is missing, writes the page, opens it."""
+    """Trains the runs that are not finished, writes the page and opens it."""
     base = presets.PRESETS[options.preset][1]
     for number, (loss, annotation, why) in enumerate(RUNS, 1):
         name = methods.title(loss)
@@ -60,12 +60,12 @@ def run(options: Demo) -> int:
     page = options.output / "report.html"
     report(Report(runs=(options.output,), output=page))
     if options.browser and not webbrowser.open(page.resolve().as_uri()):
-        print("There is no browser here; open it in yours.")
+        print("No browser could be started; open the page yourself.")
     return 0
 
 
 def _train(settings: config.Train) -> None:
-    """A run, unless it is there: with these settings, finished or to go on with."""
+    """Trains a run, or resumes it; does nothing if it is finished."""
     started = has_begun(settings)
     if not (settings.output / RESULT).exists():
         train(settings, resume=started)

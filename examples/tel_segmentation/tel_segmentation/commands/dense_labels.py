@@ -1,4 +1,4 @@
-"""A split with its dense labels, and where and how annotations made of them are written."""
+"""A split with its dense labels; where and how annotations made from them are written."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class NamedSource(Source, Protocol):
 
 
 class DenseLabels(NamedTuple):
-    """A split and its place."""
+    """A split with its dense labels, and where its annotations belong."""
 
     source: NamedSource
     encoding: Encoding
     base: Path
-    """The folder in which ``annotations`` is."""
+    """The folder that contains ``annotations``."""
     recipe: dict[str, Any]
-    """What annotations depend on, beside options and labels."""
+    """What annotations depend on besides the options and the labels."""
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Image (H, W, 3) and dense label (H, W), 255 where there is no class.
 
         Raises:
-            ValueError: a file is missing or not as it must be; it is named.
+            ValueError: a file is missing or invalid; the message names it.
         """
         sample = self.source[index]
         truth = sample.truth.numpy()
@@ -61,10 +61,10 @@ def open_dense(data: str, split: str, encoding: str = "auto") -> DenseLabels:
     Args:
         data: a TOML file, or ``voc:FOLDER``, ``cityscapes:FOLDER``, ``ade20k:FOLDER``.
         split: ``train``, ….
-        encoding: of Cityscapes' labels.
+        encoding: the numbers in Cityscapes' label files, as ``config.Data.encoding``.
 
     Raises:
-        ValueError, OSError: the data set is not as it must be; files that are missing are named.
+        ValueError, OSError: the data set is invalid; the message names missing files.
     """
     public = public_dataset(data)
     if public is None:

@@ -23,10 +23,10 @@ from tel_segmentation.runtime.distributed import pick_device
 
 @dataclass(frozen=True)
 class DataOverride:
-    """Another data set than the one the checkpoint was trained on."""
+    """A data set other than the one that the network was trained on."""
 
     source: str | None = None
-    """As in ``tel train``; its classes must be the checkpoint's."""
+    """As in ``tel train``; it must have the classes of the checkpoint."""
     size: tuple[int, int] | None = None
     """Height and width to which images are resized for the network; by default as in training."""
 
@@ -41,15 +41,15 @@ class Evaluate(ProtocolOptions):
     split: str = "val"
     """``train``, ``val``, ``test``, or any split that the data set has."""
     which: Which = "last"
-    """The last iterate or the best on the validation set (the average of the weights where the run
-    keeps one), the last without averaging (raw), or the mean teacher (teacher)."""
+    """The last iterate, or the best on the validation set (both with averaged weights if the run
+    averages them); the last without averaging (raw), or the mean teacher (teacher)."""
     native: bool = False
-    """Compare at the labels' original size, not at the network's input size."""
+    """Compare at the labels' original size instead of the network's input size."""
     crf: bool = False
-    """Sharpen with a dense CRF (needs pydensecrf2)."""
+    """Refine the prediction with a dense CRF (needs pydensecrf2)."""
     tree_sigma: float | None = None
-    """Filter the prediction along the image's tree with this σ, as the tree energy loss does. A σ
-    that makes the prediction of a network without the loss worse does not fit the images."""
+    """Filter the prediction along the image's tree with this σ, as the tree energy loss does. If
+    this worsens the prediction of a network trained without the loss, σ does not fit the images."""
     boundary: int | None = None
     """Half the width of the boundary band in pixels; by default as in training."""
     batch: int = 8
@@ -60,7 +60,7 @@ class Evaluate(ProtocolOptions):
 
 
 class NativeTruth:
-    """A resized source whose truth has the labels' original size."""
+    """A resized source whose truth keeps the original size of the labels."""
 
     def __init__(self, resized: Source, native: Source) -> None:
         self.classes, self.colors = resized.classes, resized.colors
@@ -77,7 +77,7 @@ def run(options: Evaluate) -> dict[str, Any]:
     """The command ``tel evaluate``: prints a table, writes and returns the result.
 
     Raises:
-        ValueError: the checkpoint cannot be used, or the data set has other classes than it.
+        ValueError: the checkpoint cannot be used, or the data set has other classes.
     """
     trained = load_trained(options.run, options.which, options.device)
     source = _open(trained, options)

@@ -1,4 +1,4 @@
-"""The command ``tel experiments``: the paper's tables as things that can be run."""
+"""The command ``tel experiments``: lists the paper's experiments, which ``tel run`` runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Experiments:
     """List the paper's experiments: their numbers, what they need, how long they take."""
 
     ids: Positional[tuple[str, ...]] = ()
-    """Beginnings of ids, or patterns: t1, t3e, '*.ltf.*'. All if none is given; of a single whole
-    id everything is shown."""
+    """Beginnings of ids, or patterns: t1, t3e, '*.ltf.*'. By default all are listed. If only one
+    experiment matches, everything about it is shown."""
     recipe: Recipe = "official"
-    """Whose hours and settings are shown."""
+    """The recipe whose hours and settings are shown."""
     markdown: Path | None = None
     """Write the page of all experiments, recipes and methods as Markdown."""
 
 
 def run(options: Experiments) -> int:
-    """Prints a line for each, or everything about one.
+    """Prints a line for each experiment, or everything about a single one.
 
     Raises:
         ValueError: no experiment matches.
@@ -56,7 +56,7 @@ def run(options: Experiments) -> int:
 
 
 def described(experiment: Experiment, recipe: Recipe) -> str:
-    """Everything about one, the settings of its run too."""
+    """Everything about one experiment, including the settings of its run."""
     settings = resolve(experiment, recipe)
     data, optimizer, loss = settings.data, settings.optimizer, settings.loss
     lines = {

@@ -1,13 +1,13 @@
-"""The measured results of this package: which runs there are, and the command that makes them.
+"""The runs of this package's measured results, and the command ``tel measure`` that makes them.
 
     tel measure scenes --output runs/scenes
     tel measure photos --source camvid.toml --output runs/camvid
     tel measure street --source camvid.toml --output runs/camvid
 
-Finished runs are left alone and unfinished ones go on, so it can be stopped at any time; several
-of these commands, each with its ``--part``, can work on the same folder. All methods of an
-experiment have the same data, iterations, and, for the same seed, initial weights, annotations and
-order of samples: they are paired.
+The command skips finished runs and resumes unfinished ones, so it can be stopped at any time.
+Several of these commands, each with its ``--part``, can work on the same folder. All methods of an
+experiment have the same data and number of iterations and, for the same seed, the same initial
+weights, annotations and order of samples. So their results can be compared seed by seed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tel_segmentation.training.same_run import has_begun
 
 
 class Planned(NamedTuple):
-    """A run that is to exist."""
+    """A run of the plan."""
 
     options: config.Train
     experiment: str
@@ -52,8 +52,8 @@ SHUFFLED = Loss(tel=TreeEnergy(level="low", shuffle_guide=True))
 SIGMAS = (0.002, 0.005, 0.05, 0.1)
 WEIGHTS = (0.1, 0.2, 0.8)
 MAY_DIFFER = ("output", "threads", "experiment", "method")
-"""Of an unfinished run that goes on."""
-WARMUP = 0.2  # the head starts from scratch: what it first predicts is no label to learn from
+"""Settings that may change when an unfinished run is resumed."""
+WARMUP = 0.2  # the head starts at random: its first predictions are no useful pseudo labels
 
 
 def scenes(seeds: int) -> Iterator[Planned]:
@@ -82,7 +82,7 @@ def scenes(seeds: int) -> Iterator[Planned]:
 
 
 def photos(seeds: int, source: Path) -> Iterator[Planned]:
-    """A data set of photographs with the annotations of ``tel annotate`` beside it."""
+    """A data set of photographs, with annotations made by ``tel annotate`` beside its TOML file."""
     base = presets.PRESETS["photos"][1]
     base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
     partial, both = COMPARED[0], base.loss
@@ -114,9 +114,10 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
 
 
 def street(seeds: int, source: Path) -> Iterator[Planned]:
-    """Street photographs in the place of Cityscapes (Tab. 2): blocks of 10, 20 and 50 %.
+    """Street photographs instead of Cityscapes (Tab. 2): blocks of 10, 20 and 50 %.
 
-    Shapes and augmentation as there, at a quarter of the size; fewer iterations, so with AdamW.
+    Aspect ratio and augmentation are those for Cityscapes, crops about a quarter as high and wide.
+    The optimizer is AdamW, since there are fewer iterations.
     """
     base = presets.PRESETS["photos"][1]
     data = replace(
@@ -171,13 +172,13 @@ class Measure:
     threads: int = 1
     """CPU threads of each run."""
     part: tuple[int, int] = (0, 1)
-    """``I N``: every N-th run, from the I-th on."""
+    """``I N``: every N-th run, starting with run I; the first is 0."""
     only: str = ""
-    """Runs whose name contains this."""
+    """Only the runs whose name contains this text."""
 
 
 def run(options: Measure) -> int:
-    """Makes what is not there yet."""
+    """Makes the runs that are not finished."""
     plans = {
         "scenes": lambda: scenes(options.seeds),
         "photos": lambda: photos(options.seeds, options.source),

@@ -1,4 +1,4 @@
-"""From a trained network and pictures to label pictures: the command ``tel predict``."""
+"""The command ``tel predict``: segments images with a trained network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tel_segmentation.runtime.checkpoint import write_atomically
 from tel_segmentation.runtime.distributed import pick_device
 
 VOC_TEST = Path("results/VOC2012/Segmentation/comp6_test_cls")
-"""Competition 6: segmentation with any training data."""
+"""Where the VOC server expects the results of competition 6, which allows any training data."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +40,22 @@ class Predict(ProtocolOptions):
     images: Positional[tuple[Path, ...]] = ()
     """Images, or folders of images."""
     output: Path = Path("predictions")
-    """Folder; gets labels/NAME.png and overlays/NAME.jpg."""
+    """Folder for labels/NAME.png and overlays/NAME.jpg."""
     voc_test: Path | None = None
-    """Pascal VOC's folder: its test images are segmented, into the tree of files that the VOC
-    server takes (results/VOC2012/Segmentation/comp6_test_cls in the output)."""
+    """Pascal VOC's folder. Its test images are segmented, and the output has the folders that the
+    VOC server expects (results/VOC2012/Segmentation/comp6_test_cls)."""
     which: Which = "last"
-    """The last iterate or the best on the validation set (the average of the weights where the run
-    keeps one), or the last without averaging (raw)."""
+    """The last iterate, or the best on the validation set (both with averaged weights if the run
+    averages them); or the last without averaging (raw)."""
     size: tuple[int, int] | None = None
-    """Height and width of the network's input; by default as in training, else the image's own.
-    The result always has the image's size."""
+    """Height and width of the network's input; by default as in training, or the image's own size
+    if training does not resize. The result always has the image's size."""
     crf: bool = False
-    """Sharpen with a dense CRF (needs pydensecrf2)."""
+    """Refine the prediction with a dense CRF (needs pydensecrf2)."""
     overlay: Literal["jpg", "png", "none"] = "jpg"
-    """The picture with the classes' colours over it."""
+    """Format of the overlay: the image with the classes' colours over it."""
     opacity: float = 0.5
-    """Of those colours."""
+    """Opacity of these colours, in [0, 1]."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``."""
 
@@ -64,10 +64,10 @@ def run(options: Predict) -> int:
     """The command ``tel predict``.
 
     Returns:
-        The exit code: 0, or 1 if an image could not be read. Such an image is named and skipped.
+        The exit code: 0, or 1 if an image could not be read. The command names and skips it.
 
     Raises:
-        ValueError: no image is given, two would have the same output, or an output would
+        ValueError: no image is given, two images would have the same output, or one would
             overwrite an input.
     """
     if not 0 <= options.opacity <= 1:
@@ -82,7 +82,7 @@ def run(options: Predict) -> int:
     failed = 0
     for path, stem in tqdm(jobs, unit="img", desc="predict", disable=None):
         try:
-            # Labels of Pascal VOC lie on the pixels as they are stored.
+            # Pascal VOC's labels fit the pixels as stored, whatever orientation the EXIF data say.
             image = read(path, upright=options.voc_test is None)
         except ValueError as error:
             failed += 1
@@ -98,13 +98,13 @@ def run(options: Predict) -> int:
 
 
 def voc_server(options: Predict) -> Predict:
-    """The same with the test images of Pascal VOC, and nothing but what its server takes.
+    """The same options with the test images of Pascal VOC, and only the output for its server.
 
     Raises:
-        ValueError: there are images besides, or the test images are not there.
+        ValueError: other images are given, too, or the test images do not exist.
     """
     if options.images or options.voc_test is None:
-        raise ValueError("images must not be given beside --voc-test, which names them")
+        raise ValueError("images must not be given together with --voc-test, which has its own")
     test = Voc(options.voc_test, "test", Data())
     images = tuple(test.images[name] for name in test.names)
     return dataclasses.replace(options, images=images, overlay="none")

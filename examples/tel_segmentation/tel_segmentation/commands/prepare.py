@@ -1,8 +1,8 @@
-"""``tel prepare``: from the archives of a public data set, as downloaded, to a folder for training.
+"""``tel prepare``: unpacks the downloaded archives of a public data set into a folder for training.
 
-Nothing is fetched. The archives are known by what is in them, whatever they are called, and what
-training does not need is left in them. A command that was interrupted goes on when it is given
-again; see ``datasets.archives``.
+Nothing is downloaded. Archives are recognised by their contents, not by their names, and only what
+training needs is extracted. An interrupted command continues when it is given again; see
+``datasets.archives``.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ ADE = "ADEChallengeData2016"
 
 
 class Rule(NamedTuple):
-    """Files of an archive that are wanted."""
+    """Files that are extracted from an archive."""
 
     what: str
-    members: str  # a pattern that ends at the name's end and starts at one of its parts
-    place: str  # in the output folder
+    members: str  # a pattern for the last parts of a path in the archive
+    place: str  # the path in the output folder
 
 
 RULES = {
@@ -86,35 +86,35 @@ RULES = {
 
 @dataclass(frozen=True)
 class Prepare:
-    """Unpack the archives of a public data set: what training needs, where it is looked for.
+    """Unpack the archives of a public data set: the files that training needs, where it needs them.
 
-    Give them all at once or one after another; what is there already is not written again.
+    Give them all at once or one after another; existing files are not written again.
 
     voc: VOCtrainval_11-May-2012.tar, SBD's benchmark.tgz or SegmentationClassAug.zip,
     voc_scribbles.zip, the points' two JSON files, VOC2012test.tar for testing.
     cityscapes: leftImg8bit_trainvaltest.zip, gtFine_trainvaltest.zip, archives of blocks.
     ade20k: ADEChallengeData2016.zip, release_test.zip for testing, archives of blocks.
 
-    Exit code: 0 training and validation set are whole, 1 something is missing, or there are fewer
-    images than are published.
+    Exit code: 0 training and validation set are complete, 1 something is missing, or there are
+    fewer images than are published.
     """
 
     kind: Positional[Literal["voc", "cityscapes", "ade20k"]]
     archives: Positional[tuple[Path, ...]]
-    """Files as downloaded, by their paths."""
+    """Paths of the downloaded files."""
     output: Path
-    """The data set's folder; made if it does not exist."""
+    """The data set's folder; it is created if it does not exist."""
 
 
 def run(options: Prepare) -> int:
     """The command ``tel prepare``.
 
     Returns:
-        The exit code: 0, or 1 if what is there now is not enough to train and validate.
+        The exit code: 0, or 1 if the folder does not have enough yet to train and validate.
 
     Raises:
-        ValueError: a file that is not there, or not what the data set has; a damaged archive.
-        OSError: something could not be written.
+        ValueError: a file does not exist, is damaged, or does not belong to the data set.
+        OSError: a file could not be written.
     """
     if not options.archives:
         raise ValueError("archives must be the paths of files as downloaded, got none")
@@ -124,7 +124,7 @@ def run(options: Prepare) -> int:
             raise ValueError(f"archives must be files as downloaded, got {archive}{folder}")
     for archive in options.archives:
         done = _put(options.kind, archive, options.output)
-        print(f"{archive.name}: {done.written} files written, {done.present} were there")
+        print(f"{archive.name}: {done.written} files written, {done.present} existed already")
     return _summary(options.kind, options.output)
 
 
@@ -144,7 +144,7 @@ def _put(kind: str, archive: Path, output: Path) -> Extracted:
 
 
 def _chooser(kind: str) -> Callable[[str], str | None]:
-    """Of a member's name the place in the output folder; None: it is not wanted."""
+    """A function from a name in an archive to a path in the output folder; None: not needed."""
     rules = [(re.compile(f"(?:^|/){rule.members}$"), rule.place) for rule in RULES[kind]]
 
     def choose(name: str) -> str | None:
@@ -161,13 +161,14 @@ def _wanted(kind: str) -> str:
     wanted = [rule.what for rule in RULES[kind]]
     if kind == "voc":
         wanted += ["a JSON file of points", "a zip file of scribbles"]
-    return f"; wanted are {', '.join(wanted)}"
+    return f"; expected are {', '.join(wanted)}"
 
 
 def _annotation(file: Path, choose: Callable[[str], str | None]) -> str | None:
-    """The name under which a file of points or scribbles is looked for, if it is one.
+    """The name that a file of points or scribbles must have in the folder; None for other files.
 
-    Scribbles are XML files; so are Pascal VOC's boxes, but beside files that are wanted.
+    Scribbles are XML files. Pascal VOC's boxes are XML files, too, but their archives also have
+    files that are needed.
     """
     if is_zip(file):
         names = [name for name in list_names(file) if not is_junk(name)]
@@ -187,7 +188,7 @@ def _annotation(file: Path, choose: Callable[[str], str | None]) -> str | None:
 
 
 def _summary(kind: str, folder: Path) -> int:
-    """Says what is there now, and what is missing."""
+    """Prints what the folder has now, and what is missing."""
     counts = published_counts(kind)
     missing = False
     for split in ("train", "val"):
@@ -195,7 +196,7 @@ def _summary(kind: str, folder: Path) -> int:
             source = open_dataset_source(kind, folder, Data(annotation="dense"), split)
         except ValueError as error:
             missing = True
-            print(f"{split}: not whole yet. {error}")
+            print(f"{split}: not complete yet. {error}")
         else:
             missing |= len(source) < counts[split]
             odd = "" if len(source) == counts[split] else f"; {counts[split]} are published"

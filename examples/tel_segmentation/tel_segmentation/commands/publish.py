@@ -1,11 +1,11 @@
-"""The published results: records that are kept with the code, and tables that are made of them.
+"""The published results: records kept in the repository, and the tables made from them.
 
     tel publish runs/scenes --records results/scenes --pictures
     tel publish --records results --readme README.md
 
-The first adds finished runs to ``runs.jsonl`` (see ``report.published``), and for generated scenes
-copies the pictures that the page shows. The second writes ``README.md`` of the records' folder from
-them, and puts the tables named there between the markers of another Markdown file.
+The first command adds finished runs to ``runs.jsonl`` (see ``report.published``) and copies the
+pictures that the page shows. The second writes all tables to ``README.md`` in the folder of the
+records, and replaces the marked tables of another Markdown file.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ from tel_segmentation.training.record import portable
 
 INTRODUCTION = """# Measured results
 
-Made from the records in this folder by `make tel-results`; nothing here is typed. The records of a
-set are in its `runs.jsonl`, one run a line: settings, seed, versions, metrics, thinned history. The
-runs are made by `make tel-measure-scenes`, and of photographs by
-`make tel-measure-photos SOURCE=camvid.toml` and `make tel-measure-street SOURCE=camvid.toml`. What
-is compared, and what to think of it, is in [the package's README](../README.md#results).
+`make tel-results` writes this page from the records in this folder; nothing is entered by hand. The
+folder of each data set has a file `runs.jsonl` with one run per line: settings, seed, versions,
+metrics, and a thinned history. `make tel-measure-scenes` makes the runs on generated scenes;
+`make tel-measure-photos SOURCE=camvid.toml` and `make tel-measure-street SOURCE=camvid.toml` make
+those on photographs. [The package's README](../README.md#results) explains what is compared and
+what the numbers show.
 
 """
 MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)
@@ -41,20 +42,21 @@ MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results
 
 @dataclass(frozen=True)
 class Publish:
-    """Publish records of runs, make tables of them."""
+    """Publish records of runs, or make tables from the published records."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Folders of runs to publish."""
     records: Path = Path("results")
     """The folder of the records."""
     pictures: bool = False
-    """Also publish the pictures of the first seed's runs on points."""
+    """Also publish the pictures of the runs with seed 0 on points and on dense labels."""
     readme: Path | None = None
-    """A Markdown file with ``<!-- results: EXPERIMENT -->`` … ``<!-- end of results -->``."""
+    """A Markdown file. Each table between ``<!-- results: EXPERIMENT -->`` and
+    ``<!-- end of results -->`` is replaced."""
 
 
 def run(options: Publish) -> int:
-    """Publishes runs, or makes the tables where there are none to publish.
+    """Publishes the given runs; if none is given, writes the tables.
 
     Raises:
         ValueError: a record is malformed, or two runs have the same name.
@@ -70,7 +72,7 @@ def run(options: Publish) -> int:
 
 
 def _publish(options: Publish) -> None:
-    """Adds finished runs to the published ones; one of the same name is replaced."""
+    """Adds finished runs to the published ones; a published run of the same name is replaced."""
     file = options.records / PUBLISHED
     lines: dict[str, str] = {}
     if file.exists():
@@ -138,10 +140,10 @@ def _or_dash(value: float | None, form: str) -> str:
 
 
 def with_excerpts(text: str, records: Path) -> str:
-    """A Markdown file with its marked tables made anew.
+    """The text of a Markdown file with its marked tables replaced.
 
     Raises:
-        ValueError: a marker names an experiment that there are no records of.
+        ValueError: a marker names an experiment without records.
     """
     sections = re.split(r"(?=^### )", tables(records), flags=re.MULTILINE)
     by_name = {s.split()[1]: s.split("\n", 2)[2].strip() for s in sections if s.startswith("### ")}

@@ -1,4 +1,4 @@
-"""The command ``tel report``: a set of runs as one page that needs nothing but a browser."""
+"""The command ``tel report``: a set of runs as one page, for which a browser is enough."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Report:
     """Make a page (and Markdown tables) of a set of runs."""
 
     runs: Positional[tuple[Path, ...]]
-    """Folders of runs, or of folders of runs."""
+    """Folders of runs, or folders that contain such folders."""
     output: Path = Path("report.html")
-    """The page: one file with everything in it."""
+    """The page, a single file that contains everything."""
     markdown: Path | None = None
     """Also write the tables as Markdown."""
     title: str = TITLE
     pictures: int = SHOWN
-    """Images that each experiment shows."""
+    """Number of images shown for each experiment."""
     paper: bool = False
-    """The paper's tables and figures instead, ours (of ``tel run``) beside theirs."""
+    """Show the paper's tables and figures instead, and beside them the results of ``tel run``."""
 
 
 def run(options: Report) -> Path:
     """Reads the records, writes the page, and returns its path.
 
     Raises:
-        ValueError: a folder holds no record, or a record is malformed; it names the file.
+        ValueError: a folder holds no record, or a record is malformed; the message names the file.
     """
     if options.pictures < 0:
         raise ValueError(f"pictures must not be negative, got {options.pictures}")
@@ -62,7 +62,7 @@ def run(options: Report) -> Path:
 def _beside_the_paper(options: Report) -> tuple[list[Record], str, str]:
     """The records, the page and the Markdown of ``--paper``."""
     costs = find_costs(options.runs)
-    # Costs are no runs: a folder of them alone is enough.
+    # Measured costs are not runs: a folder may contain nothing else.
     runs = [path for path in options.runs if has_results(path) or not costs]
     records = find_records(runs)
     title = "The paper’s tables" if options.title == TITLE else options.title

@@ -1,4 +1,4 @@
-"""The command ``tel run``: one number of the paper, from the data to the record."""
+"""The command ``tel run``: reproduces one number of the paper, from the data to the record."""
 
 from __future__ import annotations
 
@@ -34,55 +34,56 @@ TINY_CROP = (64, 64)
 
 @dataclass(frozen=True)
 class Run:
-    """Run an experiment of the paper: train, evaluate, record. A run that is there goes on.
+    """Run an experiment of the paper: train, evaluate, record. An unfinished run is resumed.
 
-    Under torchrun the total batch is divided over the processes; where they are few, gradients are
-    accumulated. The record says how.
+    Under torchrun the total batch is divided over the processes; if there are few of them,
+    gradients are accumulated. The record has both numbers.
     """
 
     id: Positional[str]
-    """As ``tel experiments`` lists them."""
+    """The experiment; ``tel experiments`` lists the ids."""
     recipe: Recipe = "official"
-    """The official code's, or the paper's."""
+    """Settings of the official code, or of the paper's text."""
     data_root: Path = Path("data")
     """Folder with voc2012, cityscapes, ade20k, and pretrained (files of ImageNet weights)."""
     output: Path = Path("runs/paper")
-    """Folder of the runs; each has its own, named by id, recipe and seed."""
+    """Folder of the runs; each run has its own folder in it, named by id, recipe and seed."""
     weights: str | None = None
-    """ImageNet weights: a file, a folder with the public file, timm (downloads; the network then
-    sees RGB), or none. By default the folder ``pretrained`` of the data root."""
+    """ImageNet weights: a file, a folder with the public file, timm (downloads them; the network
+    then sees RGB), or none. By default the folder ``pretrained`` of the data root."""
     ignore: tuple[int, ...] = ()
-    """Numbers that mean no class in your files of annotations, beside those of the data set."""
+    """Further numbers that mean no class in your annotations, besides those of the data set."""
     encoding: Literal["auto", "labelIds", "trainIds"] = "auto"
-    """What the numbers in your annotations of Cityscapes are, if they are not labelIds."""
+    """What the numbers in your annotations of Cityscapes mean, if they are not labelIds."""
     seed: int = SEED
     iterations: int | None = None
-    """Instead of the recipe's: the result is then not the experiment's."""
+    """Instead of the recipe's number; the result is then not the experiment's."""
     per_process_batch: int | None = None
-    """Images at once in a process; by default what each of the official four GPUs has."""
+    """Images per step of a process; by default as on each of the official code's four GPUs."""
     protocols: tuple[Literal["ss", "msf", "official"], ...] | None = None
-    """Evaluations at the end besides that of the recipe; by default all that apply."""
+    """Evaluations at the end, besides the recipe's own; by default all that apply."""
     backbone: str | None = None
-    """Another timm backbone for the same network: the result is then not the experiment's."""
+    """Another timm backbone for the same network; the result is then not the experiment's."""
     tiny: bool = False
-    """A rehearsal: two iterations of a small network on crops of 64 × 64, with the real data."""
+    """A rehearsal with the real data: two iterations of a small network on crops of 64 × 64."""
     amp: Literal["off", "bf16", "fp16"] | None = None
-    """By default fp16, as the official code, on a GPU, and off elsewhere."""
+    """Mixed precision. By default fp16 on a GPU, as in the official code, and off on a CPU."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``."""
     threads: int = 0
-    """CPU threads; 0: torch's choice."""
+    """CPU threads; with 0, torch chooses."""
     workers: int | None = None
-    """Processes that read and augment, for each process that trains."""
+    """Processes that read and augment images, for each process that trains."""
 
 
 def run(options: Run) -> int:
     """The command ``tel run``.
 
     Raises:
-        ValueError: no such experiment; data or weights that are not there, by their paths; a run
-            in the folder that is another one; annotations that are read wrongly.
-        ModuleNotFoundError: the experiment has a dense CRF, which is not installed.
+        ValueError: the experiment does not exist; data or weights are missing (the message has
+            their paths); the folder has a run with other settings; annotations are read with the
+            wrong encoding.
+        ModuleNotFoundError: the experiment needs a dense CRF, which is not installed.
     """
     experiment = find(options.id)
     if experiment.kind == "cost":
@@ -107,15 +108,15 @@ def run(options: Run) -> int:
 
 
 def _rank() -> int:
-    """Of this process under torchrun."""
+    """The rank of this process under torchrun, else 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def plan(options: Run, experiment: Experiment) -> config.Train:
-    """The whole configuration of the run, for this process.
+    """The complete configuration of the run, for this process.
 
     Raises:
-        ValueError: data or weights that are not there; a batch that cannot be divided.
+        ValueError: data or weights are missing, or the batch cannot be divided.
     """
     settings = resolve(experiment, options.recipe)
     root, model = options.data_root, settings.model
@@ -153,7 +154,7 @@ def plan(options: Run, experiment: Experiment) -> config.Train:
 
 
 def folder_name(options: Run, experiment: Experiment) -> str:
-    """Of the run: its id, what is not the default, and the seed."""
+    """The name of the run's folder: the id, options other than the defaults, and the seed."""
     parts = [experiment.run]
     if options.recipe != "official":
         parts.append(options.recipe)
@@ -173,7 +174,7 @@ def _on_gpu(device: str) -> bool:
 
 
 def _tiny(settings: config.Train, options: Run, processes: int) -> config.Train:
-    """Everything small but the data; a backbone that is asked for keeps its network."""
+    """Makes all but the data small; with ``--backbone``, the network stays that of the recipe."""
     model = replace(settings.model, weights="none")
     if options.backbone is None:
         model = config.Model(name="tiny", embedding=model.embedding)
@@ -190,10 +191,10 @@ def _tiny(settings: config.Train, options: Run, processes: int) -> config.Train:
 
 
 def _finished(settings: config.Train) -> dict[str, Any] | None:
-    """The record of a run that is done; one that has begun must be the same.
+    """The record of a finished run, else None.
 
     Raises:
-        ValueError: the folder has a run with other settings; they are named.
+        ValueError: the folder has a run with other settings; the message names them.
     """
     has_begun(settings, MAY_DIFFER, differences)
     if not (settings.output / RESULT).exists():
@@ -203,7 +204,7 @@ def _finished(settings: config.Train) -> dict[str, Any] | None:
 
 
 def comparison(experiment: Experiment, result: dict[str, Any]) -> str:
-    """A line: ours by every protocol, and theirs."""
+    """One line: our mIoU by every protocol, and the published numbers."""
     evaluation = result["evaluation"]
     ours = [("recipe's evaluation", evaluation["last"])]
     ours += [(name, both["last"]) for name, both in evaluation.get("protocols", {}).items()]
@@ -217,7 +218,7 @@ def comparison(experiment: Experiment, result: dict[str, Any]) -> str:
 
 
 def _predict_test(options: Run, experiment: Experiment, settings: config.Train) -> None:
-    """The PNGs that the VOC server takes, by the last network, multi-scale and flip."""
+    """Writes PNG files for the VOC server: last iterate, several scales, mirrored images."""
     tree = settings.output / ("voc-test-crf" if experiment.crf else "voc-test")
     source = settings.data.source.partition(":")[2]
     predict(
@@ -234,11 +235,11 @@ def _predict_test(options: Run, experiment: Experiment, settings: config.Train) 
             device=options.device,
         )
     )
-    print(f"{experiment.id}: the number is the server's; pack {tree / 'results'} and send it there")
+    print(f"{experiment.id}: pack {tree / 'results'} and send it to the VOC server for the number")
 
 
 def _cost(options: Run, experiment: Experiment) -> int:
-    """Measures time and memory of all levels together."""
+    """Measures time and memory of all levels, interleaved."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise ValueError(f"{experiment.id} must be run by one process, got {processes}")

@@ -21,16 +21,16 @@ DESCRIPTION = """Train a network. Choose a preset; every field can be overridden
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a run from its last checkpoint, with the configuration it was started with."""
+    """Resume a run from its last checkpoint, with the configuration it was started with."""
 
     resume: Path
     """The run's folder."""
 
 
 def main(arguments: list[str]) -> int:
-    """Trains, or goes on with a run, and prints the result.
+    """Trains or resumes a run, and prints the result.
 
-    The presets make this command's options, so that they are no class as those of the others.
+    The options depend on the presets; so they are no class, as the options of other commands are.
     """
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
         folder = tyro.cli(Resume, prog="tel train", args=arguments).resume

@@ -1,4 +1,4 @@
-"""From a network and a split of a data set to metrics."""
+"""Metrics of a network on a split of a data set."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def evaluate_model(
     rank: int = 0,
     world: int = 1,
 ) -> dict[str, Any]:
-    """Metrics over every image of a source, each whole and counted once.
+    """Metrics over all images of a source; each image is evaluated whole, and once.
 
-    With several processes each takes every ``world``-th image and the counts are summed, so that
-    no image is counted twice; every process gets the same result. The model's train or eval mode
-    is restored.
+    With several processes, each evaluates every ``world``-th image, and the counts are summed. So
+    no image is counted twice, and every process gets the same result. The model's train or eval
+    mode is restored.
 
     Args:
         model: on ``device``.
-        source: whose truth is compared with; it may be of another size than the image.
+        source: the images and their truth, which may have another size than its image.
         device: where the model runs and pixels are counted.
         batch: images at once; images of different sizes are never in one batch.
         boundary: half the width of the boundary band in pixels of the truth.
-        evaluation: the protocol; by default the images as they are.
+        evaluation: the protocol; by default each image at its own size.
         postprocess: applied to each image's probabilities (on the CPU).
         progress: show a bar (on rank 0).
-        rank: of this process.
+        rank: the number of this process.
         world: number of processes.
 
     Returns:
         ``miou``, ``accuracy``, ``boundary_miou``, ``iou`` (per class; None where a class occurs
-        nowhere), ``images`` and ``protocol``. The caller knows the iteration.
+        nowhere), ``images`` and ``protocol``.
     """
     evaluation = evaluation or Evaluation()
     whole, band = (ConfusionMatrix(len(source.classes), device) for _ in range(2))
@@ -91,7 +91,7 @@ def evaluate_model(
 
 
 def _described(evaluation: Evaluation) -> dict[str, Any]:
-    """A protocol as records have it: only what counts for it."""
+    """A protocol as it is written to records: only the options that have an effect in it."""
     described: dict[str, Any] = {"protocol": evaluation.protocol}
     if evaluation.multiple > 1:
         described["multiple"] = evaluation.multiple

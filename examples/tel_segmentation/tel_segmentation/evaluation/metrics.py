@@ -1,8 +1,8 @@
-"""How good a segmentation is: one confusion matrix over a whole set, and what follows from it.
+"""Quality of a segmentation: one confusion matrix over a whole set, and metrics from it.
 
 mIoU is ``diag / (row + column - diag)`` of the confusion matrix of *all* pixels with a class,
-averaged over the classes that occur (in the truth or in the prediction), as Pascal VOC defines it;
-not a mean over images.
+averaged over the classes that occur (in the truth or in the prediction), as Pascal VOC defines it.
+It is not a mean over images.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ConfusionMatrix:
         self.counts += other.counts.to(self.counts.device)
 
     def all_reduce(self) -> None:
-        """Sums over the processes, where ``torch.distributed`` is initialised."""
+        """Sums the counts over the processes if ``torch.distributed`` is initialised."""
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(self.counts)
 
@@ -76,12 +76,12 @@ class ConfusionMatrix:
         return [h / u if u else None for h, u in zip(hit.tolist(), union.tolist(), strict=True)]
 
     def miou(self) -> float | None:
-        """Mean of ``iou`` over the classes that occur; None where nothing was counted."""
+        """Mean of ``iou`` over the classes that occur; None if no pixel was counted."""
         present = [value for value in self.iou() if value is not None]
         return sum(present) / len(present) if present else None
 
     def accuracy(self) -> float | None:
-        """Part of the pixels whose class is predicted; None where nothing was counted."""
+        """Fraction of the pixels with the right class; None if no pixel was counted."""
         total = int(self.counts.sum())
         return int(self.counts.diagonal().sum()) / total if total else None
 
@@ -91,7 +91,7 @@ def boundary_band(truth: Tensor, width: int) -> Tensor:
 
     A pixel is in the band if it has a class and a pixel of another class is at most ``width``
     pixels away (chessboard distance). Void (negative) is not a class here: void pixels are not in
-    the band, and what lies beside void only is not at a border.
+    the band, and a border between a class and void does not count.
 
     Args:
         truth: (…, H, W) integers; negative: no class.

@@ -13,17 +13,17 @@ Color = tuple[int, int, int]
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 
 VOID: Color = (226, 226, 222)
-"""Of pixels that have no class."""
+"""The colour of pixels without a class."""
 COLUMNS = ("image", "annotation", "prediction", "pseudo label, low", "pseudo label, final", "truth")
 """A panel's columns, from left to right."""
 
 _GAP = 6
 _TITLE = 22
-_SIDE = 192  # about which the shorter side of a small image becomes
+_SIDE = 192  # a small image is enlarged until its shorter side has about this length
 
 
 def as_rgb(image: Any) -> Rgb:
-    """An image, (3, H, W) or (H, W, 3), uint8 or floats in [0, 1], as (H, W, 3) uint8."""
+    """Converts an image, (3, H, W) or (H, W, 3), uint8 or floats in [0, 1], to (H, W, 3) uint8."""
     array = _array(image)
     if array.ndim != 3 or 3 not in (array.shape[0], array.shape[-1]):
         raise ValueError(f"as_rgb: image must be (3, H, W) or (H, W, 3), got {array.shape}")
@@ -35,7 +35,7 @@ def as_rgb(image: Any) -> Rgb:
 
 
 def colorize(label: Any, colors: Sequence[Color]) -> Rgb:
-    """Label values (H, W) as colours; what is no class, negative or ≥ K, is ``VOID``."""
+    """Label values (H, W) as colours; values that are no class (negative or ≥ K) get ``VOID``."""
     values = _array(label).astype(np.int64)
     if values.ndim != 2:
         raise ValueError(f"colorize: label must be (H, W), got {values.shape}")
@@ -57,10 +57,10 @@ def overlay(image: Any, label: Any, colors: Sequence[Color], opacity: float = 0.
 
 
 def draw_annotation(image: Any, label: Any, colors: Sequence[Color]) -> Rgb:
-    """A sparse annotation over the faded grey image.
+    """Draws a sparse annotation over the faded grey image.
 
-    Marks are drawn thicker by a hundred-and-twentieth of the image's longer side, so that points
-    can be seen on a photograph; on a small image they are as they are.
+    Marks are made thicker by 1/120 of the image's longer side, so that points are visible on a
+    photograph. Images below 120 pixels keep the original marks.
     """
     grey = as_rgb(image).mean(axis=-1, keepdims=True)
     faded = np.repeat(150 + 0.4 * grey, 3, axis=-1).clip(0, 255).astype(np.uint8)
@@ -78,18 +78,19 @@ def panel(
     truth: Any,
     colors: Sequence[Color],
 ) -> Image.Image:
-    """One row of pictures with a title over each: see ``COLUMNS``.
+    """One row of pictures with a title over each; ``COLUMNS`` has their order.
 
-    Small images are enlarged (nearest neighbour) to a size that can be looked at. Every column
-    has the same size, so that ``tiles`` can take a panel apart again.
+    Small images are enlarged (nearest neighbour), so that details are visible. Every column has
+    the same size, so that ``tiles`` can separate them again.
 
     Args:
         image: (3, H, W) or (H, W, 3), uint8 or floats in [0, 1]; tensor or array.
         annotation: (H, W) integers, negative where nothing is labelled.
-        prediction: (H, W) integers. As the truth and the pseudo labels it may be of another
-            resolution; it is brought to the image's by nearest neighbour.
-        pseudo_low: (h, w) integers: after the first filter; None where the method has none.
-        pseudo_final: (h, w) integers: what the loss compares with; None where there is none.
+        prediction: (H, W) integers. Prediction, truth and pseudo labels may have another
+            resolution; they are resized to the image's by nearest neighbour.
+        pseudo_low: (h, w) integers: pseudo labels after the first filter; None if the method has
+            none.
+        pseudo_final: (h, w) integers: the pseudo labels that the loss uses; None if it has none.
         truth: (H, W) integers, negative where there is no class.
         colors: (r, g, b) in 0..255 of each class.
     """
@@ -122,10 +123,10 @@ def panel(
 
 
 def tiles(whole: Image.Image) -> dict[str, Image.Image]:
-    """The columns of a panel by their names.
+    """Separates a panel into its columns; the keys are their names.
 
     Raises:
-        ValueError: the picture has not the layout of a panel.
+        ValueError: the picture does not have the layout of a panel.
     """
     width, left_over = divmod(whole.width - _GAP - len(COLUMNS) * _GAP, len(COLUMNS))
     height = whole.height - _TITLE - _GAP
@@ -152,7 +153,7 @@ def indexed(label: Any, colors: Sequence[Color]) -> Image.Image:
 
 
 def _array(values: Any) -> NDArray[Any]:
-    """A tensor on any device, or anything numpy reads, as an array."""
+    """Converts a tensor on any device, or anything that numpy accepts, to an array."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
@@ -165,7 +166,7 @@ def _fit(label: Any, size: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def _thicken(label: NDArray[np.int64], radius: int) -> NDArray[np.int64]:
-    """Spreads what is labelled by ``radius`` pixels over what is not."""
+    """Grows the labelled pixels by ``radius`` into the unlabelled ones."""
     thick = label.copy()
     for axis in (0, 1) * radius:
         for step in (1, -1):

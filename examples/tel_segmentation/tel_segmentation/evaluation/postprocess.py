@@ -1,12 +1,12 @@
-"""What can be done to a prediction after the network, with the image's help.
+"""Post-processing: a prediction is refined with the help of its image.
 
-A fully connected CRF sharpens it along the image's edges:
+A fully connected CRF moves the borders of a prediction to the edges of the image:
 
 Krähenbühl, P., Koltun, V.: Efficient Inference in Fully Connected CRFs with Gaussian Edge
-Potentials. NIPS 2011; with the parameters of the usual DeepLab evaluation.
+Potentials. NIPS 2011. The parameters are those usual in evaluations of DeepLab.
 
 The low-level tree filter is what the tree energy loss does to a prediction in training. If it makes
-the prediction of a network that was trained without the loss better, σ fits the images; this is the
+the prediction of a network that was trained without the loss better, σ fits the images. This is a
 cheap way to choose σ.
 """
 
@@ -37,31 +37,31 @@ def _library() -> ModuleType:
 class DenseCrf:
     """Probabilities after mean-field inference in a dense CRF.
 
-    ``DenseCrf()(image, probabilities)``: image (3, H, W) uint8 RGB, its real bytes and nothing
-    normalised (the widths of the colour kernel are grey levels); probabilities (K, H, W). Returns
-    (K, H, W) float32 on the CPU.
+    ``DenseCrf()(image, probabilities)``: image (3, H, W) uint8 RGB, not normalised, since the width
+    of the colour kernel is in grey levels; probabilities (K, H, W). Returns (K, H, W) float32 on
+    the CPU.
 
     Raises:
         ModuleNotFoundError: pydensecrf2 is not installed (on construction).
-        ValueError: a shape or dtype is another.
+        ValueError: the image has another shape or dtype.
     """
 
     iterations: int = 10
     position_weight: float = 3.0
     position_sigma: float = 1.0
-    """In pixels."""
+    """Standard deviation, in pixels."""
     bilateral_weight: float = 4.0
     bilateral_sigma_xy: float = 67.0
-    """In pixels."""
+    """Standard deviation, in pixels."""
     bilateral_sigma_rgb: float = 3.0
-    """In grey levels of 255."""
+    """Standard deviation, in grey levels from 0 to 255."""
 
     def __post_init__(self) -> None:
         _library()
 
     @property
     def name(self) -> str:
-        """What an evaluation's protocol says."""
+        """How an evaluation's record names it."""
         return (
             f"dense CRF: {self.iterations} iterations, position {self.position_weight:g} ×"
             f" {self.position_sigma:g} px, bilateral {self.bilateral_weight:g} ×"
@@ -95,17 +95,18 @@ class DenseCrf:
 class LowTree:
     """Probabilities filtered along the image's minimum spanning tree (the paper's Ỹ of "low").
 
-    ``LowTree(sigma)(image, probabilities)``: as ``DenseCrf``; at the resolution that the loss has.
+    ``LowTree(sigma)(image, probabilities)``: shapes as in ``DenseCrf``. The filter works at the
+    resolution of the loss.
     """
 
     sigma: float
-    """As ``config.TreeEnergy.sigma``."""
+    """Same as ``config.TreeEnergy.sigma``."""
     stride: int = 4
-    """Of the prediction that the loss sees."""
+    """Pixels of the image per pixel of the prediction that the loss gets."""
 
     @property
     def name(self) -> str:
-        """What an evaluation's protocol says."""
+        """How an evaluation's record names it."""
         return f"low-level tree: sigma {self.sigma:g} at stride {self.stride}"
 
     def __call__(self, image: Tensor, probabilities: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
-"""How a whole image is given to a network: at which sizes, in one piece or in windows.
+"""Evaluation protocols: at which sizes a network sees an image, whole or in windows.
 
-The protocols of ``config.Evaluation``. Of all of them the result has the size that is asked for,
-that of the labels, and logits are averaged over scales and mirror images there.
+``config.Evaluation`` selects the protocol. The logits are resized to the requested size, usually
+that of the labels, and there averaged over scales and mirrored images.
 
-Sources: the official code of the Tree Energy Loss squashes Pascal VOC to 512 × 512, takes
-Cityscapes whole, and resizes ADE20K's shorter side to 512 and pads to a multiple of 8; sliding
-windows are what the LTF repository has. The paper does not say which protocol its tables have.
+Sources: the official code of the Tree Energy Loss resizes Pascal VOC to 512 × 512 without keeping
+the aspect ratio, uses whole images of Cityscapes, and for ADE20K resizes the shorter side to 512
+and pads to a multiple of 8. Sliding windows are from the LTF repository. The paper does not say
+which protocol its tables use.
 """
 
 from __future__ import annotations
@@ -26,35 +27,36 @@ from tel_segmentation.data.sample import size_of
 from tel_segmentation.networks.segmenter import SMALLEST
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-"""Of the official code's multi-scale evaluation, which mirrors, too."""
+"""Scales of the official code's multi-scale evaluation, which also mirrors images."""
 MULTIPLE = 8
-"""To which the protocol ``short-side`` pads."""
+"""The protocol ``short-side`` pads sides to multiples of this."""
 BLACK = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProtocolOptions:
-    """How each image is given to the network."""
+    """At which size, and how often, the network sees each image."""
 
     protocol: Literal["as-trained", "native", "squash", "short-side", "sliding"] = "as-trained"
-    """As in training's evaluations; the image's own size; resized to ``protocol-size`` whatever its
-    aspect; its shorter side resized to that; or in windows of that size."""
+    """as-trained: as in the evaluations during training; native: the image's own size; squash:
+    resized to --protocol-size, without keeping the aspect ratio; short-side: the shorter side
+    resized to it; sliding: windows of this size."""
     protocol_size: tuple[int, int] | None = None
-    """Height and width for the protocol; of ``short-side`` the first counts. By default the run's
-    own where this is its protocol, else its crop."""
+    """Height and width for the protocol; short-side uses the first. By default the run's own size
+    if its evaluations during training use this protocol, else its crop."""
     multiple: int | None = None
-    """Of native: pad the input's sides to multiples of this with the mean colour; by default as in
-    the run's own evaluation where that is native, else not."""
+    """For native: pad the input with the mean colour until its sides are multiples of this. By
+    default as in the run's own evaluation if that is native; otherwise there is no padding."""
     overlap: float | None = None
-    """Part of a sliding window that its neighbour covers, too; by default a third."""
+    """Fraction of a sliding window that overlaps the next one; by default as in the run."""
     scales: tuple[float, ...] | None = None
-    """Sizes of the input relative to the image; the logits are averaged. The official multi-scale
-    protocol is 0.5 0.75 1 1.25 1.5 1.75 2 with --flip."""
+    """Sizes of the input relative to the image; logits are averaged over them. The official
+    multi-scale protocol is 0.5 0.75 1 1.25 1.5 1.75 2 with --flip."""
     flip: bool = False
     """Average with the prediction of the mirrored image."""
 
     def evaluation(self, trained: Train) -> Evaluation:
-        """The options with what the run has where nothing is said."""
+        """The protocol; options that are not given are those of the run."""
         own = trained.evaluation
         kind = own.protocol if self.protocol == "as-trained" else self.protocol
         usual = own.size if kind == own.protocol else None
@@ -81,7 +83,7 @@ def named(name: str, options: Train) -> Evaluation:
         ValueError: there is no such protocol.
     """
     own = options.evaluation
-    # The official scripts' last evaluation is multi-scale and mirrored of Pascal VOC alone.
+    # Only for Pascal VOC do the official scripts end with scales and mirrored images.
     squashed = own.protocol == "squash"
     single = Evaluation(multiple=options.model.coarsest_stride)
     known = {
@@ -95,7 +97,7 @@ def named(name: str, options: Train) -> Evaluation:
 
 
 def check(options: Evaluation) -> None:
-    """Raises a ValueError for what no evaluation can have."""
+    """Raises a ValueError if a value is not possible in any evaluation."""
     if not options.scales or not all(0 < scale < math.inf for scale in options.scales):
         raise ValueError(f"evaluation.scales must be positive, got {options.scales}")
     if options.multiple < 1 or (options.multiple > 1 and options.protocol != "native"):
@@ -120,20 +122,20 @@ def predict_logits(
     options: Evaluation | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Logits at any size, averaged over scales and mirror images.
+    """Logits at any size, averaged over scales and mirrored images.
 
     Args:
         model: in eval mode; normalised input → full-resolution logits.
         images: (B, 3, H, W) uint8 on the model's device.
-        options: the protocol; by default the images as they are. A side of the input is at least 32
-            pixels whatever the scale.
-        size: of the result; the images' by default.
+        options: the protocol; by default each image at its own size. At every scale, a side of the
+            input has at least 32 pixels.
+        size: height and width of the result; by default those of the images.
 
     Returns:
         (B, K, *size), float32.
 
     Raises:
-        ValueError: images of another type, or options that no evaluation can have.
+        ValueError: images have another shape or dtype, or an option is invalid.
     """
     options = options or Evaluation()
     check(options)
@@ -145,7 +147,7 @@ def predict_logits(
     own = size_of(images)
     guide, total = images.float() / 255, torch.zeros((), device=images.device)
     base = _base(own, options)
-    # The official code resizes bicubically where it resizes at all.
+    # Where the official code resizes, it does so bicubically.
     mode = "bicubic" if options.protocol in ("squash", "short-side") else "bilinear"
     for scale in options.scales:
         scaled = max(round(base[0] * scale), SMALLEST), max(round(base[1] * scale), SMALLEST)
@@ -166,7 +168,7 @@ def _base(own: tuple[int, int], options: Evaluation) -> tuple[int, int]:
 
 
 def _mirrored(model: nn.Module, inputs: Tensor, options: Evaluation) -> Tensor:
-    """Logits of images in [0, 1], at their size."""
+    """Logits of images in [0, 1], at the size of the images; mirrored ones are averaged in."""
 
     def run(part: Tensor) -> Tensor:
         logits: Tensor = model(normalize(part)).float()
@@ -181,7 +183,7 @@ def _mirrored(model: nn.Module, inputs: Tensor, options: Evaluation) -> Tensor:
     whole = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
     if whole == (height, width):
         return run(inputs)
-    # The official code pads with black; what is of the mean colour is 0 for the network.
+    # The official code pads with black. The mean colour is 0 after normalisation.
     color = BLACK if options.protocol == "short-side" else MEAN
     return run(_padded(inputs, whole, color))[..., :height, :width]
 
@@ -189,7 +191,7 @@ def _mirrored(model: nn.Module, inputs: Tensor, options: Evaluation) -> Tensor:
 def _sliding(
     run: Callable[[Tensor], Tensor], inputs: Tensor, window: tuple[int, int], overlap: float
 ) -> Tensor:
-    """Logits averaged over windows that cover the image, the last ones at its border."""
+    """Logits averaged over windows that cover the image; the last ones end at its border."""
     height, width = size_of(inputs)
     inputs = _padded(inputs, (max(height, window[0]), max(width, window[1])))
     total: Tensor | None = None
@@ -207,7 +209,7 @@ def _sliding(
 
 
 def _starts(length: int, window: int, overlap: float) -> list[int]:
-    """Evenly spaced starts of windows that overlap by at least that part."""
+    """Evenly spaced starts of windows that overlap by at least the fraction ``overlap``."""
     step = max(1, int(window * (1 - overlap)))
     count = -(-(length - window) // step) + 1
     return [round(i * (length - window) / max(count - 1, 1)) for i in range(count)]
@@ -216,7 +218,7 @@ def _starts(length: int, window: int, overlap: float) -> list[int]:
 def _padded(
     inputs: Tensor, size: tuple[int, int], color: tuple[float, float, float] = BLACK
 ) -> Tensor:
-    """One colour at the right and below; black, as training pads."""
+    """Pads with a colour on the right and below; by default black, as in training."""
     height, width = size_of(inputs)
     padded = inputs.new_tensor(color).view(3, 1, 1).expand(*inputs.shape[:-2], *size).clone()
     padded[..., :height, :width] = inputs
@@ -224,7 +226,7 @@ def _padded(
 
 
 def resized(values: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
-    """Values at another size; where that is smaller, bicubic ones are antialiased."""
+    """Resizes values; bicubic interpolation to a smaller size is antialiased."""
     if size_of(values) == size:
         return values
     smooth = mode == "bicubic"

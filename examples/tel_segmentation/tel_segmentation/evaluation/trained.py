@@ -1,4 +1,4 @@
-"""Networks from checkpoints, for whoever uses one: ``tel evaluate``, ``tel predict``."""
+"""Networks from checkpoints, for ``tel evaluate``, ``tel predict`` and runs with teachers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Which = Literal["last", "best", "raw", "teacher"]
 
 
 class Trained(NamedTuple):
-    """A network from a checkpoint, with what is needed to use it."""
+    """A network from a checkpoint, with everything that its use needs."""
 
     model: Segmenter
     classes: tuple[str, ...]
@@ -32,26 +32,27 @@ class Trained(NamedTuple):
 
 
 def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Trained:
-    """The network of a run's folder or checkpoint, in eval mode.
+    """Loads the network of a run's folder or of a checkpoint, in eval mode.
 
-    Nothing is executed from the file, and no pretrained weights are needed.
+    No code from the file is executed, and no pretrained weights are needed.
 
     Args:
-        path: of a folder or a file.
-        which: the last iterate or the best on the validation set (averaged where the run was asked
-            for an average), the last without averaging (``raw``), or ``teacher``: the average that
-            the run keeps for whatever purpose, if it has one.
-        device: where to.
+        path: a run's folder or a checkpoint.
+        which: ``last``, the last iterate, or ``best``, the best on the validation set (both with
+            averaged weights if the run's configuration averages them); ``raw``, the last without
+            averaging; ``teacher``, the averaged weights that the run keeps for any purpose, or the
+            last iterate if it keeps none.
+        device: where the network is put.
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        ValueError: it is corrupt or does not fit its own configuration.
+        ValueError: the checkpoint is corrupt or does not fit its own configuration.
     """
     file = path / (BEST if which == "best" else LAST) if path.is_dir() else path
     saved = _read_checkpoint(file)
     try:
         options = config.build(config.Train, json.loads(saved["config"]))
-        # A mean teacher is an average too, but not what is evaluated.
+        # A mean teacher is an average, too, but by default it is not evaluated.
         averaged = which == "teacher" or (which != "raw" and options.optimizer.ema > 0)
         state = _averaged(saved["ema"]) if averaged and saved["ema"] else saved["model"]
         model = _fitting_model(options.model, len(saved["classes"]), state)
@@ -65,16 +66,16 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
 def load_teachers(
     paths: Sequence[str], classes: Sequence[str], device: torch.device
 ) -> tuple[Segmenter, ...]:
-    """The networks that a run learns from (``config.Loss.teachers``), frozen, in eval mode.
+    """Loads the teachers of a run (``config.Loss.teachers``), frozen and in eval mode.
 
     Args:
-        paths: folders of finished runs, of which the mean teacher is taken where there is one, or
-            checkpoints.
-        classes: of the data.
-        device: where to.
+        paths: folders of finished runs, or checkpoints. A mean teacher is preferred to the network
+            that it was trained with.
+        classes: the names of the data set's classes.
+        device: where the networks are put.
 
     Raises:
-        ValueError: there is no such run or checkpoint, it is not finished, or has other classes.
+        ValueError: a run or checkpoint does not exist, is not finished, or has other classes.
     """
     return tuple(_teacher(Path(path), tuple(classes), device) for path in paths)
 
@@ -109,7 +110,7 @@ def _read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def _averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The network's state within that of torch's ``AveragedModel``."""
+    """The state of the network inside a state of torch's ``AveragedModel``."""
     if "n_averaged" not in state:
         return state
     return {
@@ -118,7 +119,7 @@ def _averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _fitting_model(options: config.Model, classes: int, state: dict[str, Tensor]) -> Segmenter:
-    """The network with or without the embedding branch, whichever was saved."""
+    """The network, with the embedding branch if it was saved with one."""
     options = dataclasses.replace(options, weights="none")
     for embed in (True, False):
         model = build_model(options, classes, embed=embed)

@@ -1,6 +1,6 @@
-"""What a record must have: names, numbers and their types.
+"""Checks of a record: which names it must have, and the types of their values.
 
-Every check raises a ValueError that names the place, a file or a line of a file.
+Every check raises a ValueError that names the file, or the line of a file.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ Place = Path | str
 
 
 def check_config(config: dict[str, Any], where: Place) -> None:
-    """A run's configuration, as far as reports read it."""
+    """Checks the parts of a run's configuration that reports read."""
     for name in ("loss", "data"):
         part = optional(config, name, dict, where) or {}
         optional(part, "tel", dict, where)
 
 
 def check_identity(result: dict[str, Any], where: Place, needed: bool) -> None:
-    """A run's name, experiment, method and seed; unless needed, only those that are there."""
+    """Checks name, experiment, method and seed; unless ``needed``, they may be missing."""
     for name in ("name", "experiment", "method"):
         if needed or name in result:
             need(result, name, str, where)
@@ -29,7 +29,7 @@ def check_identity(result: dict[str, Any], where: Place, needed: bool) -> None:
 
 
 def check_result(result: dict[str, Any], where: Place) -> None:
-    """The result of a finished run."""
+    """Checks the result of a finished run."""
     check_identity(result, where, needed=True)
     need(result, "iterations", int, where)
     classes = need(result, "classes", list, where)
@@ -84,7 +84,7 @@ def _is_color(color: Any) -> bool:
 
 
 def need(values: dict[str, Any], name: str, kind: type, where: Place) -> Any:
-    """The value of a name, which must be of a type."""
+    """The value of a name, which must exist and have the type ``kind``."""
     value = values.get(name)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ValueError(f"{where}: {name} must be of type {kind.__name__}, got {value!r:.80}")
@@ -92,5 +92,5 @@ def need(values: dict[str, Any], name: str, kind: type, where: Place) -> Any:
 
 
 def optional(values: dict[str, Any], name: str, kind: type, where: Place) -> Any:
-    """The value of a name; None if it is missing or null, else it must be of a type."""
+    """The value of a name, which must have the type ``kind``; None if it is missing or null."""
     return None if values.get(name) is None else need(values, name, kind, where)

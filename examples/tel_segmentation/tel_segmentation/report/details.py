@@ -1,4 +1,4 @@
-"""The end of the report: cost, diagnostics, settings, machines, and every single run."""
+"""The report's last section: cost, diagnostics, settings, classes, runs, machines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def closing(records: Sequence[Record], groups: Sequence[Experiment]) -> str:
     body = "".join(_details(title, table, shown) for title, table, shown in parts if len(table) > 1)
     return (
         f"<section><h2>Details</h2>{_inconsistent(groups)}{body}</section>"
-        "<footer>Numbers are of the last iterate unless said otherwise;"
+        "<footer>Unless stated otherwise, numbers are of the last iterate;"
         " no run was left out.</footer>"
     )
 
@@ -58,7 +58,7 @@ def _details(title: str, table: Table, shown: bool) -> str:
 
 
 def _kind(column: Sequence[str]) -> str:
-    """Numbers are aligned on the right, long texts may break."""
+    """The CSS class of a column: numbers are aligned on the right, long texts may break."""
     if all(re.match(r"[–+−\d.]", cell) for cell in column):
         return ""
     return "text long" if max(map(len, column)) > 50 else "text"
@@ -135,7 +135,7 @@ def _difference(theirs: dict[str, str], mine: dict[str, str]) -> str:
 
 
 def _inconsistent(groups: Sequence[Experiment]) -> str:
-    """Rows whose runs differ in more than the seed: their mean is of unlike things."""
+    """A warning of rows whose runs differ in more than the seed, so that a mean is meaningless."""
     items = []
     for group, row in _own(groups):
         first = _flat(row.runs[0].config)

@@ -1,4 +1,4 @@
-"""Numbers as texts, and the tables as Markdown."""
+"""Formats numbers as text, and tables as Markdown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tel_segmentation.report.table import Gain, Row, Spread, experiments, natura
 
 
 def percent(value: Spread | float | None, digits: int = 1) -> str:
-    """41.1 ± 0.8, of fractions."""
+    """Formats a fraction in percent, for example ``41.1 ± 0.8``."""
     if value is None:
         return "–"
     if not isinstance(value, Spread):
@@ -21,12 +21,12 @@ def percent(value: Spread | float | None, digits: int = 1) -> str:
 
 
 def _signless(value: float, digits: int) -> str:
-    """No minus before a zero."""
+    """Formats a number; what is rounded to zero has no minus sign."""
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def points(gain: Gain | None) -> str:
-    """+4.5 ± 0.6, in points."""
+    """Formats a difference in percentage points, for example ``+4.5 ± 0.6``."""
     if gain is None:
         return "–"
     text = f"{round(100 * gain.mean, 1) + 0.0:+.1f}".replace("-", "−")
@@ -34,12 +34,12 @@ def points(gain: Gain | None) -> str:
 
 
 def part(gap: float | None) -> str:
-    """62 %."""
+    """Formats a fraction as a whole percentage, for example ``62 %``."""
     return "–" if gap is None else f"{round(100 * gap) + 0:d} %".replace("-", "−")
 
 
 def positive(gain: Gain | None) -> str:
-    """3 of 3."""
+    """In how many seeds the difference is positive, for example ``3 of 3``."""
     return "–" if gain is None else f"{gain.positive} of {gain.seeds}"
 
 
@@ -56,7 +56,7 @@ HEADER = (
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """The row's texts, one per column of ``HEADER``."""
+    """The texts of a row, one for each column of ``HEADER``."""
     return (
         row.method,
         str(len(row.runs)),
@@ -70,7 +70,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def markdown(records: Sequence[Record]) -> str:
-    """The tables as Markdown: the same text for the same records, whatever the order of files."""
+    """The tables as Markdown; the text does not depend on the order of the records."""
     lines: list[str] = []
     for experiment in experiments(records):
         lines += [f"### {_plain(experiment.name)} ({_plain(experiment.split)})", ""]
@@ -99,5 +99,5 @@ def _where(record: Record) -> tuple[Any, ...]:
 
 
 def _plain(text: str) -> str:
-    """Text that means nothing to Markdown or HTML."""
+    """Escapes what has a meaning in Markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", " ".join(text.split()))

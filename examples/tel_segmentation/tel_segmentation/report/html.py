@@ -1,4 +1,4 @@
-"""What the parts of a page share: the document around them, escaped text, colours of methods."""
+"""Parts that all pages share: the document, escaped text, colours of the methods."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.resources import files
 from tel_segmentation.report.table import Experiment, Row
 
 Colors = dict[str, str]
-"""Of each method."""
+"""The colour of each method, in CSS notation."""
 
 _OF_KIND = {
     "partial": "#cc7a2f",
@@ -34,11 +34,11 @@ _MORE = (
 
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-"""Of the page's content: no scripts, nothing from outside."""
+"""Content security policy of a page: no scripts, no external files."""
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """A page that is one file, of its parts in order; those that are empty are left out."""
+    """A page as a single file: the parts in their order, without empty ones."""
     style = files("tel_segmentation.report").joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -51,7 +51,7 @@ def document(title: str, parts: Iterable[str]) -> str:
 
 
 def method_colors(groups: Sequence[Experiment]) -> Colors:
-    """A colour for each method's name: its kind's, and others where a kind has several names."""
+    """A colour for each method's name: that of its kind, or another if the kind's is taken."""
     colors: Colors = {}
     spare = 0
     for row in (row for group in groups for row in group.rows):
@@ -69,28 +69,28 @@ def _key(row: Row) -> str:
 
 
 def text(value: object) -> str:
-    """What a file says, as text of the page: escaped, without control characters."""
+    """Text from a file for use on the page: escaped, without control characters."""
     printable = "".join(each if each.isprintable() else " " for each in str(value))
     return html.escape(printable)
 
 
 def swatch(color: str, kind: str = "") -> str:
-    """A dot of a colour; of kind ``line`` a dash."""
+    """A coloured dot; with the kind ``line``, a dash."""
     return f'<span class="swatch {kind}" style="background:{color}"></span>'
 
 
 def legend(entries: Iterable[tuple[str, str]], kind: str = "") -> str:
-    """Colours with their names."""
+    """A legend: colours with their names."""
     items = "".join(f"<li>{swatch(color, kind)}{text(name)}</li>" for color, name in entries)
     return f'<ul class="legend">{items}</ul>'
 
 
 def breakable(name: str) -> str:
-    """An experiment's name, which may break after its slashes."""
+    """An experiment's name, in which a line may break after a slash."""
     return text(name).replace("/", "/<wbr>")
 
 
 def head(names: Iterable[str]) -> str:
-    """The head of a table."""
+    """The head of a table, with the names of its columns."""
     cells = "".join(f'<th scope="col">{name}</th>' for name in names)
     return f"<thead><tr>{cells}</tr></thead>"

@@ -1,6 +1,6 @@
-"""The report as HTML: one file, no scripts, nothing from outside.
+"""The report as HTML: one file, without scripts and external files.
 
-Every string that comes from a file passes through ``text``.
+Every string from a file passes through ``text``, which escapes it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _TERMS = (
     (
         "tel",
         "Tree energy loss",
-        "Also lets every unlabelled pixel agree with the pixels it is connected to along minimum"
-        " spanning trees of the image's colours and of the network's features.",
+        "Also uses the unlabelled pixels: each prediction should agree with the predictions of the"
+        " pixels to which it is connected along minimum spanning trees of the image's colours and"
+        " of the network's features.",
     ),
-    ("full", "Full supervision", "Has the label of every pixel: what is aimed at."),
+    ("full", "Full supervision", "Uses the label of every pixel: the goal."),
     (
         "",
         "mIoU",
@@ -44,12 +45,13 @@ def page(records: Sequence[Record], title: str, pictures: int = SHOWN) -> str:
     """The whole page.
 
     Args:
-        records: finished runs and others.
-        title: of the page.
-        pictures: images that each experiment shows at most.
+        records: runs, finished or not.
+        title: the page's title.
+        pictures: largest number of images shown for each experiment.
 
     Raises:
-        ValueError: records of one experiment do not fit together, or a panel cannot be read.
+        ValueError: runs of one experiment have different splits or classes, or a panel cannot be
+            read.
     """
     groups = experiments(records)
     colors = method_colors(groups)
@@ -73,8 +75,9 @@ def _top(records: Sequence[Record], groups: Sequence[Experiment], title: str) ->
     return (
         f'<header><p class="kicker">Tree Energy Loss · {runs} · {what} ·'
         f" {seeds} seed{'s' * (seeds != 1)}</p><h1>{text(title)}</h1>"
-        '<p class="lead">A network learns to segment images of which only a few pixels are'
-        " labelled. How close does it come to one that was shown every pixel’s label?</p></header>"
+        '<p class="lead">A network learns to segment images in which only a few pixels are'
+        " labelled. How close does it come to a network that learns from every pixel’s"
+        " label?</p></header>"
     )
 
 
@@ -88,12 +91,12 @@ def _unfinished(records: Sequence[Record]) -> str:
     )
     return (
         f'<div class="warning"><h3>{len(runs)} of {len(records)} runs did not finish</h3>'
-        f"<ul>{items}</ul><small>They are in no table.</small></div>"
+        f"<ul>{items}</ul><small>They do not appear in the tables.</small></div>"
     )
 
 
 def _headline(groups: Sequence[Experiment], colors: Colors) -> str:
-    """The first experiment that has a way to go, and how much of it is closed."""
+    """The first experiment with a gap to full supervision, and how much of the gap is closed."""
     for group in groups:
         row, partial, full = group.headline, group.partial, group.full
         if row is not None and partial is not None and full is not None and row.gap is not None:
@@ -184,7 +187,7 @@ def _overview(groups: Sequence[Experiment], colors: Colors) -> str:
             "TEL to partial CE", "gap closed")  # fmt: skip
     return (
         "<section><h2>All experiments</h2><p class='soft'>mIoU in percent, mean ± standard"
-        " deviation over seeds; the tree energy loss with both trees where there is such a run.</p>"
+        " deviation over seeds; the tree energy loss uses both trees if there is such a run.</p>"
         f'<div class="card scroll"><table class="rows">{head(names)}'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )

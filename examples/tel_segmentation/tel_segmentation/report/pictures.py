@@ -1,4 +1,4 @@
-"""Pictures in the report: panels taken apart, and the same image side by side over the methods."""
+"""Pictures in the report: the same image side by side for all methods, from panels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tel_segmentation.evaluation.pictures import tiles
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.table import Experiment, Row
 
-SHOWN = 4  # images of an experiment on the page, unless told otherwise
-_SIDE = 360  # pixels that a tile has at most
+SHOWN = 4  # images of an experiment on the page, by default
+_SIDE = 360  # longest side of a tile, in pixels
 _SHARED = ("image", "annotation", "truth")
 
 
@@ -25,7 +25,7 @@ class Tile(NamedTuple):
     caption: str
     uri: str
     row: Row | None = None
-    """The method, where the picture is its own."""
+    """The method, if the picture shows its result."""
 
 
 class Strip(NamedTuple):
@@ -35,14 +35,14 @@ class Strip(NamedTuple):
     compared: list[Tile]
     """Image, annotation, the prediction of every method, truth."""
     steps: list[Tile]
-    """Of the tree energy loss: image, annotation, prediction, its pseudo labels, truth."""
+    """For the tree energy loss: image, annotation, prediction, its pseudo labels, truth."""
 
 
 def strips(experiment: Experiment, most: int) -> list[Strip]:
-    """The images of which the most methods have a panel; of runs with the same seed.
+    """The images for which the most methods have a panel, from runs with the same seed.
 
     Raises:
-        ValueError: a panel is no picture, or has not a panel's layout; it names the file.
+        ValueError: a panel is no picture or has another layout; the message names the file.
     """
     own = [row for row in experiment.rows if not row.borrowed]
     seeds = Counter(run.seed for row in own for run in row.runs if run.panels)
@@ -86,7 +86,7 @@ def _open(path: Path) -> dict[str, Image.Image]:
 
 
 def uri(picture: Image.Image, side: int = _SIDE) -> str:
-    """A PNG within the page, of at most that many pixels a side."""
+    """A PNG as a data URI, reduced so that no side has more than ``side`` pixels."""
     factor = max(picture.size) / side
     if factor > 1:
         size = (round(picture.width / factor), round(picture.height / factor))

@@ -1,4 +1,4 @@
-"""Curves over the training as inline SVG, with the text and colours of the page around it."""
+"""Training curves as inline SVG, which takes font and colours from the page around it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from tel_segmentation.report.records import Record
 
-_INK, _RULE = "#010203", "#040506"  # stand for colours of the page, light or dark
-_MOST = 100  # points in a curve
+_INK, _RULE = "#010203", "#040506"  # placeholders for colours of the page, light or dark
+_MOST = 100  # most points in a curve
 _STYLE: dict[Any, Any] = {
     "axes.edgecolor": _RULE,
     "axes.facecolor": "none",
@@ -41,7 +41,7 @@ _STYLE: dict[Any, Any] = {
 
 
 class Curve(NamedTuple):
-    """The mean over seeds at each iteration, between the smallest and the largest."""
+    """Mean, smallest and largest value over the seeds at each iteration."""
 
     color: str
     dashed: bool
@@ -49,7 +49,7 @@ class Curve(NamedTuple):
 
 
 def curve(runs: Iterable[Record], name: str, color: str, dashed: bool = False) -> Curve:
-    """One number of the histories; ``evaluation.miou`` looks into the evaluations."""
+    """The curve of one number of the histories, for example ``loss`` or ``evaluation.miou``."""
     values: dict[int, list[float]] = {}
     for run in runs:
         for line in run.history:
@@ -68,13 +68,13 @@ def _look_up(line: dict[str, Any], name: str) -> float | None:
     for key in name.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12
-    return float(value) if usable else None  # NaN compares as false
+    return float(value) if usable else None  # NaN is not < 1e12
 
 
 def _thin(
     points: list[tuple[float, float, float, float]],
 ) -> list[tuple[float, float, float, float]]:
-    """At most ``_MOST`` points, each the mean of consecutive ones."""
+    """At most ``_MOST`` points, each the mean of consecutive points."""
     step = -(-len(points) // _MOST) or 1
     thin = []
     for start in range(0, len(points), step):
@@ -88,7 +88,7 @@ def draw(curves: Sequence[Curve], salt: str, percent: bool = True) -> str:
 
     Args:
         curves: what to draw.
-        salt: differs between the figures of a page, so that ids inside them do too.
+        salt: a text that is different for each figure of a page, so that their ids are different.
         percent: values are fractions, shown as percent.
     """
     drawn = [each for each in curves if each.points]
@@ -117,7 +117,7 @@ def draw(curves: Sequence[Curve], salt: str, percent: bool = True) -> str:
 
 
 def _inline(svg: str) -> str:
-    """The element alone, as wide as its place, with the page's text and colours."""
+    """The SVG element alone; it takes width, font and colours from the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', r'<svg \1 role="img">', svg, count=1)
     svg = re.sub(r"<(metadata|style).*?</\1>", "", svg, flags=re.DOTALL)

@@ -1,15 +1,15 @@
 """Published runs: the file ``runs.jsonl``, which ``tel publish`` writes, one run a line.
 
-A line is the run's ``result.json`` and, under ``history``, what tables and curves need of its
-``history.jsonl``, by columns:
+A line has the run's ``result.json`` and, under ``history``, the part of its ``history.jsonl`` that
+tables and curves need, by columns:
 
-- ``logs``: at most ``POINTS`` points, as if the run had logged less often: a value is the mean of
+- ``logs``: at most ``POINTS`` points, as if the run had logged less often: a value is the mean over
   consecutive lines (for ``LATEST``, the last value), and its iteration is that of the last line;
 - ``evaluations``: the numbers of each evaluation during training;
 - ``end``: for each logged number, the mean over the end of the training.
 
-Curves are rounded to ``DIGITS`` significant digits: they are only drawn. Tables are made of the
-result and of ``end``, which keep all digits.
+Curves are rounded to ``DIGITS`` significant digits, since they are only drawn. Tables are made from
+the result and from ``end``, which keep all digits.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from typing import Any
 PUBLISHED = "runs.jsonl"
 POINTS = 30
 DIGITS = 5
-LATEST = ("lr", "seconds")  # values at an iteration, not means since the last line
-END = 0.1  # part of the training that is its end: a single line is of few images
+LATEST = ("lr", "seconds")  # values of one iteration, not means since the last line
+END = 0.1  # last fraction of the training over which means are taken: one line has few images
 
 Line = dict[str, Any]
 Columns = dict[str, list[Any]]
@@ -34,9 +34,9 @@ def published_line(result: Line, history: Sequence[Line], end: dict[str, float])
     """A run as one line of JSON.
 
     Args:
-        result: what ``result.json`` has.
+        result: the contents of ``result.json``.
         history: the lines of ``history.jsonl`` in the order of their iterations.
-        end: of ``end_of_training``.
+        end: the result of ``end_of_training``.
     """
     logs = [_numbers(line) for line in history if "evaluation" not in line]
     evaluations = [
@@ -53,10 +53,10 @@ def published_line(result: Line, history: Sequence[Line], end: dict[str, float])
 
 
 def read_published(file: Path) -> Iterator[tuple[str, Line, list[Line], dict[str, float]]]:
-    """Where it is, the result, the lines of the history and the end of the training of each run.
+    """For each run: its line in words, the result, the history's lines, the end of training.
 
     Raises:
-        ValueError: a line is no run; the message has the file and the line's number.
+        ValueError: a line is not a run; the message has the file and the line's number.
     """
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
@@ -85,7 +85,7 @@ def read_published(file: Path) -> Iterator[tuple[str, Line, list[Line], dict[str
 
 
 def end_of_training(history: Sequence[Line], iterations: int) -> dict[str, float]:
-    """Of each logged number the mean over the last ``END`` of the iterations."""
+    """The mean of each logged number over the last part, ``END``, of the iterations."""
     start = (1 - END) * iterations
     values: dict[str, list[float]] = {}
     for line in history:
@@ -97,7 +97,7 @@ def end_of_training(history: Sequence[Line], iterations: int) -> dict[str, float
 
 
 def thinned(lines: Sequence[Line], points: int = POINTS) -> list[Line]:
-    """At most that many lines, each of the same number of consecutive ones but for the last.
+    """At most ``points`` lines, each joined from equally many lines (the last from fewer).
 
     >>> thinned([{"iteration": i, "loss": i / 10} for i in (1, 2, 3)], points=2)
     [{'iteration': 2, 'loss': 0.15}, {'iteration': 3, 'loss': 0.3}]

@@ -1,9 +1,9 @@
-"""Records of runs, read from files and checked: what a report may rely on.
+"""Records of runs, read from files and checked, so that a report can rely on them.
 
 A record is the folder of a run, with ``result.json``, ``history.jsonl`` or ``config.json``, or a
 line of a file ``runs.jsonl`` (see ``published``). A malformed record is an error that names its
-file, and not a gap in a table. Runs without a result, or whose result says that they did not
-finish, are kept as such.
+file; it does not silently leave a gap in a table. Runs that did not finish are kept, and marked as
+unfinished.
 """
 
 from __future__ import annotations
@@ -34,46 +34,46 @@ class Record:
     """One run."""
 
     folder: Path
-    """Of a published run: where its pictures are, beside ``runs.jsonl``. It may not exist."""
+    """For a published run, the folder of its pictures, beside ``runs.jsonl``; it may not exist."""
     name: str
     experiment: str
     method: str
     seed: int
     finished: bool
     note: str
-    """Why the run has no result, where it has none."""
+    """If the run has no result: why."""
     result: dict[str, Any] = field(repr=False)
     config: dict[str, Any] = field(repr=False)
     history: list[dict[str, Any]] = field(repr=False)
-    """Of a published run: thinned."""
+    """For a published run, thinned."""
     published_end: dict[str, float] | None = field(default=None, repr=False)
-    """Of a published run: what ``end`` was before the history was thinned."""
+    """For a published run, ``end`` as it was before the history was thinned."""
 
     @property
     def end(self) -> dict[str, float]:
-        """Of each number in a finished run's history: the mean over the end of the training."""
+        """The mean of each number in a finished run's history over the end of the training."""
         if self.published_end is not None:
             return self.published_end
         return end_of_training(self.history, self.result["iterations"])
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Of the last iterate: mIoU, accuracy, boundary mIoU, IoU of each class."""
+        """Metrics of the last iterate: mIoU, accuracy, boundary mIoU, IoU of each class."""
         return dict(self.result["evaluation"]["last"])
 
     @property
     def miou(self) -> float:
-        """Of the last iterate: what is compared."""
+        """The mIoU of the last iterate, which tables compare."""
         return float(self.metrics["miou"])
 
     @property
     def split(self) -> str:
-        """What the run was evaluated on."""
+        """The split on which the run was evaluated."""
         return str(self.result["evaluation"]["split"])
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes."""
+        """The names of the classes."""
         return tuple(self.result["classes"])
 
     @property
@@ -83,7 +83,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """The method in the configuration's words, such as ``partial`` or ``tel``."""
+        """The method as the configuration names it, such as ``partial`` or ``tel``."""
         return str(self.config.get("loss", {}).get("method", ""))
 
     @property
@@ -94,20 +94,20 @@ class Record:
 
     @property
     def source(self) -> str:
-        """The data set in the configuration's words."""
+        """The data set as the configuration names it."""
         return str(self.config.get("data", {}).get("source", ""))
 
     @property
     def panels(self) -> dict[str, Path]:
-        """Pictures by their names."""
+        """The files of panels by the names of the images."""
         return {path.stem: path for path in sorted((self.folder / PANELS).glob("*.png"))}
 
 
 def find_records(paths: Iterable[Path]) -> list[Record]:
-    """All records in folders, to any depth, in the order of their paths.
+    """All records in folders, at any depth, in the order of their paths.
 
     Raises:
-        ValueError: a path is no folder, holds no record, or a record is malformed; or two finished
+        ValueError: a path is no folder or holds no record; a record is malformed; or two finished
             runs have the same experiment, method and seed, so that one would count twice.
     """
     places: dict[Path, Path] = {}
@@ -147,7 +147,7 @@ def _places(path: Path) -> Iterator[Path]:
         if PUBLISHED in files:
             yield Path(folder, PUBLISHED)
         if any(name in files for name in FILES):
-            inner.clear()  # what a run wrote into its folder is not another run
+            inner.clear()  # a run's sub-folders are not other runs
             yield Path(folder)
 
 
@@ -216,9 +216,9 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _history(file: Path, finished: bool) -> list[dict[str, Any]]:
-    """The lines in the order of their iterations; of two for one iteration the later one counts.
+    """The lines in the order of their iterations; a later line replaces one of its iteration.
 
-    The last line of a run that was killed may be cut off.
+    If the run was killed, the last line may be incomplete.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -10,11 +10,11 @@ from tel_segmentation.report.pictures import Strip, Tile, strips
 from tel_segmentation.report.plots import curve, draw
 from tel_segmentation.report.table import Experiment, spread
 
-_MOST_TILES = 7  # in a row
+_MOST_TILES = 7  # most pictures in a row
 
 
 def section(number: int, group: Experiment, colors: Colors, pictures: int) -> str:
-    """The experiment as HTML; ``pictures`` images at most."""
+    """The experiment as HTML, with at most ``pictures`` images."""
     images = strips(group, pictures)
     ratio = spread(
         run.result.get("labelled_ratio")
@@ -85,13 +85,14 @@ def _pictures(images: Sequence[Strip], group: Experiment, colors: Colors) -> str
     compared = "".join(_strip(each.compared, each.name, colors) for each in images)
     steps = "".join(_strip(each.steps, each.name, colors) for each in images if each.steps)
     more = (
-        "<details><summary>How the pseudo labels come about</summary><p class='soft'><small>"
-        f"{text(group.headline.method)}: the prediction, and the same filtered along its trees. The"
-        f" last one is what the loss compares the prediction with.</small></p>{steps}</details>"
+        "<details><summary>How the pseudo labels are made</summary><p class='soft'><small>"
+        f"{text(group.headline.method)}: the prediction, then the prediction filtered along its"
+        " trees. The loss compares the prediction with the last pseudo label.</small></p>"
+        f"{steps}</details>"
         if steps and group.headline
         else ""
     )
-    return f"<h3>The same images by every method</h3>{key}{compared}{more}"
+    return f"<h3>The same images, segmented by every method</h3>{key}{compared}{more}"
 
 
 def _strip(parts: Sequence[Tile], name: str, colors: Colors) -> str:
@@ -121,7 +122,7 @@ def _curves(number: int, group: Experiment, colors: Colors) -> str:
         for svg, caption in (
             (
                 draw(precision, f"precision-{number}"),
-                "<b>Right on unlabelled pixels</b>, in percent of the training batches’ pixels:"
+                "<b>Accuracy on unlabelled pixels</b> of the training batches, in percent:"
                 " prediction (solid) and final pseudo label (dashed).",
             ),
             (
@@ -130,7 +131,7 @@ def _curves(number: int, group: Experiment, colors: Colors) -> str:
             ),
             (
                 draw(losses, f"loss-{number}", percent=False),
-                "<b>Training loss</b>: all terms of a method, so only comparable with itself.",
+                "<b>Training loss</b>: the sum of a method’s terms; methods are not comparable.",
             ),
         )
         if svg

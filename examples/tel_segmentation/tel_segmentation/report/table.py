@@ -1,4 +1,4 @@
-"""What a set of runs says in numbers: rows over seeds, and differences paired by seed."""
+"""The numbers of a set of runs: means over seeds, and differences paired by seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tel_segmentation.report.records import Record
 
-_ORDER = {  # of kinds, from top to bottom
+_ORDER = {  # the order of methods in a table, from top to bottom
     kind: place
     for place, kind in enumerate(
         (
@@ -33,7 +33,7 @@ _ORDER = {  # of kinds, from top to bottom
 }
 _LEVELS = ("none", "low", "high", "low+high")
 _FULL_FOLDERS = ("dense", "full")
-_LEAST_GAP = 0.01  # of mIoU; a part of less says nothing
+_LEAST_GAP = 0.01  # of mIoU; a fraction of a smaller gap is meaningless
 
 
 class Spread(NamedTuple):
@@ -45,7 +45,7 @@ class Spread(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """A paired difference to partial cross entropy: over the seeds that both have."""
+    """The paired difference to partial cross entropy, over the seeds that both have."""
 
     mean: float
     margin: float | None
@@ -62,13 +62,13 @@ class Row:
     runs: tuple[Record, ...]
     gain: Gain | None = None
     gap: float | None = None
-    """Part of the way from partial cross entropy to full supervision."""
+    """Closed fraction of the gap between partial cross entropy and full supervision."""
     borrowed: str = ""
-    """The experiment that the runs belong to, where it is another one."""
+    """The experiment that the runs belong to, if it is another one."""
 
     @property
     def kind(self) -> str:
-        """The method in the configuration's words."""
+        """The method as the configuration names it."""
         return self.runs[0].kind
 
     @property
@@ -78,19 +78,19 @@ class Row:
 
     @property
     def miou(self) -> float:
-        """Mean over the seeds."""
+        """Mean mIoU over the seeds."""
         return fmean(run.miou for run in self.runs)
 
     def metric(self, name: str) -> Spread | None:
-        """One of the metrics of the last iterate over the seeds."""
+        """Mean and deviation of a metric of the last iterate over the seeds."""
         return spread(run.metrics.get(name) for run in self.runs)
 
     def value(self, name: str) -> Spread | None:
-        """One of the numbers of the results, such as ``seconds_per_iteration``."""
+        """Mean and deviation of a number of the results, such as ``seconds_per_iteration``."""
         return spread(run.result.get(name) for run in self.runs)
 
     def iou(self) -> list[float | None]:
-        """Per class, the mean over the seeds that have the class."""
+        """IoU of each class: the mean over the seeds that have the class."""
         columns = zip(*(run.metrics["iou"] for run in self.runs), strict=True)
         return [each.mean if (each := spread(column)) else None for column in columns]
 
@@ -105,19 +105,19 @@ class Experiment:
 
     @property
     def partial(self) -> Row | None:
-        """Partial cross entropy."""
+        """The row of partial cross entropy."""
         return next((row for row in self.rows if row.kind == "partial"), None)
 
     @property
     def full(self) -> Row | None:
-        """Full supervision."""
+        """The row of full supervision."""
         return next((row for row in self.rows if row.kind == "full"), None)
 
     @property
     def headline(self) -> Row | None:
-        """The tree energy loss: with both trees as in the paper, else with the low, high one.
+        """The row of the tree energy loss: with both trees as in the paper, else low, else high.
 
-        Chosen by what it is and not by its result, since the best of several is no fair estimate.
+        The choice does not depend on the results: the best of several would be a biased estimate.
         """
         rows = [row for row in self.rows if row.kind == "tel"]
         return max(rows, key=lambda row: _HEADLINE.get(row.level, 0), default=None)
@@ -132,7 +132,7 @@ _HEADLINE = {"low+high": 3, "low": 2, "high": 1}
 
 
 def spread(values: Iterable[float | None]) -> Spread | None:
-    """Over the values that are there; None if there is none."""
+    """Mean and deviation of the values that are not None; None if there are none."""
     present = [value for value in values if value is not None]
     if not present:
         return None
@@ -140,12 +140,12 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 
 
 def experiments(records: Sequence[Record]) -> list[Experiment]:
-    """The finished runs as experiments with their rows: those with the tree energy loss first.
+    """Groups the finished runs into experiments; those with the tree energy loss come first.
 
-    An experiment that has no partial cross entropy or no full supervision of its own borrows it:
-    from the experiment of which its name is a continuation (``a/b/point/sigma`` from
-    ``a/b/point``), full supervision also from a sibling called ``dense`` or ``full``, first of all
-    from one with the same continuation (``a/b/dense/sigma``); on the same data only.
+    An experiment without a row of partial cross entropy or of full supervision borrows it from an
+    experiment on the same data: the one whose name is a prefix of its own (``a/b/point`` for
+    ``a/b/point/sigma``). Full supervision also comes from experiments with ``dense`` or ``full``
+    in place of a part of the name: ``a/b/dense/sigma`` first, then ``a/b/dense``.
 
     Raises:
         ValueError: runs of one experiment were evaluated on different splits or classes.
@@ -213,7 +213,7 @@ def _row_order(row: Row) -> tuple[Any, ...]:
 
 
 def natural(text: str) -> list[tuple[int, float, str]]:
-    """A key that sorts numbers in a text by their values."""
+    """A key for sorting texts, in which numbers are ordered by their values."""
     parts = re.findall(r"\d+(?:\.\d+)?|\D+", text)
     return [(0, float(part), "") if part[0].isdecimal() else (1, 0.0, part) for part in parts]
 
@@ -244,9 +244,9 @@ def _by_seed(row: Row) -> dict[int, float]:
 
 
 def cost(row: Row, experiment: Experiment, name: str) -> float | None:
-    """A number of the results relative to partial cross entropy.
+    """A number of the results as a ratio to partial cross entropy.
 
-    Over pairs of runs with the same seed on the same device and number of threads.
+    The mean over pairs of runs with the same seed, device and number of threads.
     """
     if experiment.partial is None:
         return None
