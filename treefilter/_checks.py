@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -171,10 +171,10 @@ def check_flag(function: str, name: str, value: Any) -> None:
 def check_integer(function: str, name: str, value: Any, expected: str = "an integer") -> int:
     """``value``, Python's integer or NumPy's, as Python's; TypeError if it is none."""
     if isinstance(value, bool) or not isinstance(value, _INTEGER_TYPES):
-        if torch.jit.is_tracing():  # sizes are tensors there
+        if torch.jit.is_tracing():  # type: ignore[attr-defined] # sizes are tensors there
             raise RuntimeError(JIT_MESSAGE)
         raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
-    return value if isinstance(value, (int, torch.SymInt)) else int(value)
+    return cast(int, value) if isinstance(value, int | torch.SymInt) else int(value)
 
 
 def check_shape(function: str, value: Any, num_nodes: int) -> tuple[int, ...] | None:
@@ -200,7 +200,7 @@ def check_sigma(function: str, sigma: Any, dtype: torch.dtype) -> float:
         raise TypeError(
             f"{function}: sigma must be a number or a tensor, got {type(sigma).__name__}"
         )
-    if not sigma > 0:
+    if not cast(float, sigma) > 0:
         raise ValueError(f"{function}: sigma must be positive, got {sigma}")
     try:
         value = float(sigma)

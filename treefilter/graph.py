@@ -56,6 +56,7 @@ class Graph:
     def __post_init__(self, _made_by: object) -> None:
         if _made_by is _MADE_HERE:
             return
+        fields: tuple[int, int, tuple[int, ...] | None, int | None]
         if self.shape is None:
             fields = _check_edge_list(self)
         else:

@@ -311,7 +311,7 @@ def _index(index: Any, batch: int, device: torch.device) -> slice | Tensor:
     where = where.long()
     outside = (where < -batch) | (where >= batch)
     if where.device.type == "cpu" and outside.any():
-        i = where[outside][0].item()
+        i = int(where[outside][0])
         raise IndexError(f"Tree: index must be in [-{batch}, {batch}), got {i}")
     return where
 
