@@ -160,6 +160,6 @@ def test_the_command(tmp_path, capsys):
     for expected in ("66.9", "66.8", "1024 × 512", "weight decay 0.0001", "σ 0.002", "40,000"):
         assert expected in text
     assert cli.main(["experiments", "t8"]) == 2
-    assert "near are: f5, f6, f7, t1" in capsys.readouterr().err
+    assert "similar ids: f5, f6, f7, t1" in capsys.readouterr().err
     assert cli.main(["experiments", "--markdown", str(tmp_path / "a" / "page.md")]) == 0
     assert (tmp_path / "a" / "page.md").read_text(encoding="utf-8") == listing()

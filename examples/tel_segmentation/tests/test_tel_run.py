@@ -291,9 +291,9 @@ def test_what_is_missing_is_named(tmp_path, root):
         run.run(options)
     with pytest.raises(ValueError, match=r"mine\.pth, got no such file"):
         run.run(replace(options, weights="mine.pth"))
-    with pytest.raises(ValueError, match=r"id must be one of .*, got 't9'.* near are: "):
+    with pytest.raises(ValueError, match=r"id must be one of .*, got 't9'.* similar ids: "):
         run.run(Run("t9"))
-    with pytest.raises(ValueError, match=r"near are: t3e\.lambda\.0\.1, t3e"):
+    with pytest.raises(ValueError, match=r"similar ids: t3e\.lambda\.0\.1, t3e"):
         run.run(Run("t3e.lambda.0.7"))
 
 
