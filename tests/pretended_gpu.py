@@ -2,7 +2,7 @@
 
 It finds what no emulation of kernels can: a test, or a function, that mixes tensors of two devices,
 makes a new one where it does not belong, or reads one of the device's as if it were the host's. The
-fixture ``device`` has it as one more device with TREEFILTER_PRETEND_GPU=1 (``make test-pretended``).
+fixture ``device`` has it as one more device with TREEFILTER_PRETEND_GPU=1 (make test-pretended).
 It does not know streams and graphs, threads of Python, or what a kernel does with a wrong pointer.
 """
 
