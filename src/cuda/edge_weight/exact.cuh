@@ -9,14 +9,24 @@
 namespace treefilter::cuda {
 
 // Turns the sums of squares into distances for kEuclidean, and -0, which a largest difference may be,
-// into 0. Returns whether any result is out of range.
+// into 0. Returns whether any result is out of range. (Loops are unrolled, so that arrays are
+// registers.)
 template <class T, size_t Count>
 TREEFILTER_HD bool finish(Psi psi, T (&sums)[Count]) {
   bool out_of_range = false;
-  for (T& sum : sums) {
-    sum = psi == Psi::kEuclidean ? sqrt(sum) : sum + T(0);
-    out_of_range = out_of_range || !in_range(psi, sum);
+  TREEFILTER_UNROLL
+  for (size_t i = 0; i < Count; ++i) {
+    sums[i] = psi == Psi::kEuclidean ? sqrt(sums[i]) : sums[i] + T(0);
+    out_of_range = out_of_range || !in_range(psi, sums[i]);
   }
+  return out_of_range;
+}
+
+template <class T, size_t Rows, size_t Count>
+TREEFILTER_HD bool finish(Psi psi, T (&sums)[Rows][Count]) {
+  bool out_of_range = false;
+  TREEFILTER_UNROLL
+  for (size_t i = 0; i < Rows; ++i) out_of_range = finish(psi, sums[i]) || out_of_range;
   return out_of_range;
 }
 

@@ -135,7 +135,8 @@ struct GridScatter {
       w[2 * d + 1] = ending < 0 ? T(0) : weights[ending];
     }
     bool precise = true;
-    for (const T value : w) precise = precise && value == value;
+    TREEFILTER_UNROLL
+    for (int n = 0; n < 2 * Count; ++n) precise = precise && w[n] == w[n];
     int64_t c = slice * kSlice;
     const int64_t end = c + kSlice < channels ? c + kSlice : channels;
     int64_t index = (b * channels + c) * grid.nodes() + v;

@@ -116,7 +116,7 @@ struct EdgeSums {
 // ascending edge; or, if one is long, one after the other, a long one as the sums of its parts.
 template <class X, class T>
 struct ListScatter {
-  static constexpr int kAtOnce = sizeof(T) == 4 ? 8 : 4;
+  static constexpr int kAtOnce = sizeof(T) == 4 ? 8 : 2;  // as registers allow
 
   ListedEdges graph;
   Grouping lists;
@@ -168,6 +168,7 @@ struct ListScatter {
       add_list(second, 1, b, c, to);
     }
     bool precise = true;
+    TREEFILTER_UNROLL
     for (int k = 0; k < kChannels; ++k) {
       store(out[plane + k * graph.nodes + v], slope<T>(psi) * to.sums[k]);
       precise = precise && to.sums[k] == to.sums[k];

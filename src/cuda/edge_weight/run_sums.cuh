@@ -53,11 +53,14 @@ struct RunInner {
       from += nodes;
     });
     bool out_of_range = false;
-    if (Same) {
-      for (auto& of_direction : sums) out_of_range = finish(psi, of_direction) || out_of_range;
-    }
+    if constexpr (Same) out_of_range = finish(psi, sums);
     grid.write(here, sums, weight);
-    if (!out_of_range) return;
+    if constexpr (Same) {
+      if (out_of_range) repair(here);
+    }
+  }
+
+  TREEFILTER_HD void repair(const typename Run::RunPosition& here) const {
     TREEFILTER_ONE_BY_ONE
     for (int j = 0; j < kRun; ++j) {
       repair_weights(grid.grid, psi, channels, f, weight, here.b, here.v + j);
@@ -94,8 +97,10 @@ struct RunArgmax {
     grid.windows(here, windows);
     T largest[Kind::kCount][Run::kRun];
     int32_t channel[Kind::kCount][Run::kRun] = {};
-    for (auto& of_direction : largest) {
-      for (T& value : of_direction) value = -1;
+    TREEFILTER_UNROLL
+    for (int d = 0; d < Kind::kCount; ++d) {
+      TREEFILTER_UNROLL
+      for (int j = 0; j < Run::kRun; ++j) largest[d][j] = -1;
     }
     const X* from = f + here.b * channels * grid.grid.nodes() + here.v;
     for_channels<kRunChannels<Kind>>(channels, [&](int64_t c) {
@@ -105,8 +110,7 @@ struct RunArgmax {
       from += grid.grid.nodes();
     });
     grid.write(here, channel, argmax);
-    bool out_of_range = false;
-    for (auto& of_direction : largest) out_of_range = finish(Psi::kSign, of_direction) || out_of_range;
+    const bool out_of_range = finish(Psi::kSign, largest);
     grid.write(here, largest, distance);
     if (!out_of_range) return;
     TREEFILTER_ONE_BY_ONE
@@ -140,8 +144,10 @@ struct RunScatter {
     T w[2 * kCount][kRun];  // as in GridScatter
     read_weights(here, w);
     bool precise = true;
-    for (const auto& of_direction : w) {
-      for (const T value : of_direction) precise = precise && value == value;
+    TREEFILTER_UNROLL
+    for (int n = 0; n < 2 * kCount; ++n) {
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kRun; ++j) precise = precise && w[n][j] == w[n][j];
     }
     // A row that only edges of weight 0 lead to is not read; the run itself is read again instead.
     Window windows[2][kRows] = {};

@@ -15,13 +15,6 @@
 
 #include "grid.cuh"
 
-// In front of a loop whose variable selects registers.
-#ifdef __CUDA_ARCH__
-#define TREEFILTER_UNROLL _Pragma("unroll")
-#else
-#define TREEFILTER_UNROLL
-#endif
-
 namespace treefilter::cuda {
 
 // So many bytes, moved at once. They are declared as words: of halves the compiler would make single

@@ -43,11 +43,14 @@
 #define TREEFILTER_PHASED
 #endif
 
-// In front of a loop over slots. There are many threads, so unrolling costs registers and gains nothing.
+// In front of a loop over slots: TREEFILTER_ONE_BY_ONE. There are many threads, so unrolling costs
+// registers and gains nothing. In front of a loop whose variable selects registers: TREEFILTER_UNROLL.
 #ifdef __CUDA_ARCH__
 #define TREEFILTER_ONE_BY_ONE _Pragma("unroll 1")
+#define TREEFILTER_UNROLL _Pragma("unroll")
 #else
 #define TREEFILTER_ONE_BY_ONE
+#define TREEFILTER_UNROLL
 #endif
 
 namespace treefilter::cuda {
