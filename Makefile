@@ -22,7 +22,7 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 
 .PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-report bench-profile \
         bench-compare bench-gpu gpu-build gpu-check gpu-results test-asan test-native test-tsan \
-        test-emulated test-cuda-build test-gpu test-dist clean \
+        test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
@@ -198,6 +198,15 @@ test-emulated: build/emulated/.built
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) || exit 1; \
 	done
+
+# Tests that would fail beside a GPU, because they mix its tensors with the CPU's: with a pretended one.
+PRETENDED_TESTS := tests/test_graph.py tests/test_nn.py tests/test_take.py tests/test_tree.py \
+                   tests/test_mst.py tests/test_filter.py tests/test_edge_weight.py tests/test_distance.py \
+                   tests/test_filter_derivatives.py
+test-pretended: build/emulated/.built
+	TREEFILTER_PRETEND_GPU=1 HYPOTHESIS_PROFILE=few PYTHONPATH=build/emulated \
+	TREEFILTER_FROM=$(CURDIR)/build/emulated $(BIN)/pytest -q -n auto --maxprocesses 8 $(PRETENDED_TESTS) \
+	    -k "cuda and not million and not large and not edge_set and not every_kind"
 
 build/emulated/.built: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
 	rm -rf build/emulated

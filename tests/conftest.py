@@ -42,6 +42,7 @@ def _pretended_gpu(monkeypatch):
 
     monkeypatch.setattr(treefilter._checks, "_DEVICES", ("cpu", "cuda"))
     monkeypatch.setattr(treefilter._ops, "_C", Native(treefilter._ops._C))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     # It makes tensors that are nowhere; on the CPU it is done.
     checks = sys.modules["torch.autograd.gradcheck"]
     monkeypatch.setattr(checks, "_test_undefined_backward_mode", lambda *_: True)

@@ -2,8 +2,8 @@
 
 It finds what no emulation of kernels can: a test, or a function, that mixes tensors of two devices,
 makes a new one where it does not belong, or reads one of the device's as if it were the host's. The
-fixture ``device`` has it as one more device with TREEFILTER_PRETEND_GPU=1 (``make test-emulated``).
-What it does not know: streams, graphs, and what a kernel does with a wrong pointer.
+fixture ``device`` has it as one more device with TREEFILTER_PRETEND_GPU=1 (make test-pretended).
+It does not know streams and graphs, threads of Python, or what a kernel does with a wrong pointer.
 """
 
 import torch
@@ -14,6 +14,7 @@ DEVICE = torch.device("cuda", 0)
 MIXING = frozenset({  # which take tensors of several devices on a real GPU, too
     torch.Tensor.copy_, torch.Tensor.__getitem__, torch.Tensor.__setitem__,
     torch.Tensor.index_put_, torch.Tensor.index_put, torch.Tensor.type_as, torch.Tensor.to,
+    torch._has_compatible_shallow_copy_type,
 })  # fmt: skip
 TO_HOST = frozenset({torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.__repr__})
 NEW = frozenset({  # which make a tensor where their argument says, not where others are
@@ -96,7 +97,7 @@ class PretendedGpu(TorchFunctionMode):
                 kwargs["dtype"] = argument.dtype
             elif isinstance(argument, str | torch.device):
                 target = argument
-            else:
+            elif isinstance(argument, torch.dtype):  # else: whether to wait, or to copy
                 kept.append(argument)
         if func is torch.Tensor.cuda:
             target = DEVICE

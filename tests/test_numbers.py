@@ -113,6 +113,28 @@ def test_ranks_do_not_depend_on_threads_or_batch(device, assert_same_bits):
     assert_same_bits(run, 3)
 
 
+def test_ranks_from_torch_are_those_of_the_native_code(monkeypatch):
+    """What CUDA does, with torch's sort, on the CPU."""
+    rng = np.random.default_rng(4)
+    size = (3, 5000)
+    weight = np.ldexp(rng.standard_normal(size), rng.integers(-1000, 1000, size))
+    weight[0, ::3] = 1 + rng.integers(0, 9, 1667) * 2.0**-52
+    weight[1, ::5], weight[1, ::7], weight[1, ::11] = np.inf, -0.0, 0.0
+    weight[2, ::13], weight[2, 1::13] = np.nan, -np.inf
+    native = _ops._in_float32(torch.from_numpy(weight))
+    monkeypatch.setattr(_ops._C, "emulated", True)
+    ranked = _ops._in_float32(torch.from_numpy(weight))
+    assert torch.equal(ranked.isnan(), torch.from_numpy(weight).isnan())
+    assert torch.equal(ranked.isposinf(), torch.from_numpy(weight).isposinf())
+    for row, values in ((native, weight), (ranked, weight)):
+        for a, b in zip(row.numpy(), values, strict=True):
+            defined = ~np.isnan(b)
+            np.testing.assert_array_equal(
+                np.argsort(a[defined], kind="stable"), np.argsort(b[defined], kind="stable")
+            )
+    torch.testing.assert_close(native, ranked, rtol=0, atol=0, equal_nan=True)
+
+
 def test_nan_and_infinity_in_float64(device):
     graph = tf.grid(1, 4)
     weight = torch.tensor([[1 + 2.0**-40, torch.inf, 1.0]], dtype=torch.float64, device=device)

@@ -57,7 +57,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         largest = _largest(x)
         x = x / torch.where(largest == 0, 1, largest)  # squares neither overflow nor vanish
         norm = _sqrt(x.square().sum(1, keepdim=True))
-        x = x / torch.where(norm == 0, 1, norm)
+        x = torch.where(norm == 0, 0, x / torch.where(norm == 0, 1, norm))
     d = x[:, :, u] - x[:, :, v]
     if metric == "sqeuclidean":
         weight = d.square().sum(1)

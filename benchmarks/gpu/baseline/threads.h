@@ -1,5 +1,5 @@
-// In front of kernels.cu for a host compiler: a block is as many real threads, one block at a time.
-// To run one, call block(…) once, then in each of its threads thread(…) and the kernel.
+// Included before kernels.cu by a host compiler: the threads of a block are real threads, and blocks
+// run one after another. The caller calls block(…) once; then each thread calls thread(…) and a kernel.
 #include <pthread.h>
 
 #define __global__

@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="of the benchmark: a regular expression")
     parser.add_argument("--tests", default="", help="a file of test names, or paths; default: all")
     parser.add_argument("--site", type=Path, help="the build under test; default: the carried one")
-    parser.add_argument("--patience", type=float, help="multiplies limits; default: 1, dry 4")
+    parser.add_argument("--patience", type=float, help="multiplies limits; default: 1, dry 10")
     parser.add_argument("--examples", default="", help="the profile of hypothesis; default: drill")
     parser.add_argument("--dry", action="store_true", help="a rehearsal on the CPU, in emulation")
     options = parser.parse_args(arguments)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scratch=Path(scratch),
             dry=options.dry,
             site=(options.site or default).resolve(),
-            patience=options.patience or (4 if options.dry else 1),
+            patience=options.patience or (10 if options.dry else 1),
             cases=options.cases,
             tests=tests,
             examples=options.examples or ("few" if options.dry else "drill"),

@@ -2,9 +2,9 @@
 
     python -m gpu.check.train SCRATCH FILE [--dry]
 
-Two networks learn generated scenes, side by side. Then `tel cost` measures iterations of all
-methods, interleaved: time and memory as ratios to partial cross entropy (the paper's Tables 4, 5).
-FILE, JSON, is written again after each part. Of the package only its command line is used.
+Two networks learn generated scenes at the same time. Then `tel cost` measures time and memory of an
+iteration of each method, interleaved, as ratios to partial cross entropy (the paper's Tables 4 and
+5). FILE (JSON) is written again after each part. Of the package, only its command line is used.
 """
 
 import json

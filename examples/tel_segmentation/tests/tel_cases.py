@@ -1,4 +1,4 @@
-"""Small batches, and what holds for every term of the loss."""
+"""Small batches, and checks that hold for every term of the loss."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def assert_half_is_float32(loss: Loss):
 
 
 def assert_padding_never_counts(loss: Loss, partial: bool):
-    """Partial: prediction pixels on the seam of image and padding do not count either."""
+    """``partial``: a prediction pixel that covers both image and padding does not count, either."""
     logits, image, label = batch()
     label[0, :, 6 - partial :] = -2
     value, grad = gradient(loss, logits, image, label)
@@ -51,7 +51,7 @@ def assert_padding_never_counts(loss: Loss, partial: bool):
 
 
 def assert_nothing_from_nothing(loss: Loss, value: int):
-    """Labels that are all ``value`` leave no pixel to count: 0, with a gradient of 0."""
+    """If all labels are ``value``, no pixel counts: the loss is 0, its gradient is 0."""
     logits, image, label = batch(dtype=torch.float32)
     result, grad = gradient(loss, logits, image, torch.full_like(label, value))
     assert result == 0
@@ -59,7 +59,7 @@ def assert_nothing_from_nothing(loss: Loss, value: int):
 
 
 def assert_descends(loss: Loss):
-    """Gradient descent lowers it."""
+    """Gradient descent lowers the loss."""
     logits, image, label = batch(size=(6, 7))
     values = []
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""A library of dense CRFs that is not there, for the tests."""
+"""A stand-in for the library of dense CRFs, which is not installed for the tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 def install(
     monkeypatch: pytest.MonkeyPatch, inference: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Any]:
-    """pydensecrf for a test; what it is given.
+    """Puts a stand-in for pydensecrf into a test; returns the arguments that it gets.
 
     Args:
-        monkeypatch: of the test.
-        inference: from energies (K, H · W) to probabilities.
+        monkeypatch: the test's fixture.
+        inference: a function from energies (K, H · W) to probabilities.
     """
     calls: dict[str, Any] = {}
 

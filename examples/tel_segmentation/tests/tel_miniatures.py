@@ -1,4 +1,4 @@
-"""The paper's three data sets in miniature, in one data root, as their publishers have them."""
+"""The paper's three data sets in miniature, in one data root, in their published layouts."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ COUNTS = {
 
 
 def publish(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The counts of the miniatures are what is published, for a test."""
+    """For a test, the published numbers of images are those of the miniatures."""
     for kind, counts in COUNTS.items():
         for split, count in counts.items():
             monkeypatch.setitem(published_counts(kind), split, count)
 
 
 def data_root(root: Path) -> Path:
-    """voc2012 (VOCdevkit with SBD, points, scribbles), cityscapes, ADEChallengeData2016."""
+    """A data root: voc2012 (VOCdevkit with SBD, points, scribbles), cityscapes, ADE20K."""
     voc(root / "voc2012")
     cityscapes(root / "cityscapes")
     ade20k(root / "ADEChallengeData2016")
@@ -38,7 +38,7 @@ def data_root(root: Path) -> Path:
 
 
 def voc(folder: Path) -> None:
-    """The archives' layout, with SegmentationClassAug and both kinds of annotation."""
+    """The layout of the archives, with SegmentationClassAug and both kinds of annotation."""
     inner = folder / "VOCdevkit" / "VOC2012"
     tel_voc.write_voc(inner)
     tel_voc.write_augmented(inner)
@@ -49,7 +49,7 @@ def voc(folder: Path) -> None:
 
 
 def cityscapes(folder: Path) -> None:
-    """As published, with blocks in the official code's place."""
+    """The published layout, with blocks in the folder that the official code uses."""
     for split in ("train", "val"):
         tel_street.published_cityscapes(folder, split)
     for percent in (10, 20, 50):
@@ -59,7 +59,7 @@ def cityscapes(folder: Path) -> None:
 
 
 def ade20k(folder: Path) -> None:
-    """As published, with blocks where ``tel annotate`` puts them."""
+    """The published layout, with blocks in the folder that ``tel annotate`` uses."""
     for split in ("train", "val"):
         tel_street.published_ade(folder, split)
     for percent in (10, 20, 50):
@@ -76,7 +76,7 @@ def kept(label: np.ndarray, nothing: int) -> np.ndarray:
 
 
 def tiny(id: str, root: Path, folder: Path, **changes: Any) -> Run:
-    """A rehearsal of an experiment."""
+    """The options for a rehearsal of an experiment."""
     options = Run(
         id, data_root=root, output=folder, tiny=True, protocols=("ss",), device="cpu", threads=1
     )

@@ -1,4 +1,4 @@
-"""Small runs for the tests: seconds on one core."""
+"""Small runs for the tests, which take seconds on one core."""
 
 import dataclasses
 import os
@@ -18,7 +18,7 @@ SMALL = config.Train(
     eval_every=3,
     checkpoint_every=2,
     pictures=1,
-    device="cpu",  # bit for bit, and gloo, where there is a GPU too
+    device="cpu",  # for equal bits, and for gloo, even on a machine with a GPU
     threads=1,
     tensorboard=False,
 )
@@ -32,7 +32,7 @@ def options(folder, loss=None, **changes):
 
 
 def tel(*arguments, folder, **changes):
-    """The command, as a process that has ended."""
+    """Runs the command in a process until it ends."""
     return subprocess.run(
         [sys.executable, "-m", "tel_segmentation.cli", *map(str, arguments)],
         cwd=folder,
@@ -45,9 +45,9 @@ def tel(*arguments, folder, **changes):
 
 
 def signalled(signal, attribute, *arguments, folder, delay=0.0):
-    """The command, sent a signal once ``attribute`` (as ``module:name``) was called; has ended.
+    """Runs the command; after a call of ``attribute`` (``module:name``) a signal ends it.
 
-    The process sends it to itself: seen from outside, a short run may be over too soon.
+    The process sends the signal to itself: from outside, it could arrive after a short run's end.
     """
     module, name = attribute.split(":")
     script = f"""
@@ -76,7 +76,7 @@ sys.exit(cli.main({[str(a) for a in arguments]!r}))
 
 
 def two_processes(*arguments, folder):
-    """The command on two processes under torchrun, which have ended."""
+    """Runs the command on two processes under torchrun until they end."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "tel_segmentation.cli", *map(str, arguments),
@@ -87,6 +87,6 @@ def two_processes(*arguments, folder):
 
 
 def environment():
-    """One thread: other tests run beside this one."""
+    """The environment for one thread, since other tests run at the same time."""
     path = os.pathsep.join(filter(None, [str(PACKAGE), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}

@@ -1,4 +1,4 @@
-"""Small trees of files in exactly the published formats of Cityscapes and ADE20K."""
+"""Small folders with files in exactly the published formats of Cityscapes and ADE20K."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEIGHT, WIDTH = 24, 40
 
 
 def street(seed: int = 0) -> NDArray[np.int64]:
-    """Published numbers (labelIds): sky, road, a car, a pole; ego vehicle and static are void."""
+    """A scene in labelIds: sky, road, a car, a pole; ego vehicle and static are void."""
     label = np.full((HEIGHT, WIDTH), 23)
     label[12:] = 7
     x = 6 + seed % 5
@@ -25,7 +25,7 @@ def street(seed: int = 0) -> NDArray[np.int64]:
 
 
 def street_classes(seed: int = 0) -> NDArray[np.int64]:
-    """The same scene as classes (trainIds), -1 void."""
+    """The same scene as classes (trainIds), with -1 for void."""
     numbers = {23: 10, 7: 0, 26: 13, 17: 5}
     label = street(seed)
     classes = np.full(label.shape, -1)
@@ -35,7 +35,7 @@ def street_classes(seed: int = 0) -> NDArray[np.int64]:
 
 
 def train_ids(seed: int = 0) -> NDArray[np.int64]:
-    """The same scene as in files of trainIds, 255 void."""
+    """The same scene as in files of trainIds, with 255 for void."""
     classes = street_classes(seed)
     return np.where(classes < 0, 255, classes)
 
@@ -43,7 +43,7 @@ def train_ids(seed: int = 0) -> NDArray[np.int64]:
 def published_cityscapes(
     folder: Path, split: str = "train", encodings: tuple[str, ...] = ("labelIds",)
 ) -> Path:
-    """leftImg8bit and gtFine, with files that are not for us beside those that are."""
+    """Writes leftImg8bit and gtFine, including published files that the package does not use."""
     for seed, name in enumerate(CITY_NAMES):
         city = name.split("_")[0]
         stem = folder / "gtFine" / split / city / name
@@ -61,7 +61,7 @@ def published_cityscapes(
 
 
 def official_cityscapes(folder: Path, split: str = "train") -> Path:
-    """The flat layout of the paper's code: both files have the image's name."""
+    """Writes the flat layout of the paper's code: both files have the image's name."""
     for seed, name in enumerate(CITY_NAMES):
         write_image(folder / split / "image" / f"{name}_leftImg8bit.png", HEIGHT, WIDTH, seed)
         write_label(folder / split / "label" / f"{name}_leftImg8bit.png", street(seed))
@@ -69,7 +69,7 @@ def official_cityscapes(folder: Path, split: str = "train") -> Path:
 
 
 def ade_label(seed: int = 0) -> NDArray[np.int64]:
-    """Published numbers: 0 other, 1 wall, 4 floor, 150 flag."""
+    """A label map in the published numbers: 0 other, 1 wall, 4 floor, 150 flag."""
     label = np.full((HEIGHT, WIDTH + seed), 1)
     label[14:] = 4
     label[3:7, 20:30] = 150
@@ -78,12 +78,12 @@ def ade_label(seed: int = 0) -> NDArray[np.int64]:
 
 
 def ade_names(split: str = "train") -> tuple[str, ...]:
-    """As published."""
+    """The names of the images, as published."""
     return tuple(f"ADE_{split}_{number:08d}" for number in (1, 2, 3))
 
 
 def published_ade(folder: Path, split: str = "train") -> Path:
-    """ADEChallengeData2016's folders."""
+    """Writes the folders of ADEChallengeData2016."""
     long = {"train": "training", "val": "validation"}[split]
     for seed, name in enumerate(ade_names(split)):
         write_image(folder / "images" / long / f"{name}.jpg", HEIGHT, WIDTH + seed, seed)
@@ -93,7 +93,7 @@ def published_ade(folder: Path, split: str = "train") -> Path:
 
 
 def official_ade(folder: Path, split: str = "train") -> Path:
-    """The layout of the paper's code."""
+    """Writes the layout of the paper's code."""
     for seed, name in enumerate(ade_names(split)):
         write_image(folder / split / "image" / f"{name}.jpg", HEIGHT, WIDTH + seed, seed)
         write_label(folder / split / "label" / f"{name}.png", ade_label(seed))

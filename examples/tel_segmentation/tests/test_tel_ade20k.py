@@ -1,4 +1,4 @@
-"""ADE20K: both layouts, the zero label, sparse annotations, and what is refused."""
+"""ADE20K: both layouts, the label 0, sparse annotations, and invalid files."""
 
 from __future__ import annotations
 

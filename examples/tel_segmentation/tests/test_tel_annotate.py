@@ -1,4 +1,4 @@
-"""tel annotate: what it writes, that it goes on where it stopped, and what it refuses."""
+"""tel annotate: the files it writes, how it continues after an interruption, its errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ["a", "two words", "<b>&", "図"]
 
 
 def scene(seed: int) -> np.ndarray:
-    """Class 0 with a rectangle of class 1 and, thinner, one of class 2; some void."""
+    """A label map of class 0 with a rectangle of class 1, a thinner one of class 2, and void."""
     label = np.zeros((32, 40), np.int64)
     y, x = np.random.default_rng(seed).integers(2, 8, 2)
     label[y : y + 16, x : x + 12] = 1

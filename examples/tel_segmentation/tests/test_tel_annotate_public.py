@@ -1,4 +1,4 @@
-"""tel annotate on public data sets: files in the data set's own numbers, which are read back."""
+"""tel annotate on public data sets: files have the data set's own numbers and can be read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_blocks_of_cityscapes_are_label_ids(tmp_path: Path, make, ratio, scope) 
         made = values(folder / f"{name}.png")
         labelled = made != 255
         assert np.array_equal(made[labelled], street(seed)[labelled])
-        assert set(np.unique(made[labelled])) <= {7, 17, 23, 26}  # no void number is labelled
+        assert set(np.unique(made[labelled])) <= {7, 17, 23, 26}  # none of them is a void number
     source = open_source(Data(source=options.data, annotation=name_of(options)), "train")
     assert source.names == NAMES
     total = labelled = 0
@@ -157,7 +157,7 @@ def test_killed_run_goes_on_and_is_not_trained_with(
 
 
 def test_annotations_of_other_labels_are_not_kept(tmp_path: Path) -> None:
-    """The labels were corrected, and the command is given again."""
+    """The dense labels are corrected, then the command runs again."""
     published_cityscapes(tmp_path)
     options = Annotate(f"cityscapes:{tmp_path}", kind="block")
     run(options)

@@ -1,4 +1,4 @@
-"""Points, scribbles and blocks from any label map."""
+"""Points, scribbles and blocks from label maps of any kind."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ quick = settings(deadline=None, max_examples=60)
 
 @st.composite
 def labels(draw, largest=7):
-    """Maps of a few classes with void, of pixels or of larger squares."""
+    """Random label maps with a few classes and void, of single pixels or of larger squares."""
     shape = draw(hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=largest))
     values = st.sampled_from([0, 1, 2, VOID])
     small = draw(hnp.arrays(np.uint8, shape, elements=values))
@@ -37,7 +37,7 @@ def rng(seed=0):
 
 
 def stripes():
-    """Four classes, with a pole of one pixel and a region of void."""
+    """A label map with four classes, one of them a pole one pixel wide, and a region of void."""
     label = np.zeros((60, 80), np.uint8)
     label[30:] = 1
     label[:, 20] = 2
@@ -187,7 +187,7 @@ def test_blocks_keep_exactly_the_ratio_and_the_deepest(scope, label, ratio, metr
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_among_pixels_equally_deep_a_hash_of_the_place_chooses(seed):
-    """splitmix64, in Python's integers: annotations stay the same for ever."""
+    """The hash is splitmix64, here in Python's integers, so that annotations never change."""
 
     def mixed(y, x):
         z = (y * 2**32 + x + (seed + 1) * 0x9E3779B97F4A7C15) % 2**64

@@ -1,4 +1,4 @@
-"""Archives: nothing is written outside, nothing half, nothing twice; damage is named."""
+"""Archives: no file is written outside the folder, incompletely, or twice; damage is an error."""
 
 import io
 import os
@@ -53,7 +53,7 @@ WRITERS = {
 
 
 def tree(folder):
-    """The files of a folder, hidden ones too."""
+    """The files of a folder, including hidden ones."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
@@ -88,7 +88,7 @@ def test_what_is_there_is_left_what_is_not_whole_is_replaced(tmp_path, kind):
     extract(archive, out, everything, progress=False)
     before = (out / "a/b/two.txt").stat().st_mtime_ns
     (out / "three.bin").write_bytes(b"half")
-    (out / "a/one.txt").write_bytes(b"2")  # as long
+    (out / "a/one.txt").write_bytes(b"2")  # of the same length
     (out / "a/.one.txt.part").write_bytes(b"of a run that was killed")
     assert extract(archive, out, everything, progress=False) == (2, 1)
     assert tree(out) == FILES
@@ -195,7 +195,7 @@ def test_a_damaged_download_is_named(tmp_path, kind):
     archive.write_bytes(data[:15_000] + bytes([data[15_000] ^ 255]) + data[15_001:])
     with pytest.raises(ValueError, match=f"{archive} must be a whole tar or zip archive"):
         extract(archive, tmp_path / "out", everything, progress=False)
-    # What came out of it does not stay when it is downloaded again.
+    # Files from the damaged archive are replaced when an intact one is extracted.
     archive.write_bytes(data)
     extract(archive, tmp_path / "out", everything, progress=False)
     assert tree(tmp_path / "out") == files

@@ -1,4 +1,4 @@
-"""Views of a sample: image, annotation, truth and guide stay one above the other."""
+"""Views of a sample: image, annotation, truth and guide stay aligned."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def sample(height=24, width=32, seed=0):
 
 
 def ramp(height, width):
-    """A sample whose truth is the grey level of its image, smooth to both sides."""
+    """A sample whose truth is the grey level of its image, a smooth ramp in both directions."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     truth = 20 + 2 * y + 3 * x
     return Sample("ramp", truth.to(torch.uint8).expand(3, -1, -1), truth, truth)
@@ -107,7 +107,7 @@ def test_padding_surrounds_one_whole_image(seed):
 
 
 def corners(of, count=400, **changes):
-    """Where the first pixel that is not padding lies, and what it was in the sample."""
+    """The position of the first pixel that is not padding, in the view and in the sample."""
     found = []
     for seed in range(count):
         truth = view(of, seed, **changes).truth

@@ -38,7 +38,7 @@ def dilations(module):
     ("stride", "third", "fourth"), [(8, (1, 2), (2, 4)), (16, (1, 1), (1, 2)), (32, (1, 1), (1, 1))]
 )
 def test_dilations_of_the_papers_backbone(name, stride, third, fourth):
-    """Of a stage's first block, half of the others'."""
+    """``third``, ``fourth``: the dilations of the stage's first block and of its other blocks."""
     with torch.device("meta"):
         backbone = pyramid_backbone(name)[0] if stride == 32 else dilated_backbone(name, stride)[0]
     for stage, (first, others) in ((backbone.layer3, third), (backbone.layer4, fourth)):
@@ -71,7 +71,7 @@ def norms(module):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_batch_norm_starts_as_the_identity(network):
-    """In the last layer of residual blocks, too, which timm would start at 0."""
+    """This includes the last batch norm of a residual block, which timm would initialise with 0."""
     for name, norm in norms(build_model(NETWORKS[network], 3)).items():
         assert (norm.weight == 1).all(), name
         assert (norm.bias == 0).all(), name
@@ -98,7 +98,7 @@ def test_batch_norm_of_networks_and_heads(network):
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
 def test_other_initial_weights_are_timms(name):
-    """Of a model that has zeros to do without, and of one that has not the option."""
+    """For a model with the option to start without zeros, and for one without this option."""
     torch.manual_seed(0)
     ours = dilated_backbone(name, 16)[0].state_dict()
     torch.manual_seed(0)

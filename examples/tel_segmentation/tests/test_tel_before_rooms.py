@@ -1,4 +1,4 @@
-"""Runs that were written when the package was one folder of modules still load.
+"""Runs from the time when the package was a single folder of modules still load.
 
 ``fixtures/before_rooms.tar.xz`` was written by that version: ``stopped`` is a run after iteration
 3 of 4, ``finished`` the record of the same run at its end, ``evaluation.json`` and ``predicted``
@@ -67,7 +67,7 @@ def test_it_goes_on_to_the_same_end(folder):
 
 
 def read_last(path):
-    """The last line of losses in a history."""
+    """The last line of a history that has losses."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if "loss" in line][-1]
 

@@ -1,4 +1,4 @@
-"""tel check-data: what it counts, what it finds, and its exit code."""
+"""tel check-data: its counts, its findings, and its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tel check-data on public data sets: what is counted, what is missing, and its exit code."""
+"""tel check-data on public data sets: counts, missing files, and the exit code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SETS = {
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """The miniature counts are what is published, but for tests of these."""
+    """The published numbers are those of the miniatures, except in tests of these numbers."""
     if "published" not in request.node.name.split("[")[0]:
         tel_miniatures.publish(monkeypatch)
 
@@ -139,7 +139,7 @@ def test_an_image_that_is_missing_is_named_by_its_label(tmp_path: Path, capsys, 
 
 @pytest.mark.parametrize("name", SETS)
 def test_annotations_that_are_missing_are_named(tmp_path: Path, capsys, name: str) -> None:
-    """Training goes without these images, so that nothing else would say it."""
+    """Training skips these images silently, so that only this check reports them."""
     kind, write = SETS[name]
     write(tmp_path, "train")
     make(Annotate(f"{kind}:{tmp_path}", kind="block"))
@@ -224,7 +224,7 @@ def test_voc_points_outside_are_counted(tmp_path: Path, capsys) -> None:
 
 
 def test_voc_annotations_of_images_that_are_not_there(tmp_path: Path, capsys) -> None:
-    """Those of the validation set are there, and published with the others."""
+    """Annotations of validation images are published with the others; these images exist."""
     write_voc(tmp_path / "VOCdevkit/VOC2012")
     write_sbd(tmp_path / "SBD")
     write_points(tmp_path, (*TRAIN, *VOC_VAL))

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, never executed, errors that say what happened."""
+"""Checkpoints: written completely or not at all, never executed, with clear errors."""
 
 import os
 import pickle

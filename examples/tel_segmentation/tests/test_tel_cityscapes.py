@@ -1,4 +1,4 @@
-"""Cityscapes: both layouts, both encodings, sparse annotations, and what is refused."""
+"""Cityscapes: both layouts, both encodings, sparse annotations, and invalid files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMES = tuple(f"{name}_leftImg8bit" for name in CITY_NAMES)
 
 
 def block(seed: int) -> np.ndarray:
-    """A few pixels of the car and of the road in labelIds; the rest in one of the void numbers."""
+    """An annotation in labelIds: a few pixels of car and road; the rest has a void number."""
     label = np.full(street(seed).shape, (0, 255, 3)[seed])
     label[10:12, 12:14] = 26
     label[18, 30:] = 7
@@ -145,11 +145,11 @@ def test_sparse_alone_needs_no_dense_labels(tmp_path: Path) -> None:
 def test_sparse_encoding_is_asked_for_and_other_values_are_named(tmp_path: Path) -> None:
     published_cityscapes(tmp_path)
     label = train_ids()
-    label[0, 0] = 19  # as some publish it
+    label[0, 0] = 19  # some annotations use it for no class
     file = tmp_path / "train/sparse_label/block20" / f"{NAMES[0]}.png"
     write_label(file, label)
     options = Data(annotation="block20", encoding="trainIds")
-    # Train ids are asked for; the dense labels are not there in them, and read as what they are.
+    # The annotation has trainIds. The dense labels only exist as labelIds, and are read as such.
     source = Cityscapes(tmp_path, "train", options)
     with pytest.raises(
         ValueError, match=re.escape(f"{file} must have the values 0…18 (trainIds)") + ".*also 19"
@@ -222,7 +222,7 @@ def test_a_label_without_its_image(tmp_path: Path, make, place: str) -> None:
     ],
 )  # fmt: skip
 def test_images_that_an_annotation_lacks(tmp_path: Path, given: str, expected: str) -> None:
-    """Of which only the image is there, or only the dense label."""
+    """Of one of them only the image exists, of the other only the dense label."""
     published_cityscapes(tmp_path)
     (tmp_path / "gtFine/train/zurich/zurich_000121_000019_gtFine_labelIds.png").unlink()
     (tmp_path / "leftImg8bit/train/aachen/aachen_000001_000019_leftImg8bit.png").unlink()

@@ -1,4 +1,4 @@
-"""tel compare-annotations: what it counts, which files belong together, its exit codes."""
+"""tel compare-annotations: its counts, which files it compares, its exit codes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_ignored_values_of_theirs(folders: tuple[Path, Path, Path]) -> None:
 
 
 def test_cityscapes_names_and_encodings(tmp_path: Path) -> None:
-    """Ours as tel annotate writes them; theirs in trainIds, in folders of cities."""
+    """Ours are files of tel annotate; theirs have trainIds, in one folder per city."""
     published_cityscapes(tmp_path)
     make(Annotate(f"cityscapes:{tmp_path}", kind="block", ratio=1.0))
     ours = tmp_path / "annotations/block100/train"

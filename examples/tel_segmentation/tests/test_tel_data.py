@@ -1,4 +1,4 @@
-"""Batches: the same samples however a run is divided, and nothing dense for the loss."""
+"""Batches: the same samples for every division of a run; the loss gets no dense labels."""
 
 import dataclasses
 

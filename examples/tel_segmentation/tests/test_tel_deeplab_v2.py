@@ -45,7 +45,7 @@ def test_logits_and_embedding_are_of_the_last_map():
 
 
 def test_pooling_keeps_the_last_row():
-    """As Caffe pools: 321 gives 41 cells, and 512 one more than a stride of 8 would."""
+    """Pooling rounds up, as in Caffe: 321 pixels give 41 cells at stride 8."""
     features = DeepLabV2("resnet18", 8).eval()
     assert features(images(1, 3, 64, 321)).shape[-2:] == (9, 41)
 

@@ -26,7 +26,7 @@ def with_widths(function):
 
 
 def brute_force(logits, image, label, sigma_xy, sigma_rgb):
-    """DenseCRF and normalised cut, from W pair by pair."""
+    """The DenseCRF and normalised cut losses, from W for every pair of pixels."""
     size = logits.shape[2:]
     guide = tel_cases.area(image, size)
     valid = (tel_cases.area((label != -2).double(), size) == 1).flatten(1).double()
@@ -82,7 +82,7 @@ def test_gradient(function):
 def test_a_large_prediction_is_averaged_first(monkeypatch):
     monkeypatch.setattr(dense_crf, "MOST_PIXELS", 12)
     logits, image, label = tel_cases.batch(size=(6, 8))
-    label[0, :, -4:] = -2  # whole coarse pixels
+    label[0, :, -4:] = -2  # padding ends at a border of coarse pixels
     prob = tel_cases.area(logits.softmax(1), (3, 4))
     expected, _ = brute_force(prob.log(), image, label, **WIDTHS)
     torch.testing.assert_close(dense_crf_loss(logits, image, label, **WIDTHS).loss, expected)
@@ -103,7 +103,7 @@ def test_at_most_4096_pixels_are_paired(size):
 
 
 def test_known_values():
-    """Two regions of far apart colours: predicted for certain, nothing is cut."""
+    """Two regions of very different colours: with a certain prediction the losses are 0."""
     logits = torch.full((1, 2, 4, 6), -99.0, dtype=torch.float64)
     logits[:, 0, :, :3], logits[:, 1, :, 3:] = 99, 99
     image = torch.zeros(1, 3, 4, 6, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Training: what a run leaves, and that neither kills nor mistakes cost anything."""
+"""Training: the files of a run; neither interruptions nor mistakes lose any work."""
 
 import contextlib
 import io
@@ -98,7 +98,7 @@ def test_tensorboard_has_the_history_and_the_pictures(finished):
         for name, tile in shown.items():
             known = name in ("image", "annotation", "truth")
             assert (np.asarray(tile) == np.asarray(expected[name])).all() == known, name
-    # Prediction and pseudo labels: as in the panel of the finished network.
+    # Prediction and pseudo labels are those of the panel of the finished network.
     (file,) = (folder / "panels").glob("*.png")
     picture = Image.open(io.BytesIO(board.Images(first.name)[-1].encoded_image_string))
     assert np.array_equal(np.asarray(picture), np.asarray(Image.open(file).convert("RGB")))
@@ -117,7 +117,7 @@ def test_a_folder_with_a_run_is_not_overwritten(finished):
 
 
 def test_killed_five_times(tmp_path):
-    """SIGKILL at random moments; then the same bits as without."""
+    """A run killed by SIGKILL at random moments gives the same bits as one that is not."""
     # Dropout, an average of weights and accumulation are all part of the state.
     changes = {"iterations": 60, "accumulate": 2, "optimizer": config.Optimizer(ema=0.9)}
     engine.train(tel_runs.options(tmp_path / "whole", **changes))
@@ -127,7 +127,7 @@ def test_killed_five_times(tmp_path):
     (folder / "config.json").write_text(config.to_json(settings), encoding="utf-8")
     dice = random.Random(5)
     for _ in range(5):
-        # Once it has written a checkpoint of its own, and then some.
+        # Killed a random time after it has written its first own checkpoint.
         killed = tel_runs.signalled(
             signal.SIGKILL, "tel_segmentation.runtime.checkpoint:save", "train", "--resume", folder,
             folder=tmp_path, delay=0.02 + dice.random() * 0.1,
@@ -144,7 +144,7 @@ def test_killed_five_times(tmp_path):
 
 
 def equal(a, b):
-    """Nested states, bit by bit."""
+    """Whether two nested states have the same bits."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
@@ -190,10 +190,10 @@ def test_a_gradient_that_is_not_finite_names_the_files_of_all_parts(tmp_path, mo
     forward, seen = step._forward, []
 
     def poisoned(options, state, objective, batch):
-        """From the second iteration's first part on."""
+        """Makes the gradient infinite in the first part of the second iteration."""
         seen.append(batch.names)
         output = forward(options, state, objective, batch)
-        nothing = (output.loss * 0).sqrt()  # has an infinite slope
+        nothing = (output.loss * 0).sqrt()  # 0 with an infinite gradient
         return output._replace(loss=output.loss + nothing) if len(seen) == 3 else output
 
     monkeypatch.setattr(step, "_forward", poisoned)
@@ -281,12 +281,12 @@ def test_methods_with_a_state_of_their_own(tmp_path, method):
 
 
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
-    """torchrun with gloo: the same losses within rounding.
+    """With torchrun and gloo, the losses are the same except for rounding.
 
-    With few labels a rounding error can flip a ReLU that matters, so there are many here.
+    There are many labels: with few, rounding could change a ReLU and so the loss.
     """
     loss = {"reduction": "global", "tel": config.TreeEnergy(reduction="global")}
-    # SGD: Adam's first steps have the sign of gradients that are rounding errors only.
+    # SGD, since Adam's first steps depend on the signs of gradients, even of rounding errors.
     common = {
         "loss": loss,
         "data": {"annotation": "block50", "crop": (64, 64)},
@@ -429,7 +429,7 @@ def test_small_images_are_trained_and_drawn(tmp_path):
 
 
 def test_two_fresh_processes_in_half_precision(tmp_path):
-    """Both start before either has written anything."""
+    """Both processes start before either has written a file."""
     done = tel_runs.two_processes(
         *("train", "smoke", "--iterations", 2, "--amp", "bf16", "--no-tensorboard"),
         *("--device", "cpu"),
@@ -442,7 +442,7 @@ def test_two_fresh_processes_in_half_precision(tmp_path):
 
 @pytest.mark.parametrize("parts", [1, 4])
 def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypatch, parts):
-    """Four images at once or one by one: the same step, and gradients are exchanged once."""
+    """Four images at once or one by one give the same step; gradients are exchanged once."""
     weight = torch.nn.Parameter(torch.zeros(()))
     slopes = torch.tensor([1.0, 2.0, 3.0, 6.0]).reshape(parts, -1)
     objective = torch.nn.Module()
@@ -471,7 +471,7 @@ def test_gradients_of_an_iteration_are_the_mean_of_its_parts(tmp_path, monkeypat
 
 
 def test_the_random_seed_of_an_iteration():
-    """As it always was: a run of an earlier version goes on with the same dropout."""
+    """The seed must not change, so that runs of earlier versions resume with the same dropout."""
     assert step.random_seed(0, 0, 0) == 3010437511937009226
     assert step.random_seed(3, 1000, 7) == 5293604460925706070
     seeds = {

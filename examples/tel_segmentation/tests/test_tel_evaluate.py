@@ -21,7 +21,7 @@ COLORS = ((10, 20, 30), (200, 210, 220))
 
 
 class Brightness(nn.Module):
-    """Two classes: dark and bright; full-resolution logits as the networks in eval mode."""
+    """A model of two classes, dark and bright, with full-resolution logits as in eval mode."""
 
     def __init__(self, classes=2, embed=True):
         super().__init__()
@@ -40,7 +40,7 @@ class Brightness(nn.Module):
 
 
 class Made:
-    """Images of noise; some pixels are labelled wrongly, some not at all."""
+    """A source with images of noise; some pixels have wrong labels, some none."""
 
     classes, colors = CLASSES, COLORS
 
@@ -96,7 +96,7 @@ def test_truth_of_the_network_is_perfect_and_the_mode_is_restored():
 
 
 def test_parts_of_several_processes_are_the_whole(monkeypatch):
-    """Every image is counted once, also when their number is no multiple of the processes'."""
+    """Each image is counted once, even if the number of processes does not divide theirs."""
     source, model = Made(SIZES), Brightness().eval()
     whole = evaluate_model(model, source, **options())
     counted = []
@@ -117,7 +117,7 @@ def _process(rank, world, folder):
 
 
 def test_two_processes(tmp_path):
-    # Forked, which needs no second import of torch; the threads of these processes are one.
+    # Forked processes need no second import of torch; each has one thread.
     torch.multiprocessing.start_processes(_process, (2, tmp_path), 2, start_method="fork")
     results = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     assert results[0] == results[1] == evaluate_model(Brightness(), Made(SIZES), **options())
@@ -177,7 +177,7 @@ def save(path, model, **more):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The command's ends: which data it opened, with a network and a data set made here."""
+    """Replaces the command's network and data set; returns which data it opened."""
     calls = []
 
     def open_source(data, split, seed):
@@ -216,7 +216,7 @@ def test_command_uses_best_and_ema(tmp_path, opened, wrap):
         evaluate.run(Evaluate(tmp_path, which=which))["accuracy"]
         for which in ("raw", "best", "last")
     )
-    assert best == last != raw  # the average is what the run itself evaluates
+    assert best == last != raw  # the run itself evaluates the average
     names = {path.name for path in tmp_path.glob("*.json")}
     assert names == {f"evaluation-val-{which}.json" for which in ("last", "best", "raw")}
 

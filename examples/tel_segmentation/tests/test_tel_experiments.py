@@ -1,4 +1,4 @@
-"""The paper's experiments as a whole: every number has one, every method has a word, every list."""
+"""The paper's experiments: all numbers have one, all methods are described; the lists."""
 
 import re
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_the_competitors_numbers():
 
 
 def test_runs_of_one_name_are_one_run():
-    """Reports tell runs apart by experiment and method; and what is shared is really the same."""
+    """Reports distinguish runs by experiment and method; shared runs have the same settings."""
     seen = {}
     for each in experiments().values():
         if each.kind == "cost":
@@ -100,7 +100,7 @@ def test_hours_follow_from_the_papers():
     assert needs.gpu_hours(find("t3b.low")) == pytest.approx(4 * 9.2)
     assert needs.gpu_hours(find("t1.scribble.ltf.tel"), "paper") == pytest.approx(4 * 12.7)
     assert needs.gpu_hours(find("t1.scribble.ltf.tel")) == pytest.approx(8 * 12.7)  # batch 32
-    # Two teachers and their student.
+    # Two teachers and the student.
     assert needs.gpu_hours(find("t1.point.dlv3p.tel_seminar")) == pytest.approx(3 * 4 * 9.8)
     hours = [needs.gpu_hours(each) for each in experiments().values()]
     assert all(0 < value < 500 for value in hours)
@@ -160,6 +160,6 @@ def test_the_command(tmp_path, capsys):
     for expected in ("66.9", "66.8", "1024 × 512", "weight decay 0.0001", "σ 0.002", "40,000"):
         assert expected in text
     assert cli.main(["experiments", "t8"]) == 2
-    assert "near are: f5, f6, f7, t1" in capsys.readouterr().err
+    assert "similar ids: f5, f6, f7, t1" in capsys.readouterr().err
     assert cli.main(["experiments", "--markdown", str(tmp_path / "a" / "page.md")]) == 0
     assert (tmp_path / "a" / "page.md").read_text(encoding="utf-8") == listing()

@@ -1,4 +1,4 @@
-"""Data sets in folders: what is read, and what is refused with which words."""
+"""Data sets in folders: how files are read, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tel_segmentation.data.folder import Folder
 
 @pytest.fixture
 def toml(tmp_path: Path) -> Path:
-    """Two images in train, one in val; points for train."""
+    """A data set with two images in train, one in val, and points for train."""
     for split, names in (("train", "ab"), ("val", "c")):
         for seed, name in enumerate(names):
             write_image(tmp_path / split / "images" / f"{name}.png", seed=seed)
@@ -84,7 +84,7 @@ def test_resized_image_is_smooth_and_labels_keep_their_values(toml: Path) -> Non
     assert sample.image.shape == (3, 6, 4)
     assert sample.label.shape == sample.truth.shape == (6, 4)
     assert np.array_equal(sample.label.numpy(), bands(6, 4))
-    # Noise shrunk with antialiasing is an average: much less contrast than single pixels have.
+    # Antialiasing averages noise: the smaller image has much less contrast than single pixels.
     assert sample.image.float().std() < 0.6 * Folder(toml, "train", "dense")[0].image.float().std()
 
 
@@ -160,7 +160,7 @@ def test_palette_label_is_read_as_indices(toml: Path) -> None:
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     pixels = np.zeros((12, 16, 3), dtype=np.uint8)
-    pixels[:3] = 255  # as the sensor has it: bright on top
+    pixels[:3] = 255  # as stored: bright on top
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90° clockwise: bright on the right
     (tmp_path / "images").mkdir()

@@ -1,4 +1,4 @@
-"""HRNet, against a twin written after its definition."""
+"""HRNet, compared with a second implementation from its definition."""
 
 import pytest
 import timm
@@ -43,7 +43,7 @@ def expected_stage(stage, maps):
 
 
 def expected(network, image):
-    """Stem, one branch, then two, three and four that exchange; upsampled beside each other."""
+    """Stem, one branch, then two, three and four with exchange; their upsampled concatenation."""
     b = network.backbone
     x = relu(b.bn1(b.conv1(image)))
     x = b.layer1(relu(b.bn2(b.conv2(x))))
@@ -71,7 +71,7 @@ def test_parameters_have_timms_names():
 
 
 def test_at_a_multiple_of_32_only_the_upsampling_differs_from_timms():
-    """Where maps are constant, bilinear and nearest agree."""
+    """On constant maps, bilinear and nearest upsampling give the same values."""
     model = network().eval()
     theirs = timm.create_model(
         NAME, features_only=True, feature_location="", out_indices=(1, 2, 3, 4)

@@ -1,4 +1,4 @@
-"""The table of methods: every one trains a toy problem, and has its name and weight."""
+"""The table of methods: each one trains on a toy problem and has its title and weight."""
 
 import dataclasses
 from typing import get_args
@@ -18,7 +18,7 @@ def test_the_table_has_every_method_of_the_configuration():
 
 
 def toy(method):
-    """Two flat regions, one labelled pixel each; a linear prediction, slightly wrong."""
+    """Two regions of constant colour with one labelled pixel each; a slightly wrong prediction."""
     torch.manual_seed(0)
     image = torch.zeros(2, 3, 8, 8)
     image[..., 4:] = 0.5

@@ -83,7 +83,7 @@ class Three:
         ({"teacher_ramp_part": 0.25}, 0.0, {0: 0.99, 19: 0.99, 20: 0.999, 79: 0.999}),
         ({"teacher_ramp": 10}, 0.0, {9: 0.99, 10: 0.999}),
         ({}, 0.0, {79: 0.99}),  # a hundred iterations
-        ({"teacher_ramp_part": 0.25}, 0.9, {0: 0.9, 79: 0.9}),  # said otherwise
+        ({"teacher_ramp_part": 0.25}, 0.9, {0: 0.9, 79: 0.9}),  # the decay is given
     ],
 )
 def test_decay_over_the_training(loss, ema, decays):

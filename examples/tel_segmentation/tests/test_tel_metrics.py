@@ -15,7 +15,7 @@ def measured(prediction, truth, num_classes):
 def test_values_by_hand():
     matrix = measured([0, 0, 1, 1, 2, 2], [0, 1, 1, 1, -1, 0], 4)
     assert matrix.counts.tolist() == [[1, 0, 1, 0], [1, 2, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    # class 0: 1 of 3; class 1: 2 of 3; class 2 is predicted but never true; class 3 is nowhere
+    # IoU: class 0 1/3, class 1 2/3; class 2 is predicted but never true; class 3 does not occur
     assert matrix.iou() == [1 / 3, 2 / 3, 0.0, None]
     assert matrix.miou() == pytest.approx((1 / 3 + 2 / 3) / 3)
     assert matrix.accuracy() == 3 / 5
@@ -98,7 +98,7 @@ def test_band_of_a_batch_and_of_void():
     truth[1, :, 3:] = -1
     band = boundary_band(truth, 1)
     assert band[0, 0].tolist() == [False, False, True, True, False, False]
-    assert not band[1].any()  # void makes no border
+    assert not band[1].any()  # a border to void does not count
     assert not boundary_band(truth, 0).any()
 
 

@@ -98,7 +98,7 @@ def test_evaluation_leaves_the_embedding_alone(options):
     model = build(options)
     without = build(options, embed=False)
     assert without(images(2, 3, 32, 32)).embed is None
-    without = build(options, embed=False)  # whose batch norm has seen nothing
+    without = build(options, embed=False)  # its batch norm has initial statistics
     called = []
     model.embedding.register_forward_hook(lambda *_: called.append(True))
     x = images(2, 3, 40, 40)
@@ -204,7 +204,7 @@ def test_what_is_not_a_batch_of_images(shape):
 
 
 def test_tiny_learns_texture():
-    """Stripes across or along, of any colour, their contrast a third of the colours'."""
+    """Horizontal and vertical stripes of any colour; the contrast is a third of the colours'."""
     generator = torch.Generator().manual_seed(0)
     across = torch.arange(32).view(-1, 1).expand(32, 32)
     label = torch.zeros(8, 32, 32, dtype=torch.int64)

@@ -35,7 +35,7 @@ FULL_SIZE = {
 @pytest.mark.parametrize("case", FULL_SIZE)
 def test_shapes_at_full_size(case):
     options, classes, size, low = FULL_SIZE[case]
-    with FakeTensorMode():  # shapes, nothing is computed
+    with FakeTensorMode():  # only shapes, without computation
         model = build_model(options, classes)
         full, logits, embed = model(torch.empty(2, 3, *size))
         assert full.shape == (2, classes, *size)
@@ -46,7 +46,7 @@ def test_shapes_at_full_size(case):
 
 @pytest.mark.parametrize("case", needs.GMACS, ids=" ".join)
 def test_operations_behind_the_hours(case):
-    """Of a forward pass on one crop, in evaluation: without the embedding."""
+    """Operations of a forward pass on one crop in evaluation, so without the embedding."""
     options = recipes.resolve(*case)
     classes = {"voc": 21, "cs": 19, "ade": 150}[case[0]]
     with FakeTensorMode(), FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -57,7 +57,7 @@ def test_operations_behind_the_hours(case):
 
 
 def conv(inside, outside, size=1, norm=True, bias=False):
-    """Parameters of a convolution, and of batch norm behind it."""
+    """The number of parameters of a convolution with batch norm."""
     return inside * outside * size**2 + 2 * outside * norm + outside * bias
 
 

@@ -1,4 +1,4 @@
-"""What a run says of its networks: the protocol of its evaluations, and others at its end."""
+"""The result of a run: evaluations by its own protocol, and by others at its end."""
 
 import dataclasses
 import json

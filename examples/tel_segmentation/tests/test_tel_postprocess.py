@@ -1,4 +1,4 @@
-"""The low-level tree filter after the network."""
+"""Post-processing with the low-level tree filter."""
 
 import pytest
 import torch

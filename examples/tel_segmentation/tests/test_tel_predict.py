@@ -124,7 +124,7 @@ def test_images_of_every_mode(tmp_path):
         picture.convert(mode).save(path)
         assert read(path).shape == (3, 4, 6)
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = 6  # turned by 90°
     picture.save(tmp_path / "turned.png", exif=exif)
     assert read(tmp_path / "turned.png").shape == (3, 6, 4)
 

@@ -1,4 +1,4 @@
-"""``tel prepare``: the archives as they are published become folders that are read."""
+"""``tel prepare``: the published archives become folders that training can read."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from tel_segmentation.data.datasets.voc import Voc
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, request):
-    """The miniature counts are what is published, but for tests of these."""
+    """The published numbers are those of the miniatures, except in tests of these numbers."""
     if "published" not in request.node.name:
         tel_miniatures.publish(monkeypatch)
 
@@ -44,7 +44,7 @@ def pack_zip(file, folder):
 
 @pytest.fixture
 def downloads(tmp_path):
-    """Pascal VOC's files under names that say nothing."""
+    """Archives of Pascal VOC with arbitrary file names."""
     folder, work = tmp_path / "downloads", tmp_path / "work"
     folder.mkdir()
     voc = work / "VOCdevkit" / "VOC2012"
@@ -124,7 +124,7 @@ def test_scribbles_with_a_readme(tmp_path, downloads):
 
 
 def test_boxes_of_voc_are_no_scribbles(tmp_path, downloads):
-    """Who packs Pascal VOC as a zip file has XML files in it, too."""
+    """A zip file of Pascal VOC has XML files as well, which are boxes."""
     work, out = tmp_path / "again", tmp_path / "out"
     with tarfile.open(downloads["voc"]) as archive:
         archive.extractall(work, filter="data")
@@ -169,7 +169,7 @@ def test_points_outside_are_told(tmp_path, downloads, capsys):
 
 
 def test_a_wanted_member_cannot_lead_outside(tmp_path, capsys):
-    """What is before the known part of a name is left out; what is after it has no folders."""
+    """The path before the known part is dropped, and after it there may be no more folders."""
     archive = tmp_path / "evil"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("../../VOC2012/JPEGImages/a.jpg", b"1")

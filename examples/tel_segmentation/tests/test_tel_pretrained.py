@@ -16,7 +16,7 @@ LITE = pretrained.PACKAGE_BACKBONE
 
 
 def network(name="resnet18", seed=0):
-    """A whole classification network whose statistics are not those of a fresh one."""
+    """A complete classification network with statistics other than the initial ones."""
     torch.manual_seed(seed)
     model = timm.create_model(name)
     for key, value in model.state_dict().items():
@@ -37,7 +37,7 @@ def save(folder, content):
 
 
 def same(module, state):
-    """Whether the module has the tensors of a state dict."""
+    """Whether a module's tensors are those of a state dict."""
     own = module.state_dict()
     return all(torch.equal(own[key], state[key]) for key in own)
 
@@ -74,7 +74,7 @@ def test_package_gives_the_features_of_the_whole_network(package, stride):
 
 
 def test_package_is_trained(package):
-    """Not what initialisation makes: biases and statistics of batch norm have moved everywhere."""
+    """All biases and statistics of batch norm differ from their initial values."""
     fresh = timm.create_model(LITE).state_dict()
     moved = [key for key in package if not torch.equal(package[key], fresh[key])]
     assert moved == list(package)
@@ -235,7 +235,7 @@ def test_file_that_is_missing(tmp_path):
 
 
 class Code:
-    """Would make a file if it were unpickled."""
+    """Creates a file if it is unpickled."""
 
     def __init__(self, path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Evaluation protocols: which pixels a network sees, and where its logits go."""
+"""Evaluation protocols: the pixels that a network sees, and the positions of its logits."""
 
 import dataclasses
 import itertools
@@ -16,7 +16,7 @@ from tel_segmentation.networks.segmenter import build_model
 
 
 class Colours(nn.Module):
-    """Logits are the input's colours in [0, 1]: what comes out is what went in."""
+    """A model whose logits are the colours of its input in [0, 1]."""
 
     def __init__(self):
         super().__init__()
@@ -29,7 +29,7 @@ class Colours(nn.Module):
 
 
 class Row(nn.Module):
-    """Logits that say where in its input a pixel is."""
+    """A model whose logits tell the row of a pixel in its input."""
 
     def forward(self, x):
         row = torch.linspace(0, 1, x.shape[-2])[:, None].expand(x.shape[-2:])
@@ -37,7 +37,7 @@ class Row(nn.Module):
 
 
 def smooth(height, width):
-    """An image without edges, which resizing keeps."""
+    """An image without edges, which resizing hardly changes."""
     y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
     image = torch.stack((y, x, (x + y) / 2)) * 200 + 20
     return image.round().to(torch.uint8)[None]
@@ -90,7 +90,7 @@ def test_what_the_network_sees():
 
 
 class Kept(Colours):
-    """Keeps what it is given."""
+    """A model that keeps its inputs."""
 
     def forward(self, x):
         self.given = x
@@ -105,7 +105,7 @@ class Kept(Colours):
     ],
 )
 def test_the_colour_of_padding(evaluation, colour):
-    """The mean one, which is 0 for the network; black as in the official code."""
+    """The mean colour, 0 after normalisation; for short-side black, as in the official code."""
     image, model = smooth(45, 61), Kept()
     logits = predict_logits(model, image, evaluation)
     height, width = model.given.shape[-2:]
@@ -132,8 +132,9 @@ def test_the_colour_of_padding(evaluation, colour):
     ids=lambda m: f"{m.network}-{m.name}-{m.output_stride}",
 )
 def test_networks_and_sizes_that_are_no_multiples(model):
-    """They take any size. Padding is another input, so whole images are evaluated without it where
-    they always were (``Evaluation()``), and multiples of the stride are the same with and without.
+    """Networks take any size, and padding changes the result.
+
+    So ``Evaluation()`` does not pad; for multiples of the stride, both give the same.
     """
     torch.manual_seed(0)
     network = build_model(model, 3).eval()
@@ -156,7 +157,7 @@ def test_networks_and_sizes_that_are_no_multiples(model):
     [("native", "bilinear"), ("squash", "bicubic"), ("short-side", "bicubic")],
 )
 def test_how_logits_are_resized(protocol, mode):
-    """Of noise, on which the ways to resize differ; the image has the protocol's size already."""
+    """The logits are noise, on which interpolation modes differ; the image is not resized."""
     image = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     image = image.to(torch.uint8)
     logits = predict_logits(Colours(), image, Evaluation(protocol, (64, 64)), (90, 100))

@@ -34,7 +34,7 @@ def non_local(logits, image, label):
 
 
 def brute_force(logits, label, affinity):
-    """The loss and Ỹ, from affinity(b, p, q) pair by pair."""
+    """The loss and Ỹ, from affinity(b, p, q) for every pair of pixels."""
     size = logits.shape[2:]
     stride = label.shape[1] // size[0]
     corner = label[:, ::stride, ::stride]

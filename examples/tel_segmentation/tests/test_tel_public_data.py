@@ -1,4 +1,4 @@
-"""``KIND:FOLDER``: which class reads it, at which size, and what a record says of it."""
+"""``KIND:FOLDER``: the class that reads it, the size of its images, its entry in records."""
 
 import dataclasses
 
@@ -53,7 +53,7 @@ def test_an_unknown_kind_is_refused(tmp_path):
 ])  # fmt: skip
 @pytest.mark.parametrize("number", [-1, 70_000])
 def test_numbers_that_no_label_file_can_have(tmp_path, kind, folder, number):
-    """-1 would be taken for 65535, and 70000 fail when the first file is read."""
+    """Without the check, -1 would mean 65535, and 70000 would fail at the first file."""
     root = tel_miniatures.data_root(tmp_path)
     options = config.Data(annotation="dense", ignore=(255, number))
     with pytest.raises(ValueError, match=f"ignore must be numbers of .* 0 to 65535, got {number}"):

@@ -1,4 +1,4 @@
-"""Published runs: one file, from which the same tables are made as from the runs' folders."""
+"""Published runs: the file gives the same tables as the folders of the runs."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def lines_of(folder):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Runs as training leaves them, one of them killed."""
+    """Folders of runs, of which one was killed."""
     root = tmp_path / "runs"
     for method in ("partial CE", "TEL low", "TEL low+high"):
         for seed in (0, 1):
@@ -47,7 +47,7 @@ def published(runs, tmp_path):
 
 
 def numbers(line):
-    """Those of a log line, or of an evaluation."""
+    """The numbers of a log line or of an evaluation."""
     return list(line.get("evaluation", line).values())
 
 
@@ -176,7 +176,7 @@ def test_the_end_of_the_training_is_of_all_lines(tmp_path):
 
 
 def test_the_papers_tables_are_the_same(tmp_path):
-    """Also that of the curves, which is made of the end of the training."""
+    """This includes the table of curves, which uses the end of the training."""
     for seed, miou in ((1, 0.6), (2, 0.7)):
         write(tmp_path / "runs" / f"tel{seed}", "f7.tel", miou, seed=seed)
         write(tmp_path / "runs" / f"base{seed}", "f7.baseline", miou / 2, seed=seed)

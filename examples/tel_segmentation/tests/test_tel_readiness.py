@@ -1,4 +1,4 @@
-"""What ``tel run`` looks at before it trains: hours are lost where it is missed at the end."""
+"""Checks of ``tel run`` before training; without them, hours of training could be lost."""
 
 import sys
 from dataclasses import replace
@@ -21,7 +21,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Training anything is a mistake."""
+    """Makes training an error."""
     monkeypatch.setattr(run, "train", lambda settings, resume: pytest.fail("was trained"))
 
 
@@ -47,7 +47,7 @@ def test_the_crf_is_missed_before_training(root, tmp_path, untrained, monkeypatc
 
 @pytest.mark.parametrize("nothing", [255, 19])
 def test_train_ids_are_not_trained_as_label_ids(tmp_path, untrained, nothing):
-    """All of their numbers mean something there, so that no file is refused when it is read."""
+    """All trainIds are valid labelIds, so that no file is refused when it is read."""
     root = tel_miniatures.data_root(tmp_path / "data")
     folder = root / "cityscapes/train/sparse_label/block20"
     for seed, file in enumerate(sorted(folder.iterdir())):

@@ -1,4 +1,4 @@
-"""The README and every docstring's example run; the published tables are those of the records."""
+"""The examples of README and docstrings run; the published tables fit the records."""
 
 import doctest
 import importlib
@@ -46,7 +46,7 @@ def test_the_tables_are_those_of_the_records():
 
 
 def published():
-    """The text and the record of every published run, with its file."""
+    """The file, the text and the record of every published run."""
     for file in sorted(RECORDS.glob("*/" + PUBLISHED)):
         for text in file.read_text(encoding="utf-8").splitlines():
             yield file, text, json.loads(text)
@@ -77,7 +77,7 @@ def test_the_published_results_are_one_file_a_set_and_pictures():
 
 
 def scenes(annotation, method, metric="miou"):
-    """Of the records on the default scenes, by seed."""
+    """mIoU by seed for the records on the default scenes."""
     return {
         r["seed"]: r["evaluation"]["last"][metric]
         for _, _, r in published()
@@ -86,13 +86,13 @@ def scenes(annotation, method, metric="miou"):
 
 
 def gained(lower, higher):
-    """Differences in every seed."""
+    """The differences between two methods, for each seed."""
     assert set(lower) == set(higher) >= {0, 1, 2}
     return [higher[seed] - lower[seed] for seed in lower]
 
 
 def lower_end(gains):
-    """Two standard errors below their mean."""
+    """The mean of the differences minus two standard errors."""
     return statistics.mean(gains) - 2 * statistics.stdev(gains) / len(gains) ** 0.5
 
 
@@ -110,7 +110,7 @@ def test_the_claim_on_scenes_is_in_the_records(annotation, method):
 
 @pytest.mark.parametrize("annotation", ["point", "scribble", "block20"])
 def test_the_scenes_leave_room_between_partial_ce_and_full_supervision(annotation):
-    """What is labelled decides, and the network can learn what it is asked."""
+    """The amount of labels matters, and the network can learn the task."""
     gains = gained(scenes(annotation, "partial CE"), scenes("dense", "full supervision"))
     assert min(gains) > 0.05
     accuracies = scenes("dense", "full supervision", "accuracy")
@@ -119,7 +119,7 @@ def test_the_scenes_leave_room_between_partial_ce_and_full_supervision(annotatio
 
 @pytest.mark.parametrize("annotation", ["point", "scribble", "block20"])
 def test_the_high_level_does_no_harm_on_scenes(annotation):
-    """TEL low+high is at most a point of mIoU below TEL low, and surely so."""
+    """TEL low+high is at most one point of mIoU below TEL low, by two standard errors."""
     gains = gained(scenes(annotation, "TEL low"), scenes(annotation, "TEL low+high"))
     assert min(gains) >= -0.01
     assert lower_end(gains) >= -0.01

@@ -1,4 +1,4 @@
-"""The recipes against the published numbers: resolved configurations and what they do."""
+"""The recipes and the published settings: resolved configurations and their effects."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ from tel_segmentation.training.state import State
 SQUASH = Evaluation("squash", (512, 512))
 SHORT = Evaluation("short-side", (512, 512))
 
-# Of the official scripts; in brackets what the paper says otherwise.
+# Settings of the official scripts; in brackets those of the paper, if different.
 #   crop H × W, batch, iterations, lr of backbone, of the rest, weight decay, λ, σ, output stride,
 #   iterations between evaluations, evaluation
 OFFICIAL = {
@@ -78,7 +78,7 @@ def test_the_official_recipe(id):
     assert options.loss.tel.mst_offset == 1
     assert options.model.bgr
     assert options.protocols == ("ss", "msf", "official")
-    # Cityscapes is evaluated once by what has two names.
+    # For Cityscapes, two names mean one protocol, which is evaluated once.
     assert (protocols.named("ss", options) == options.evaluation) == (".cs." in id)
     # The dilations are those of stride 8 even at 16.
     assert options.model.rates == ((12, 24, 36) if options.model.network == "deeplabv3+" else None)
@@ -119,7 +119,7 @@ def test_what_both_recipes_share(id, recipe):
 
 @pytest.mark.parametrize("recipe", ["official", "paper"])
 def test_deeplabv2_is_our_own_choice_on_torchvisions_weights(recipe):
-    """The recipe of DeepLabV3+, but for the network and the colours that its weights know."""
+    """It is the recipe of DeepLabV3+, except for the network and the order of its colours."""
     options, standard = (
         resolve(find(f"t{id}.tel"), recipe) for id in ("7.dlv2", "1.scribble.dlv3p")
     )
@@ -181,7 +181,7 @@ def test_thresholds_and_weights_of_the_sweeps():
 
 
 class Named:
-    """Enough of a data set to build a network for it."""
+    """The part of a data set that a network is built from."""
 
     classes, colors = tuple("abc"), ((0, 0, 0),) * 3
 
@@ -205,7 +205,7 @@ def test_the_learning_rate_follows_the_polynomial(state):
 
 
 def test_groups_of_parameters(state):
-    """All but the ImageNet backbone learns ten times as fast; decay is everywhere, BN too."""
+    """All parts but the backbone have ten times the rate; weight decay includes batch norm."""
     backbone, head = state.optimizer.param_groups
     assert isinstance(state.optimizer, torch.optim.SGD)
     for group in (backbone, head):
@@ -241,11 +241,11 @@ def test_views_have_the_crop_and_padding_of_the_recipe(id):
         tops.add(int(rows[0]))
         scale = int(rows[-1] - rows[0] + 1) / 200
         assert 0.5 / 1.1**0.5 - 0.01 < scale < 2 / 0.9**0.5 + 0.01
-    assert len(tops) > 5  # at a random place
+    assert len(tops) > 5  # at a random position
 
 
 def test_samples_of_cityscapes(tmp_path):
-    """As training gets them from the files: 512 × 1024 with the image at a random place."""
+    """Samples from files, as in training: 512 × 1024 with the image at a random position."""
     id = "t2.cs.hrnet.b20.tel"
     root = tel_miniatures.data_root(tmp_path)
     settings = plan(Run(id, data_root=root, weights="none", output=tmp_path), find(id))
@@ -270,14 +270,14 @@ def test_samples_of_cityscapes(tmp_path):
             assert (view.guide[:, ~inside] == 0).all()
         tops.append(top)
         lefts.append(left)
-    # Anywhere, and of each other independently.
+    # Both offsets vary over their range, independently of each other.
     assert min(tops) < 120 < 350 < max(tops)
     assert min(lefts) < 240 < 700 < max(lefts)
     assert abs(np.corrcoef(tops, lefts)[0, 1]) < 0.7
 
 
 def test_crops_of_images_as_large_as_cityscapes():
-    """No padding where the image is larger than the crop, some where it has shrunk below it."""
+    """There is padding only if the scaled image is smaller than the crop."""
     data = resolve(find("t2.cs.hrnet.b20.tel")).data
     row, column = torch.meshgrid(torch.arange(1024), torch.arange(2048), indexing="ij")
     place = torch.stack((row // 4, column // 8, row * 0)).to(torch.uint8)
@@ -304,7 +304,7 @@ def test_crops_of_images_as_large_as_cityscapes():
 
 
 def test_padding_and_void_in_the_loss():
-    """Padding (-2) is neither labelled nor of Ω_U; void is unlabelled (-1), so of Ω_U."""
+    """Padding (-2) is neither labelled nor in Ω_U; void is unlabelled (-1) and so in Ω_U."""
     label = torch.tensor([[[-2, -2, -2, -2, -1, -1, -1, -1, 0, 0, 0, 0]] * 4])
     region = unlabelled_region(label, (1, 3))
     assert region.flatten().tolist() == [False, True, False]

@@ -1,4 +1,4 @@
-"""The report of made-up runs: its numbers, its honesty, and how a browser shows it."""
+"""The report of invented runs: its numbers, what it must not hide, its look in a browser."""
 
 import base64
 import functools
@@ -53,7 +53,7 @@ def scene(index):
 
 
 def guess(index, seed, quality):
-    """A prediction that is wrong in patches."""
+    """A prediction with wrong patches."""
     _, truth, _ = scene(index)
     rng = np.random.default_rng(100 * index + seed)
     noise = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 3)
@@ -68,7 +68,7 @@ def metrics(miou, rng):
 
 
 def make_run(folder, experiment, method, seed, shift=0.0, pictures=True, **more):
-    """A finished run as training leaves it; returns its result."""
+    """Writes the folder of a finished run; returns its result."""
     loss, miou, predicted, pseudo = METHODS.get(method, METHODS["TEL low"])
     rng = np.random.default_rng([seed, len(method), len(experiment), int(1000 * miou)])
     folder.mkdir(parents=True)
@@ -182,7 +182,7 @@ def test_rows_hold_the_statistics_of_their_seeds(runs):
 
 
 def test_differences_are_paired_by_seed(tmp_path):
-    """A seed that only one method has changes its mean but no difference."""
+    """A seed that only one method has changes the method's mean, but not its difference."""
     for seed in (0, 1):
         make_run(tmp_path / f"p{seed}", "a/b/point", "partial CE", seed, pictures=False)
     for seed in (1, 2):
@@ -387,7 +387,7 @@ def test_seeds_that_differ_in_more_are_named(tmp_path):
 
 
 def test_a_loss_is_told_as_one(tmp_path):
-    """The headline does not turn a method that harms into one that helps."""
+    """The headline says so if the tree energy loss is worse than partial cross entropy."""
     for method, shift in (("partial CE", 0.0), ("TEL low", -0.4), ("full", 0.0)):
         make_run(tmp_path / method, "e", method, 0, shift, pictures=False)
     report.run(Report((tmp_path,), tmp_path / "report.html"))
@@ -452,21 +452,21 @@ def test_a_browser_shows_it(page, tmp_path):
     )  # fmt: skip
     facts = json.loads(html.unescape(re.search(r"<pre>(.*?)</pre>", run.stdout, re.S)[1]))
     for width, each in zip(WIDTHS, facts, strict=True):
-        assert each["width"] == width  # nothing sticks out, on a phone neither
+        assert each["width"] == width  # nothing is wider than the page, not even on a phone
         assert each["tables"] >= 8
         assert each["plots"] == 9
         assert each["pictures"] > 40
         assert each["broken"] == 0
         assert each["requests"] == []
         assert "TEL low+high" in each["rows"]
-        assert each["number"] > 40  # the style sheet is in force
+        assert each["number"] > 40  # the style sheet is applied
     pixels = np.asarray(Image.open(shot).convert("RGB"))
     left = 0
     for width in WIDTHS:
         part = pixels[:, left : left + width]
         left += width
         assert len(np.unique(part.reshape(-1, 3), axis=0)) > 500
-        assert (part.std(axis=(1, 2)) > 1).mean() > 0.5  # rows with something in them
+        assert (part.std(axis=(1, 2)) > 1).mean() > 0.5  # rows that are not empty
 
 
 def test_command_line_takes_its_folders_by_place():

@@ -1,4 +1,4 @@
-"""``tel report --paper``: ours beside theirs, blank where nothing was run."""
+"""``tel report --paper``: our results beside the paper's, blank without runs."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ CLASSES = ["a", "b"]
 
 
 IMAGES = {"voc": (10_582, 1_449), "cityscapes": (2_975, 500), "ade20k": (20_210, 2_000)}
-"""As published: for training and for validation."""
+"""The published numbers of images, for training and for validation."""
 
 
 def metrics(miou, images=1):
@@ -35,7 +35,7 @@ def write(
     folder, id, miou, recipe="official", seed=304, change=lambda options: options, total=None,
     **other,
 ):  # fmt: skip
-    """The record of a run that is the paper's but for ``change`` and ``other``."""
+    """Writes a record with the paper's settings, except for ``change`` and ``other``."""
     options = resolve(find(id), recipe)
     kind = options.data.source.partition(":")[0]
     images, evaluated = IMAGES[kind]
@@ -91,7 +91,7 @@ def write(
 
 
 def write_cost(folder, id, change=lambda options: options):
-    """What ``tel run`` measures of a network, but for ``change``."""
+    """Writes the costs that ``tel run`` measures for a network, except for ``change``."""
     experiment = find(id)
     settings = change(
         dataclasses.replace(resolve(experiment), batch=4, accumulate=4, output=folder)
@@ -128,7 +128,7 @@ def test_ours_stand_in_their_rows_and_nowhere_else(tmp_path):
     for other in table.values():
         assert other["paper"]
         assert not any(other[name] for name in other if name.startswith(("ours", "seeds", "rec")))
-    # The same run is in every table that it is in the paper.
+    # A run that several tables share is in each of them.
     shared = rows(tmp_path, "T3")
     filled = {id for id, row in shared.items() if row["ours"]}
     assert filled == {"t3a.l1", "t3b.both", "t3d.lhc", "t3e.lambda.0.4", "t3f.sigma.0.02"}
@@ -179,7 +179,7 @@ def test_a_run_with_other_settings_is_in_no_table(tmp_path, change, total, what)
 
 
 def evaluated(evaluation, where, images):
-    """The record's evaluation with other counts of images."""
+    """The record's evaluation with other numbers of images."""
     changed = json.loads(json.dumps(evaluation))
     part = changed if where == "last" else changed["protocols"][where]
     part["last"]["images"] = images
@@ -239,7 +239,7 @@ BLOCKS = {"kind": "block", "split": "train", "ratio": 0.2, "scope": "component",
 
 
 def test_annotations_of_our_own_are_said_to_be_so(tmp_path):
-    """Nobody can have the published generator: such runs count, but never as one with others."""
+    """The published generator is not available: such runs count, but in rows of their own."""
     id = "t2.cs.hrnet.b20.tel"
     write(tmp_path / "a", id, 0.60)
     write(tmp_path / "b", id, 0.70, seed=1, annotate=BLOCKS)
@@ -318,7 +318,7 @@ def test_the_page(tmp_path):
 
 
 def test_the_curves_in_numbers(tmp_path):
-    """Of Fig. 7: TEL's end above the baseline's, the paper's beside it; blank without the runs."""
+    """Fig. 7: TEL minus baseline at the end, beside the paper's values; blank without runs."""
 
     def table():
         ours, _ = sorted_out(find_records([tmp_path]))
@@ -328,7 +328,7 @@ def test_the_curves_in_numbers(tmp_path):
     assert table() == [["+5.6", "", ""], ["+7.3", "", ""]]
     write(tmp_path / "b", "t2.cs.hrnet.b20.baseline", 0.60)
     assert table() == [["+5.6", "+5.0", "+5.0"], ["+7.3", "+15.0", "+15.0"]]
-    # Another run with blocks of our own has no baseline with such.
+    # A run with blocks of tel annotate has no baseline with the same blocks.
     write(tmp_path / "c", "t2.cs.hrnet.b20.tel", 0.9, seed=1, annotate=BLOCKS)
     assert table() == [["+5.6", "+5.0", "+5.0"], ["+7.3", "+15.0", "+15.0"]]
     shutil.rmtree(tmp_path / "a")
@@ -342,7 +342,7 @@ def test_the_curves_in_numbers(tmp_path):
 
 
 def test_test_numbers_are_the_servers(tmp_path):
-    """Ours of Tab. 7 are said to be of val; the CRF's row has nothing of the run without."""
+    """In Tab. 7, our results are marked as val; the row with CRF does not show those without."""
     write(tmp_path / "a", "t7.dlv2.tel", 0.70)
     table = rows(tmp_path, "T7")
     assert table["t7.dlv2.tel"]["ours (val)"] == "70.0 / 70.1"

@@ -1,4 +1,4 @@
-"""The plan of the published results, the demo and the cost, in miniature."""
+"""The plan of the published results, the demo and the costs, in miniature."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from tel_segmentation.training import engine, step
 
 
 def unsaid(planned):
-    """The data without what an experiment is about."""
+    """The configuration of the data, without the fields that an experiment varies."""
     return dataclasses.replace(planned.options.data, annotation="", source="")
 
 
@@ -134,11 +134,11 @@ def test_cost(tmp_path, monkeypatch):
         ("ade20k-hrnet", 150, 4),
         ("voc-deeplab", 21, 4),
         ("voc-ltf", 21, 8),
-        ("photos", 6, 8),  # whatever photographs these will be
+        ("photos", 6, 8),  # any data set of photographs
     ],
 )
 def test_cost_of_a_preset_is_that_of_its_data_sets_classes(preset, classes, batch, monkeypatch):
-    """On a small network: logits are as many as the data set's, images as many as are asked for."""
+    """On a small network: logits for the data set's classes, and the given number of images."""
     settings = presets.PRESETS[preset][1]
     assert settings.batch == batch
     small = dataclasses.replace(
@@ -167,7 +167,7 @@ def test_cost_of_a_preset_is_that_of_its_data_sets_classes(preset, classes, batc
 
 
 def test_tables_find_what_is_measured(tmp_path, monkeypatch):
-    """The page of results and the paper's tables, from what ``tel cost`` and ``tel run`` write."""
+    """The page of results and the paper's tables find the costs of ``tel cost`` and ``tel run``."""
     settings = dataclasses.replace(tel_runs.options(tmp_path), recipe="official")
     monkeypatch.setitem(presets.PRESETS, "cost.ltf", ("", settings))
     peaks = iter([(100.0, 200.0), (110.0, 210.0), (120.0, 230.0)] * 2)
@@ -184,7 +184,7 @@ def test_tables_find_what_is_measured(tmp_path, monkeypatch):
 
 
 def test_cost_times_the_iteration_that_training_has(tmp_path):
-    """With its finite check, its scaler's step, and the average of the weights."""
+    """It includes the check for finite losses, the scaler and the average of the weights."""
     optimizer = config.Optimizer(ema=0.9)
     options = tel_runs.options(tmp_path, loss={"method": "partial"}, optimizer=optimizer)
     source = open_source(options.data, "train")

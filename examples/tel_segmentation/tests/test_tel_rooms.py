@@ -1,4 +1,4 @@
-"""A package ("room") of tel_segmentation imports only from those below it, and nothing in a circle.
+"""A package ("room") of tel_segmentation imports only from rooms below it, without circles.
 
 ``ROOMS`` is the only table of what may import what. All imports count, also those inside functions
 and those for type checkers alone.
@@ -35,7 +35,7 @@ ROOMS = {
 
 
 def modules(package):
-    """Every module's file by its dotted name."""
+    """The file of every module, by its dotted name."""
     found = {}
     for file in sorted(package.rglob("*.py")):
         parts = file.relative_to(package.parent).with_suffix("").parts
@@ -59,17 +59,17 @@ def imported(name, file, known):
                 for alias in node.names
             }
         elif isinstance(node, ast.Constant) and str(node.value).startswith(root + "."):
-            names |= {node.value} & known.keys()  # for importlib
+            names |= {node.value} & known.keys()  # imported by importlib
     return {each for each in names if each.partition(".")[0] == root} - {name}
 
 
 def room(name):
-    """The part of a module's name that ``ROOMS`` has."""
+    """The room of a module, as ``ROOMS`` names it."""
     return [*name.split("."), ""][1]
 
 
 def faults(package, rooms=ROOMS):
-    """What is wrong: imports that the table does not allow or has in vain, and circles."""
+    """The faults: imports that the table forbids, entries that no import needs, and circles."""
     known = modules(package)
     imports = {name: imported(name, file, known) for name, file in known.items()}
     found = [

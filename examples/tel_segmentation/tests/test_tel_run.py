@@ -39,7 +39,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Where every experiment runs; those that share a run find it there."""
+    """The folder of all experiments' runs, in which those that share a run find it."""
     return tmp_path_factory.mktemp("runs")
 
 
@@ -75,7 +75,7 @@ def test_every_experiment(id, root, runs, capsys, monkeypatch):
         (file,) = (path for path in tree.rglob("*") if path.is_file())
         with Image.open(file) as picture:
             values = np.asarray(picture)
-        assert experiment.crf == (values == 20).all()  # what the library answered
+        assert experiment.crf == (values == 20).all()  # the result of the stand-in library
 
 
 @pytest.mark.parametrize("id", ids("cost"))
@@ -125,7 +125,7 @@ def test_the_papers_networks_on_small_backbones(id, backbone, recipe, root, tmp_
 
 
 def test_annotations_with_other_numbers(tmp_path):
-    """As others publish them: trainIds, and 19 where nothing is labelled."""
+    """Annotations as others publish them: trainIds, with 19 for no label."""
     root = tel_miniatures.data_root(tmp_path / "data")
     for file in (root / "cityscapes/train/sparse_label/block20").iterdir():
         write_label(file, np.where(np.arange(40) < 9, 13, 19)[None].repeat(24, 0))
@@ -158,7 +158,7 @@ def test_the_record_knows_annotations_of_our_own(tmp_path):
 
 
 def test_a_record_outlives_another_programs_manifest(tmp_path):
-    """Label maps of Pascal VOC and of folders, too, are known by their manifest."""
+    """Label maps of Pascal VOC and of folders are also recognised by their manifest."""
     source = tmp_path / "dataset.toml"
     source.write_text(HEAD)
     write_image(tmp_path / "train/images/a.png")
@@ -291,9 +291,9 @@ def test_what_is_missing_is_named(tmp_path, root):
         run.run(options)
     with pytest.raises(ValueError, match=r"mine\.pth, got no such file"):
         run.run(replace(options, weights="mine.pth"))
-    with pytest.raises(ValueError, match=r"id must be one of .*, got 't9'.* near are: "):
+    with pytest.raises(ValueError, match=r"id must be one of .*, got 't9'.* similar ids: "):
         run.run(Run("t9"))
-    with pytest.raises(ValueError, match=r"near are: t3e\.lambda\.0\.1, t3e"):
+    with pytest.raises(ValueError, match=r"similar ids: t3e\.lambda\.0\.1, t3e"):
         run.run(Run("t3e.lambda.0.7"))
 
 

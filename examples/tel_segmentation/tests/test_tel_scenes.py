@@ -1,4 +1,4 @@
-"""Scenes: pure functions of their seed, and neither trivial nor hopeless for colours and trees."""
+"""Scenes: pure functions of their seed; neither trivial nor impossible for colours and trees."""
 
 import dataclasses
 import hashlib
@@ -27,7 +27,7 @@ def fingerprint(preset, seeds, size=(64, 64)):
 
 
 def colour_classifier(train, bins=12):
-    """The posterior's counts of a class given a colour, smoothed: (K, bins, bins, bins)."""
+    """Smoothed counts of each class for each colour: (K, bins, bins, bins)."""
     count = np.zeros((CLASSES, bins, bins, bins))
     for made in train:
         np.add.at(count, (made.label.ravel(), *cells(made.image, bins)), 1)
@@ -69,7 +69,7 @@ def low_tree(image, label, sigma=0.02):
 
 
 def propagation_accuracies(preset, count=32):
-    """Of the nearest point and of the low tree, on pixels without a label."""
+    """Accuracies of the nearest point and of the low tree, on pixels without a label."""
     right = []
     for index in range(count):
         made = scenes.scene(2_000_000 + index, preset)
@@ -158,7 +158,7 @@ def test_sizes(size):
 
 
 def test_lengths_scale_with_the_size():
-    """A scene twice as large shows the same things: classes cover about the same part."""
+    """In a scene of twice the size, classes cover about the same part of the image."""
     share = [
         np.mean([(scenes.scene(i, "default", (n, n)).label > 0).mean() for i in range(24)])
         for n in (64, 128)

@@ -1,4 +1,4 @@
-"""An experiment in two stages: ``tel run`` trains the teachers first, inside its folder."""
+"""An experiment in two stages: ``tel run`` first trains the teachers, in sub-folders."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_both_stages(root, tmp_path, monkeypatch, capsys):
     assert (first.loss.method, first.loss.teachers) == ("seminar_lite", ())
     assert first.loss.teacher_ramp_part == 0.25
 
-    # The record is the second stage's, and the experiment's as far as a rehearsal can be.
+    # The record is of the second stage; its loss is that of the experiment.
     result = record(folder)
     assert result["paper"] == {"id": ID, "recipe": "official"}
     assert result["config"]["loss"]["teachers"] == ["teacher1", "teacher2"]
@@ -62,7 +62,7 @@ def test_both_stages(root, tmp_path, monkeypatch, capsys):
     assert [record(folder / each)["paper"] for each in TEACHERS] == [None, None]
     assert [each.folder for each in find_records([tmp_path])] == [folder]
 
-    # Killed in the second teacher: what is there is kept.
+    # If it is killed during the second teacher, finished runs are kept.
     trained.clear()
     (folder / "result.json").unlink()
     (folder / "config.json").unlink()

@@ -1,4 +1,4 @@
-"""The second stage of seminar_lite: what an ensemble agrees on, and runs that learn from it."""
+"""The second stage of seminar_lite: agreement of teachers, and runs that learn from it."""
 
 import dataclasses
 
@@ -23,13 +23,13 @@ from tel_segmentation.training import engine
 from tel_segmentation.training.record import portable
 from tel_segmentation.training.state import State
 
-#        both sure   they differ  the second is unsure  sure of the other class
+# The pixels: both sure, different classes, the second unsure, both sure of the other class.
 FIRST = [[0.95, 0.05], [0.95, 0.05], [0.95, 0.05], [0.02, 0.98]]
 SECOND = [[0.91, 0.09], [0.05, 0.95], [0.89, 0.11], [0.04, 0.96]]
 
 
 def maps(rows):
-    """(1, K, 1, N) of a list of pixels."""
+    """The probabilities of N pixels as (1, K, 1, N)."""
     return torch.tensor(rows, dtype=torch.float64).mT[None, :, None]
 
 
@@ -131,7 +131,7 @@ def test_a_run_that_learns_from_two_and_is_resumed(teachers, tmp_path):
     lines = (folder / "history.jsonl").read_text(encoding="utf-8")
     assert '"loss_seminar_lite"' in lines
     assert '"agreed"' in lines
-    # It learns something else from one teacher alone, and from other ones.
+    # With only one teacher, it learns something else.
     engine.train(second_stage(tmp_path / "one", teachers[:1]))
     one = checkpoint.load(tmp_path / "one" / "last.pt")["model"]
     assert any(not torch.equal(a[name], one[name]) for name in a)
@@ -146,7 +146,7 @@ def test_only_the_student_learns(teachers, tmp_path):
     taught = state.taught(image)
     assert len(taught) == 2
     assert not any(each.requires_grad for each in taught)
-    # The same whoever is beside it in the batch: statistics are those of the training.
+    # Batch norm uses the training's statistics, so other images in the batch have no influence.
     torch.testing.assert_close(state.taught(image[:1])[0], taught[0][:1])
     state.objective.train()
     output = state.objective(image, image, torch.full((2, 32, 32), -1), 0, taught)
@@ -167,7 +167,7 @@ def test_the_teacher_is_the_mean_teacher(teachers):
     value = network.state_dict()[name]
     assert torch.equal(value, saved["ema"][f"module.{name}"])
     assert not torch.equal(value, saved["model"][name])
-    # What is evaluated is the student.
+    # Evaluations use the student.
     assert torch.equal(load_trained(tel_runs.Path(teachers[0])).model.state_dict()[name],
                        saved["model"][name])  # fmt: skip
 
@@ -189,7 +189,7 @@ def test_what_no_teacher_can_be(teachers, tmp_path):
     earlier = tel_runs.Path(teachers[0]) / "previous.pt"
     (unfinished / "last.pt").write_bytes(earlier.read_bytes())
     assert "at iteration 4 of 6" in message([teachers[0], str(unfinished)])
-    # A checkpoint that is named is meant.
+    # A checkpoint given as a file may be unfinished.
     assert load_teachers([str(earlier)], SIX, torch.device("cpu"))
     with pytest.raises(ValueError, match=r"the data's classes, sky, road, got .* with background"):
         load_teachers(teachers, ("sky", "road"), torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The tree energy loss against the two-pixel case, a dense Eq. 7, derivatives and its rules."""
+"""The tree energy loss: two pixels, a dense form of Eq. 7, derivatives, rules for labels."""
 
 import dataclasses
 import math
@@ -33,7 +33,7 @@ def case(height=5, width=6, classes=3, batch=2, scale=1, channels=4, dtype=torch
 
 
 def dense_affinity(guide, sigma):
-    """A (B, N, N) of Eqs. 3 to 5, from the distances along the trees."""
+    """The matrix A, (B, N, N), of Eqs. 3 to 5, from distances along the trees."""
     graph = tf.grid(*guide.shape[-2:])
     weight = tf.reference.edge_weight(guide, graph)
     tree = tf.reference.mst(weight, graph)
@@ -41,7 +41,7 @@ def dense_affinity(guide, sigma):
 
 
 def dense_filter(x, affinity):
-    """Eq. 7."""
+    """The filter of Eq. 7 as a product of matrices."""
     flat = x.flatten(2)
     out = torch.einsum("bij,bkj->bki", affinity, flat) / affinity.sum(-1)[:, None]
     return out.view_as(x)
@@ -310,7 +310,7 @@ def test_autocast_lowers_nothing(monkeypatch):
     expected = tree_energy_loss(logits, image, label, embed)
 
     def by_products(guide, graph):
-        """What autocast lowers if it is let; the package's own operations it leaves alone."""
+        """Edge weights by einsum, which autocast lowers; it does not lower treefilter's own."""
         a, b = graph.edge_index
         difference = guide.flatten(2)[..., a] - guide.flatten(2)[..., b]
         return torch.einsum("bce,bce->be", difference, difference)
@@ -340,7 +340,7 @@ def test_mst_offset_changes_ties_only():
     ],
 )
 def test_mst_offset_makes_ties_of_small_weights(offset, position):
-    """In float32, where 1 + 4e-8 is 1; the affinities are those of the weights without offset."""
+    """In float32, 1 + 4e-8 is 1. Affinities use the weights without the offset."""
     logits, _, label, _ = case(2, 2, batch=1, dtype=torch.float32)
     image = torch.tensor([[0.0, 1e-4], [2e-4, 2e-4]]).expand(1, 1, 2, 2)  # weights 4, 1, 1, 0 e-8
     options = TreeEnergy(level="low", sigma=1e-8, mst_offset=offset)

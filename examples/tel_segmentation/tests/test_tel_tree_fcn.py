@@ -1,4 +1,4 @@
-"""The learnable tree filter network, against a dense twin that has neither trees nor filters."""
+"""The learnable tree filter network, compared with a dense form without trees or filters."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ def randn(*shape, seed=1, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-# The twin.
+# The dense form.
 
 
 def spanning_tree(guide):
-    """The minimum spanning tree of the 4-connected grid of a guide (C, h, w), by scipy."""
+    """The minimum spanning tree of a guide (C, h, w) on the 4-connected grid, by SciPy."""
     _, h, w = guide.shape
     number = np.arange(h * w).reshape(h, w)
     ends = np.concatenate(
@@ -44,7 +44,7 @@ def spanning_tree(guide):
 
 
 def paths(tree):
-    """(N, N, N - 1): whether an edge of the tree is on the path between two vertices."""
+    """Whether each edge of the tree is on the path between two vertices: (N, N, N - 1)."""
     size = len(tree) + 1
     neighbours = [[] for _ in range(size)]
     for edge, (a, b) in enumerate(tree.tolist()):
@@ -63,7 +63,7 @@ def paths(tree):
 
 
 def dense_filter(values, embedding, guide, groups):
-    """Every pixel's mean over all pixels, weighted by a matrix of affinities for every group."""
+    """For every pixel, the mean over all pixels, weighted by the affinities of each group."""
     images = []
     for x, e, g in zip(values, embedding, guide, strict=True):
         tree = spanning_tree(g)
@@ -77,7 +77,7 @@ def dense_filter(values, embedding, guide, groups):
 
 
 def dense_forward(network, image, first_embedding):
-    """The network as it is specified: four stages alike, the first on the broadcast average."""
+    """The network by its specification: four equal stages, the first on the broadcast average."""
     features = network.backbone(network.normalize(image))
     stages = [features[place] for place in reversed(network.places)]
     last = network.context(stages[0]).expand(-1, -1, *stages[0].shape[-2:])
@@ -95,7 +95,7 @@ def dense_forward(network, image, first_embedding):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_is_that_of_the_dense_twin(training):
-    """Also: what the official code does in the first stage changes nothing."""
+    """The dense form filters in the first stage, as the official code; this changes nothing."""
     torch.manual_seed(0)
     network = TreeFCN("resnet18").double().train(training)
     first = nn.Conv2d(512, 256, 1, bias=False).double()
@@ -150,8 +150,8 @@ def test_the_guide_has_no_gradient_through_the_tree():
 
 
 def test_gradients_of_the_whole_network(monkeypatch):
-    """Of every part, along a direction, against central differences in float64."""
-    monkeypatch.setattr(tree_fcn, "WIDTH", 64)  # whatever the width, and 64 is faster
+    """Directional derivatives of every part, compared with central differences in float64."""
+    monkeypatch.setattr(tree_fcn, "WIDTH", 64)  # any width will do, and 64 is faster
     monkeypatch.setattr(tree_fcn, "EMBEDDING", 32)
     monkeypatch.setattr(TreeFCN, "channels", 64)
     model = build(seed=3).double()
@@ -187,7 +187,7 @@ def test_gradients_of_the_whole_network(monkeypatch):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """The types of what trees are built and filters run with."""
+    """Records the dtypes with which trees are built and filters run."""
     types = set()
 
     def spy(name):
@@ -215,7 +215,7 @@ def test_trees_are_in_float32_under_autocast(seen, training):
 
 
 def test_filter_under_autocast_is_the_one_in_float32():
-    """Of inputs in bfloat16: nothing is rounded on the way, and nothing is returned rounded."""
+    """For inputs in bfloat16, neither intermediate values nor results are rounded."""
     torch.manual_seed(0)
     layer = TreeFilter(512, 256, 16)
     values, guide = (randn(1, c, 6, 7, seed=c).bfloat16() for c in (512, 30))

@@ -1,4 +1,4 @@
-"""Pascal VOC in every layout: which images, which masks, what training sees, what is missing."""
+"""Pascal VOC in every layout: images, masks, the labels for training, missing files."""
 
 import dataclasses
 import pickle
@@ -100,7 +100,7 @@ def test_training_set_of_every_layout(tmp_path, layout):
     classes = [set(source[i].label.unique().tolist()) for i in range(len(source))]
     other = 2 if layout in SBD else 3
     void = set() if layout in SBD else {-1}
-    # VOC's own masks, with their void, win over the others.
+    # VOC's own masks, which have void, are preferred to the others.
     assert classes == [{-1, 0, 1}, {-1, 0, 1}, {0, other} | void, {0, other} | void]
 
 
@@ -114,8 +114,8 @@ def test_validation_set_of_every_layout(tmp_path, layout):
 def published_lists():
     """Lists of the published lengths, whose names overlap so that trainaug has 10,582.
 
-    Of SBD's 11,355 names 1,104 are of VOC's validation set and 1,133 of its training set, of either
-    some in SBD's own training list and the others in its validation list.
+    Of SBD's 11,355 names, 1,104 are in VOC's validation set and 1,133 in its training set. Both
+    groups are spread over SBD's own training and validation list.
     """
     names = [f"2008_{number:06d}" for number in range(20_000)]
     voc_train, voc_val = names[:1_464], names[1_464 : 1_464 + 1_449]
@@ -154,7 +154,7 @@ def test_the_rule_of_trainaug_on_lists_of_the_published_lengths(tmp_path, layout
 
 
 def test_published_masks_of_trainaug_win_over_those_of_sbd(voc):
-    """Where somebody has both; neither is of VOC's own training set."""
+    """If both exist; neither is used for VOC's own training set."""
     tel_voc.write_augmented(voc / "VOCdevkit" / "VOC2012")
     source = Voc(voc, "train", options())
     assert set(source[3].truth.unique().tolist()) == {-1, 0, 3}
@@ -170,7 +170,7 @@ def test_the_common_layout_has_no_other_masks(tmp_path):
 
 @pytest.mark.parametrize(("split", "name"), [("val", VOC_VAL[0]), ("train", TRAIN[0])])
 def test_sbd_does_not_stand_in_for_vocs_own_masks(voc, split, name):
-    """It has masks of both; they have no void, and other outlines."""
+    """SBD has masks of these images, too, but without void and with other outlines."""
     assert (voc / "SBD" / "cls" / f"{name}.mat").is_file()
     mask = voc / "VOCdevkit" / "VOC2012" / "SegmentationClass" / f"{name}.png"
     mask.unlink()
@@ -190,7 +190,7 @@ def test_a_sample(voc):
     expected[expected == 255] = -1
     assert np.array_equal(sample.truth.numpy(), expected)
     assert torch.equal(sample.label, sample.truth)
-    sample.label[:] = 7  # of its own
+    sample.label[:] = 7  # its own mask
     assert (sample.truth != 7).all()
 
 
@@ -302,7 +302,7 @@ def test_a_value_that_is_no_class_is_named(voc):
     file = voc / "VOCdevkit" / "VOC2012" / "SegmentationClass" / f"{TRAIN[0]}.png"
     tel_voc.write_png(file, tel_voc.voc_mask(21))
     with pytest.raises(ValueError, match=f"{file} must have the values 0…20 .* has also 21"):
-        Voc(voc, "train", options(ignore=(21,)))[0]  # which is of annotations only
+        Voc(voc, "train", options(ignore=(21,)))[0]  # an option for annotations only
 
 
 def test_an_unknown_split(voc):

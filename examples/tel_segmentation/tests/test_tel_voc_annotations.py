@@ -1,4 +1,4 @@
-"""Points, scribbles and label maps of Pascal VOC: where they are, how they are drawn."""
+"""Points, scribbles and label maps of Pascal VOC: their files, and how they are drawn."""
 
 import json
 import zipfile
@@ -37,13 +37,13 @@ def test_a_point_is_a_disc_around_its_pixel(tmp_path):
     assert label.dtype == np.int64
     assert label.shape == (20, 30)
     assert set(np.unique(label)) == {-1, 7}
-    # The box from 8.5 to 11.5 covers 4 pixels each way; the ellipse leaves out the corners.
+    # The box from 8.5 to 11.5 covers 4 × 4 pixels; the ellipse omits the corners.
     box = {(x, y) for x in range(8, 12) for y in range(3, 7)}
     assert places(label, 7) == box - {(8, 3), (11, 3), (8, 6), (11, 6)}
 
 
 def test_drawn_as_the_official_code_does(tmp_path):
-    """The ellipse's box is the point ± half the stroke, as floats."""
+    """The ellipse's box is the point ± half the stroke, in floating point."""
     from PIL import ImageDraw
 
     label = points(tmp_path, [{"x": 10.3, "y": 5.8, "cls": 7}], stroke=5).label("a", IMAGE)
@@ -54,7 +54,7 @@ def test_drawn_as_the_official_code_does(tmp_path):
 
 @pytest.mark.parametrize("width", [3, 7])
 def test_lines_are_drawn_as_the_official_code_does(width):
-    """Line with curved joints, then an ellipse at every joint, of each polyline in turn."""
+    """For each polyline: a line with curved joints, then an ellipse at every joint."""
     from PIL import ImageDraw
 
     rng = np.random.default_rng(0)
@@ -166,7 +166,7 @@ def test_scribbles_in_a_zip_file(tmp_path, folder):
 
 
 def test_another_zip_file_in_the_same_place(tmp_path):
-    """In a session that goes on, after another download."""
+    """A file that is replaced while the process runs is read again."""
     file = tmp_path / "voc_scribbles.zip"
     for tag, value in (("dog", 12), ("horse", 13)):
         file.unlink(missing_ok=True)

@@ -10,8 +10,8 @@ from tel_segmentation.networks.hrnet import HRNet
 from tel_segmentation.networks.pretrained import load_backbone
 from tel_segmentation.networks.weight_files import timm_names
 
-# The files. Tensors are views of one number each, that of their place in the file: small, and it
-# is seen where each of them ends up.
+# The files. Each tensor is filled with its own number in the file. So tensors are views of a single
+# value, which needs little memory, and tests can see where each tensor ends up.
 
 
 def numbered(shapes):
@@ -62,7 +62,7 @@ def deep_stem(parts, widths=(64, 64, 128)):
 
 
 def torchvision_resnet101():
-    """resnet101-63fe2227.pth and its predecessors."""
+    """Like resnet101-63fe2227.pth and its predecessors."""
     return numbered(conv("conv1", 3, 64, 7) + norm("bn1", 64) + resnet_stages(64))
 
 
@@ -70,12 +70,12 @@ OPENSEG = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3")
 
 
 def openseg_resnet101():
-    """resnet101-imagenet.pth of openseg and of CSAIL."""
+    """Like resnet101-imagenet.pth of openseg and of CSAIL."""
     return numbered(deep_stem(OPENSEG) + resnet_stages(128))
 
 
 def openmmlab_resnet101():
-    """resnet101_v1c-e67eebb6.pth."""
+    """Like resnet101_v1c-e67eebb6.pth."""
     stem = ("stem.0", "stem.1", "stem.3", "stem.4", "stem.6", "stem.7")
     return numbered(deep_stem(stem, (32, 32, 64)) + resnet_stages(64))
 
@@ -112,7 +112,7 @@ def exchange(name, widths):
 
 
 def hrnet_w48():
-    """hrnetv2_w48_imagenet_pretrained.pth."""
+    """Like hrnetv2_w48_imagenet_pretrained.pth."""
     widths = (48, 96, 192, 384)
     shapes = conv("conv1", 3, 64, 3) + norm("bn1", 64) + conv("conv2", 64, 64, 3)
     shapes += norm("bn2", 64)
@@ -140,7 +140,7 @@ def hrnet_w48():
     return numbered([*shapes, ("classifier.weight", (1000, 2048)), ("classifier.bias", (1000,))])
 
 
-# What is done with them.
+# Loading the files.
 
 
 def resnet(name):
@@ -240,7 +240,7 @@ def test_counters_are_not_needed_and_do_not_matter(tmp_path):
     load_backbone(resnet("resnet101s"), "resnet101s", save(tmp_path, state))
 
 
-# What is refused.
+# Files that are refused.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Work in processes: its order, its errors, and a process that dies."""
+"""Work in several processes: order of results, errors, and a process that dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's tables with ours beside them, as Markdown: ``tel report --paper --markdown``."""
+"""The paper's tables and our results as Markdown, for ``tel report --paper --markdown``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tel_segmentation.report.records import Record
 
 
 def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:
-    """All tables with ours beside the paper's, as Markdown; what was not run is blank."""
+    """All tables as Markdown, our results beside the paper's; results not yet run are blank."""
     (ours, other_runs), (own_costs, other_costs) = sorted_out(records), costs_sorted_out(costs)
-    parts = ["# The paper's tables, ours beside them", "", EXPLANATION]
+    parts = ["# The paper's tables and our results", "", EXPLANATION]
     for name, title in TITLES.items():
         if name[0] == "T":
             cost = name in ("T4", "T5")
@@ -32,6 +32,6 @@ def beside(records: Sequence[Record], costs: Sequence[dict[str, Any]]) -> str:
     parts += ["", f"## {TITLES['F7']}", "", markdown_table(curves_table(ours))]
     parts += ["", *(f"{note[0].upper()}{note[1:]}." for note in CURVES_NOTES)]
     if other := [*other_runs, *other_costs]:
-        parts += ["", "## Runs with other settings", "", "They are in no table.", ""]
+        parts += ["", "## Runs with other settings", "", "They do not appear in the tables.", ""]
         parts += [f"- {run}: {differences}" for run, differences in other]
     return "\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""Fig. 7 in numbers: how far TEL is above the baseline on the unlabelled pixels, at the end."""
+"""Fig. 7 in numbers: on unlabelled pixels, how far TEL is above the baseline at the end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tel_segmentation.paper.tables import BLANK, Ours, Table
 from tel_segmentation.report.records import Record
 
 CURVES_NOTES = (
-    "points at the end of the training, of ours the mean of its last tenth; the paper calls the"
-    " same numbers precision in the figure and mIoU in the text",
+    "in percentage points at the end of the training; our values are means over its last tenth; the"
+    " paper calls the same numbers precision in the figure and mIoU in the text",
 )
 _ROWS = (("prediction", "TEL's prediction"), ("pseudo", "TEL's soft label"))
 
 
 def runs_of(id: str, ours: dict[str, list[Ours]]) -> list[Record]:
-    """The runs of an experiment, by the official recipe and with published annotations if any."""
+    """The runs of an experiment; official recipe and published annotations are preferred."""
     groups = _groups(id, ours)
     return groups[0].records if groups else []
 
@@ -29,12 +29,12 @@ def _groups(id: str, ours: dict[str, list[Ours]]) -> list[Ours]:
 
 
 def curves_table(ours: dict[str, list[Ours]]) -> Table:
-    """Points above the baseline's prediction, theirs and ours; blank where a run is missing.
+    """Percentage points above the baseline's prediction, in the paper and in our runs.
 
-    Compared are runs of one recipe and with the same annotations.
+    Only runs with the same recipe and annotations are compared. Without such runs, cells are blank.
 
     Args:
-        ours: of ``tables.sorted_out``.
+        ours: from ``tables.sorted_out``.
     """
     tel, baseline = (
         {(group.recipe, group.annotations): group.records for group in _groups(f"f7.{name}", ours)}
@@ -54,6 +54,6 @@ def curves_table(ours: dict[str, list[Ours]]) -> Table:
 
 
 def _end(runs: Sequence[Record], name: str) -> float | None:
-    """The mean over the runs of a number at the end of the training."""
+    """A number at the end of the training: its mean over the runs, None if no run has it."""
     ends = [run.end[name] for run in runs if name in run.end]
     return fmean(ends) if ends else None

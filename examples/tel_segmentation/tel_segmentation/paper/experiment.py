@@ -1,4 +1,4 @@
-"""What an experiment of the paper is: a number, or pictures, with what runs it."""
+"""An experiment of the paper: a number or pictures, and the settings of the run behind it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Kind = Literal["train", "cost", "test", "panels", "curves"]
 
 @dataclass(frozen=True)
 class Experiment:
-    """A number, or the pictures, of the paper."""
+    """A number of the paper, or its pictures."""
 
     id: str
     title: str
-    """Of its row."""
+    """The title of its row in the table."""
     dataset: str
     """``voc``, ``cs``, ``ade``."""
     annotation: str
     network: str
     loss: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of ``config.Loss`` other than the recipe's."""
+    """Fields of ``config.Loss`` that differ from the recipe."""
     tel: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of ``config.TreeEnergy`` other than the recipe's."""
+    """Fields of ``config.TreeEnergy`` that differ from the recipe."""
     shares: str = ""
-    """The id of the experiment whose run this is, too."""
+    """The id of another experiment, if both have the same run."""
     kind: Kind = "train"
     """``cost`` measures time and memory; ``test`` also segments the test images; ``panels`` and
-    ``curves`` are what a run leaves."""
+    ``curves`` show pictures and the history of a run."""
     crf: bool = False
-    """A dense CRF behind the network."""
+    """Whether a dense CRF follows the network."""
     note: str = ""
 
     @property
@@ -42,12 +42,12 @@ class Experiment:
 
     @property
     def run(self) -> str:
-        """The id that the run's folder has."""
+        """The id that names the run's folder."""
         return self.shares or self.id
 
     @property
     def paper(self) -> float | None:
-        """The paper's number: mIoU in percent, of ``cost`` gigabytes (T4) or hours (T5)."""
+        """The paper's number: mIoU in percent; for ``cost``, gigabytes (T4) or hours (T5)."""
         return numbers.PAPER.get(self.id)
 
     @property

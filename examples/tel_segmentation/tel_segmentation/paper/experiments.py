@@ -1,7 +1,7 @@
-"""The paper's tables and figures as experiments with names, and what runs each.
+"""The paper's tables and figures as experiments with ids and configurations.
 
-Many numbers are of one and the same run (δ = L1, both levels, λ = 0.4 and σ = 0.02 are all the
-scribble row of Tab. 1): such an experiment names the run that it shares, and nothing is trained
+Several numbers come from the same run: δ = L1, both levels, λ = 0.4 and σ = 0.02 are all the
+scribble row of Tab. 1. Such an experiment names the run that it shares, so that nothing is trained
 twice.
 """
 
@@ -37,10 +37,10 @@ def experiments() -> dict[str, Experiment]:
 
 
 def find(id: str) -> Experiment:
-    """The experiment of an id.
+    """The experiment with an id.
 
     Raises:
-        ValueError: there is none; the message has those that are near.
+        ValueError: there is none; the message lists similar ids.
     """
     known = experiments()
     if id not in known:
@@ -49,16 +49,16 @@ def find(id: str) -> Experiment:
             {name.split(".")[0] for name in known}
         )
         raise ValueError(
-            f"id must be one of the paper's experiments (tel experiments), got {id!r}; near are:"
+            f"id must be one of the paper's experiments (tel experiments), got {id!r}; similar ids:"
             f" {', '.join(near[:12])}"
         )
     return known[id]
 
 
 def matching(patterns: tuple[str, ...]) -> list[Experiment]:
-    """Experiments whose ids match any pattern (``t3*``, ``*.ltf.*``); all without a pattern.
+    """Experiments whose ids match any pattern (``t3*``, ``*.ltf.*``); without patterns, all.
 
-    A pattern that is an id means that one alone, even if another id begins so.
+    A pattern that is an id matches only this id, even if another id begins with it.
     """
     known = experiments()
 
@@ -75,7 +75,7 @@ def matching(patterns: tuple[str, ...]) -> list[Experiment]:
 
 
 def resolve(experiment: Experiment, recipe: Recipe = "official") -> config.Train:
-    """The configuration of an experiment's run, whose batch is the total one.
+    """The configuration of an experiment's run; its batch is the total over all processes.
 
     Raises:
         ValueError: there is no such recipe.
@@ -84,7 +84,7 @@ def resolve(experiment: Experiment, recipe: Recipe = "official") -> config.Train
     base = recipes.resolve(own.dataset, own.network, recipe)
     is_tel = own.loss.get("method", "tel") == "tel"
     tree = replace(base.loss.tel, **own.tel)
-    # The recipe's λ is TEL's; other methods have their own.
+    # The recipe's λ is for TEL; other methods have their own weight.
     fields = {"weight": base.loss.weight if is_tel else None, **own.loss, "tel": tree}
     loss = replace(base.loss, **fields)
     annotation = "dense" if own.annotation == "full" else own.annotation
@@ -101,12 +101,12 @@ def resolve(experiment: Experiment, recipe: Recipe = "official") -> config.Train
 
 
 def shared(experiment: Experiment) -> Experiment:
-    """The experiment whose run this one's is, mostly itself."""
+    """The experiment whose run this one uses: in most cases itself."""
     return experiments().get(experiment.shares, experiment)
 
 
 def method_title(loss: config.Loss, base: config.Loss) -> str:
-    """The method's name in reports; runs of one experiment that differ need different names."""
+    """The method's name in reports, which is different for runs with different settings."""
     title = methods.title(loss)
     if loss.method == "naive":
         return f"{title} τ={loss.threshold:g}"
@@ -229,7 +229,7 @@ def _table6() -> Iterator[Experiment]:
             f"t6.tau.{tau}",
             f"τ = {tau}",
             {"method": "naive", "threshold": tau},
-            # at 1 no pixel is confident enough
+            # with τ = 1 no pixel is confident enough
             shares=BASELINE if tau == 1 else "",
         )
 

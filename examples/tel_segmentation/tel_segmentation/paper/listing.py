@@ -45,24 +45,27 @@ def _number(value: float | None, experiment: Experiment) -> str:
 
 INTRODUCTION = """# The paper's experiments
 
-Made by `tel experiments --markdown`; nothing here is typed or measured by this package. Every id is
-run by `tel run ID`, and `tel report RUNS --paper` puts the results beside these numbers.
+`tel experiments --markdown` writes this page. The results in it are the paper's; this package
+measured none of them. `tel run ID` runs an experiment, and `tel report RUNS --paper` shows its
+result beside the paper's.
 
-An experiment whose run is another's is the same training by definition: nothing is trained twice.
-`cost.…` is time and memory of all three levels by turns, which any of the ids beside it measures.
-Hours are of one V100 and of training alone, estimated: on Pascal VOC four times the hours of the
-paper's Table 5 times the batch over its 16; else those of DeepLabV3+ times the ratio of
-multiply–add operations. mIoU in percent; memory in GB, time in hours."""
+If the column "run" names another id, both experiments have the same run, which is trained once.
+`cost.…` measures time and memory of all three levels, interleaved; each id that names it starts the
+same measurement. Hours are estimates for the training alone, on one V100. For Pascal VOC they are
+four times the hours of the paper's Table 5 (which used four GPUs), scaled from its batch of 16 to
+the experiment's batch. For the other data sets, they are the hours of DeepLabV3+, scaled by the
+ratio of multiply–add operations. mIoU is in percent, memory in GB, time in hours."""
 
-RECIPES = """`official`: the scripts of the official code, from whose runs the README's numbers are.
-`paper`: the text where it says otherwise, and common practice where the code departs from it
-without the text. In both: SGD, momentum 0.9, lr · (1 − t / T)^0.9 every iteration, no warm-up,
-no clipping, fp16 around the network and float32 losses, synchronised batch statistics, flip with
-probability 0.5, scale 0.5 to 2, brightness ± 10 grey levels of the network's input only, images
-padded with 0 and labels with −2 at a random place, seed 304. The batch is the total over all
-processes; `tel run` divides it, and accumulates gradients where processes are few."""
+RECIPES = """`official`: the settings of the official code's scripts, which gave the numbers of
+its README. `paper`: the settings of the paper's text where they differ from the code, and common
+practice where the code differs from it and the text says nothing. Both have: SGD with momentum 0.9,
+learning rate lr · (1 − t / T)^0.9 in every iteration, no warm-up, no clipping; fp16 in the network,
+float32 in the losses, synchronised batch statistics; flip with probability 0.5, scale 0.5 to 2,
+brightness ± 10 grey levels for the network's input only; images padded with 0 and labels with −2,
+the image at a random position; seed 304. The batch is the total over all processes. `tel run`
+divides it among them, and accumulates gradients if there are few."""
 
-METHODS_TEXT = "Of every method that the paper's tables name, what is here."
+METHODS_TEXT = "For every method in the paper's tables: whether this package has it, and how."
 
 
 def recipe_table() -> Table:

@@ -1,4 +1,4 @@
-"""Every method that the paper's tables name, and what of it is here."""
+"""Every method that the paper's tables name, and whether this package has it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Method(NamedTuple):
 
     name: str
     state: State
-    id: str  # of an experiment that runs it, or how to have it
+    id: str  # of an experiment that runs it, or the option that selects it
     why: str
 
 

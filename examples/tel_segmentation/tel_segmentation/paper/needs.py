@@ -1,4 +1,4 @@
-"""What an experiment takes: files of its user, and hours of a GPU."""
+"""What an experiment needs: files that the user must provide, and hours on a GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tel_segmentation.paper.experiments import shared
 from tel_segmentation.paper.recipes import Recipe
 
 COST = 0.3
-"""Hours that measuring time and memory takes, a guess."""
+"""Hours that a measurement of time and memory takes: a guess."""
 PLACES = {
     "voc": ("voc2012", "VOCdevkit", "voc"),
     "cs": ("cityscapes",),
@@ -18,7 +18,7 @@ PLACES = {
 }
 """Names that a data set's folder may have in the data root; the first is the official code's."""
 PRETRAINED = "pretrained"
-"""Folder of the data root for files of weights."""
+"""Folder for files of weights, in the data root."""
 _DATA = {
     "voc": "Pascal VOC 2012, SBD",
     "cs": "Cityscapes",
@@ -31,7 +31,7 @@ _ANNOTATIONS = {
 
 
 def files(experiment: Experiment) -> str:
-    """The data, the annotations and the weights, in words."""
+    """The data, the annotations and the weights that an experiment needs, in words."""
     own = shared(experiment)
     weights = recipes.NETWORKS[own.network].weights
     if experiment.kind == "cost":
@@ -53,7 +53,7 @@ def folder(dataset: str, root: Path) -> Path:
     """The data set's folder in the data root.
 
     Raises:
-        ValueError: it is not there; the message names the paths.
+        ValueError: the folder does not exist; the message names the paths.
     """
     places = [root / name for name in PLACES[dataset]]
     for place in places:
@@ -67,16 +67,16 @@ def folder(dataset: str, root: Path) -> Path:
 
 
 def weights(name: str, given: str | None, root: Path) -> str:
-    """What ``config.Model.weights`` is to be.
+    """The value for ``config.Model.weights``.
 
     Args:
-        name: of the public file.
+        name: the name of the public file.
         given: a file, a folder with the public file, ``none`` or ``timm``; by default the folder
             ``pretrained`` of the data root.
         root: the data root.
 
     Raises:
-        ValueError: the file is not there; the message has its path.
+        ValueError: the file does not exist; the message has its path.
     """
     if given in ("none", "timm"):
         return given
@@ -92,12 +92,13 @@ def weights(name: str, given: str | None, root: Path) -> str:
 
 
 def gpu_hours(experiment: Experiment, recipe: Recipe = "official") -> float:
-    """Hours of one V100 that the training takes, estimated; evaluation is not in them.
+    """Estimated hours of training on one V100, without evaluations.
 
-    Pascal VOC: four times the hours of the paper's Tab. 5, times the batch over its 16. Others:
-    the same for DeepLabV3+ times the ratio of multiply–add operations, T · batch · ``GMACS``. What
-    DenseCRF and the other terms take is not known; they count as partial cross entropy. Teachers
-    are runs like their student's; what they take beside it is not counted.
+    Pascal VOC: four times the hours of the paper's Tab. 5 (four GPUs), scaled from its batch of 16
+    to the experiment's batch. Others: the hours of DeepLabV3+, scaled by the ratio of multiply–add
+    operations, iterations · batch · ``GMACS``. The time of DenseCRF and of other terms is not
+    known; they count as partial cross entropy. Each teacher counts as one more training. The
+    teachers' forward passes in the training of the student are not counted.
     """
     if experiment.kind == "cost":
         return COST

@@ -1,8 +1,8 @@
-"""Every number of the paper's tables, as data; nothing here is measured by this package.
+"""Every number of the paper's tables, as data; none of them is measured by this package.
 
 Liang, Z., Wang, T., Zhang, X., Sun, J., Shen, J.: Tree Energy Loss: Towards Sparsely Annotated
 Semantic Segmentation. CVPR 2022. ``README``: the tables of its official code, whose numbers differ
-from the paper's by -0.4 to +1.0. mIoU in percent; all are single runs, as far as the paper says.
+from the paper's by -0.4 to +1.0. mIoU in percent; as far as the paper says, all are single runs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PAPER: dict[str, float] = {
     "t3f.sigma.0.03": 76.8,
     "t3f.sigma.0.04": 77.0,
     "t3f.sigma.0.05": 76.3,
-    # Tab. 4: memory in GB; the sum over the GPUs, as it exceeds one's
+    # Tab. 4: memory in GB; since it exceeds one GPU's memory, it is the sum over the GPUs
     "t4.dlv3p.none": 32.85,
     "t4.dlv3p.low": 32.86,
     "t4.dlv3p.both": 34.78,
@@ -60,7 +60,7 @@ PAPER: dict[str, float] = {
     "t5.ltf.none": 11.7,
     "t5.ltf.low": 12.2,
     "t5.ltf.both": 12.7,
-    # Tab. 6: naive online self-training, VOC, scribbles; at 1.0 it is the baseline
+    # Tab. 6: naive online self-training, VOC, scribbles; with τ = 1 it is the baseline
     "t6.tau.0.5": 7.3,
     "t6.tau.0.6": 7.3,
     "t6.tau.0.7": 7.5,
@@ -140,8 +140,8 @@ QUOTED: tuple[Quoted, ...] = (
     Quoted("T7", "scribble", "A2GNN", "DeepLabV2", 74.0),
     Quoted("T7", "scribble", "A2GNN", "LTF", 76.1),
 )
-"""Most of them have a CRF behind the network, several stages or further data."""
+"""Most of these methods add a CRF after the network, several stages or further data."""
 
 CURVES = {"f7.tel": (5.6, 7.3)}
-"""Fig. 7: points by which the prediction's precision on the unlabelled pixels, and that of the soft
-label, is above the baseline's at the end; the text calls the same numbers mIoU."""
+"""Fig. 7, at the end of training: by how many percentage points the precision of the prediction,
+and that of the soft label, is above the baseline's on unlabelled pixels. The text says mIoU."""

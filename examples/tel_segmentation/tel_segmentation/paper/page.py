@@ -1,4 +1,4 @@
-"""The paper's tables and figures as a page, ours beside theirs; what was not run is blank."""
+"""The paper's tables and figures as a page, with our results; results not yet run are blank."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from tel_segmentation.report.plots import Curve, curve, draw
 from tel_segmentation.report.records import Record
 from tel_segmentation.runtime.run_folder import COST
 
-SIDE = 1400  # of a panel's longer side
+SIDE = 1400  # longest side of a panel, in pixels
 CURVES = (
     ("f7.baseline", "prediction", "partial CE: prediction", "#cc7a2f"),
     ("f7.tel", "prediction", "TEL: prediction", "#1f8a5b"),
     ("f7.tel", "pseudo", "TEL: soft label", "#1d9bb3"),
 )
-"""Of Fig. 7: experiment, what of it, name, colour."""
+"""The curves of Fig. 7: experiment, what is evaluated, name, colour."""
 _METRICS = (("accuracy", "Accuracy"), ("miou", "mIoU"))
 
 
 def find_costs(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """What ``tel run`` measured of time and memory, in folders to any depth.
+    """Time and memory as measured by ``tel run``, from folders at any depth.
 
     Raises:
-        ValueError: a file is not what that command writes; it is named.
+        ValueError: a file has another form; the message names it.
     """
     costs = []
     for file in sorted({file.resolve() for path in paths for file in path.rglob(COST)}):
@@ -64,13 +64,14 @@ def paper_page(
     """The whole page.
 
     Args:
-        records: of which those count that ``tel run`` made with the paper's settings.
-        costs: of ``find_costs``.
-        title: of the page.
-        pictures: panels that a figure shows at most.
+        records: runs; only those that ``tel run`` made with the paper's settings enter the tables.
+        costs: from ``find_costs``.
+        title: the page's title.
+        pictures: largest number of panels in a figure.
 
     Raises:
-        ValueError: a record is not what it says, or a panel cannot be read; it is named.
+        ValueError: a record belongs to no experiment, or a panel cannot be read; the message names
+            it.
     """
     (ours, other_runs), (own_costs, other_costs) = sorted_out(records), costs_sorted_out(costs)
     parts = [f"<header><h1>{text(title)}</h1><p class='soft'>{text(EXPLANATION)}</p></header>"]
@@ -89,14 +90,14 @@ def paper_page(
             f"<li><code>{text(run)}</code> {text(differences)}</li>" for run, differences in other
         )
         parts.append(
-            "<section><h2>Runs with other settings</h2><p class='soft'>They are in no table.</p>"
-            f"<ul>{items}</ul></section>"
+            "<section><h2>Runs with other settings</h2><p class='soft'>They do not appear in the"
+            f" tables.</p><ul>{items}</ul></section>"
         )
     return document(title, parts)
 
 
 def _table(table: Table, below: Sequence[str] = ()) -> str:
-    """The first column, ids, is small beneath the second."""
+    """A table as HTML; the id is in small print below the description."""
     (_, *names), *rows = table
     body = "".join(
         f'<tr><th scope="row">{text(what)}<small>{text(id or "quoted")}</small></th>'
@@ -115,7 +116,7 @@ def _table(table: Table, below: Sequence[str] = ()) -> str:
 
 
 def _panels(name: str, ours: dict[str, list[Ours]], pictures: int) -> str:
-    """Panels of the first seed: image, annotation, prediction, pseudo labels, truth."""
+    """Panels of the smallest seed: image, annotation, prediction, pseudo labels, truth."""
     parts = []
     for experiment in of_table(name):
         runs = runs_of(experiment.id, ours)
@@ -138,9 +139,9 @@ def _picture(path: Path) -> str:
 
 
 def _curves(ours: dict[str, list[Ours]]) -> str:
-    """On the unlabelled pixels of the training batches, means over seeds."""
+    """Curves on the unlabelled pixels of the training batches, means over seeds."""
     runs = {experiment.id: runs_of(experiment.id, ours) for experiment in of_table("F7")}
-    parts = ["<p class='soft'>Of the training crops' unlabelled pixels, in percent.</p>"]
+    parts = ["<p class='soft'>On the unlabelled pixels of the training crops, in percent.</p>"]
     for metric, heading in _METRICS:
         curves: list[Curve] = [
             curve(runs[id], f"{metric}_{what}", color) for id, what, _, color in CURVES

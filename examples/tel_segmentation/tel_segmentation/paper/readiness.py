@@ -1,4 +1,4 @@
-"""Before an experiment is trained: what would otherwise be missing, or be said, only at its end."""
+"""Checks before an experiment is trained, so that nothing fails only after the training."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tel_segmentation.training.outcome import dense
 
 
 def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
-    """Opens all that the experiment reads, down to what it needs after the training.
+    """Opens everything that the experiment reads, also what it needs only after the training.
 
     Args:
-        experiment: as it was asked for, not the one whose run it shares.
-        settings: of its run, with the data set's folder.
+        experiment: the requested experiment, not the one whose run it shares.
+        settings: the configuration of its run, with the data set's folder.
 
     Returns:
-        What makes it another experiment although it can be run: images that are fewer than
-        published, classes that are ignored.
+        Differences to the paper's experiment with which it can still be run: a number of images
+        other than published, ignored classes.
 
     Raises:
-        ValueError: files are missing, by their paths; or the annotations' numbers are read wrongly.
+        ValueError: files are missing (the message has their paths), or the numbers in annotations
+            are read with the wrong encoding.
         ModuleNotFoundError: the dense CRF is not installed.
     """
     training = open_source(settings.data, "train", settings.seed)
@@ -43,7 +44,7 @@ def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
 
 
 def _check_encoding(source: Source, data: config.Data) -> None:
-    """Files of trainIds that are read as labelIds make no error: all of their numbers are known."""
+    """Refuses trainIds that are read as labelIds: all numbers are valid, so nothing else fails."""
     if not isinstance(source, Cityscapes) or data.encoding != "auto":
         return
     if folders := source.like_train_ids():

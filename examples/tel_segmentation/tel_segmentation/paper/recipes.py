@@ -1,14 +1,14 @@
-"""How the official code trains, and where the paper says otherwise.
+"""Settings of the official code's training, and where the paper's text differs from them.
 
-``official``: the scripts and JSON files of megvii-research/TreeEnergyLoss (a4bf602), from whose
-runs the README's numbers are. ``paper``: the text; what it leaves open is as in the official code,
-but for the code's own departures from common practice (dilations of the ASPP at output stride 16,
-BGR input, +1 on the trees' weights, the squashed evaluation).
+``official``: the scripts and JSON files of megvii-research/TreeEnergyLoss (a4bf602), which gave the
+numbers of its README. ``paper``: the paper's text. Where the text leaves a choice open, it is as in
+the official code, except where the code departs from common practice (dilations of the ASPP at
+output stride 16, BGR input, +1 on the trees' weights, evaluation without keeping the aspect ratio).
 
-Both: SGD with momentum 0.9, lr · (1 − t / T)^0.9 stepped every iteration, no warm-up of the
-learning rate or of the loss, fp16 with a scaler around the network (the losses are float32 here),
-batch statistics over all processes, seed 304. The order of augmentations differs between the
-official scripts (scale, crop, flip, or flip first), which changes nothing but rounding.
+Both: SGD with momentum 0.9, lr · (1 − t / T)^0.9 updated in every iteration, no warm-up of the
+learning rate or of the loss, fp16 with a scaler in the network (our losses are float32), batch
+statistics over all processes, seed 304. The order of augmentations differs between the official
+scripts (scale, crop, flip, or flip first), which only changes rounding.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from tel_segmentation import config
 
 Recipe = Literal["official", "paper"]
 GPUS = 4
-"""Of the official scripts; the loss is a mean over each one's part of the batch."""
+"""Number of GPUs in the official scripts; each takes the mean of the loss over its images."""
 SEED = 304
 
 
 class Setting(NamedTuple):
-    """A column of the recipes' table; total batch, over all GPUs."""
+    """The settings that depend on data set and network; ``batch`` is the total over all GPUs."""
 
     crop: tuple[int, int]  # height, width
     batch: int
     iterations: int
     lr: float
-    head: float  # everything but the backbone learns this much faster
+    head: float  # factor of the learning rate for everything but the backbone
     weight_decay: float
     weight: float  # λ
     sigma: float
-    stride: Literal[8, 16, 32]  # of the backbone; HRNet has 4 whatever is said
+    stride: Literal[8, 16, 32]  # output stride of the backbone; HRNet always has 4
     eval_every: int
 
 
 OFFICIAL: dict[tuple[str, str], Setting] = {
     ("voc", "dlv3p"): Setting((512, 512), 16, 80_000, 1e-3, 10, 1e-4, 0.4, 0.02, 16, 500),
     ("voc", "ltf"): Setting((512, 512), 32, 80_000, 1e-3, 10, 1e-4, 0.6, 0.02, 32, 1000),
-    # not released: the recipe of DeepLabV3+ at DeepLabV2's usual stride, our choice
+    # not released; our choice: the recipe of DeepLabV3+ at DeepLabV2's usual stride
     ("voc", "dlv2"): Setting((512, 512), 16, 80_000, 1e-3, 10, 1e-4, 0.4, 0.02, 8, 500),
     ("cs", "hrnet"): Setting((512, 1024), 8, 40_000, 1e-2, 1, 5e-4, 0.4, 0.002, 16, 1000),
     ("cs", "dlv3p"): Setting((512, 1024), 8, 40_000, 5e-3, 1, 5e-4, 0.4, 0.002, 8, 1000),
@@ -59,23 +59,23 @@ PAPER: dict[tuple[str, str], dict[str, float]] = {
     ("ade", "hrnet"): {},
     ("ade", "dlv3p"): {},
 }
-"""What the paper says otherwise."""
+"""The settings in which the paper's text differs."""
 
 SOURCES = {"voc": "voc", "cs": "cityscapes", "ade": "ade20k"}
 """Kinds of ``config.Data.source``."""
 FOLDERS = {"voc": "voc2012", "cs": "cityscapes", "ade": "ade20k"}
-"""Of the data root, named as by the official code."""
+"""The data sets' folders in the data root, named as in the official code."""
 NETWORKS: dict[str, config.Model] = {
     "dlv3p": config.Model("resnet101s", "deeplabv3+", weights="resnet101-imagenet.pth"),
     "ltf": config.Model("resnet101s", "ltf", weights="resnet101-imagenet.pth"),
     "hrnet": config.Model("hrnet_w48", "hrnet", weights="hrnetv2_w48_imagenet_pretrained.pth"),
     "dlv2": config.Model("resnet101", "deeplabv2", weights="resnet101-63fe2227.pth"),
 }
-"""With the names of their files of weights: openseg's, HRNet's and torchvision's."""
+"""The networks, with the names of the weight files of openseg, HRNet and torchvision."""
 
 
 def setting(dataset: str, network: str, recipe: Recipe = "official") -> Setting:
-    """The numbers of a recipe.
+    """The settings of a recipe for a data set and a network.
 
     Raises:
         ValueError: there is no such recipe.
@@ -90,7 +90,7 @@ def setting(dataset: str, network: str, recipe: Recipe = "official") -> Setting:
 
 
 def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.Train:
-    """The whole configuration of TEL with both levels; whose batch is the total one.
+    """The complete configuration of TEL with both levels; its batch is the total over processes.
 
     Args:
         dataset: ``voc``, ``cs`` or ``ade``.
@@ -117,9 +117,9 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
     model = replace(
         NETWORKS[network],
         output_stride=chosen.stride,
-        # "stride" is 8 in every JSON file, whatever the backbone's
+        # "stride" is 8 in every JSON file, even for backbones with another stride
         rates=(12, 24, 36) if official and network == "dlv3p" else None,
-        # DeepLabV2 is not released: torchvision's weights get the red, green, blue they know
+        # DeepLabV2 is not released; torchvision's weights are trained on RGB
         bgr=official and network != "dlv2",
     )
     tree = config.TreeEnergy(sigma=chosen.sigma, mst_offset=1.0 if official else 0.0)
@@ -154,32 +154,32 @@ def _single_scale(model: config.Model) -> config.Evaluation:
 
 
 def _evaluation(dataset: str, model: config.Model) -> config.Evaluation:
-    """The official code's, in training."""
+    """The protocol of the official code's evaluations during training."""
     if dataset == "voc":
         return config.Evaluation(protocol="squash", size=(512, 512))
     if dataset == "ade":
         return config.Evaluation(protocol="short-side", size=(512, 512))
-    return _single_scale(model)  # whole: 2048 × 1024 is a multiple
+    return _single_scale(model)  # whole images: 2048 × 1024 needs no padding
 
 
 def divided(options: config.Train, processes: int, per_process: int | None = None) -> config.Train:
-    """The same total batch on any number of processes, accumulated where they are few.
+    """Divides the total batch over processes, with accumulation of gradients if they are few.
 
     Args:
-        options: whose ``batch`` is the total one.
-        processes: that train together.
-        per_process: images at once in one process; by default what each of the official four GPUs
-            has, or the largest number below it that divides the batch.
+        options: a configuration whose ``batch`` is the total.
+        processes: number of processes that train together.
+        per_process: images per step of one process; by default as many as on each of the official
+            code's four GPUs, or the largest smaller number that divides the batch.
 
     Raises:
-        ValueError: the total batch cannot be divided so.
+        ValueError: the total batch cannot be divided in this way.
     """
     total = options.batch
     if total % processes:
         raise ValueError(f"processes must divide the total batch of {total}, got {processes}")
     share = total // processes
     if per_process is None:
-        least = 2 if processes == 1 else 1  # a single image has no statistics
+        least = 2 if processes == 1 else 1  # batch statistics need more than one image
         most = max(least, total // GPUS)
         per_process = max(n for n in range(1, most + 1) if share % n == 0)
     if per_process < 1 or share % per_process:

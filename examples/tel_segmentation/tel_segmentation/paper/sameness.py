@@ -19,22 +19,23 @@ MAY_DIFFER = (
     "output", "batch", "accumulate", "threads", "device", "data.workers", "log_every",
     "checkpoint_every", "pictures", "tensorboard", "protocols",
 )  # fmt: skip
-"""When a run goes on: its iterations have the same images, however they are divided."""
+"""Settings that may change when a run is resumed: each iteration still has the same images."""
 IS_NO_OTHER = (
     *MAY_DIFFER, "seed", "amp", "eval_every", "boundary", "data.ignore", "data.encoding",
 )  # fmt: skip
-"""Of an experiment: what does not make it another one; files of the same annotations differ in
-their numbers. The total batch, the counts of images and ignored classes are looked at apart."""
+"""Settings in which a run may differ from its experiment; the encoding, for example, since files of
+the same annotations have different numbers. Total batch, numbers of images and ignored classes are
+compared separately."""
 
 
 def deviations(result: dict[str, Any]) -> list[str]:
-    """What a record has that its experiment has not; each as ``name: ours instead of theirs``.
+    """Differences of a record from its experiment, each as ``name: ours instead of theirs``.
 
     Args:
-        result: of a run that ``tel run`` made.
+        result: the result of a run made by ``tel run``.
 
     Raises:
-        ValueError: the record is of no experiment, or its configuration cannot be read.
+        ValueError: the record belongs to no experiment, or its configuration cannot be read.
     """
     settings, wanted = _both(result)
     found = differences(settings, wanted, IS_NO_OTHER)
@@ -52,26 +53,26 @@ def deviations(result: dict[str, Any]) -> list[str]:
 
 
 def cost_deviations(cost: dict[str, Any]) -> list[str]:
-    """The same of measured time and memory, whose batch is that of one process.
+    """The same for measured time and memory; their batch is that of one process.
 
     Args:
-        cost: what ``tel run`` writes of an experiment that measures them.
+        cost: what ``tel run`` writes for an experiment that measures time and memory.
 
     Raises:
-        ValueError: as above.
+        ValueError: as ``deviations``.
     """
     return differences(*_both(cost), IS_NO_OTHER)
 
 
 def other_counts(kind: str, training: set[Any], evaluated: set[Any]) -> list[str]:
-    """Numbers of images that are not those of the data set.
+    """Numbers of images that differ from those of the published data set.
 
-    Points, scribbles and blocks are published of every training image.
+    Points, scribbles and blocks are published for every training image.
 
     Args:
         kind: ``voc``, ``cityscapes`` or ``ade20k``.
-        training: how many images were trained on; None: not known.
-        evaluated: how many images were evaluated, each time.
+        training: the numbers of training images; None if unknown.
+        evaluated: the numbers of images in the evaluations.
     """
     counts = published_counts(kind)
     return [
@@ -86,12 +87,12 @@ def other_counts(kind: str, training: set[Any], evaluated: set[Any]) -> list[str
 
 
 def ignored_classes(kind: str, data: config.Data, made: str | None = None) -> list[str]:
-    """Classes that training does not see, since their numbers in the annotations are ignored.
+    """Classes without labels in training, because their numbers are ignored.
 
     Args:
-        kind: as above.
-        data: ignore, encoding.
-        made: the encoding that ``tel annotate`` noted.
+        kind: ``voc``, ``cityscapes`` or ``ade20k``.
+        data: the options ``ignore`` and ``encoding``.
+        made: the encoding in the manifest of ``tel annotate``, if that made the annotations.
     """
     encoding = _encoding(kind, made or data.encoding)
     classes = {"voc": voc_classes, "cityscapes": cityscapes, "ade20k": ade20k}[kind].CLASSES
@@ -109,7 +110,7 @@ def _encoding(kind: str, said: str) -> Encoding:
 
 
 def _other_images(kind: str, result: dict[str, Any]) -> list[str]:
-    """Training or evaluation on other images than the data set's."""
+    """Differences in the numbers of images, and in the split of the evaluation."""
     evaluation = result.get("evaluation", {})
     each = [evaluation, *evaluation.get("protocols", {}).values()]
     evaluated = {
@@ -121,7 +122,7 @@ def _other_images(kind: str, result: dict[str, Any]) -> list[str]:
 
 
 def _other_annotations(made: dict[str, Any], wanted: str) -> list[str]:
-    """What ``tel annotate`` made under the name of something else."""
+    """Annotations of ``tel annotate`` that are not of the kind that the experiment has."""
     if not made:
         return []
     percent = f"{100 * made.get('ratio', 0):g}" * (made.get("kind") == "block")
@@ -130,7 +131,7 @@ def _other_annotations(made: dict[str, Any], wanted: str) -> list[str]:
 
 
 def _both(result: dict[str, Any]) -> tuple[config.Train, config.Train]:
-    """The configuration that a record has, and that of its experiment."""
+    """The configuration of a record, and that of its experiment."""
     settings = config.build(config.Train, result["config"])
     experiment = experiments().get(settings.paper_id)
     if experiment is None:
@@ -140,7 +141,7 @@ def _both(result: dict[str, Any]) -> tuple[config.Train, config.Train]:
 
 
 def differences(found: config.Train, wanted: config.Train, ignored: Collection[str]) -> list[str]:
-    """Fields that differ; of files and folders the names count, of a public data set its kind."""
+    """Fields that differ; paths are compared by file name, public data sets by kind."""
     return same_run.differences(_as_published(found), _as_published(wanted), ignored)
 
 

@@ -1,7 +1,7 @@
-"""Experiments whose network learns from networks: those are trained first, beside it.
+"""Experiments in two stages: the teachers of a network are trained first.
 
-The second stage of ``seminar_lite`` has teachers (``config.Loss.teachers``): finished runs of its
-first stage, in folders inside its own, which differ in their seeds.
+The second stage of ``seminar_lite`` has teachers (``config.Loss.teachers``): finished runs of the
+first stage, with different seeds, in sub-folders of the second stage's folder.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from pathlib import Path
 from tel_segmentation import config
 
 TEACHERS = ("teacher1", "teacher2")
-"""Folders of the first stage's runs."""
+"""Sub-folders of the first stage's runs."""
 FIRST_STAGE = {"method": "seminar_lite", "teacher_ramp_part": 0.25}
-"""The ramp's part of the training is near that of Laine and Aila, 80 of 300 epochs."""
+"""The ramp takes a quarter of the training, about as in Laine and Aila: 80 of 300 epochs."""
 
 
 def placed(settings: config.Train) -> config.Train:
-    """The same with its teachers inside its folder."""
+    """The settings, with the teachers' folders inside the run's own folder."""
     places = tuple(str(settings.output / name) for name in settings.loss.teachers)
     return replace(settings, loss=replace(settings.loss, teachers=places))
 
 
 def teachers(settings: config.Train) -> list[config.Train]:
-    """The runs of the first stage: the same without teachers, by seeds s, s + 1, ….
+    """The runs of the first stage: the same settings without teachers, with seeds s, s + 1, ….
 
-    They are no experiment of the paper's, and are not evaluated by other protocols.
+    They are not experiments of the paper, and are evaluated only by their own protocol.
     """
     first = replace(
         settings,

@@ -1,4 +1,4 @@
-"""The paper's tables with ours beside them."""
+"""The paper's tables, with our results beside the paper's."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ TITLES = {
 PROTOCOLS = ("ss", "msf", "official")
 BLANK = ""
 Table = list[list[str]]
-"""Rows of texts, the first of them the head."""
+"""Rows of texts; the first row is the head."""
 
 
 class Ours(NamedTuple):
-    """The runs of one experiment, recipe and annotation that are what they are called."""
+    """Runs with the settings of one experiment, grouped by recipe and annotations."""
 
     recipe: str
     annotations: str
-    """What there is in the place of the published ones, in words; empty: nothing is known."""
+    """How the annotations were made, if they are not the published ones; empty if unknown."""
     records: list[Record]
 
     def miou(self, protocol: str = "") -> str:
-        """Last / best in percent, mean over seeds; blank where it was not evaluated so."""
+        """Last / best in percent, mean over seeds; blank if not evaluated by ``protocol``."""
         evaluations = [record.result["evaluation"] for record in self.records]
         if protocol:
             evaluations = [each.get("protocols", {}).get(protocol) for each in evaluations]
@@ -58,10 +58,10 @@ def _mean(values: Sequence[float | None]) -> str:
 
 
 def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[tuple[str, str]]]:
-    """Finished runs by the id of their run; the names of those that are something else, and what.
+    """Groups finished runs by id; returns, too, runs with other settings and their differences.
 
     Raises:
-        ValueError: a record is of no experiment; its folder is named.
+        ValueError: a record belongs to no experiment; the message names its folder.
     """
     own: dict[str, dict[tuple[str, str], list[Record]]] = {}
     other: list[tuple[str, str]] = []
@@ -86,9 +86,9 @@ def sorted_out(records: Sequence[Record]) -> tuple[dict[str, list[Ours]], list[t
 
 
 def made_annotations(result: dict[str, Any]) -> str:
-    """How ``tel annotate`` made a run's annotations, in words; empty if they are not known to be.
+    """How ``tel annotate`` made a run's annotations, in words; empty if it did not.
 
-    The generator of the published ones is not public: such a run stands in the tables, apart.
+    How the published annotations were made is not public, so these runs get rows of their own.
     """
     options = result.get("annotate")
     if not options:
@@ -99,10 +99,10 @@ def made_annotations(result: dict[str, Any]) -> str:
 def costs_sorted_out(
     costs: Sequence[dict[str, Any]],
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """The same of measured time and memory: rehearsals, say, are something else.
+    """The same for measured time and memory; rehearsals, for example, have other settings.
 
     Raises:
-        ValueError: one is of no experiment.
+        ValueError: a measurement belongs to no experiment.
     """
     own, other = [], []
     for cost in costs:
@@ -114,19 +114,19 @@ def costs_sorted_out(
 
 
 def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
-    """A table of mIoU; nothing is in our columns where nothing was run.
+    """A table of mIoU; our columns are blank for experiments that were not run.
 
     Args:
         name: ``T1``, ``T2``, ``T3``, ``T6`` or ``T7``.
-        ours: of ``sorted_out``.
+        ours: from ``sorted_out``.
     """
-    val = " (val)" * (name == "T7")  # the test images' labels are the server's alone
+    val = " (val)" * (name == "T7")  # only the VOC server has the test images' labels
     rows = [["id", "what", "paper", "README", f"ours{val}",
              *(f"ours, {each}{val}" for each in PROTOCOLS), "recipe", "seeds",
              "annotations"]]  # fmt: skip
     for experiment in of_table(name):
         for group in ours.get(experiment.run, [NOTHING]):
-            # A CRF is not in the numbers of the run that it is shared with.
+            # The shared run was evaluated without the CRF.
             known = group if not experiment.crf else NOTHING
             rows.append([
                 experiment.id,
@@ -146,7 +146,7 @@ def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
 
 
 def what(experiment: Experiment) -> str:
-    """A row in words."""
+    """The description of an experiment's row."""
     network = NETWORK_TITLES[experiment.network]
     if experiment.table == "T2":
         where = f"{DATASET_TITLES[experiment.dataset]}, {experiment.annotation}, {network}"
@@ -157,7 +157,7 @@ def what(experiment: Experiment) -> str:
 
 
 def notes(name: str) -> list[str]:
-    """What is to be said of rows of a table."""
+    """The notes below a table, with the ids that each one is about."""
     said: dict[str, list[str]] = {}
     for experiment in of_table(name):
         if experiment.note:
@@ -169,11 +169,11 @@ def notes(name: str) -> list[str]:
 
 
 def cost_table(name: str, costs: Sequence[dict[str, Any]]) -> Table:
-    """Table 4 or 5; ours are what ``tel run`` measured of a network (``cost.json``).
+    """Table 4 or 5; our numbers are those that ``tel run`` measured (``cost.json``).
 
     Args:
         name: ``T4`` or ``T5``.
-        costs: contents of those files; of ``costs_sorted_out``.
+        costs: contents of these files, from ``costs_sorted_out``.
     """
     unit, value, ratio = (
         ("GB", "peak_mb", "peak_ratio") if name == "T4" else ("hours", "seconds", "time_ratio")
@@ -210,18 +210,19 @@ def of_table(name: str) -> list[Experiment]:
 
 
 def markdown_table(table: Table) -> str:
-    """As Markdown."""
+    """The table as Markdown."""
     head, *rows = table
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(x.replace("|", "\\|") for x in row) + " |" for row in lines)
 
 
 EXPLANATION = (
-    "mIoU in percent. Ours: last / best iterate, mean over seeds, by the recipe's own evaluation"
-    " while training and by other protocols: ss (single scale, native aspect), msf (multi-scale and"
-    " flip, native aspect), official (the official scripts' last one: of Pascal VOC multi-scale and"
-    " flip of squashed images, else the recipe's own). The paper does not say which of them its"
-    " tables have. Rows without an id are quoted by the paper from others, of which many have a CRF"
-    " behind the network, several stages, or further data. What is blank was not run. Annotations"
-    " that tel annotate made in the place of the published ones are said to be so."
+    "mIoU is in percent. Our columns have last / best iterate, mean over seeds, by the recipe's own"
+    " evaluation during training and by other protocols: ss (single scale, native aspect ratio),"
+    " msf (multi-scale and flip, native aspect ratio), official (the official scripts' last"
+    " evaluation: for Pascal VOC, multi-scale and flip on images resized without keeping the aspect"
+    " ratio; otherwise the recipe's own). The paper does not say which protocol its tables use."
+    " Rows without an id are results of others that the paper quotes; many of these methods add a"
+    " CRF after the network, several stages, or further data. Blank cells were not run. The column"
+    " “annotations” names annotations that tel annotate made instead of the published ones."
 )
