@@ -92,7 +92,8 @@ class _Filter(Function):
         x = rest[0] if rest else grad  # without a gradient in a, the values do not matter
         wanted = ctx.needs_input_grad[1]
         grads: tuple[Tensor, ...]
-        if torch.compiler.is_compiling() or not (recorded(grad, x) or recorded(a)):
+        again = torch.is_grad_enabled() and a.requires_grad
+        if torch.compiler.is_compiling() or not (again or recorded(grad, x)):
             grads = _ops.filter_backward(grad, x, parent, order, plan, a, ctx.kind, wanted)
         elif forward_ad._current_level >= 0:
             grads = _gradients(grad, x, a, (parent, order, plan), ctx.kind, wanted)

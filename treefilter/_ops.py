@@ -369,13 +369,17 @@ def filter_backward(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    grad_x, grad_affinity = _empty_gradients(grad, x, parent, order, plan, affinity, kind, wanted)
+    flat = _flat(x)
+    to = torch.empty_like(flat)
+    shape = (x.shape[0], affinity.shape[1], parent.shape[1])
+    grad_affinity = affinity.new_zeros(shape if wanted else (0,))
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     affinity = affinity.contiguous()
     optional = grad_affinity if wanted else None
     threads = torch.get_num_threads()
-    grad, x, to = _flat(grad), _flat(x), _flat(grad_x)
-    _C.filter_backward(PASS[kind], grad, x, parent, order, plan, affinity, to, optional, threads)
+    grad = _flat(grad)
+    _C.filter_backward(PASS[kind], grad, flat, parent, order, plan, affinity, to, optional, threads)
+    grad_x = to if flat is x else to.view(x.shape)
     return grad_x, grad_affinity
 
 

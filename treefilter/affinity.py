@@ -176,11 +176,12 @@ class _Exponential(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
         weight, width, a = ctx.saved_tensors
-        grad_weight = grad * a / -width
+        negative = -width
+        grad_weight = grad * a / negative
         grad_width = None
         if ctx.needs_input_grad[1]:
             products = grad_weight * weight.masked_fill(a == 0, 0)
-            grad_width = products.sum_to_size(width.shape) / -width
+            grad_width = products.sum_to_size(width.shape) / negative
         return grad_weight, grad_width
 
     @staticmethod
