@@ -1,8 +1,8 @@
 """A pretended GPU: tensors of the CPU that say they are on cuda:0, and refuse to mix with others.
 
 It finds what no emulation of kernels can: a test, or a function, that mixes tensors of two devices,
-makes a new one where it does not belong, or reads one of the device's as if it were the host's. The
-fixture ``device`` has it as one more device with TREEFILTER_PRETEND_GPU=1 (make test-pretended).
+makes a new one where it does not belong, or reads one of the device as if it were of the host. With
+TREEFILTER_PRETEND_GPU=1 it is one more device of the fixture ``device`` (``make test-pretended``).
 It does not know streams and graphs, threads of Python, or what a kernel does with a wrong pointer.
 """
 
