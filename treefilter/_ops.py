@@ -3,6 +3,9 @@
 Each op takes checked tensors, makes its outputs and calls one native function. Ops know nothing of
 derivatives: a ``torch.autograd.Function`` around them, in the module of their stage, does. That
 split costs the least per call and lets ``torch.compile`` and ``torch.export`` see one opaque op.
+
+The file is long because it lists all ops: a schema, a fake and a kernel each, in the order of the
+pipeline, with hardly any logic.
 """
 
 from __future__ import annotations

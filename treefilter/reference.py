@@ -8,6 +8,8 @@ Notation: B images, C channels in G groups, N vertices, E edges; a_v and w_v are
 the weight of the edge from vertex v to its parent. Arithmetic is in float64 if an argument is,
 otherwise in float32. Affinities, filters and maxima keep a first argument's half precision, to
 which their result is rounded; edge weights and sums of them, which may exceed it, are float32 then.
+
+The file is long because the whole specification is read in one place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A batch of rooted spanning trees (or forests) and the order in which passes visit them."""
+"""A batch of rooted spanning trees (or forests) and the order in which passes visit them.
+
+What is computed from a tree's structure is in ``_topology.py``. This file is long because a tree is
+also indexed, joined, moved, pickled, collated and a pytree, and each of these is a few lines.
+"""
 
 from __future__ import annotations
 
