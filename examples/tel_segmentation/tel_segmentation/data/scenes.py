@@ -3,8 +3,7 @@
 A scene is a background with patches of other colours. Objects, some of them thin, are painted over
 it and over each other; the light is uneven, and there is noise. A class is a texture. The colour of
 an object is drawn at random for all classes alike, and some objects take the colour of what is
-behind them. So a network has to use the neighbourhood of a pixel. Edges of colour show where an
-object may end, but not always correctly.
+behind them. So a network has to use the neighbourhood of a pixel. Edges of colour are no sure sign.
 """
 
 from __future__ import annotations
