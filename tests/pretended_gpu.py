@@ -1,9 +1,10 @@
 """A pretended GPU: tensors of the CPU that say they are on cuda:0, and refuse to mix with others.
 
 It finds what no emulation of kernels can: a test, or a function, that mixes tensors of two devices,
-makes a new one where it does not belong, or reads one of the device's as if it were the host's. With
-TREEFILTER_PRETEND_GPU=1 it is one more device of the fixture ``device`` (``make test-pretended``).
-It does not know streams and graphs, threads of Python, or what a kernel does with a wrong pointer.
+makes a new one where it does not belong, or reads one of the device's as if it were the host's.
+With TREEFILTER_PRETEND_GPU=1 it is one more device of the fixture ``device`` (``make
+test-pretended``). It does not know streams and graphs, threads of Python, or what a kernel does
+with a wrong pointer.
 """
 
 import torch
