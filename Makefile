@@ -11,7 +11,7 @@ SOURCES := $(foreach depth,* */* */*/*,$(wildcard src/$(depth).h src/$(depth).cp
 export TREEFILTER_CUDA ?= OFF
 PACKAGE := $(wildcard treefilter/*)
 TEL := examples/tel_segmentation
-FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp benchmarks/gpu/*.cu benchmarks/gpu/baseline/*.cpp \
+FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp tests/native/*.h benchmarks/gpu/*.cu benchmarks/gpu/baseline/*.cpp \
                                       benchmarks/gpu/baseline/*.cu benchmarks/gpu/baseline/*.h)
 INSTALL_OPTIONS := --quiet --no-build-isolation --no-deps --no-index
 INSTALL := $(BIN)/pip install $(INSTALL_OPTIONS)

@@ -28,6 +28,7 @@ EVERYWHERE = {
     r"(a|each|every|whose|its|their|vertex's) way (is|goes|ends|passes|leads|as short)": "path",
     r"ways (end|goes|go|lead|wander|from|up|upwards|to the (root|source|seed)s?)": "paths",
     r"(values and|along the) ways": "paths",
+    r"a way (never|turns)|on the way to (any|the|a) (seed|root|source|of)": "path",
     r"on the way (up|there)": "in the leaf-to-root pass",
     r"on the way (down|back)": "in the root-to-leaf pass",
     r"(a|each|every) walk": "path or traversal",

@@ -6,10 +6,10 @@
 // where no source can be reached): the paths to the sources are a forest, along which derivatives
 // flow (accumulate_sums) and values are taken again (path_sums), each the other's transpose.
 //
-// A way never turns back to where it came from. So with one source every vertex is reached once, and
+// A path never turns back to where it came from. So with one source every vertex is reached once, and
 // weights may be negative; with many seeds a smaller value from above replaces one from below, which
 // needs weights >= 0. Equal distances go to the lowest seed; for maxima, where they are the rule, that
-// takes a radix sort of the weights besides. Cost: O(N) a row.
+// takes a radix sort of the weights besides. Cost: O(N) a source.
 #pragma once
 
 #include "tree.h"

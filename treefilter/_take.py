@@ -1,4 +1,4 @@
-"""Values at computed places, and sums there, that are the same bits every time.
+"""Gather and scatter-add with the same bits every time.
 
 On CUDA ``gather``'s gradient and ``scatter_add`` add up by atomics, in whatever order the threads
 arrive. Indexing and its gradient sort first.

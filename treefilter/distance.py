@@ -96,8 +96,8 @@ def distance_transform(
     Returns:
         ``(distance, nearest)``, both (B, N): the distance, with dtype and derivatives as for
         :func:`distance`; and the nearest seed's vertex, int64. Equal distances go to the lowest
-        vertex (a maximum's gradient to a largest edge on the way to any of the equally near seeds).
-        In a component without a seed: ``+inf`` and −1.
+        vertex (a maximum's gradient to a largest edge on the path to any of the equally near
+        seeds). In a component without a seed: ``+inf`` and −1.
 
     Raises:
         ValueError: If shapes do not fit, a weight of the tree is negative or NaN, or ``path`` is

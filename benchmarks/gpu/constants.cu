@@ -7,7 +7,7 @@
 // it, a barrier after a barrier. Each is measured some times; the median and the quartiles are printed,
 // in nanoseconds, for what runs inside a kernel in clock cycles as well. Bandwidths count what is read
 // and what is written. Exits with 1 and a message if anything fails.
-// One file, so that one command compiles it on any machine.
+// One file of more than 300 lines, so that one command compiles it on any machine.
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
 

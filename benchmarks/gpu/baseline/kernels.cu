@@ -1,7 +1,7 @@
 // The baseline's kernels (__init__.py). NVRTC compiles them, which has no headers; so does a host
 // compiler with threads.h in front.
 //
-// Arrays of an image are one after the other; "position" is a place in its breadth-first order. All
+// Arrays of an image are one after the other; "position" is an index into its breadth-first order. All
 // blocks work in lockstep: in an iteration a thread handles its next position if what that needs is
 // there, and the block goes on until no thread has one left.
 

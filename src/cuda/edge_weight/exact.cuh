@@ -1,6 +1,6 @@
 // Weights and derivatives that leave the range of the fast loops (edge_range.h). The thread that has
-// computed them checks its results, and where one is out of range computes it once more, edge by edge:
-// all of this is rare, and a loop that is not unrolled takes no registers from the fast ones.
+// computed them checks its results. It computes those that are out of range again, edge by edge. This is
+// rare, and its loops are not unrolled, so that they take no registers from the fast loops.
 #pragma once
 
 #include "../../edge_range.h"

@@ -39,7 +39,7 @@ struct Boruvka {
   EdgeOrder* best;       // [batch, nodes], as the next ones; of a root, its lightest edge
   int32_t* component;    // the root; from hooking until relabelled, ~(a vertex closer to the new root)
   int32_t* lowest;       // of a root, the lowest vertex of its component; may be null
-  int32_t* flags;        // [batch, num_flags]; a kernel for the whole batch uses the first row
+  int32_t* flags;        // [batch, num_flags]; a kernel for the whole batch uses those of image 0
   int64_t image = 0;
 
   // For every round: whether any root hooked, and for each relabel phase whether another one is needed.

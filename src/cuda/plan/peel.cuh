@@ -41,7 +41,7 @@ struct Peel {
   int32_t* counts;  // [batch, round, range]: the vertices in chains of a round whose leaf is in a range
   int32_t* near;    // a neighbour in the same chain
   uint64_t* arcs;   // [batch, nodes, 2]: towards `near` and away from it
-  int32_t* flags;   // [batch, num_flags]; a kernel for the whole batch uses the first row
+  int32_t* flags;   // [batch, num_flags]; a kernel for the whole batch uses those of image 0
   int64_t image = 0;
 
   // A tree has at most log2(leaves) + 1 rounds, and fewer leaves than vertices. Two more hold the roots,

@@ -1,4 +1,6 @@
-// Passes over a tree on CUDA, round by round of its plan (plan.h).
+// Passes over a tree on CUDA, round by round of its plan (plan.h), for distances. The filter has passes
+// of its own (filter/channels.cuh), because it scans several channels with common coefficients and keeps
+// the CPU's steps within a segment. Both have the bundles and rounds of segments.cuh.
 //
 // A round is a run of slots, chain after chain. Within a chain, what a slot gets follows from what the
 // slot before it in the chain has: a step. Where a chain starts, the step ignores what comes before it.
