@@ -45,12 +45,12 @@ class Tree:
     Attributes:
         parent: (B, N) int32, the parent of each vertex; a root is its own parent.
         edge: (B, N) int32, the graph's edge from each vertex to its parent; −1 at a root.
-        order: (B, N) int32, the vertices so that children come before their parents, and the
-            roots last, in ascending order. Which of these orders it is depends on where the tree
-            was made; any one will do. On the CPU, several paths from leaves upwards are interleaved,
-            so that neighbours in the order are independent. On CUDA the chains of the tree's Strahler
-            decomposition follow each other: round 0 holds every maximal chain that ends in a leaf,
-            by ascending leaf; round 1 the same of what is left, and so on: at most
+        order: (B, N) int32, the vertices so that children come before their parents, and the roots
+            last, in ascending order. Which of these orders it is depends on where the tree was
+            made; any one will do. On the CPU, several paths from leaves upwards are interleaved,
+            so that neighbours in the order are independent. On CUDA the chains of the tree's
+            Strahler decomposition follow each other: round 0 holds every maximal chain that ends
+            in a leaf, by ascending leaf; round 1 the same of what is left, and so on: at most
             log2(leaves) + 1 rounds whatever the depth.
         shape: Shape of the grid, or ``None``.
 
