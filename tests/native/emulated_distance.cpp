@@ -174,8 +174,15 @@ Results<T> run(const Device& device, Path path, const Input<T>& in, const Result
   const auto weight = view(in.weight);
   distance(device, path, tree, in.batch, in.sources, weight, view(in.source), span(r.distance),
            span(r.via), span(r.bottleneck));
-  distance_transform(device, path, tree, in.batch, weight, in.seeds.view(), span(r.transform),
-                     span(r.nearest), span(r.transform_via), span(r.transform_bottleneck));
+  // The CPU rejects NaN in a transform; its paths are then those of weights without.
+  std::vector<T> defined;
+  if (in.undefined && std::is_same_v<Device, Cpu>) {
+    defined = in.weight;
+    for (T& value : defined) value = value == value ? value : T(0);
+  }
+  distance_transform(device, path, tree, in.batch, defined.empty() ? weight : view(defined),
+                     in.seeds.view(), span(r.transform), span(r.nearest), span(r.transform_via),
+                     span(r.transform_bottleneck));
   const Results<T>& w = paths == nullptr ? r : *paths;
   const auto grad = view(in.grad);
   path_sums(device, tree, in.batch, in.sources, weight, view(w.via), span(r.sums));
