@@ -201,11 +201,12 @@ def plan_size(nodes: int) -> int:
 
 def _in_float32(weight: Tensor) -> Tensor:
     """float64 weights replaced by float32 values in the same order (src/edge_order.h)."""
+    weight = weight.contiguous()
     if weight.dtype == torch.float32:
-        return weight.contiguous()
+        return weight
     if weight.device.type == "cpu" and not _C.emulated:
         out = torch.empty(weight.shape, dtype=torch.float32)
-        _C.rank_weights(weight.contiguous(), out, torch.get_num_threads())
+        _C.rank_weights(weight, out, torch.get_num_threads())
         return out
     # rank_weights() in torch's operators, none of which waits for the device.
     order = torch.sort(weight + 0.0, dim=1, stable=True).indices  # + 0.0: -0 equals 0
