@@ -14,8 +14,8 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="no os.kill with SIGINT"),
 ]
 
-# Measures a call, interrupts a second one early, and makes a third. On a busy machine the threads of a
-# call may take all its time before the thread that interrupts it runs: it gets more than one chance.
+# Measures a call, interrupts a second one early, and makes a third. On a busy machine the threads
+# of a call may take all its time before the thread that interrupts it runs: so it has five chances.
 PROGRAM = """
 import os, signal, sys, threading, time
 import torch, treefilter as tf
