@@ -1,0 +1,147 @@
+"""The photographs that annotations are for: found by name, with their size and orientation."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from tel_segmentation.data.formats.label_maps import image_name
+from tel_segmentation.data.formats.shapes import Size
+from tel_segmentation.data.image_files import FORMATS, IMAGE_SUFFIXES, is_text, some
+
+METHODS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its Exif orientation."""
+
+
+class Photograph(NamedTuple):
+    """An image file, without its pixels."""
+
+    file: Path
+    stored: Size
+    """Width and height of the stored pixels."""
+    orientation: int
+    """Exif: 1 upright, 3 upside down, 6 and 8 on a side, …."""
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the upright image, which is what this package reads."""
+        width, height = self.stored
+        return (height, width) if self.orientation >= 5 else self.stored
+
+    def upright(self, label: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A label map of the stored pixels, turned as the image is."""
+        if self.orientation not in METHODS:
+            return label
+        return np.asarray(Image.fromarray(label).transpose(METHODS[self.orientation]))
+
+
+def look(file: Path) -> Photograph:
+    """Reads an image's size and orientation.
+
+    Raises:
+        ValueError: the file is not a readable image.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+            return Photograph(file, image.size, orientation if orientation in METHODS else 1)
+    except Exception as error:  # PIL raises errors of many types for a broken file
+        raise ValueError(f"{file} must be a readable image, got: {error}") from error
+
+
+class Album:
+    """Image files that can be found by the names that tools give them.
+
+    Only the names in a folder count, never a path that an annotation has: no file outside of the
+    folder is opened.
+    """
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self.files = sorted(files)
+        self._by_name: dict[str, list[Path]] = {}
+        for file in self.files:
+            for key in dict.fromkeys((_form(file.name), _form(file.stem))):
+                self._by_name.setdefault(key, []).append(file)
+
+    def find(self, name: str) -> Path | None:
+        """The file that a tool means; None if there is none.
+
+        It has the same name, or the same without its suffix, or without what was added to it
+        (``photo-labels.tif``). Of several, it is the one in the most similar folders.
+
+        Raises:
+            ValueError: several fit.
+        """
+        path = PurePosixPath(_form(name).replace("\\", "/"))
+        for key in (path.name, path.stem, image_name(path.stem)):
+            if found := self._by_name.get(key):
+                shared = [_shared(file, path) for file in found]
+                best = [f for f, s in zip(found, shared, strict=True) if s == max(shared)]
+                if len(best) > 1:
+                    raise ValueError(f"{name} must be one image, could be {some(best)}")
+                return best[0]
+        return None
+
+
+def names_for(files: Iterable[Path], root: Path) -> dict[Path, str]:
+    """A name of its own for every image: its stem, or with its folders where stems are the same.
+
+    Raises:
+        ValueError: a name is not text, or two cannot be told apart.
+    """
+    names: dict[Path, str] = {}
+    listed = sorted(files)
+    stems = [_form(file.stem) for file in listed]
+    counts = Counter(stems)
+    for file, stem in zip(listed, stems, strict=True):
+        if counts[stem] > 1 and file.is_relative_to(root):
+            stem = _form("_".join((*file.relative_to(root).parent.parts, file.stem)))
+        if not is_text(stem):
+            raise ValueError(f"{file.parent} must have file names that are text, has {stem!a}")
+        names[file] = stem
+    used = Counter(names.values())
+    if twice := [str(file) for file, name in names.items() if used[name] > 1]:
+        raise ValueError(f"images must have names of their own, got {some(twice)}")
+    return names
+
+
+def images_in(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
+    """The image files of a folder and the folders inside of it, but for those and hidden ones."""
+    left_out = {file.resolve() for file in without}
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and file.is_file()
+        and not any(part[0] == "." for part in file.relative_to(folder).parts)
+        and file.resolve() not in left_out
+    )
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _shared(file: Path, path: PurePosixPath) -> int:
+    """The number of folders, from the file upwards, in which both paths agree."""
+    count = 0
+    for one, other in zip(file.parts[-2::-1], path.parts[-2::-1], strict=False):
+        if _form(one) != other:
+            break
+        count += 1
+    return count
