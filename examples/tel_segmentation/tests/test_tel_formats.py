@@ -66,7 +66,7 @@ def scene(*shapes):
 
 
 left, top, right, bottom = make.BOX
-BOX = (X > left) & (X < right) & (Y > top) & (Y < bottom)
+BOX = (left < X) & (right > X) & (top < Y) & (bottom > Y)
 DISC = np.hypot(X - 50, Y - 30) <= 5
 PARTS = {
     "mask": (make.blob(), ROAD),
@@ -175,8 +175,8 @@ def test_qupath(tmp_path):
     (annotation,) = export.annotations
     assert annotation.image == "photo.jpg"
     assert export.skipped == {"objects without a classification": 1}
-    cut = PARTS["polygon"][0] & ~((X > 14) & (X < 20) & (Y > 9) & (Y < 14))
-    square = (X > 30) & (X < 34) & (Y > 2) & (Y < 6)
+    cut = PARTS["polygon"][0] & ~(area([[14, 9], [20, 9], [20, 14], [14, 14]]))
+    square = area([[30, 2], [34, 2], [34, 6], [30, 6]])
     wanted = scene((cut, SKY), (square, ROAD), PARTS["stroke"], (PARTS["points"][0], CAR))
     assert (drawn(annotation) == wanted).all()
 
@@ -251,7 +251,7 @@ def test_polygons_against_matplotlib(seed):
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, 0), strict=True):
         crosses = (y0 > Y) != (y1 > Y)
         with np.errstate(divide="ignore", invalid="ignore"):
-            crossings += crosses & (X < (x1 - x0) * (Y - y0) / (y1 - y0) + x0)
+            crossings += crosses & ((x1 - x0) * (Y - y0) / (y1 - y0) + x0 > X)
     assert ((result.label == CAR) == (crossings % 2 == 1)).all()
 
 

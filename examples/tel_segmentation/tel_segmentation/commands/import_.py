@@ -17,10 +17,10 @@ from PIL import Image
 
 from tel_segmentation.commands.contact_sheet import VOID_COLOR
 from tel_segmentation.commands.import_options import Import
-from tel_segmentation.commands.import_plan import TOML, Job, Plan, plan, toml_text
+from tel_segmentation.commands.import_plan import Job, Plan, plan, toml_text
 from tel_segmentation.commands.import_report import Done, record, summary
 from tel_segmentation.data.formats.draw import draw
-from tel_segmentation.data.formats.photographs import Photograph
+from tel_segmentation.data.formats.photographs import TOML, Photograph
 from tel_segmentation.data.formats.shapes import Drawn, LabelMap, Size
 from tel_segmentation.data.image_files import some
 from tel_segmentation.data.regions import VOID

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tel_segmentation.commands.import_options import Import
 from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, voc_colors
 from tel_segmentation.data.formats.photographs import (
+    TOML,
     Album,
     Photograph,
     images_in,
@@ -28,7 +29,6 @@ from tel_segmentation.data.image_files import some
 from tel_segmentation.data.manifest import SHEET
 from tel_segmentation.data.regions import VOID
 
-TOML = "dataset.toml"
 DRAWN = "drawn"  # the name of imported annotations of the train split
 TRAIN, VAL, DENSE = "train", "val", "dense"
 HELD_OUT = 0.2  # part of the annotated images for validation, in a new data set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -15,6 +16,9 @@ from PIL import ExifTags, Image
 from tel_segmentation.data.formats.label_maps import image_name
 from tel_segmentation.data.formats.shapes import Size
 from tel_segmentation.data.image_files import FORMATS, IMAGE_SUFFIXES, is_text, some
+
+TOML = "dataset.toml"
+"""The name of a data set's file, unless it has another."""
 
 METHODS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -82,7 +86,8 @@ class Album:
         """The file that a tool means; None if there is none.
 
         It has the same name, or the same without its suffix, or without what was added to it
-        (``photo-labels.tif``). Of several, it is the one in the most similar folders.
+        (``photo-labels.tif``). Of several, it is the one whose folders agree with the tool's path,
+        and then the one in the fewest folders.
 
         Raises:
             ValueError: several fit.
@@ -90,8 +95,8 @@ class Album:
         path = PurePosixPath(_form(name).replace("\\", "/"))
         for key in (path.name, path.stem, image_name(path.stem)):
             if found := self._by_name.get(key):
-                shared = [_shared(file, path) for file in found]
-                best = [f for f, s in zip(found, shared, strict=True) if s == max(shared)]
+                fit = [(_shared(file, path), -len(file.parts)) for file in found]
+                best = [file for file, each in zip(found, fit, strict=True) if each == max(fit)]
                 if len(best) > 1:
                     raise ValueError(f"{name} must be one image, could be {some(best)}")
                 return best[0]
@@ -121,16 +126,22 @@ def names_for(files: Iterable[Path], root: Path) -> dict[Path, str]:
 
 
 def images_in(folder: Path, without: Iterable[Path] = ()) -> list[Path]:
-    """The image files of a folder and the folders inside of it, but for those and hidden ones."""
+    """The image files of a folder and the folders inside, except some files.
+
+    Hidden files and folders do not count, nor do folders inside that are data sets themselves.
+    """
     left_out = {file.resolve() for file in without}
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and file.is_file()
-        and not any(part[0] == "." for part in file.relative_to(folder).parts)
-        and file.resolve() not in left_out
-    )
+    found = []
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = [
+            name for name in folders if name[0] != "." and not (here / name / TOML).exists()
+        ]
+        files = [here / name for name in names if name[0] != "."]
+        found += [
+            file for file in files if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+        ]
+    return sorted(file for file in found if file.resolve() not in left_out)
 
 
 def _form(name: str) -> str:
