@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a network from a preset, or continue a run (--resume FOLDER)",
     "evaluate": "mIoU, per-class and boundary IoU of a trained network on a data set",
     "predict": "segment images with a trained network",
+    "export": "write a trained network as one file: PyTorch's ExportedProgram or ONNX",
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "init": "make a data set from a folder of photographs and their annotations",
     "import": "read the annotations of labelme, CVAT, Label Studio, COCO, napari, …",
@@ -117,6 +118,14 @@ def _command(name: str) -> tuple[type, Callable[[Any], object]]:
             from tel_segmentation.commands import experiments
 
             return experiments.Experiments, experiments.run
+        case "export":
+            from tel_segmentation.commands import export
+
+            return export.Export, export.run
+        case "fill":
+            from tel_segmentation.commands import fill
+
+            return fill.Fill, fill.run
         case "import":
             from tel_segmentation.commands import import_, import_options
 
@@ -125,10 +134,6 @@ def _command(name: str) -> tuple[type, Callable[[Any], object]]:
             from tel_segmentation.commands import init
 
             return init.Init, init.run
-        case "fill":
-            from tel_segmentation.commands import fill
-
-            return fill.Fill, fill.run
         case "measure":
             from tel_segmentation.commands import measure
 

@@ -40,7 +40,17 @@ class _Work(NamedTuple):
 
 
 def run(options: Import) -> None:
-    """Imports, and prints what came in and what did not.
+    """The command ``tel import``; errors as for ``import_labels``."""
+    print("\n".join(import_labels(options)))
+    dataset = options.dataset if options.dataset.suffix == ".toml" else options.dataset / TOML
+    print(f"Next: tel init {dataset}, for what suits these photographs")
+
+
+def import_labels(options: Import) -> list[str]:
+    """Imports the labels.
+
+    Returns:
+        What came in and what did not, as lines of text.
 
     Raises:
         ValueError: an option or a file is invalid, or something is refused by a rule.
@@ -68,7 +78,7 @@ def run(options: Import) -> None:
     for folder in sorted({result.job.label.parent for _, result in kept}):
         here = [result for _, result in kept if result.job.label.parent == folder]
         record(folder, made, here, options)
-    print("\n".join(summary(made, done, options)))
+    return summary(made, done, options)
 
 
 def _refuse_existing(made: Plan, options: Import) -> None:

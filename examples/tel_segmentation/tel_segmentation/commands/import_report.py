@@ -89,7 +89,7 @@ def _small(job: Job) -> tuple[Label, Label]:
 
 
 def summary(made: Plan, done: list[Done], options: Import) -> list[str]:
-    """What came in, class by class, what did not, and the next command."""
+    """What came in, class by class, and what did not."""
     kept = [result for result in done if result.pixels]
     splits = {
         split: sum(r.job.split == split for r in kept) for split in dict.fromkeys(_splits(kept))
@@ -137,11 +137,7 @@ def summary(made: Plan, done: list[Done], options: Import) -> list[str]:
             f" before and after: {some(unclear)}; if the tool showed them as stored, import again"
             " with --orientation stored"
         )
-    lines += [f"note: {note}" for note in notes]
-    train = next((r.job.label.parent for r in kept if r.job.split == TRAIN), None)
-    name = "dense" if train is None or train.name == "labels" else train.parent.name
-    lines.append(f"Next: tel check-data {made.toml} --annotation {name}")
-    return lines
+    return [*lines, *(f"note: {note}" for note in notes)]
 
 
 def _splits(results: list[Done]) -> list[str]:

@@ -21,7 +21,7 @@ class Filled(NamedTuple):
     """(H, W) float64 in [0, 1]: the part of the labels' weights that is of this class."""
 
 
-def fill(image: Tensor, label: Tensor, sigma: float) -> Filled:
+def fill(image: Tensor, label: Tensor, sigma: float | None = None, mass: float = 0.005) -> Filled:
     """Spreads labels over the image's minimum spanning tree.
 
     Every labelled pixel j votes for its class at pixel i with the weight A_ij, the product of the
@@ -37,13 +37,15 @@ def fill(image: Tensor, label: Tensor, sigma: float) -> Filled:
         image: (3, H, W) uint8.
         label: (H, W) integers, negative where nothing is labelled.
         sigma: σ > 0 of the affinities, as ``config.TreeEnergy.sigma``: differences are of colours
-            in [0, 1], squared and summed.
+            in [0, 1], squared and summed. By default the σ at which half of the pixels average over
+            ``mass`` or more, see ``treefilter.sigma_for_mass``.
+        mass: a share of the image's pixels, in (0, 1].
 
     Returns:
         See ``Filled``; on the CPU. Takes O(H · W) for each class in the label.
 
     Raises:
-        ValueError: a shape is wrong, or σ is not positive.
+        ValueError: a shape is wrong, σ is not positive, or the mass is not in (0, 1].
 
     Example:
         >>> import torch
@@ -64,7 +66,8 @@ def fill(image: Tensor, label: Tensor, sigma: float) -> Filled:
     graph = tf.grid(*label.shape)
     weight = tf.edge_weight(image[None].double() / 255, graph)
     tree = tf.mst(weight, graph)
-    affinity = tf.affinity(weight, tree, sigma)
+    width = tf.sigma_for_mass(weight, tree, mass)[:, None] if sigma is None else sigma
+    affinity = tf.affinity(weight, tree, width)
     best = torch.zeros(label.shape, dtype=torch.double)
     total = torch.zeros_like(best)
     winner = torch.full(label.shape, -1, dtype=torch.int64)
