@@ -28,7 +28,7 @@ def test_from_photographs_to_the_next_command(tmp_path, capsys, monkeypatch):
     text = capsys.readouterr().out
     toml = tmp_path / "photos-data" / "dataset.toml"
     assert "train: 5 photographs, 640 × 480: 5 landscape" in text
-    assert "drawn: 5 label files, 0.0358 % labelled" in text  # 100 + 10 of 640 × 480 pixels
+    assert "drawn: 5 label files, 0.0339 % labelled" in text  # 100 + 4 of 640 × 480 pixels
     assert f"tel check-data {toml} --annotation drawn" in text
     assert (
         f"tel train photos --data.source {toml} --data.annotation drawn --data.size 176 240"

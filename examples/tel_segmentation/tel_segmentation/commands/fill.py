@@ -142,7 +142,7 @@ def _check(options: Fill) -> None:
 
 
 def _make(work: _Work, index: int) -> tuple[int, int, Tensor]:
-    """Fills one image. Returns its labelled pixels, all pixels, and truth × result where truth is known."""
+    """Fills an image; returns its labelled pixels, all pixels, and truth × result where known."""
     if work.options.jobs > 1:
         torch.set_num_threads(1)  # the processes share the cores
     sample = work.source[index]
