@@ -334,6 +334,7 @@ HOSTILE = {
     "no HDF5": ("ilastik", "a.ilp", "words", "HDF5 file of ilastik"),
     "no PNG": ("masks", "p0.png", "words", "readable image"),
     "nothing": ("masks", "p0.txt", "words", "must have files .png"),
+    "an archive": ("cvat", "task.zip", "PK", "must have files .xml"),
 }  # fmt: skip
 
 
@@ -393,3 +394,9 @@ def test_options_out_of_range(photos, tmp_path, capsys, options, message):
     assert tel("import", "labelme", photos, tmp_path / "data", *options) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_an_archive_must_be_unpacked(tmp_path, capsys):
+    (tmp_path / "task.zip").write_bytes(b"PK")
+    assert tel("import", "cvat", tmp_path / "task.zip", tmp_path / "data") == 2
+    assert "task.zip must be unpacked first" in capsys.readouterr().err

@@ -185,7 +185,7 @@ def _place(made: Plan, export: Export, info: DatasetInfo | None, options: Import
     for each in export.annotations:
         file = inside.find(each.image) or outside.find(each.image)
         if file is None:
-            lost.append(each.image)
+            lost.append(each.image if each.image.isprintable() else ascii(each.image))
         elif file in given:
             twice.append(file.name)
         else:

@@ -75,7 +75,8 @@ def draw(drawn: Drawn, classes: Mapping[str, int], size: Size, brush: Brush) -> 
     label = np.full((height, width), VOID, np.uint8)
     owner = np.full((height, width), -1, np.int32)
     scale = np.array([1.0, 1.0] if drawn.size is None else np.divide(size, drawn.size))
-    overlap = outside = 0
+    contested = np.zeros((height, width), np.bool_)
+    outside = 0
     shown = []
     for number, shape in enumerate(drawn.shapes):
         if shape.label not in classes:
@@ -83,15 +84,15 @@ def draw(drawn: Drawn, classes: Mapping[str, int], size: Size, brush: Brush) -> 
         drawn_part = False
         for row, column, marked in _parts(shape, scale, size, brush.for_size(size), drawn):
             window = np.s_[row : row + marked.shape[0], column : column + marked.shape[1]]
-            own = owner[window] == number
-            before = label[window][marked & ~own]
-            overlap += int(np.count_nonzero((before != VOID) & (before != classes[shape.label])))
+            before = label[window]
+            contested[window] |= marked & (before != VOID) & (before != classes[shape.label])
             label[window][marked] = classes[shape.label]
             owner[window][marked] = number
             drawn_part |= bool(marked.any())
         outside += not drawn_part
         shown += [number] if drawn_part else []
     left = np.unique(owner)
+    overlap = int(np.count_nonzero(contested))
     return Drawing(label, overlap, len(np.setdiff1d(shown, left)), outside)
 
 

@@ -120,6 +120,8 @@ def files_of(source: Path, suffixes: Sequence[str]) -> list[Path]:
     Raises:
         ValueError: there is none.
     """
+    if source.suffix.lower() in (".zip", ".tar", ".gz"):
+        raise ValueError(f"{source} must be unpacked first: an archive is not read")
     if source.is_file():
         return [source]
     if not source.is_dir():

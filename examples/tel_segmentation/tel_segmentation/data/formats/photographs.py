@@ -98,7 +98,7 @@ class Album:
                 fit = [(_shared(file, path), -len(file.parts)) for file in found]
                 best = [file for file, each in zip(found, fit, strict=True) if each == max(fit)]
                 if len(best) > 1:
-                    raise ValueError(f"{name} must be one image, could be {some(best)}")
+                    raise ValueError(f"{name!r} must be one image, could be {some(best)}")
                 return best[0]
         return None
 
