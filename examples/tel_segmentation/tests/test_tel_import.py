@@ -400,3 +400,15 @@ def test_an_archive_must_be_unpacked(tmp_path, capsys):
     (tmp_path / "task.zip").write_bytes(b"PK")
     assert tel("import", "cvat", tmp_path / "task.zip", tmp_path / "data") == 2
     assert "task.zip must be unpacked first" in capsys.readouterr().err
+
+
+def test_images_of_one_name_in_a_folder(photos, tmp_path):
+    write_image(photos / "p0.png", 40, 60)
+    write_image(photos / "p9.PNG", 40, 60)
+    data = tmp_path / "data"
+    assert tel("import", "labelme", photos, data, "--unannotated", "keep", "--val", 0) == 0
+    names = {path.name for path in (data / "train/images").iterdir()}
+    assert {"p0_jpg.jpg", "p0_png.png", "p9_jpg.jpg", "p9_PNG.png", "p1.jpg"} <= names
+    folder = data / "annotations/drawn/train"
+    assert (label(folder / "p0_jpg.png")[10:20, 10:20] == 1).all()  # named p0.jpg in the file
+    assert (label(folder / "p0_png.png") == 255).all()

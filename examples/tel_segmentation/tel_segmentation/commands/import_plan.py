@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -166,24 +166,54 @@ def _check_names(made: Plan, found: Counter[str], options: Import) -> None:
 def _place(made: Plan, export: Export, info: DatasetInfo | None, options: Import) -> None:
     """Finds the photograph of every annotation, and where both belong."""
     present = _present(info)
+    folder, outside = _photographs(made, export, options)
+    names = names_for(outside.files, folder)
     inside = Album(file for file, _ in present.values())
+    given = _matched(made, export, [inside, outside], folder)
+    drawn = {f: a for f, a in given.items() if not isinstance(a, Drawn) or a.shapes}
+    known = {file: name for name, (file, _) in present.items()}
+    others = [f for f in outside.files if f not in known and names[f] not in present]
+    empty = [f for f in dict.fromkeys((*given, *others)) if f not in drawn]
+    _tell_empty(made, empty, options)
+    new = sorted((f for f in drawn if f not in known), key=lambda f: names[f])
+    held = set(_held_out(new, made.new, options))
+    kept = empty if options.unannotated == "keep" else []
+    for file in sorted((*drawn, *kept)):
+        if file in known:
+            name, split, copied = known[file], present[known[file]][1], None
+        else:
+            name, split = names[file], VAL if file in held else options.split
+            folder = _split_folder(made, info, split) / "images"
+            copied = folder / f"{name}{file.suffix.lower()}"
+            if name in present:
+                raise ValueError(f"{made.toml} must not have an image {name} yet, has one")
+        label = _label_folder(made, info, split, options) / f"{name}.png"
+        made.jobs.append(Job(name, look(file), drawn.get(file), split, copied, label))
+    if any(job.name == SHEET for job in made.jobs):
+        raise ValueError(f"image {SHEET} must have another name: this is the contact sheet's name")
+
+
+def _photographs(made: Plan, export: Export, options: Import) -> tuple[Path, Album]:
+    """The folder of the photographs, and those in it that are not in the data set's folder."""
     source = options.source.expanduser()
     folder = (options.images or (source if source.is_dir() else source.parent)).expanduser()
-    if options.images and not folder.is_dir():
+    if not folder.is_dir():
         raise ValueError(f"images must be a folder, there is none: {folder}")
-    annotated = {each.file for each in export.annotations}
     root = made.root.resolve()
     apart = root != folder.resolve() and root.is_relative_to(folder.resolve())
-    outside = Album(
-        file
-        for file in images_in(folder, annotated)
-        if not (apart and file.resolve().is_relative_to(root))
-    )
-    names = names_for(outside.files, folder)
+    files = images_in(folder, {each.file for each in export.annotations})
+    return folder, Album(f for f in files if not (apart and f.resolve().is_relative_to(root)))
+
+
+def _matched(
+    made: Plan, export: Export, albums: list[Album], folder: Path
+) -> dict[Path, Annotation]:
+    """The annotation of each photograph, which is searched in one album after the other."""
     given: dict[Path, Annotation] = {}
     lost, twice = [], []
     for each in export.annotations:
-        file = inside.find(each.image) or outside.find(each.image)
+        found = (album.find(each.image) for album in albums)
+        file = next((file for file in found if file is not None), None)
         if file is None:
             lost.append(each.image if each.image.isprintable() else ascii(each.image))
         elif file in given:
@@ -197,33 +227,17 @@ def _place(made: Plan, export: Export, info: DatasetInfo | None, options: Import
             f"annotations without an image in {folder}, not imported: {some(lost)} (--images FOLDER"
             " names another)"
         )
-    drawn = {f: a for f, a in given.items() if not isinstance(a, Drawn) or a.shapes}
-    known = {file for file, _ in present.values()}
-    others = [f for f in outside.files if f not in known and names[f] not in present]
-    empty = [f for f in dict.fromkeys((*given, *others)) if f not in drawn]
+    return given
+
+
+def _tell_empty(made: Plan, empty: list[Path], options: Import) -> None:
+    """Notes images without an annotation, or refuses them."""
+    listed = some(file.name for file in empty)
     if empty and options.unannotated == "refuse":
-        raise ValueError(f"every image must have an annotation, none have {some(_names(empty))}")
+        raise ValueError(f"every image must have an annotation, none have {listed}")
     if empty:
         what = "kept without labels" if options.unannotated == "keep" else "not imported"
-        made.notes.append(f"images without an annotation, {what}: {some(_names(empty))}")
-    wanted: dict[Path, Annotation | None] = dict(drawn)
-    if options.unannotated == "keep":
-        wanted.update(dict.fromkeys(empty))
-    splits = dict(present.values())
-    new = sorted((f for f in wanted if f not in splits), key=lambda f: names[f])
-    held = set(_held_out([f for f in new if wanted[f]], made.new, options))
-    own_names = {file: name for name, (file, _) in present.items()}
-    for file, annotation in sorted(wanted.items()):
-        name = own_names.get(file) or names[file]
-        split = splits.get(file) or (VAL if file in held else options.split)
-        copied = None if file in splits else _split_folder(made, info, split) / "images"
-        target = copied / f"{name}{file.suffix.lower()}" if copied else None
-        if copied and name in own_names.values():
-            raise ValueError(f"{made.toml} must not have an image {name} yet, has one")
-        label = _label_folder(made, info, split, options) / f"{name}.png"
-        made.jobs.append(Job(name, look(file), annotation, split, target, label))
-    if any(job.name == SHEET for job in made.jobs):
-        raise ValueError(f"image {SHEET} must have another name: this is the contact sheet's name")
+        made.notes.append(f"images without an annotation, {what}: {listed}")
 
 
 def _present(info: DatasetInfo | None) -> dict[str, tuple[Path, str]]:
@@ -234,10 +248,6 @@ def _present(info: DatasetInfo | None) -> dict[str, tuple[Path, str]]:
         if (info.folder(split) / "images").is_dir():
             found.update({name: (file, split) for name, file in info.images(split).items()})
     return found
-
-
-def _names(files: list[Path]) -> Iterator[str]:
-    return (file.name for file in files)
 
 
 def _held_out(files: list[Path], new: bool, options: Import) -> list[Path]:

@@ -104,21 +104,25 @@ class Album:
 
 
 def names_for(files: Iterable[Path], root: Path) -> dict[Path, str]:
-    """A name of its own for every image: its stem, or with its folders where stems are the same.
+    """A name of its own for every image.
+
+    It is the stem. Where stems are the same, the folders come before it, and where these are the
+    same, too, the suffix follows: ``a_1`` of ``a/1.jpg``, ``1_png`` beside ``1_jpg``.
 
     Raises:
         ValueError: a name is not text, or two cannot be told apart.
     """
-    names: dict[Path, str] = {}
     listed = sorted(files)
-    stems = [_form(file.stem) for file in listed]
-    counts = Counter(stems)
-    for file, stem in zip(listed, stems, strict=True):
-        if counts[stem] > 1 and file.is_relative_to(root):
-            stem = _form("_".join((*file.relative_to(root).parent.parts, file.stem)))
-        if not is_text(stem):
-            raise ValueError(f"{file.parent} must have file names that are text, has {stem!a}")
-        names[file] = stem
+    names = {file: _form(file.stem) for file in listed}
+    for longer in (
+        lambda file: "_".join((*file.relative_to(root).parent.parts, file.stem)),
+        lambda file: f"{names[file]}_{file.suffix[1:]}",
+    ):
+        used = Counter(names.values())
+        again = [file for file in listed if used[names[file]] > 1]
+        names.update({file: _form(longer(file)) for file in again})
+    if odd := [name for name in names.values() if not is_text(name)]:
+        raise ValueError(f"{root} must have file names that are text, has {some(map(ascii, odd))}")
     used = Counter(names.values())
     if twice := [str(file) for file, name in names.items() if used[name] > 1]:
         raise ValueError(f"images must have names of their own, got {some(twice)}")
