@@ -323,3 +323,106 @@ def test_run_lengths_of_extreme_masks():
     for mask in (full, ~full):
         counts = [0, 15] if mask.any() else [15]
         assert (runs.from_counts(counts, (5, 3), True, "a") == mask).all()
+
+
+def turned(corners, pivot, degrees):
+    """Corners turned clockwise on the screen, on which y points down."""
+    x, y = (np.array(corners, float) - pivot).T
+    a = np.radians(degrees)
+    return np.stack([x * np.cos(a) - y * np.sin(a), x * np.sin(a) + y * np.cos(a)], 1) + pivot
+
+
+def test_rectangles_that_are_turned(tmp_path):
+    """CVAT turns a box around its centre, Label Studio around its first corner."""
+    corners = [[20, 10], [40, 10], [40, 20], [20, 20]]
+    (tmp_path / "a.xml").write_text(
+        '<annotations><image name="a" width="60" height="40"><box label="car" xtl="20" ytl="10"'
+        ' xbr="40" ybr="20" rotation="30"/></image></annotations>'
+    )
+    (annotation,) = READERS["cvat"](tmp_path).annotations
+    assert (drawn(annotation) == scene((area(turned(corners, (30, 15), 30)), CAR))).all()
+    value = {"x": 100 / 3, "y": 25, "width": 100 / 3, "height": 25, "rotation": 30}
+    (annotation,) = studio(tmp_path, {**value, "rectanglelabels": ["car"]})
+    assert (drawn(annotation) == scene((area(turned(corners, (20, 10), 30)), CAR))).all()
+
+
+def studio(folder, *values, **task):
+    """What is read of a task of Label Studio with these values of its results."""
+    shared = {"original_width": SIZE[0], "original_height": SIZE[1]}
+    results = [{**shared, "value": value} for value in values]
+    task = {"data": {"image": "photo.png"}, "annotations": [{"result": results}], **task}
+    (folder / "a.json").write_text(json.dumps([task]))
+    return READERS["label-studio"](folder / "a.json").annotations
+
+
+def test_label_studio_s_vectors_and_addresses(tmp_path):
+    vertices = [{"x": 10, "y": 10}, {"x": 50, "y": 11}, {"x": 50, "y": 51}]
+    corners = [[6, 4], [30, 4.4], [30, 20.4]]
+    values = {"vertices": vertices, "closed": True, "vectorlabels": ["car"]}
+    (annotation,) = studio(tmp_path, values)
+    assert (drawn(annotation) == scene((area(corners), CAR))).all()
+    (annotation,) = studio(tmp_path, {**values, "closed": False})
+    assert (drawn(annotation) == scene((near(corners, 1.5), CAR))).all()
+    for address, name in (
+        ("/data/upload/3/1a2b3c4d-my%20photo.jpg", "/data/upload/3/my photo.jpg"),
+        ("/data/local-files/?d=a/b/photo.jpg", "a/b/photo.jpg"),
+        ("s3://bucket/photo.jpg", "/photo.jpg"),
+        ("https://host/photo.jpg?token=1", "/photo.jpg"),
+    ):
+        (annotation,) = studio(tmp_path, values, data={"text": "none", "image": address})
+        assert annotation.image == name
+
+
+def test_label_studio_s_annotators(tmp_path):
+    """The last annotation counts that is not cancelled; predictions do not count."""
+    shared = {"original_width": SIZE[0], "original_height": SIZE[1]}
+    first, second, third = (
+        {
+            "was_cancelled": label == "sky",
+            "result": [{**shared, "value": {"x": 50, "y": 50, "keypointlabels": [label]}}],
+        }
+        for label in ("car", "road", "sky")
+    )
+    task = {"data": {"image": "a.png"}, "annotations": [first, second, third], "predictions": [1]}
+    (tmp_path / "a.json").write_text(json.dumps([task]))
+    export = READERS["label-studio"](tmp_path)
+    assert [shape.label for shape in export.annotations[0].shapes] == ["road"]
+    assert export.skipped == {"annotations of a task before its last one": 1}
+
+
+def test_cvat_s_videos(tmp_path):
+    """A track has a shape in each frame in which it is visible."""
+    (tmp_path / "a.xml").write_text(
+        "<annotations><meta><task><original_size><width>60</width><height>40</height>"
+        "</original_size></task></meta>"
+        '<track id="0" label="car">'
+        '<points frame="0" outside="0" points="10,10"/>'
+        '<points frame="1" outside="1" points="11,10"/></track>'
+        '<track id="1" label="sky">'
+        '<polygon frame="7" outside="0" points="1,1;9,1;9,9"/>'
+        '<cuboid frame="7" outside="0"/></track></annotations>'
+    )
+    export = READERS["cvat"](tmp_path)
+    assert [each.image for each in export.annotations] == ["frame_000000.png", "frame_000007.png"]
+    assert [each.size for each in export.annotations] == [SIZE, SIZE]
+    assert (drawn(export.annotations[1]) == scene((area([[1, 1], [9, 1], [9, 9]]), SKY))).all()
+    assert export.skipped == {"shapes of type 'cuboid'": 1}
+
+
+def test_datumaro_s_ellipses_and_absent_points(tmp_path):
+    listed = [
+        {"type": "ellipse", "label_id": 0, "points": [20, 10, 40, 30]},
+        {"type": "points", "label_id": 1, "points": [3, 3, 50, 30], "visibility": [0, 2]},
+        {"type": "bbox", "label_id": 1, "bbox": [1, 2, 6, 4], "attributes": {"rotation": 90}},
+        {"type": "label", "label_id": 0},
+    ]
+    item = {"id": "deep/photo", "annotations": listed, "image": {"size": [40, 60]}}
+    labels = {"label": {"labels": [{"name": "sky"}, {"name": "car"}]}}
+    (tmp_path / "a.json").write_text(json.dumps({"categories": labels, "items": [item]}))
+    export = READERS["datumaro"](tmp_path)
+    (annotation,) = export.annotations
+    assert annotation.image == "deep/photo"
+    box = area(turned([[1, 2], [7, 2], [7, 6], [1, 6]], (4, 4), 90))
+    wanted = scene((np.hypot(X - 30, Y - 20) <= 10, SKY), (near([[50, 30]], 1.5), CAR), (box, CAR))
+    assert np.count_nonzero(drawn(annotation) != wanted) <= 4  # an ellipse has corners
+    assert export.skipped == {"annotations of type 'label'": 1}
