@@ -356,8 +356,8 @@ def studio(folder, *values, **task):
 
 
 def test_label_studio_s_vectors_and_addresses(tmp_path):
-    vertices = [{"x": 10, "y": 10}, {"x": 50, "y": 11}, {"x": 50, "y": 51}]
-    corners = [[6, 4], [30, 4.4], [30, 20.4]]
+    vertices = [{"x": 10, "y": 10}, {"x": 50.5, "y": 11}, {"x": 50.5, "y": 51}]
+    corners = [[6, 4], [30.3, 4.4], [30.3, 20.4]]
     values = {"vertices": vertices, "closed": True, "vectorlabels": ["car"]}
     (annotation,) = studio(tmp_path, values)
     assert (drawn(annotation) == scene((area(corners), CAR))).all()
