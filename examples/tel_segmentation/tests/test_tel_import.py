@@ -189,7 +189,16 @@ def test_the_tool_may_have_shown_it_upright(tmp_path, capsys):
     Image.new("RGB", (40, 40)).save(folder / "q.png", exif=exif)
     labelme(folder / "q.json", ("sky", SQUARE), size=(40, 40), image="q.png")
     assert tel("import", "labelme", folder, tmp_path / "data", "--overwrite") == 0
-    assert "have the same size before and after: q" in capsys.readouterr().out
+    assert "whether the tool did that, which is assumed: q;" in capsys.readouterr().out
+    (tmp_path / "qupath").mkdir()
+    (tmp_path / "qupath" / "p.geojson").write_text(
+        '{"type": "Feature", "properties": {"classification": "car"},'
+        ' "geometry": {"type": "Point", "coordinates": [3, 50]}}'
+    )
+    source = (tmp_path / "qupath", tmp_path / "data", "--overwrite")
+    assert tel("import", "qupath", *source) == 0
+    assert "which is assumed: p;" in capsys.readouterr().out
+    assert label(tmp_path / "data/annotations/drawn/train/p.png")[50, 3] == 1
 
 
 def masks(folder: Path, values: np.ndarray) -> Path:
@@ -394,6 +403,16 @@ def test_options_out_of_range(photos, tmp_path, capsys, options, message):
     assert tel("import", "labelme", photos, tmp_path / "data", *options) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+
+
+def test_a_data_set_whose_file_has_another_name(photos, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "street.toml").write_text('classes = ["sky", "car"]')
+    assert tel("import", "labelme", photos, tmp_path / "data") == 2
+    assert "street.toml: give that file itself" in capsys.readouterr().err
+    assert tel("init", tmp_path / "data") == 2
+    assert tel("import", "labelme", photos, tmp_path / "data" / "street.toml") == 0
+    assert "8 images (8 train)" in capsys.readouterr().out
 
 
 def test_an_archive_must_be_unpacked(tmp_path, capsys):

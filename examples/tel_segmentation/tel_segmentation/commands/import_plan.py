@@ -103,7 +103,7 @@ def plan(options: Import) -> tuple[Plan, Export]:
 
 def _existing(options: Import) -> tuple[Path, DatasetInfo | None]:
     path = options.dataset.expanduser()
-    toml = path if path.suffix == ".toml" else path / TOML
+    toml = toml_of(path)
     if toml.is_file():
         if options.classes:
             raise ValueError(f"classes must not be given: {toml} has them")
@@ -111,6 +111,20 @@ def _existing(options: Import) -> tuple[Path, DatasetInfo | None]:
     if path.is_file() or toml.exists():
         raise ValueError(f"{path} must be a folder or a data set's TOML file, is another file")
     return toml, None
+
+
+def toml_of(path: Path) -> Path:
+    """The TOML file of a data set that is given by its folder or by this file; it may not exist.
+
+    Raises:
+        ValueError: the folder has TOML files of other names.
+    """
+    if path.suffix == ".toml":
+        return path
+    others = sorted(path.glob("*.toml")) if path.is_dir() else []
+    if others and path / TOML not in others:
+        raise ValueError(f"{path} has the TOML file {some(others)}: give that file itself")
+    return path / TOML
 
 
 def _renamed(options: Import) -> dict[str, str]:

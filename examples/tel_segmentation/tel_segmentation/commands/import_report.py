@@ -14,6 +14,7 @@ from PIL import Image
 from tel_segmentation.commands.contact_sheet import contact_sheet
 from tel_segmentation.commands.import_options import Import
 from tel_segmentation.commands.import_plan import TRAIN, Job, Plan
+from tel_segmentation.data.formats.shapes import Drawn
 from tel_segmentation.data.image_files import read_image, some
 from tel_segmentation.data.manifest import MANIFEST, SHEET, read_manifest
 from tel_segmentation.data.regions import VOID
@@ -124,20 +125,20 @@ def summary(made: Plan, done: list[Done], options: Import) -> list[str]:
     ):
         if names := [r.job.name for r in done if r.size == what]:
             notes.append(f"{len(names)} {text}: {some(names)}")
-    unclear = [
-        r.job.name
-        for r in kept
-        if r.job.photograph.orientation > 1
-        and r.job.photograph.size == r.job.photograph.stored
-        and options.orientation == "auto"
-    ]
-    if unclear:
+    if options.orientation == "auto" and (unclear := [r.job.name for r in kept if _unclear(r.job)]):
         notes.append(
-            f"{len(unclear)} images are turned by their Exif orientation and have the same size"
-            f" before and after: {some(unclear)}; if the tool showed them as stored, import again"
-            " with --orientation stored"
+            f"{len(unclear)} images are turned by their Exif orientation, and nothing says whether"
+            f" the tool did that, which is assumed: {some(unclear)}; see the contact sheet, and"
+            " --orientation stored"
         )
     return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def _unclear(job: Job) -> bool:
+    """Whether an image is turned, and its annotation fits it before and after."""
+    unsized = isinstance(job.annotation, Drawn) and job.annotation.size is None
+    turned = job.photograph.orientation > 1 and job.annotation is not None
+    return turned and (unsized or job.photograph.size == job.photograph.stored)
 
 
 def _splits(results: list[Done]) -> list[str]:

@@ -21,7 +21,7 @@ from tyro.conf import Positional
 
 from tel_segmentation.commands import import_
 from tel_segmentation.commands.import_options import Import
-from tel_segmentation.commands.import_plan import TRAIN, VAL, toml_text
+from tel_segmentation.commands.import_plan import TRAIN, VAL, toml_of, toml_text
 from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset
 from tel_segmentation.data.formats.photographs import TOML, images_in, look, names_for
 from tel_segmentation.data.formats.registry import Format, recognise
@@ -72,7 +72,7 @@ def run(options: Init) -> None:
     folder = options.folder.expanduser()
     if not folder.exists():
         raise ValueError(f"folder must be a folder of photographs, there is none: {folder}")
-    toml = folder if folder.suffix == ".toml" else folder / TOML
+    toml = toml_of(folder)
     if not toml.is_file():
         toml = _in_place(folder, options) if _is_data_set(folder) else _made(folder, options)
     info = open_dataset(toml)
