@@ -75,8 +75,10 @@ def mst_edges(
     out: Tensor,
     threads: int,
 ) -> None: ...
-def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
-def tree_weight_backward(grad: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
+def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, function: str, threads: int) -> None: ...
+def tree_weight_backward(
+    grad: Tensor, edge: Tensor, out: Tensor, function: str, threads: int
+) -> None: ...
 def propagate(
     kind: Pass,
     x: Tensor,
@@ -111,6 +113,7 @@ def distance(
     distance: Tensor,
     via: Tensor,
     bottleneck: Tensor | None,
+    function: str,
     threads: int,
 ) -> None: ...
 def distance_transform(

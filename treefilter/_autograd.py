@@ -144,9 +144,18 @@ def values_of(tensor: Tensor) -> Tensor | None:
     """
     if tensor.device.type != "cpu" or torch.compiler.is_compiling():
         return None
+    return readable(tensor)
+
+
+def readable(tensor: Tensor) -> Tensor | None:
+    """The tensor below torch.func's and torch.vmap's wrappers, in whatever order of dimensions.
+
+    ``None`` where there are no values: on the meta device, in FakeTensorMode, while tracing. On a
+    GPU, reading them waits for it.
+    """
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
-    if type(tensor) not in (Tensor, torch.nn.Parameter):
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_meta:
         return None
     if torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, _TRACING)):
         return None

@@ -69,7 +69,9 @@ def check_devices(function: str, name: str, value: Tensor, **others: Any) -> Non
         try:
             where = thing.device
         except AttributeError:  # a tree that torch.utils._pytree has made of something else
-            raise TypeError(f"{function}: {other} must consist of tensors") from None
+            raise TypeError(
+                f"{function}: {other} must consist of tensors, got {type(thing.parent).__name__}"
+            ) from None
         if where != device:
             raise ValueError(f"{function}: {other} must be on {device} like {name}, got {where}")
 

@@ -19,8 +19,8 @@ void for_edges(Cpu cpu, int64_t batch, int64_t groups, int64_t num_edges, Span<c
       for_ascending(cpu, 0, num_nodes, [&](int64_t v) {
         const int64_t e = edges[v];
         if (e >= num_edges || e < -1) {
-          throw std::invalid_argument("affinity or distance: tree.edge must be in [-1, " +
-                                      std::to_string(num_edges) + "), got " + std::to_string(e));
+          throw std::invalid_argument("tree.edge must be in [-1, " + std::to_string(num_edges) +
+                                      "), got " + std::to_string(e));
         }
         visit(i, v, e);
       });
