@@ -56,9 +56,10 @@ def _of_numpy(index: np.ndarray) -> Tensor:
     """A copy, since torch takes neither every order of bytes nor every stride."""
     kind = index.dtype.kind
     if kind not in "iub" or isinstance(index, np.ma.MaskedArray):
-        masked = "a masked" if isinstance(index, np.ma.MaskedArray) else "a"
+        masked = "masked " if isinstance(index, np.ma.MaskedArray) else ""
         raise TypeError(
-            f"Tree: index must be an array of integers or bools, got {masked} {index.dtype} array"
+            "Tree: index must be a NumPy array of integers or bools, got a "
+            f"{masked}NumPy array of {index.dtype}"
         )
     if kind == "u" and index.size and index.max() > np.iinfo(np.int64).max:
         raise IndexError(f"Tree: index must be less than 2**63, got {index.max()}")

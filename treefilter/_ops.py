@@ -96,8 +96,12 @@ def _empty_like(x: Tensor) -> Tensor:
     return torch.empty_like(x) if x.ndim == 3 else torch.empty_like(x.flatten(2)).view(x.shape)
 
 
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+def sum_dtype(*values: Tensor) -> torch.dtype:
+    """The type that results are computed in: float64 if any value is, otherwise float32."""
+    for value in values:
+        if value.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 # ---- graph and edge weight ----
@@ -125,7 +129,7 @@ IDENTITY, SIGN, EUCLIDEAN = range(3)
 def _empty_weight(
     f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
 ) -> Tensor:
-    return f.new_empty((f.shape[0], num_edges), dtype=_sum_dtype(f.dtype))
+    return f.new_empty((f.shape[0], num_edges), dtype=sum_dtype(f))
 
 
 @_op(f"_edge_inner(Tensor f, Tensor t, {_GRAPH}, int psi) -> Tensor", _empty_weight)
@@ -171,7 +175,7 @@ def _empty_argmax(
     f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int
 ) -> tuple[Tensor, Tensor]:
     shape = (f.shape[0], num_edges)
-    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=_sum_dtype(f.dtype))
+    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=sum_dtype(f))
 
 
 @_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> (Tensor, Tensor)", _empty_argmax)
@@ -392,7 +396,7 @@ def filter_backward(
 
 
 def _empty_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
-    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=_sum_dtype(p.dtype))
+    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=sum_dtype(p))
 
 
 @_op("_parent_dot(Tensor p, Tensor q, Tensor parent, SymInt groups) -> Tensor", _empty_dot)

@@ -10,7 +10,6 @@ from torch import Tensor
 from . import _ops
 from ._autograd import Function, call, recorded, save, values_of
 from ._checks import (
-    accumulate_in,
     check_batch,
     check_devices,
     check_sigma,
@@ -101,7 +100,7 @@ def _sigma(
             check_sigma_values(function, values)
         width = sigma if sigma.dtype == torch.float64 else sigma.float()
         return width.reshape(rows, columns, 1), grouped or columns > 1
-    return check_sigma(function, sigma, accumulate_in(weight)), grouped
+    return check_sigma(function, sigma, _ops.sum_dtype(weight)), grouped
 
 
 def tree_weight(function: str, weight: Tensor, tree: Tree) -> Tensor:

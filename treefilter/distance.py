@@ -10,7 +10,6 @@ from torch import Tensor
 from . import _ops
 from ._autograd import Function, call, constant, recorded, save
 from ._checks import (
-    accumulate_in,
     check_batch,
     check_choice,
     check_devices,
@@ -183,7 +182,7 @@ def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tenso
     check_edge_values(function, weight)
     check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
-    values = weight.unsqueeze(1).to(accumulate_in(weight))
+    values = weight.unsqueeze(1).to(_ops.sum_dtype(weight))
     return tree_weight(function, values, tree).squeeze(1)
 
 

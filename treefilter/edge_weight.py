@@ -76,9 +76,8 @@ def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
         return distance
     first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
-    wide = torch.float64 if f.dtype == torch.float64 else torch.float32
-    ends = take(flat, offset + first).to(wide), take(flat, offset + second).to(wide)
-    difference = (ends[0] - ends[1]).abs()
+    ends = (take(flat, offset + end).to(distance.dtype) for end in (first, second))
+    difference = torch.sub(*ends).abs()
     return torch.where(distance < largest(distance), difference, distance)
 
 

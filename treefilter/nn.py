@@ -83,7 +83,7 @@ class TreeFilter2d(nn.Module):
             self.sigma = check_sigma("TreeFilter2d", sigma, torch.float64)
             return
         check_tensor("TreeFilter2d", "sigma", sigma, "float")
-        if sigma.ndim > 2 or sigma.numel() == 0 or (1, *sigma.shape)[-1] not in (1, self.groups):
+        if sigma.ndim > 2 or sigma.numel() == 0:
             raise ValueError(
                 f"TreeFilter2d: sigma must broadcast to (B, {self.groups}), got "
                 f"{tuple(sigma.shape)}"
@@ -100,7 +100,7 @@ class TreeFilter2d(nn.Module):
         """Filters ``x`` (B, C, H, W) along the trees of ``guide`` (B, Cg, H, W), or of ``x``."""
         function, name = "TreeFilter2d", "x" if guide is None else "guide"
         guide = x if guide is None else guide
-        for given, value in (("x", x), (name, guide)):
+        for given, value in ((name, guide), ("x", x)):
             check_tensor(function, given, value, "float")
             if value.ndim != 4 or value.shape[1] % self.groups:
                 raise ValueError(
@@ -108,7 +108,7 @@ class TreeFilter2d(nn.Module):
                     f"{self.groups}, got {tuple(value.shape)}"
                 )
         check_devices(function, "x", x, **{name: guide})
-        if guide.shape[2:] != x.shape[2:] or guide.shape[0] not in (1, x.shape[0]):
+        if guide.shape[2:] != x.shape[2:] or guide.shape[0] not in (x.shape[0], 1):
             raise ValueError(
                 f"{function}: guide must have the height and width of x and batch 1 or that of x, "
                 f"got {tuple(guide.shape)} for x {tuple(x.shape)}"
