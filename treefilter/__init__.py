@@ -18,6 +18,7 @@ from .edge_weight import edge_weight
 from .filter import filter, leaf_to_root, root_to_leaf
 from .graph import Graph, graph, grid
 from .mst import mst
+from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
 
 __version__ = "0.1.0"
@@ -29,7 +30,7 @@ def _script() -> _NoReturn:
 
 for _function in (
     *(affinity, distance, distance_matrix, distance_transform, edge_weight, filter, graph, grid),
-    *(leaf_to_root, mst, root_to_leaf),
+    *(leaf_to_root, mst, root_to_leaf, sigma_for_mass),
 ):
     # What torch.jit.script calls of a function, or of one that is called by its function.
     setattr(_function, "__prepare_scriptable__", _script)  # noqa: B010  mypy knows no such name
@@ -50,4 +51,5 @@ __all__ = [
     "nn",
     "reference",
     "root_to_leaf",
+    "sigma_for_mass",
 ]
