@@ -70,8 +70,10 @@ def _of_list(index: list[Any], batch: int) -> Tensor:
     kinds = {isinstance(i, bool | np.bool_) for i in index}
     if len(kinds) > 1:
         raise TypeError("Tree: index must be a list of integers or of bools, got both")
+    if kinds == {True} and len(index) == batch:
+        return torch.tensor([i for i, chosen in enumerate(index) if chosen], dtype=torch.int64)
     if kinds == {True}:
-        return torch.tensor([bool(i) for i in index])
+        raise ValueError(f"Tree: index must have shape ({batch},), got ({len(index)},)")
     numbers = [check_integer("Tree", "index", i, "a list of integers") for i in index]
     for i in numbers:
         _check_range(i, batch)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import _vmap
-from ._autograd import refuse_tangents
+from ._autograd import refuse_gradients, refuse_tangents
 from ._native import _C
 
 _library = torch.library.Library("treefilter", "DEF")
@@ -67,6 +67,7 @@ def _op(
             raise RuntimeError(ONNX_MESSAGE)
         if not indices:
             refuse_tangents()
+            refuse_gradients(arguments)
         return fake(*arguments)
 
     def register(kernel: Kernel) -> Kernel:
