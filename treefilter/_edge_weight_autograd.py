@@ -64,12 +64,26 @@ def scatter(weight: Tensor, f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor
     return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
 
 
-def _unsaturated(grad: Tensor, weight: Tensor) -> Tensor:
-    """``grad``, 0 where the weight is the largest number of its type."""
-    values, bound = values_of(weight), largest(weight)
-    if values is not None and (values.numel() == 0 or values.detach().amax() < bound):
-        return grad  # nearly always: one look is faster than a copy
-    return grad.masked_fill(weight == bound, 0)
+def _saturated(weight: Tensor) -> bool | None:
+    """Whether a weight is the largest number of its type; None where that cannot be seen."""
+    values = values_of(weight)
+    if values is None:
+        return None
+    return values.numel() > 0 and not bool(values.detach().amax() < largest(weight))
+
+
+def _masked(change: Tensor, weight: Tensor) -> Tensor:
+    """``change``, 0 where the weight is the largest number of its type."""
+    return change.masked_fill(weight == largest(weight), 0)
+
+
+def _tame(f: Tensor) -> Tensor:
+    """``f``, with the same derivative, but without values whose differences are infinite.
+
+    All differences that this changes are those of saturated weights, which count 0 times.
+    """
+    bound = torch.finfo(f.dtype).max / 2
+    return f - (f - f.clamp(-bound, bound)).detach()
 
 
 class EdgeSum(Function):
@@ -94,13 +108,17 @@ class _Norm(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         f, edges, weight = ctx.saved_tensors
-        return scatter(_unsaturated(grad, weight), f, edges, ctx.sum), None, None
+        saturated = _saturated(weight)
+        if saturated is not False:  # hardly ever
+            grad = _masked(grad, weight)
+            f = _tame(f) if saturated and ctx.sum.psi == _ops.IDENTITY else f
+        return scatter(grad, f, edges, ctx.sum), None, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
         f, edges, weight = saved
         change = _slope(ctx.sum.psi) * inner(f, tangents[0], edges, ctx.sum)
-        return _unsaturated(change, weight)
+        return _masked(change, weight)
 
 
 class _Scatter(EdgeSum):

@@ -23,19 +23,11 @@ struct Neighbours {
 };
 
 // What the derivative of Euclidean distances needs where a scale is NaN (edge_range.h): the gradients
-// and the distances of an image's edges, and `scale`, of which the weight[x] above are elements. For
-// others only `scale`.
+// and the distances of an image's edges, and `scale`, of which the weight[x] above are elements.
 template <class T>
 struct EuclideanEdges {
   const T *gradient, *distance, *scale;
 };
-
-template <Psi psi, class T>
-EuclideanEdges<T> edges_from(int64_t first, Span<const T> gradient, Span<const T> distance,
-                             Span<const T> scale) {
-  if constexpr (psi != Psi::kEuclidean) return {nullptr, nullptr, scale.data + first};
-  return {gradient.data + first, distance.data + first, scale.data + first};
-}
 
 // A segment of a grid row with its neighbours in all directions. x counts from the first vertex,
 // `start`.
@@ -83,33 +75,23 @@ void add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, bool firs
   }
 }
 
-// A term that is NaN, once more: precisely for kEuclidean, and otherwise 0 for a weight of 0, where the
-// difference may be infinite.
-template <Psi psi, class X, class T>
-T exact_term(const EuclideanEdges<T>& of, int64_t e, T weight, X u, X v) {
-  if constexpr (psi == Psi::kEuclidean) {
-    return edge_term(of.scale[e], of.gradient[e], of.distance[e], u, v);
-  } else {
-    return weight == 0 ? T(0) : weight * apply<psi>(load<T>(u) - load<T>(v));
-  }
-}
-
-// The sum of vertex x that is NaN, once more.
-template <Psi psi, class X, class T>
+// The sum of vertex x for kEuclidean, precisely.
+template <class X, class T>
 T exact_sum(const SegmentNeighbours<T>& segment, const EuclideanEdges<T>& of, const X* f, int64_t x) {
   T sum = 0;
   for (int k = 0; k < segment.count; ++k) {
     const Neighbours<T>& n = segment.neighbours[k];
     if (x < n.x0 || x >= n.x1) continue;
-    sum += exact_term<psi>(of, n.weight + x - of.scale, n.weight[x], f[x], f[x + n.step]);
+    const int64_t e = n.weight + x - of.scale;
+    sum += edge_term(of.scale[e], of.gradient[e], of.distance[e], f[x], f[x + n.step]);
   }
   return sum;
 }
 
 // On a grid edge_scatter gathers: each vertex sums over its edges, so vertices are independent.
 template <Psi psi, class X, class T>
-void gather(const SegmentNeighbours<T>& segment, const EuclideanEdges<T>& euclidean, const X* f,
-            X* __restrict out) {
+void gather(const SegmentNeighbours<T>& segment, [[maybe_unused]] const EuclideanEdges<T>& euclidean,
+            const X* f, X* __restrict out) {
   T sums[kColumns];
   int done = 0;
   const auto add = [&](auto count) {
@@ -134,15 +116,12 @@ void gather(const SegmentNeighbours<T>& segment, const EuclideanEdges<T>& euclid
   };
   one_by_one(0, segment.count == 0 ? segment.width : segment.all0);
   one_by_one(segment.all1, segment.width);
-  bool undefined = false;
-  for (int64_t x = 0; x < segment.width; ++x) {
-    undefined |= sums[x] != sums[x];
-    store(out[x], kSlope<psi, T> * sums[x]);
+  if constexpr (psi == Psi::kEuclidean) {
+    for (int64_t x = 0; x < segment.width; ++x) {
+      if (sums[x] != sums[x]) sums[x] = exact_sum(segment, euclidean, f, x);
+    }
   }
-  if (!undefined) return;
-  for (int64_t x = 0; x < segment.width; ++x) {
-    if (sums[x] != sums[x]) store(out[x], kSlope<psi, T> * exact_sum<psi>(segment, euclidean, f, x));
-  }
+  for (int64_t x = 0; x < segment.width; ++x) store(out[x], kSlope<psi, T> * sums[x]);
 }
 
 // weight: for kEuclidean the scales, and gradient and distance as in edge_scatter().
@@ -155,7 +134,8 @@ void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<co
     return [&](int64_t item) {
       const Tiles::Tile tile = tiles[item % tiles.count()];
       const int64_t b = item / tiles.count();
-      const auto euclidean = edges_from<psi>(b * edges, gradient, distance, weight);
+      const EuclideanEdges<T> euclidean{gradient.data + b * edges, distance.data + b * edges,
+                                        weight.data + b * edges};
       SegmentNeighbours<T> segments[kRows];
       for (int64_t y = tile.y0; y < tile.y1; ++y) {
         segments[y - tile.y0] =
@@ -184,11 +164,12 @@ void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Sp
       const X* fc = f.data + item * nodes;
       const int64_t first_edge = item / channels * edges;
       const T* w = weight.data + first_edge;
-      const auto euclidean = edges_from<psi>(first_edge, gradient, distance, weight);
       for_ascending(cpu, 0, edges, [&, sums = sums.data()](int64_t e) {
         const int64_t u = graph.first[e], v = graph.second[e];
         T value = w[e] * apply<psi>(load<T>(fc[u]) - load<T>(fc[v]));
-        if (value != value) value = exact_term<psi>(euclidean, e, w[e], fc[u], fc[v]);
+        if (psi == Psi::kEuclidean && value != value) {
+          value = edge_term(w[e], gradient[first_edge + e], distance[first_edge + e], fc[u], fc[v]);
+        }
         sums[u] += value;
         sums[v] -= value;
       });
