@@ -13,8 +13,8 @@ namespace treefilter {
 namespace {
 
 [[noreturn]] void fail(int64_t e, int64_t num_edges) {
-  throw std::invalid_argument("affinity or distance: tree.edge must be in [-1, " +
-                              std::to_string(num_edges) + "), got " + std::to_string(e));
+  throw std::invalid_argument("tree.edge must be in [-1, " + std::to_string(num_edges) + "), got " +
+                              std::to_string(e));
 }
 
 // Throws if an edge is outside of [-1, num_edges).

@@ -31,7 +31,7 @@ class GridGraph {
       const Direction& d = grid.directions[i];
       const int64_t code = (d.dz * 3 + d.dy) * 3 + d.dx - 1;
       if (code < 0 || code >= kMaxDirections) {
-        throw std::invalid_argument("mst: a grid's steps must lead to its next vertices");
+        throw std::invalid_argument("a grid's steps must lead to its next vertices");
       }
       codes_ |= static_cast<uint64_t>(code) << (4 * i);
     }
