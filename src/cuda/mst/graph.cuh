@@ -50,8 +50,8 @@ class GridGraph {
     int32_t first_edge = 0;
     for (int i = 0; i < directions_; ++i) {
       const Step s = step(i, first_edge);
+      first_edge += s.count();  // before the visit, across which it is one value less to keep
       visit_step(s, position, v, visit);
-      first_edge += s.count();
     }
   }
 
@@ -70,8 +70,12 @@ class GridGraph {
 
   TREEFILTER_HD Ends ends(int32_t edge) const {
     int i = 0;
-    Step s = step(0, 0);
-    for (; i + 1 < directions_ && edge >= s.count(); s = step(++i, 0)) edge -= s.count();
+    for (; i + 1 < directions_; ++i) {
+      const int32_t count = step(i, 0).count();
+      if (edge < count) break;
+      edge -= count;
+    }
+    const Step s = step(i, 0);
     const uint32_t rest = static_cast<uint32_t>(edge), row = rest / static_cast<uint32_t>(s.width);
     const int32_t x = static_cast<int32_t>(rest % static_cast<uint32_t>(s.width)) + s.x0;
     const int32_t y = static_cast<int32_t>(row % static_cast<uint32_t>(s.height)) + s.y0;
