@@ -191,7 +191,7 @@ test-asan: $(VENV)/.ready
 
 # All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
 # then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.
-EMULATED := emulated_mst emulated_filter emulated_edge_weight emulated_distance
+EMULATED := emulated_runtime emulated_mst emulated_filter emulated_edge_weight emulated_distance
 test-native: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
 	cmake --build build/native
