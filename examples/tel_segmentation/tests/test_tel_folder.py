@@ -172,7 +172,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert image.shape == (3, 16, 12)
     assert image[:, :, -2:].mean() > 240 > 20 > image[:, :, :8].mean()
     write_label(tmp_path / "labels/a.png", np.zeros((12, 16)))
-    with pytest.raises(ValueError, match="turned by its Exif orientation"):
+    with pytest.raises(ValueError, match="turned by 90° by its Exif orientation, the label"):
         source[0]
 
 

@@ -17,6 +17,9 @@ from typing import Any, Literal
 from tel_segmentation.config.loss import Loss
 
 
+Labels = Literal["kept", "nearest"]
+
+
 @dataclass(frozen=True)
 class Data:
     """Where images and labels come from, and how they are augmented."""
@@ -40,6 +43,12 @@ class Data:
     in this one are read."""
     stroke: int = 3
     """Width in pixels of drawn points and scribbles (Pascal VOC)."""
+    labels: Labels = "kept"
+    """How labels are made smaller: so that every annotated object keeps a labelled pixel (kept), or
+    as in the official code, each pixel with the label at its centre (nearest), where thin strokes
+    and points may vanish. Dense labels are always resized to the nearest."""
+    absent: bool = False
+    """Train although a class of the data set has no label in any training image."""
     short_side: int | None = None
     """Length to which the shorter side is resized before augmentation; the aspect ratio is kept."""
     size: tuple[int, int] | None = None
@@ -249,7 +258,7 @@ def load(path: Path) -> Train:
     """
     try:
         return build(Train, json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} must be a run's configuration, got: {error}") from error
 
 
