@@ -257,7 +257,9 @@ def load(path: Path) -> Train:
         ValueError: the file is not the JSON of a configuration.
     """
     try:
-        return build(Train, json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["data"].setdefault("labels", "nearest")  # as runs without this option had it
+        return build(Train, values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} must be a run's configuration, got: {error}") from error
 

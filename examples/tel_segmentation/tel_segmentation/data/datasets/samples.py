@@ -37,7 +37,7 @@ def make_sample(
     Raises:
         ValueError: both ``size`` and ``short_side`` are given.
     """
-    if size := _size(label.shape[0], label.shape[1], options, split):
+    if size := size_of_sample(label.shape[0], label.shape[1], options, split):
         image = image.resize(size[::-1], Image.Resampling.BICUBIC)
         sparse = split == "train" and options.annotation != "dense"
         label = resize_label(label, size, label_kind(sparse, options.labels))
@@ -46,7 +46,14 @@ def make_sample(
     return Sample(name, pixels, torch.from_numpy(label), torch.from_numpy(truth))
 
 
-def _size(height: int, width: int, options: Data, split: str) -> tuple[int, int] | None:
+def size_of_sample(
+    height: int, width: int, options: Data, split: str
+) -> tuple[int, int] | None:
+    """The size to which an image of this size is resized; None: it is not.
+
+    Raises:
+        ValueError: both ``size`` and ``short_side`` are given.
+    """
     if options.size is not None and options.short_side is not None:
         raise ValueError(
             "size and short_side must not both be given, got"
