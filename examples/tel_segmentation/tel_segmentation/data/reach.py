@@ -164,6 +164,16 @@ def ignored_hint(source: Folder, missing: list[int]) -> str:
     return f" (value {values}): if these are a class, write its number instead, {wanted}"
 
 
+def absent_classes(source: Folder) -> list[str]:
+    """The classes of which no label file of a split has a pixel."""
+    missing = set(range(len(source.classes)))
+    for index in range(len(source)):
+        if not missing:
+            break
+        missing -= set(np.unique(source.full_label(index)).tolist())
+    return [source.classes[k] for k in sorted(missing)]
+
+
 def check_truth(source: Source, split: str) -> None:
     """Raises a ValueError unless some image of a split has a pixel with a class."""
     for index in range(len(source)):
