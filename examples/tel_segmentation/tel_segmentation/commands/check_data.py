@@ -178,9 +178,7 @@ def _check_labels(split: Split, counts: Counts) -> None:
         if not counts.labelled:
             split.report.problem(f"{title}: no pixel has a class, so that nothing can be compared")
         return
-    absent = [
-        f"{k} ({name})" for k, name in enumerate(split.info.classes) if not counts.images[k]
-    ]
+    absent = [f"{k} ({name})" for k, name in enumerate(split.info.classes) if not counts.images[k]]
     if absent and counts.labelled:
         values = ", ".join(map(str, split.ignored.get(split.needed, ())))
         hint = f". Is {values} one of them? Then write the class's number instead" if values else ""

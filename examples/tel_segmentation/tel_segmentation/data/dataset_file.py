@@ -203,7 +203,10 @@ def _root(path: Path, root: Any) -> Path:
         raise ValueError(f"{path}: root must be the name of a folder, got {shortened(root)}")
     if not is_text(root):
         raise ValueError(f"{path}: root must have no control characters, got {root!r}")
-    folder = path.parent / expanded(root)
+    try:
+        folder = path.parent / expanded(root)
+    except ValueError as error:
+        raise ValueError(f"{path}: root: {error}") from error
     if not folder.is_dir():
         raise ValueError(
             f"{path}: root must be a folder that exists, got {folder}; write the data set's folder"

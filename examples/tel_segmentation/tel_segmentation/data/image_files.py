@@ -172,7 +172,7 @@ def expanded(path: Path | str) -> Path:
     """A path whose ``~`` is replaced by the user's folder.
 
     Raises:
-        ValueError: it names a user who does not exist, or has the character 0.
+        ValueError: its user does not exist, or it has the character 0.
     """
     if "\0" in str(path):
         raise ValueError(f"a path must have no character 0, got {str(path)!r}")

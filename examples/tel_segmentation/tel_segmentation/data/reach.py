@@ -73,7 +73,7 @@ class Reach:
             raise ValueError(
                 f"labels must reach the network, got none of {pixels:,} labelled pixels in"
                 f" {self.images:,} images{self._size()}"
-                + "; data.labels kept keeps one of every object" * (self.labels == "nearest")
+                f"{'; data.labels kept keeps one of every object' * (self.labels == 'nearest')}"
             )
         each = f"{kept_pixels / max(1, self.images):,.3g} pixels"
         before, after = f"{pixels:,} labelled pixels", f"{kept_pixels:,}"
@@ -150,7 +150,7 @@ def check_training(source: Source, options: config.Data, seed: int = 0) -> str:
             f" of {len(source):,} images has {some(absent)};"
             f" {100 * unlabelled / max(1, total):.3g} % of the pixels have no class"
             f"{ignored_hint(source, sorted(missing))}. Take a class that does not occur out of"
-            " the TOML file, or train without it: --data.absent True"
+            " the TOML file, or train without it: --data.absent"
         )
     return line
 
@@ -202,6 +202,5 @@ def _labels(
         sample = full[index]
         label = sample.label.numpy()
         height, width = label.shape
-        yield sample.name, label, None if generated else size_of_sample(
-            height, width, options, "train"
-        )
+        size = None if generated else size_of_sample(height, width, options, "train")
+        yield sample.name, label, size

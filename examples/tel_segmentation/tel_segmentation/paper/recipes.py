@@ -123,9 +123,7 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
         # DeepLabV2 is not released; torchvision's weights are trained on RGB
         bgr=official and network != "dlv2",
     )
-    tree = config.TreeEnergy(
-        sigma=chosen.sigma, mst_offset=1.0 if official else 0.0, roi="nearest"
-    )
+    tree = config.TreeEnergy(sigma=chosen.sigma, mst_offset=1.0 if official else 0.0, roi="nearest")
     return config.Train(
         data=data,
         model=model,

@@ -46,9 +46,7 @@ def make_sample(
     return Sample(name, pixels, torch.from_numpy(label), torch.from_numpy(truth))
 
 
-def size_of_sample(
-    height: int, width: int, options: Data, split: str
-) -> tuple[int, int] | None:
+def size_of_sample(height: int, width: int, options: Data, split: str) -> tuple[int, int] | None:
     """The size to which an image of this size is resized; None: it is not.
 
     Raises:
