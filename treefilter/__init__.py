@@ -16,6 +16,7 @@ from .edge_weight import edge_weight
 from .filter import filter, leaf_to_root, root_to_leaf
 from .graph import Graph, graph, grid
 from .mst import mst
+from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
 
 __version__ = "0.1.0"
@@ -36,4 +37,5 @@ __all__ = [
     "nn",
     "reference",
     "root_to_leaf",
+    "sigma_for_mass",
 ]
