@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 
+from tel_segmentation.data.datasets import archives
 from tel_segmentation.data.datasets.archives import (
     extract,
     inside,
@@ -17,7 +18,6 @@ from tel_segmentation.data.datasets.archives import (
     list_names,
     put_file,
 )
-from tel_segmentation.data.datasets import archives
 
 FILES = {"a/one.txt": b"1", "a/b/two.txt": b"22" * 5000, "three.bin": bytes(range(256)) * 40}
 
@@ -256,7 +256,7 @@ def test_what_systems_add_is_junk():
 def test_an_archive_that_unpacks_to_far_more_than_its_size(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(archives, "LEAST_LIMIT", 2**16)
     path = WRITERS[kind](tmp_path / "bomb", {"a.bin": b"1", "b.bin": bytes(2**24)})
-    with pytest.raises(ValueError, match="bomb must unpack to at most .*, got 16,777,217 or more"):
+    with pytest.raises(ValueError, match=r"bomb must unpack to at most .*, got 16,777,217 or more"):
         extract(path, tmp_path / "out", everything)
     assert not (tmp_path / "out/b.bin").exists()
 

@@ -88,7 +88,7 @@ def test_check_data_warns_of_turns_that_sizes_do_not_show(toml, tmp_path, capsys
 
 def test_swapped_sides_without_exif(toml, tmp_path):
     write_label(tmp_path / "val/labels/a.png", bands(16, 12))
-    with pytest.raises(ValueError, match="got 12 × 16; its sides are swapped$"):
+    with pytest.raises(ValueError, match=r"got 12 × 16; its sides are swapped$"):
         Folder(toml, "val", "dense")[0]
 
 
@@ -109,13 +109,14 @@ def test_labels_beyond_16_bits_do_not_wrap(tmp_path, values):
 def test_jpeg_labels(toml, tmp_path, capsys):
     label = tmp_path / "val/labels/a.png"
     Image.fromarray(bands().astype(np.uint8)).save(label, format="JPEG")
-    with pytest.raises(ValueError, match="a JPEG, which is lossy and changes labels"):
+    with pytest.raises(ValueError, match=r"a JPEG, which is lossy and changes labels"):
         Folder(toml, "val", "dense")[0]
     label.rename(label.with_suffix(".jpg"))
     with pytest.raises(ValueError, match=r"has a\.jpg: JPEG is lossy .* save them as PNG"):
         Folder(toml, "val", "dense")
     code, text = check(toml, capsys)
-    assert code == 1 and "JPEG is lossy" in text
+    assert code == 1
+    assert "JPEG is lossy" in text
 
 
 def test_names_of_files(toml, tmp_path):

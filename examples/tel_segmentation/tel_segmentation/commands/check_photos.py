@@ -39,9 +39,9 @@ class Photos:
             )
         if len(wide) > 1:
             report.warnings.append(
-                f"{split}: grey images have {len(wide)} different ranges of values, so that the same"
-                " value is not equally bright in all of them; if that matters, save all of them"
-                " with 8 bits"
+                f"{split}: grey images have {len(wide)} different ranges of values, so that the"
+                " same value is not equally bright in all of them; if that matters, save them with"
+                " 8 bits"
             )
         if self.unclear:
             report.warnings.append(

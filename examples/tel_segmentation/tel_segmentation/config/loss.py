@@ -109,8 +109,8 @@ class Loss:
     """Cross entropy is the mean over the labelled pixels of this process's batch, or of all
     processes (global)."""
     resolution: Literal["full", "prediction"] = "full"
-    """Cross entropy is computed at the labels' resolution (full), or at the prediction's. Labels are
-    then made smaller as ``data.labels`` says, by nearest with the one at each pixel's upper left
-    corner."""
+    """Cross entropy is computed at the labels' resolution (full), or at the prediction's. Labels
+    are then made smaller as ``data.labels`` says; nearest then takes the one at each pixel's upper
+    left corner."""
     tel: TreeEnergy = field(default_factory=TreeEnergy)
     kernel: Kernel = field(default_factory=Kernel)

@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from tel_segmentation.config.loss import Loss
 
-
 Labels = Literal["kept", "nearest"]
 
 

@@ -38,10 +38,10 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
 
     Image, label and truth are flipped with probability ``options.flip``, and resized to
     W' = ⌊W·√a·s⌋ × H' = ⌊H·s/√a⌋ pixels, at least 2 × 2, for a scale s and an aspect ratio a (the
-    image bicubic and antialiased, the labels by the rule of ``sparse_labels``). They are cropped at a random position; a
-    side that is smaller than the crop is padded to it, with the image at a random position (padding
-    is 0 in the image, -2 in labels). The network's input is then made brighter or darker by an
-    integer number of grey levels.
+    image bicubic and antialiased, the labels by the rule of ``sparse_labels``). They are cropped at
+    a random position; a side that is smaller than the crop is padded to it, with the image at a
+    random position (padding is 0 in the image, -2 in labels). The network's input is then made
+    brighter or darker by an integer number of grey levels.
 
     Args:
         sample: image (3, H, W) uint8, label and truth (H, W) int64.

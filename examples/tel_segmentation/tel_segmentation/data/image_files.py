@@ -59,7 +59,7 @@ def read_image(path: Path, upright: bool = True) -> Image.Image:
             grey, limits = eight_bits(np.asarray(image))
             image = Image.fromarray(grey)
         image = image.convert("RGB")
-        if ";16" in raw and max(high for _, high in image.getextrema()) < 2**6:
+        if ";16" in raw and np.asarray(image).max() < 2**6:
             raise ValueError(
                 "colours of 16 bits a channel of which the upper ones are not used: save it with 8"
                 " bits, or scale it to the whole range"

@@ -134,22 +134,22 @@ def check_training(source: Source, options: config.Data, seed: int = 0) -> str:
     reach = Reach(options.labels, options.annotation != "dense")
     missing = set(range(len(source.classes)))
     unlabelled = total = 0
-    own = isinstance(source, Folder) and not options.absent
+    own = source if isinstance(source, Folder) and not options.absent else None
     for number, (name, label, size) in enumerate(_labels(source, options, seed)):
         if number < LOOKED_AT or not reach.total.kept_pixels:
             reach.add(name, label, size)
-        elif not (own and missing):
+        elif own is None or not missing:
             break
         missing -= set(np.unique(label).tolist())
-        unlabelled, total = unlabelled + np.count_nonzero(label < 0), total + label.size
+        unlabelled, total = unlabelled + int((label < 0).sum()), total + label.size
     line = reach.text()
-    if own and missing and len(source):
+    if own is not None and missing and len(source):
         absent = [source.classes[k] for k in sorted(missing)]
         raise ValueError(
             f"{options.source}: every class must have a label in train ({options.annotation}), none"
             f" of {len(source):,} images has {some(absent)};"
             f" {100 * unlabelled / max(1, total):.3g} % of the pixels have no class"
-            f"{ignored_hint(source, sorted(missing))}. Take a class that does not occur out of"
+            f"{ignored_hint(own, sorted(missing))}. Take a class that does not occur out of"
             " the TOML file, or train without it: --data.absent"
         )
     return line

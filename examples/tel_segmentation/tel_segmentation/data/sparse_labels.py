@@ -113,7 +113,7 @@ def label_kind(sparse: bool, labels: Labels) -> bool | None:
 
 def is_sparse(label: Map) -> bool:
     """Whether fewer than half of a map's pixels, without padding, have a class."""
-    return 2 * np.count_nonzero(label >= 0) < np.count_nonzero(label != PADDING)
+    return bool(2 * np.count_nonzero(label >= 0) < np.count_nonzero(label != PADDING))
 
 
 def marks_of(label: Map) -> Marks:

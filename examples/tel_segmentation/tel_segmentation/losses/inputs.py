@@ -15,7 +15,6 @@ from torch import Tensor
 
 from tel_segmentation.data.sample import PADDING, UNLABELLED
 
-
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -92,8 +91,8 @@ def known_labels(
         (least >= PADDING) & (most < classes),
         expected,
         lambda: (
-            f"has also {_listed(label[(label < PADDING) | (label >= classes)])}: ignore_index is the"
-            " number that means no label"
+            f"has also {_listed(label[(label < PADDING) | (label >= classes)])}: ignore_index is"
+            " the number that means no label"
         ),
     )
     return label
