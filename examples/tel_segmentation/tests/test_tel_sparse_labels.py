@@ -1,6 +1,7 @@
 """Labels made smaller: no annotated object vanishes, wherever that happens."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tel_folders import HEAD, bands, write_image, write_label
 from tel_segmentation import config
 from tel_segmentation.commands.annotate import Annotate
 from tel_segmentation.commands.annotate import run as annotate
+from tel_segmentation.data import sparse_labels
 from tel_segmentation.data.augment import augment
 from tel_segmentation.data.datasets.samples import make_sample
 from tel_segmentation.data.folder import Folder
@@ -43,10 +45,10 @@ def lost(label, small, reach=FARTHEST):
     height, width = small.shape
     gone = []
     for value, y, x in components(label):
-        rows = ((y + 0.5) * height / label.shape[0]).astype(int)
-        columns = ((x + 0.5) * width / label.shape[1]).astype(int)
-        top, left = max(0, rows.min() - reach), max(0, columns.min() - reach)
-        near = small[top : rows.max() + reach + 1, left : columns.max() + reach + 1]
+        down, right = height / label.shape[0], width / label.shape[1]
+        top, bottom = int(y.min() * down) - reach, math.ceil((y.max() + 1) * down) + reach
+        left, end = int(x.min() * right) - reach, math.ceil((x.max() + 1) * right) + reach
+        near = small[max(0, top) : bottom, max(0, left) : end]
         if not (near == value).any():
             gone.append(value)
     return gone
@@ -76,11 +78,13 @@ def test_every_object_keeps_a_pixel(seed, size, small):
     assert np.array_equal(result, resize_label(label.copy(), small, sparse=True))
 
 
-def test_objects_are_the_components():
+@pytest.mark.parametrize("sparse", [0, 10**6])
+def test_objects_are_the_components(sparse, monkeypatch):
+    monkeypatch.setattr(sparse_labels, "SPARSE", sparse)
     for seed in range(20):
         label = random_points(seed, (30, 40), 60, 3)
         marks = marks_of(label)
-        number, count = objects_of(marks, 40)
+        number, count = objects_of(label, marks)
         expected = components(label)
         assert count == len(expected)
         for _, y, x in expected:

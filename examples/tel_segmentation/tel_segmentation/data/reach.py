@@ -21,6 +21,7 @@ from tel_segmentation.data.sparse_labels import (
     label_kind,
     marks_of,
     objects_of,
+    places,
     resize_label,
 )
 
@@ -103,12 +104,11 @@ def count(label: Map, size: Size | None, labels: config.Labels, sparse: bool) ->
         small = label if size is None else resize_label(label, size, False)
         return Counted(pixels, 0, int(np.count_nonzero(small >= 0)), 0)
     marks = marks_of(label)
-    component, objects = objects_of(marks, label.shape[1])
+    component, objects = objects_of(label, marks)
     if size is None:
         return Counted(pixels, objects, pixels, objects)
     small = resize_label(label, size, label_kind(sparse, labels))
-    rows = (2 * marks.y + 1) * size[0] // (2 * label.shape[0])
-    columns = (2 * marks.x + 1) * size[1] // (2 * label.shape[1])
+    rows, columns = np.divmod(places(marks, label.shape, size), size[1])
     reach = FARTHEST if labels == "kept" else 0
     padded = np.pad(small, reach, constant_values=-1)
     found = np.zeros(marks.value.size, bool)

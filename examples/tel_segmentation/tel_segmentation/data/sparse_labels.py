@@ -19,6 +19,7 @@ on nothing but the map and the size.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from torch import Tensor
 
 from tel_segmentation.config import Labels
 from tel_segmentation.data.image_files import nearest
+from tel_segmentation.data.regions import VOID, components
 from tel_segmentation.data.sample import PADDING, UNLABELLED
 
 FARTHEST = 2
@@ -38,6 +40,10 @@ FARTHEST = 2
 
 Map = NDArray[np.int64]  # (H, W): a class, -1 unlabelled, -2 padding
 Indices = NDArray[np.int64]
+
+
+SPARSE = 30
+"""Maps with fewer labelled pixels than one in so many are searched for neighbours one by one."""
 
 
 class Marks(NamedTuple):
@@ -76,13 +82,10 @@ def resize_label(label: Map, size: tuple[int, int], sparse: bool | None = None) 
     marks = marks_of(larger)
     if marks.value.size == 0:
         return result
-    rows = (2 * marks.y + 1) * size[0] // (2 * larger.shape[0])
-    columns = (2 * marks.x + 1) * size[1] // (2 * larger.shape[1])
-    place = rows * size[1] + columns
-    flat = result.ravel()
-    _vote(flat, place, marks.value)
-    if (flat[place] != marks.value).any():
-        _Rescue(result, place, marks, larger.shape[1]).run()
+    place = places(marks, larger.shape, size)
+    _vote(result.reshape(-1), place, marks.value)
+    if (result.reshape(-1)[place] != marks.value).any():
+        _Rescue(larger, result, marks, place).run()
     return result
 
 
@@ -123,13 +126,34 @@ def marks_of(label: Map) -> Marks:
     return Marks(y, x, label[y, x])
 
 
-def objects_of(marks: Marks, width: int) -> tuple[Indices, int]:
+def places(marks: Marks, full: tuple[int, ...], size: tuple[int, int]) -> Indices:
+    """The pixel of a smaller map that covers each labelled pixel, as a flat index.
+
+    Args:
+        marks: of the larger map.
+        full: height and width of the larger map.
+        size: of the smaller one.
+    """
+    rows = (2 * marks.y + 1) * size[0] // (2 * full[0])
+    columns = (2 * marks.x + 1) * size[1] // (2 * full[1])
+    return rows * size[1] + columns
+
+
+def objects_of(label: Map, marks: Marks) -> tuple[Indices, int]:
     """The object of each labelled pixel, from 0, and the number of objects.
 
     Args:
-        marks: of a map.
-        width: of the map.
+        label: the map.
+        marks: its labelled pixels.
     """
+    if marks.value.size * SPARSE < label.size:
+        return _linked(marks, label.shape[1])
+    number = components(np.where(label < 0, VOID, label))
+    return number[marks.y, marks.x].astype(np.int64) - 1, int(number.max(initial=0))
+
+
+def _linked(marks: Marks, width: int) -> tuple[Indices, int]:
+    """The same by links between neighbours: fast for few pixels."""
     count = marks.value.size
     stride = width + 2  # a margin, so that the ends of two rows are no neighbours
     position = (marks.y + 1) * stride + marks.x + 1
@@ -160,34 +184,50 @@ class _Rescue:
     """Gives a pixel to every object that has none left.
 
     Args:
+        label: the larger map.
         result: the smaller map, which is changed.
-        place: the new pixel of each labelled pixel, as an index of the flattened map.
         marks: the labelled pixels of the larger map.
-        width: of the larger map.
+        place: the pixel of the smaller map that covers each of them.
     """
 
-    def __init__(self, result: Map, place: Indices, marks: Marks, width: int) -> None:
-        self.result, self.flat = result, result.reshape(-1)
-        component, count = objects_of(marks, width)
-        # Each pair of an object and a new pixel once, sorted by object.
-        pairs = np.unique(np.stack((component, place), axis=1), axis=0)
-        self.owner, self.place = pairs[:, 0], pairs[:, 1]
-        self.value = np.empty(count, np.int64)
-        self.value[component] = marks.value
-        held = self.flat[self.place] == self.value[self.owner]
-        self.support = np.bincount(self.owner[held], minlength=count)
+    def __init__(self, label: Map, result: Map, marks: Marks, place: Indices) -> None:
+        self.label, self.result, self.flat = label, result, result.reshape(-1)
+        self.marks, self.place = marks, place
         self.frequency = np.bincount(marks.value)
 
     def run(self) -> None:
         """The objects of the rarest classes first, of one class from the top."""
-        lost = np.flatnonzero(self.support == 0)
-        for index in lost[np.lexsort((lost, self.frequency[self.value[lost]]))]:
-            first, last = np.searchsorted(self.owner, [index, index + 1])
-            own = self.place[first:last]
-            if not self._move(index, own):
-                self._take_over(index, own)
+        objects = self._lost()
+        values = [self.label[y[0], x[0]] for y, x in objects]
+        for index in sorted(range(len(objects)), key=lambda k: (self.frequency[values[k]], k)):
+            y, x = objects[index]
+            own = np.unique(places(Marks(y, x, x), self.label.shape, self.result.shape))
+            if not self._move(own, values[index]):
+                self._take_over(own, values[index])
 
-    def _move(self, index: int, own: Indices) -> bool:
+    def _lost(self) -> list[tuple[Indices, Indices]]:
+        """The objects without a pixel: rows and columns in the larger map of each."""
+        gone = self.flat[self.place] != self.marks.value
+        y, x, value = (each[gone] for each in self.marks)
+        component, count = _linked(Marks(y, x, value), self.label.shape[1])
+        # A part is the whole object unless a neighbour of the same class has kept its pixel.
+        whole = np.ones(count, bool)
+        held = np.full((self.label.shape[0] + 2, self.label.shape[1] + 2), UNLABELLED)
+        kept = Marks(*(each[~gone] for each in self.marks))
+        held[kept.y + 1, kept.x + 1] = kept.value
+        for down in range(3):
+            for right in range(3):
+                whole[component[held[y + down, x + right] == value]] = False
+        lost = whole[component]
+        y, x, component = y[lost], x[lost], component[lost]
+        order = np.argsort(component, kind="stable")
+        ends = np.flatnonzero(np.diff(component[order])) + 1
+        if order.size == 0:
+            return []
+        pairs = zip(np.split(y[order], ends), np.split(x[order], ends), strict=True)
+        return sorted(pairs, key=lambda pair: (pair[0][0], pair[1][0]))
+
+    def _move(self, own: Indices, value: int) -> bool:
         """Labels the nearest free pixel, if one is near enough."""
         y, x = np.divmod(own, self.result.shape[1])
         top, left = max(0, y.min() - FARTHEST), max(0, x.min() - FARTHEST)
@@ -199,15 +239,42 @@ class _Rescue:
         nearest_free = np.unravel_index(distance.argmin(), window.shape)
         if distance[nearest_free] > FARTHEST:
             return False
-        window[nearest_free] = self.value[index]
+        window[nearest_free] = value
         return True
 
-    def _take_over(self, index: int, own: Indices) -> None:
+    def _take_over(self, own: Indices, value: int) -> None:
         """Labels one of the object's own pixels, if all objects there keep another one."""
-        for place in own:
-            here = self.owner[self.place == place]
-            holders = here[self.value[here] == self.flat[place]]
-            if holders.size and (self.support[holders] > 1).all():
-                self.support[holders] -= 1
-                self.flat[place] = self.value[index]
+        owner, place = self._pairs
+        for each in own:
+            here = owner[place == each]
+            holders = here[self._value[here] == self.flat[each]]
+            if holders.size and (self._support[holders] > 1).all():
+                self._support[holders] -= 1
+                self.flat[each] = value
                 return
+
+    @cached_property
+    def _pairs(self) -> tuple[Indices, Indices]:
+        """Each pair of an object and a pixel of the smaller map once."""
+        component, _ = self._objects
+        pairs = np.unique(np.stack((component, self.place), axis=1), axis=0)
+        return pairs[:, 0], pairs[:, 1]
+
+    @cached_property
+    def _objects(self) -> tuple[Indices, int]:
+        return objects_of(self.label, self.marks)
+
+    @cached_property
+    def _value(self) -> Indices:
+        """The class of each object."""
+        component, count = self._objects
+        value = np.empty(count, np.int64)
+        value[component] = self.marks.value
+        return value
+
+    @cached_property
+    def _support(self) -> Indices:
+        """The number of pixels that each object has in the smaller map."""
+        owner, place = self._pairs
+        held = self.flat[place] == self._value[owner]
+        return np.bincount(owner[held], minlength=self._objects[1])
