@@ -11,7 +11,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from tel_segmentation.data.loading import open_source
+from tel_segmentation.data.loading import check_place, dense, open_source
 from tel_segmentation.data.sample import Sample, Source
 from tel_segmentation.evaluation.evaluate_model import Postprocess, evaluate_model
 from tel_segmentation.evaluation.postprocess import DenseCrf, LowTree
@@ -119,7 +119,12 @@ def run(options: Evaluate) -> dict[str, Any]:
 
 def _open(trained: Trained, options: Evaluate) -> Source:
     given = {name: value for name, value in vars(options.data).items() if value is not None}
-    data = dataclasses.replace(trained.config.data, annotation="dense", **given)
+    data = dataclasses.replace(trained.config.data, **given)
+    if "source" in given:
+        data = dataclasses.replace(data, holdout=0.0)  # of the training's data set
+    check_place(data)
+    if not (data.holdout and options.split == "val"):  # held out images may have no dense labels
+        data = dense(data)
     source = open_source(data, options.split, trained.config.seed)
     if not options.native:
         return source
