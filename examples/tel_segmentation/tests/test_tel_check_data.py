@@ -48,6 +48,15 @@ def test_nothing_wrong(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not warnings(text)
 
 
+def test_a_missing_validation_set_is_told(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (toml.parent / "val").rename(toml.parent / "other")
+    code, text = check(toml, capsys)
+    assert code == 0
+    (line,) = warnings(text)
+    assert "no val split: nothing is evaluated during a training" in line
+    assert "--data.holdout 0.1" in line
+
+
 def test_annotation_is_counted_beside_the_dense_labels(
     toml: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,12 +104,28 @@ def test_inputs_are_not_overwritten(tmp_path, network):
     assert given.read_bytes() == before
 
 
+def test_images_of_one_name_have_different_outputs(tmp_path, network):
+    names = ("in/a.JPG", "in/a.png", "in/b.png", "more/a.png", "x/more/a.png", "in/B.jpg")
+    for number, name in enumerate(names):
+        noise(tmp_path / name, (32, 32 + number))
+    images = tuple(tmp_path / name for name in names)
+    assert predict.run(Predict(tmp_path, images, tmp_path / "out", overlay="none")) == 0
+    widths = {}
+    for file in (tmp_path / "out" / "labels").iterdir():
+        with Image.open(file) as picture:
+            widths[file.stem] = picture.width - 32
+    assert widths == {
+        "a.JPG": 0, "in-a.png": 1, "b.png": 2, "4-more-a.png": 3, "5-more-a.png": 4, "B.jpg": 5,
+    }  # fmt: skip
+    limited = Predict(tmp_path, images[:3], tmp_path / "few", overlay="none", limit=1)
+    assert predict.run(limited) == 0
+    assert [file.name for file in (tmp_path / "few" / "labels").iterdir()] == ["a.JPG.png"]
+
+
 def test_errors(tmp_path, network):
-    for name in ("a.png", "a.jpg"):
-        noise(tmp_path / "in" / name, (32, 32))
+    noise(tmp_path / "in" / "a.png", (32, 32))
     (tmp_path / "empty").mkdir()
     for options, message in (
-        (Predict(tmp_path, (tmp_path / "in",)), "names must differ"),
         (Predict(tmp_path, (tmp_path / "empty",)), "got none in"),
         (Predict(tmp_path, (tmp_path / "in",), opacity=2.0), "opacity must be"),
     ):

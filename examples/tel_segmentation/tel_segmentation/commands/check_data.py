@@ -276,6 +276,11 @@ def _check_overlap(
         report.notes.append(
             f"{info.root} is used for every split: training and evaluation see the same images"
         )
+    elif "val" not in info.splits:
+        report.warnings.append(
+            f"{info.path}: no val split: nothing is evaluated during a training, and its result is"
+            " on the training images, unless some are held out (--data.holdout 0.1)"
+        )
     for one, other in itertools.combinations(images, 2):
         if folders[one] == folders[other]:
             report.notes.append(f"{one} and {other} are the same folder")

@@ -15,7 +15,7 @@ from tyro.conf import Positional
 from tel_segmentation.config import Data
 from tel_segmentation.data.folder import Folder
 from tel_segmentation.data.image_files import some
-from tel_segmentation.data.loading import open_source
+from tel_segmentation.data.loading import check_place, dense, open_source
 from tel_segmentation.data.reach import (
     absent_classes,
     check_training,
@@ -132,7 +132,13 @@ def run(options: Evaluate) -> dict[str, Any]:
 
 def _data(trained: Trained, options: Evaluate) -> Data:
     given = {name: value for name, value in vars(options.data).items() if value is not None}
-    return dataclasses.replace(trained.config.data, annotation="dense", **given)
+    data = dataclasses.replace(trained.config.data, **given)
+    if "source" in given:
+        data = dataclasses.replace(data, holdout=0.0)  # of the training's data set
+    check_place(data)
+    if not (data.holdout and options.split == "val"):  # held out images may have no dense labels
+        data = dense(data)
+    return data
 
 
 def _open(trained: Trained, options: Evaluate) -> Source:

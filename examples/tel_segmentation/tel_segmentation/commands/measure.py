@@ -133,7 +133,8 @@ def street(seeds: int, source: Path) -> Iterator[Planned]:
         yield _plan(base, FULL, "dense", seed, part="/street")
         for annotation in ("block10", "block20", "block50"):
             for loss in compared:
-                yield _plan(base, loss, annotation, seed, part="/street")
+                title = methods.title(replace(loss, warmup=0.0))
+                yield _plan(base, loss, annotation, seed, title, part="/street")
 
 
 def _plan(

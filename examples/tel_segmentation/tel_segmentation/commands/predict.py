@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ class Predict(ProtocolOptions):
     images: Positional[tuple[Path, ...]] = ()
     """Images, or folders of images."""
     output: Path = Path("predictions")
-    """Folder for labels/NAME.png and overlays/NAME.jpg."""
+    """Folder for labels/NAME.png and overlays/NAME.jpg; NAME is that of the image without its
+    suffix, or with it if there are several of that name."""
     voc_test: Path | None = None
     """Pascal VOC's folder. Its test images are segmented, and the output has the folders that the
     VOC server expects (results/VOC2012/Segmentation/comp6_test_cls)."""
@@ -54,6 +56,8 @@ class Predict(ProtocolOptions):
     """Refine the prediction with a dense CRF (needs pydensecrf2)."""
     overlay: Literal["jpg", "png", "none"] = "jpg"
     """Format of the overlay: the image with the classes' colours over it."""
+    limit: int | None = None
+    """Number of images that are segmented, for rehearsals; by default all."""
     opacity: float = 0.5
     """Opacity of these colours, in [0, 1]."""
     device: str = "auto"
@@ -67,8 +71,7 @@ def run(options: Predict) -> int:
         The exit code: 0, or 1 if an image could not be read. The command names and skips it.
 
     Raises:
-        ValueError: no image is given, two images would have the same output, or one would
-            overwrite an input.
+        ValueError: no image is given, or an output would overwrite an input.
     """
     if not 0 <= options.opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {options.opacity}")
@@ -133,20 +136,39 @@ def read(path: Path, upright: bool = True) -> Tensor:
 
 def _jobs(options: Predict) -> list[tuple[Path, str]]:
     """Each input with the stem of its outputs."""
-    jobs = [(path, path.stem) for given in options.images for path in _expand(given)]
-    if not jobs:
+    paths = list(dict.fromkeys(path for given in options.images for path in _expand(given)))
+    if not paths:
         given = ", ".join(map(str, options.images))
         raise ValueError(f"images must name images, got none in {given}")
-    inputs = {path.resolve() for path, _ in jobs}
-    seen: dict[str, Path] = {}
-    for path, stem in jobs:
-        if stem in seen:
-            raise ValueError(f"the images' names must differ, got {seen[stem]} and {path}")
-        seen[stem] = path
+    inputs = {path.resolve() for path in paths}
+    jobs = list(zip(paths, _names(paths), strict=True))[: options.limit]
+    for _, stem in jobs:
         for target in _targets(options, stem):
             if target.resolve() in inputs:
                 raise ValueError(f"output must not overwrite an input, got {target}")
     return jobs
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Different names for the outputs: stems, or where these are the same, more of the path."""
+    names = [path.stem for path in paths]
+    for longer in (lambda path: path.name, lambda path: f"{path.parent.name}-{path.name}"):
+        twice = _twice(names)
+        names = [
+            longer(path) if name.casefold() in twice else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    twice = _twice(names)
+    return [
+        f"{number}-{name}" if name.casefold() in twice else name
+        for number, name in enumerate(names, 1)
+    ]
+
+
+def _twice(names: Sequence[str]) -> set[str]:
+    """Names that occur more than once, also where upper and lower case are the same."""
+    counts = Counter(name.casefold() for name in names)
+    return {name for name, count in counts.items() if count > 1}
 
 
 def _expand(path: Path) -> Iterator[Path]:

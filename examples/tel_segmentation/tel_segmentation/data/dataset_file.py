@@ -1,5 +1,6 @@
 """The TOML file that describes a data set of the user: folders of images and labels.
 
+    name = "streets"                      # in reports (optional; by default the folder's name)
     classes = ["sky", "road"]             # label value 0, 1, …
     ignore = [255]                        # label values that mean no class (this is the default)
     colors = [[0, 0, 255], [90, 90, 90]]  # for pictures (optional)
@@ -46,6 +47,7 @@ class DatasetInfo:
     """The content of a data set's TOML file."""
 
     path: Path
+    name: str
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     ignore: tuple[int, ...]
@@ -121,13 +123,19 @@ def open_dataset(path: Path | str) -> DatasetInfo:
             folder that it names does not exist. The message names the file.
     """
     path = expanded(path)
+    if path.is_dir():
+        found = [str(file) for file in sorted(path.glob("*.toml"))]
+        raise IsADirectoryError(
+            f"{path} must be a data set's TOML file, is a folder; TOML files in it:"
+            f" {some(found) if found else 'none'}"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a data set's TOML file, there is no such file")
     try:  # utf-8-sig: some editors write a byte order mark, which TOML does not know
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be TOML in UTF-8, got: {error}") from error
-    keys = ("classes", "ignore", "colors", "root", "splits")
+    keys = ("name", "classes", "ignore", "colors", "root", "splits")
     if unknown := sorted(set(values) - set(keys)):
         raise ValueError(f"{path} must have no keys but {', '.join(keys)}; got {some(unknown)}")
     classes = _classes(path, values.get("classes"))
@@ -135,6 +143,7 @@ def open_dataset(path: Path | str) -> DatasetInfo:
     root = _root(path, values.get("root", "."))
     return DatasetInfo(
         path=path,
+        name=_name(path, values.get("name")),
         classes=classes,
         colors=_colors(path, colors, len(classes)),
         ignore=_ignore(path, values.get("ignore", [VOID]), classes),
@@ -157,6 +166,14 @@ def where(info: DatasetInfo, split: str, annotation: str) -> str:
         return str(info.folder(split) / "labels")
     beside = info.path.parent / "annotations" / annotation / split
     return f"{beside} (or a folder given by its path)"
+
+
+def _name(path: Path, name: Any) -> str:
+    if name is None:
+        return path.resolve().parent.name or path.stem
+    if not isinstance(name, str) or not name.strip() or not is_text(name):
+        raise ValueError(f"{path}: name must be a text without control characters, got {name!r}")
+    return name
 
 
 def _classes(path: Path, classes: Any) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from tel_segmentation.data.datasets.samples import size_of_sample
 from tel_segmentation.data.folder import Folder
 from tel_segmentation.data.image_files import some
 from tel_segmentation.data.loading import open_source
+from tel_segmentation.data.parts import within
 from tel_segmentation.data.sample import Source
 from tel_segmentation.data.sparse_labels import (
     FARTHEST,
@@ -134,7 +135,10 @@ def check_training(source: Source, options: config.Data, seed: int = 0) -> str:
     reach = Reach(options.labels, options.annotation != "dense")
     missing = set(range(len(source.classes)))
     unlabelled = total = 0
-    own = source if isinstance(source, Folder) and not options.absent else None
+    whole, _ = within(source)
+    # Of a few images for a rehearsal, not all classes are expected.
+    every = not options.absent and not options.limit
+    own = whole if isinstance(whole, Folder) and every else None
     for number, (name, label, size) in enumerate(_labels(source, options, seed)):
         if number < LOOKED_AT or not reach.total.kept_pixels:
             reach.add(name, label, size)
@@ -188,15 +192,16 @@ def _labels(
     source: Source, options: config.Data, seed: int
 ) -> Iterator[tuple[str, Map, Size | None]]:
     """Name, label in its own size and size for the network, in a fixed random order."""
-    order = np.random.default_rng(0).permutation(len(source)).tolist()
-    if isinstance(source, Folder):  # images need not be read
+    whole, indices = within(source)
+    order = np.random.default_rng(0).permutation(indices).tolist()
+    if isinstance(whole, Folder):  # images need not be read
         for index in order:
-            yield source.names[index], source.full_label(index), options.size
+            yield whole.names[index], whole.full_label(index), options.size
         return
     generated = options.source.startswith("scenes:")
-    full = source
+    full = whole
     if not generated and (options.size or options.short_side):
-        native = dataclasses.replace(options, size=None, short_side=None)
+        native = dataclasses.replace(options, size=None, short_side=None, holdout=0.0, limit=None)
         full = open_source(native, "train", seed)
     for index in order[:LOOKED_AT]:
         sample = full[index]
