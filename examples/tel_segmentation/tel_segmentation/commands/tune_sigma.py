@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ class TuneSigma:
     """Hold out labels of each image, predict them from its others along the tree, compare σ.
 
     Seconds, without any training. Two tables: one σ for all images, and a σ for each image by its
-    mass, the share of the image that the median pixel averages over. The best line of each is
-    marked.
+    mass, the share of the image that the median pixel averages over. The marked line of each is
+    the smallest σ whose accuracy is within a standard error of the best: larger ones carry labels
+    farther without being right more often.
     """
 
     data: Positional[Path]
@@ -46,8 +48,8 @@ def run(options: TuneSigma) -> None:
     """
     for name in ("sigmas", "masses"):
         values = getattr(options, name)
-        if not values or not all(value > 0 for value in values):
-            raise ValueError(f"{name} must be above 0, got {values}")
+        if not values or not all(value > 0 for value in values) or list(values) != sorted(values):
+            raise ValueError(f"{name} must be above 0 and ascend, got {values}")
     if options.images < 1:
         raise ValueError(f"images must be at least 1, got {options.images}")
     source = Folder(options.data.expanduser(), options.split, options.annotation, options.size)
@@ -70,7 +72,7 @@ def run(options: TuneSigma) -> None:
     middle = torch.stack(widths).median(0).values.tolist()
     names = [f"{m:g} (sigma {s:.2g})" for m, s in zip(options.masses, middle, strict=True)]
     print(table("mass (median)", names, by_mass))
-    print(f"Next: --loss.tel.sigma {options.sigmas[int(fixed.likelihood.argmax())]:g}")
+    print(f"Next: --loss.tel.sigma {options.sigmas[fixed.chosen]:g}")
 
 
 class Sums:
@@ -97,13 +99,23 @@ class Sums:
         """(S,) share of right pixels."""
         return self._accuracy / self.objects
 
+    @property
+    def chosen(self) -> int:
+        """The first whose accuracy is within a standard error of the best (Breiman et al. 1984).
+
+        Not the one of the largest likelihood: that judges how sure the votes are, and is led by
+        objects that no other object of the image can tell anything about.
+        """
+        best = float(self.accuracy.max())
+        error = math.sqrt(best * (1 - best) / self.objects)
+        return int((self.accuracy >= best - error).nonzero()[0])
+
 
 def table(head: str, names: list[str], sums: Sums) -> str:
-    """A line for each σ; the best likelihood has a star."""
-    best = int(sums.likelihood.argmax())
+    """A line for each σ; that of the chosen one has a star."""
     width = max(len(head), *map(len, names))
     lines = [f"\n{head:<{width}}  log-likelihood  accuracy"]
     for number, name in enumerate(names):
         values = f"{sums.likelihood[number]:>14.3f}  {100 * sums.accuracy[number]:>7.1f}%"
-        lines.append(f"{name:<{width}}  {values}{' *' * (number == best)}")
+        lines.append(f"{name:<{width}}  {values}{' *' * (number == sums.chosen)}")
     return "\n".join(lines)

@@ -17,9 +17,9 @@ import treefilter as tf
 from tel_segmentation.data.sparse_labels import marks_of, objects_of
 
 FOLDS = 5
-DOUBT = 1e-3
-"""The part of every prediction that is shared equally among the classes: a likelihood of 0 would
-let a single pixel decide."""
+DOUBT = 1.0
+"""A vote that is shared equally among the classes, as strong as that of a label on the pixel itself
+(additive smoothing): so votes that hardly arrive say nothing, instead of deciding alone."""
 
 
 class HeldOut(NamedTuple):
@@ -76,8 +76,7 @@ def held_out(image: Tensor, label: Tensor, sigmas: Tensor, num_classes: int) -> 
             seeds[0, value[given], place[given]] = 1
             votes = tf.filter(seeds, tree, affinity, normalize=False)[0][:, place[asked]]
             total = votes.sum(0)
-            share = torch.where(total > 0, votes / total.clamp_min(1e-300), 1 / num_classes)
-            share = (1 - DOUBT) * share + DOUBT / num_classes
+            share = (votes + DOUBT / num_classes) / (total + DOUBT)
             mine = share.gather(0, value[asked][None])[0]
             hit = (share.argmax(0) == value[asked]) & (total > 0)
             log.index_add_(0, which[asked], mine.log())
