@@ -11,19 +11,29 @@ import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that 
 
 from . import nn, reference
 from .affinity import affinity
+from .cut import cut
+from .dendrogram import Dendrogram, altitude, dendrogram
 from .distance import distance, distance_matrix, distance_transform
 from .edge_weight import edge_weight
 from .filter import filter, leaf_to_root, root_to_leaf
 from .graph import Graph, graph, grid
+from .linkage import linkage
+from .malis import malis_pairs
 from .mst import mst
+from .persistence import persistence
 from .tree import Tree
+from .watershed import watershed
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Dendrogram",
     "Graph",
     "Tree",
     "affinity",
+    "altitude",
+    "cut",
+    "dendrogram",
     "distance",
     "distance_matrix",
     "distance_transform",
@@ -32,8 +42,12 @@ __all__ = [
     "graph",
     "grid",
     "leaf_to_root",
+    "linkage",
+    "malis_pairs",
     "mst",
     "nn",
+    "persistence",
     "reference",
     "root_to_leaf",
+    "watershed",
 ]

@@ -35,7 +35,7 @@ _NORMAL = {
 }
 # numbers.Integral and numbers.Real have NumPy's scalars among them, but neither arrays nor tensors.
 _INTEGER_TYPES = (int, torch.SymInt, numbers.Integral)
-_NUMBER_TYPES = (int, float, torch.SymFloat, numbers.Real)
+NUMBER_TYPES = (int, float, torch.SymFloat, numbers.Real)
 
 
 # ---- tensors ----
@@ -95,11 +95,11 @@ def check_target(function: str, device: Any, source: Tensor) -> torch.device:
     return target
 
 
-def check_batch(function: str, name: str, value: Tensor, tree: Any) -> None:
+def check_batch(function: str, name: str, value: Tensor, tree: Any, what: str = "tree") -> None:
     """ValueError if there is neither one tree for all nor one for each of ``value``'s batch."""
     trees, batch = tree.parent.shape[0], value.shape[0]
     if trees != batch and trees != 1:
-        raise ValueError(f"{function}: {name} must have batch {trees} like the tree, got {batch}")
+        raise ValueError(f"{function}: {name} must have batch {trees} like the {what}, got {batch}")
 
 
 def check_edge_values(function: str, weight: Tensor) -> None:
@@ -196,7 +196,7 @@ def check_sigma(function: str, sigma: Any, dtype: torch.dtype) -> float:
 
     A smaller one may be 0 in the computation (1e-46 is, in float32), and weight/σ then NaN.
     """
-    if isinstance(sigma, bool) or not isinstance(sigma, _NUMBER_TYPES):
+    if isinstance(sigma, bool) or not isinstance(sigma, NUMBER_TYPES):
         raise TypeError(
             f"{function}: sigma must be a number or a tensor, got {type(sigma).__name__}"
         )

@@ -100,10 +100,11 @@ def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float 
 
 def tree_weight(weight: Tensor, tree: Tree) -> Tensor:
     """(B, G, E) weights of edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
-    return _gather(weight, tree.edge)
+    return gather_weight(weight, tree.edge)
 
 
-def _gather(weight: Tensor, edge: Tensor) -> Tensor:
+def gather_weight(weight: Tensor, edge: Tensor) -> Tensor:
+    """(B, G, E) weights to (B, G, N) of the edges (B or 1, N), 0 where an edge is −1."""
     if recorded(weight):
         return call(_TreeWeight, weight, edge)
     return _ops.tree_weight(weight, edge)
@@ -135,7 +136,7 @@ class _TreeWeight(Function):
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        return _gather(tangents[0], saved[0])
+        return gather_weight(tangents[0], saved[0])
 
 
 class _GraphWeight(Function):
@@ -151,7 +152,7 @@ class _GraphWeight(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (edge,) = ctx.saved_tensors
-        return _gather(grad, edge), None, None
+        return gather_weight(grad, edge), None, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:

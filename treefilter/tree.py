@@ -268,7 +268,7 @@ class Tree:
         tensor of integers gives a batch of these trees in that order, one of B bools those that are
         true. Whether an index tensor on CUDA is in range is checked by torch, on the device.
         """
-        i = _index(index, len(self), self.device)
+        i = index_of("Tree", index, len(self), self.device)
         return Tree(self.parent[i], self.edge[i], self.order[i], self.shape, self._plan[i])
 
     def __repr__(self) -> str:
@@ -285,38 +285,38 @@ class Tree:
 _LISTS = (Tensor, np.ndarray, list)
 
 
-def _index(index: Any, batch: int, device: torch.device) -> slice | Tensor:
+def index_of(owner: str, index: Any, batch: int, device: torch.device) -> slice | Tensor:
     """An index of a batch, checked, in a form that keeps the batch's dimension."""
     if isinstance(index, slice):
         return index
     if not isinstance(index, _LISTS):
         expected = "an integer, a slice, a list or a one-dimensional tensor of integers or bools"
-        i = check_integer("Tree", "index", index, expected)
+        i = check_integer(owner, "index", index, expected)
         if not -batch <= i < batch:
-            raise IndexError(f"Tree: index must be in [-{batch}, {batch}), got {i}")
+            raise IndexError(f"{owner}: index must be in [-{batch}, {batch}), got {i}")
         return slice(i, i + 1 or None)
     if isinstance(index, list):
         kinds = {isinstance(i, bool | np.bool_) for i in index}
         if len(kinds) > 1:
-            raise TypeError("Tree: index must be a list of integers or of bools, got both")
+            raise TypeError(f"{owner}: index must be a list of integers or of bools, got both")
         if kinds == {False}:
-            index = [check_integer("Tree", "index", i, "a list of integers") for i in index]
+            index = [check_integer(owner, "index", i, "a list of integers") for i in index]
         where = torch.tensor(index, dtype=torch.bool if kinds == {True} else torch.int64)
     else:
         where = torch.as_tensor(index)
-    check_tensor("Tree", "index", where, "bool" if where.dtype == torch.bool else "int")
+    check_tensor(owner, "index", where, "bool" if where.dtype == torch.bool else "int")
     if where.is_meta or where.device.type not in ("cpu", device.type):
-        raise ValueError(f"Tree: index must be on cpu or on {device}, got {where.device}")
+        raise ValueError(f"{owner}: index must be on cpu or on {device}, got {where.device}")
     if where.ndim != 1 or (where.dtype == torch.bool and len(where) != batch):
         expected = f"({batch},)" if where.dtype == torch.bool else "(K,)"
-        raise ValueError(f"Tree: index must have shape {expected}, got {tuple(where.shape)}")
+        raise ValueError(f"{owner}: index must have shape {expected}, got {tuple(where.shape)}")
     if where.dtype == torch.bool:
         return where
     where = where.long()
     outside = (where < -batch) | (where >= batch)
     if where.device.type == "cpu" and outside.any():
         i = int(where[outside][0])
-        raise IndexError(f"Tree: index must be in [-{batch}, {batch}), got {i}")
+        raise IndexError(f"{owner}: index must be in [-{batch}, {batch}), got {i}")
     return where
 
 

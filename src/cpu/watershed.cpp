@@ -1,0 +1,40 @@
+// Seeded watersheds on the CPU (watershed.h): images in parallel, each of them on one thread.
+#include "../watershed.h"
+
+#include "../merging.h"
+#include "support/edge_sort.h"
+#include "support/parallel.h"
+#include "support/workspace.h"
+
+namespace treefilter {
+
+void watershed(Cpu cpu, int64_t batch, const TreeEdges& tree, Span<const Weight> weight,
+               Span<const int64_t> markers, Span<int64_t> labels) {
+  const int64_t n = tree.nodes, num_edges = batch == 0 ? 0 : weight.size / batch;
+  parallel_for(batch, 16 * n, cpu, [&] {
+    return [&, sorted = Buffer<int32_t>(n), sets = Buffer<SetElement>(n)](int64_t b) mutable {
+      SetElement* const set = sets.data();
+      const int64_t* const marker = markers.data + b * n;
+      const int32_t* const parent = tree.parent_of(b);
+      sort_tree_edges(cpu, weight.sub(b * num_edges, num_edges), {tree.edge_of(b), n}, sorted.data());
+      // `node` is a vertex of the set with a marker, or -1.
+      for (int32_t v = 0; v < n; ++v) set[v] = {-1, marker[v] != 0 ? v : -1};
+      for_ascending(cpu, 0, n, [&](int64_t i) {
+        const int32_t v = sorted[i];
+        if (v < 0) return;
+        const int32_t x = Merging::find(set, v), y = Merging::find(set, parent[v]);
+        if (x == y || (set[x].node >= 0 && set[y].node >= 0)) return;
+        const bool larger = set[x].up < set[y].up;
+        const int32_t top = larger ? x : y, below = larger ? y : x;
+        set[top] = {set[x].up + set[y].up, set[x].node >= 0 ? set[x].node : set[y].node};
+        set[below].up = top;
+      });
+      for_ascending(cpu, 0, n, [&](int64_t v) {
+        const int32_t source = set[Merging::find(set, static_cast<int32_t>(v))].node;
+        labels[b * n + v] = source < 0 ? 0 : marker[source];
+      });
+    };
+  });
+}
+
+}  // namespace treefilter
