@@ -68,7 +68,8 @@ def cut(
         assert num is not None
         kept = torch.arange(n - 1).expand(len(h), -1) < n - num
     else:
-        kept = altitude(weight, h) <= torch.as_tensor(threshold).reshape(-1, 1)
+        limit = threshold.reshape(-1, 1) if isinstance(threshold, Tensor) else float(threshold)
+        kept = altitude(weight, h) <= limit
     images = []
     for b, keep in enumerate(kept.tolist()):
         parent = h.parent[min(b, len(h) - 1)].tolist()

@@ -19,7 +19,7 @@ from ._autograd import constant
 from ._filter_autograd import run
 from ._take import take
 from .affinity import gather_weight
-from .dendrogram import Dendrogram
+from .dendrogram import MADE_HERE, Dendrogram
 from .tree import Tree
 
 
@@ -29,7 +29,7 @@ def filter_by_bottleneck(x: Tensor, tree: Tree, a: Tensor, normalize: bool) -> T
     groups, nodes = a.shape[1:]
     values = x.reshape(batch * groups, channels // groups, nodes).double()
     if normalize:
-        values = torch.cat([values, values.new_ones(1, 1, 1).expand(len(values), 1, nodes)], 1)
+        values = torch.cat([values, values.new_ones(1, 1, 1).expand(values.shape[0], 1, nodes)], 1)
     sums = _sums(values, *_groups(tree, a, batch))
     y = sums[:, :-1] / sums[:, -1:] if normalize else sums
     return y.reshape(x.shape)
@@ -39,11 +39,9 @@ def _groups(tree: Tree, a: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Parents, vertices with a parent and affinities of the trees of all groups, as one batch."""
     groups, nodes = a.shape[1:]
     parent = tree.parent
-    if groups > 1 or a.shape[0] > parent.shape[0]:
+    if groups > 1 or not a.shape[0] == parent.shape[0] == 1:
         parent = parent.unsqueeze(1).expand(batch, groups, nodes).reshape(-1, nodes)
         a = a.expand(batch, groups, nodes)
-    elif parent.shape[0] > a.shape[0]:
-        a = a.expand(parent.shape[0], groups, nodes)
     own = torch.arange(nodes, dtype=torch.int32, device=a.device)
     edge = own.masked_fill(_topology.is_root(parent), -1)
     return parent, edge, a.reshape(-1, nodes)
@@ -53,7 +51,7 @@ def _sums(x: Tensor, parent: Tensor, edge: Tensor, a: Tensor) -> Tensor:
     """Σ_j A_ij x_j of (B, C, N)."""
     nodes = x.shape[2]
     up, number, children = constant(_ops.merges, -a.detach(), parent, edge)
-    tree = Dendrogram(up, number, None, True).as_tree()
+    tree = Dendrogram(up, number, None, MADE_HERE).as_tree()
     topology = (tree.parent, tree.order, tree._plan)
     one = x.new_ones(1, 1, 2 * nodes - 1)
     own = torch.arange(2 * nodes - 1, device=x.device)

@@ -60,7 +60,7 @@ def cut(
         count = check_integer("cut", "num", num)
         if not 1 <= count <= n:
             raise ValueError(f"cut: num must be in [1, {n}], got {count}")
-        kept = torch.arange(n - 1, device=h.device).expand(len(h), -1) < n - count
+        kept = torch.arange(n - 1, device=h.device).expand(h.parent.shape[0], -1) < n - count
     else:
         assert weight is not None
         values = weight.detach() if isinstance(weight, Tensor) else weight
@@ -76,9 +76,9 @@ def _limit(threshold: Any, heights: Tensor) -> float | Tensor:
     if isinstance(threshold, Tensor):
         check_tensor("cut", "threshold", threshold, "float")
         check_devices("cut", "h", heights, threshold=threshold)
-        if threshold.shape not in ((), (len(heights),)):
+        if threshold.shape not in ((), heights.shape[:1]):
             raise ValueError(
-                f"cut: threshold must be a number or have shape ({len(heights)},), "
+                f"cut: threshold must be a number or have shape ({heights.shape[0]},), "
                 f"got {tuple(threshold.shape)}"
             )
         values = values_of(threshold)

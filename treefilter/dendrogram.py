@@ -25,15 +25,19 @@ from ._checks import (
 from .affinity import gather_weight
 from .tree import Index, Tree, index_of
 
+MADE_HERE = object()
+"""What code of this package passes for fields that are known to fit."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dendrogram:
     """A batch of B single-linkage hierarchies (Kruskal trees, canonical binary partition trees).
 
     Nodes 0 … N−1 are the leaves, the vertices of the tree. Merge k makes node N + k of two nodes
-    with lower numbers. Made by :func:`dendrogram`; the constructor is internal and checks shapes,
-    dtypes and devices only. A Dendrogram has no gradients, can be indexed like a Tree, pickled and
-    copied, and is a pytree. Its tensors must not be changed in place.
+    with lower numbers. Made by :func:`dendrogram`; the constructor is internal. It checks shapes,
+    dtypes and devices, and on the CPU whether each merge has two children. A Dendrogram has no
+    gradients, can be indexed like a Tree, pickled and copied, and is a pytree. Its tensors must not
+    be changed in place.
 
     Attributes:
         parent: (B, 2N−1) int32, the parent of each node; a node without one is its own parent.
@@ -42,17 +46,17 @@ class Dendrogram:
         shape: Shape of the grid, or ``None``.
 
     Raises:
-        ValueError: If a shape or a device does not fit that of ``parent``.
+        ValueError: If a shape, a device or a value does not fit ``parent``.
         TypeError: If ``parent`` or ``edge`` is no int32 tensor.
     """
 
     parent: Tensor
     edge: Tensor
     shape: tuple[int, ...] | None = None
-    _made_here: InitVar[bool] = False
+    _made_by: InitVar[object] = None
 
-    def __post_init__(self, _made_here: bool) -> None:
-        if _made_here:
+    def __post_init__(self, _made_by: object) -> None:
+        if _made_by is MADE_HERE:
             return
         for name in ("parent", "edge"):
             check_tensor("Dendrogram", name, getattr(self, name), "int32")
@@ -68,6 +72,8 @@ class Dendrogram:
                 f"parent, got {tuple(edge.shape)} on {edge.device}"
             )
         object.__setattr__(self, "shape", check_shape("Dendrogram", self.shape, self.num_leaves))
+        if values_of(parent) is not None:
+            _check_values(parent, edge)
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +123,7 @@ class Dendrogram:
     def __getitem__(self, index: Index) -> Dendrogram:
         """Some of the hierarchies, as a Tree is indexed."""
         i = index_of("Dendrogram", index, len(self), self.device)
-        return Dendrogram(self.parent[i], self.edge[i], self.shape, True)
+        return Dendrogram(self.parent[i], self.edge[i], self.shape, MADE_HERE)
 
     def __repr__(self) -> str:
         return f"Dendrogram(batch={len(self)}, num_leaves={self.num_leaves}, shape={self.shape})"
@@ -131,10 +137,29 @@ class Dendrogram:
         own = torch.arange(self.parent.shape[1], device=self.device).expand(self.parent.shape)
         to = torch.where(_topology.is_root(self.parent), merges, self.parent - self.num_leaves)
         lists = [
-            own.new_full((len(self), merges + 1), fill).scatter_reduce(1, to.long(), own, how)
+            own.new_full((own.shape[0], merges + 1), fill).scatter_reduce(1, to.long(), own, how)
             for fill, how in ((2 * merges + 1, "amin"), (-1, "amax"))
         ]
         return torch.stack(lists, 2)[:, :merges].masked_fill(self.edge.unsqueeze(2) < 0, -1)
+
+
+def _check_values(parent: Tensor, edge: Tensor) -> None:
+    nodes, merges = parent.shape[1], edge.shape[1]
+    own = torch.arange(nodes, dtype=torch.int32)
+    root = parent == own
+    inside = root | ((parent > own) & (parent > merges) & (parent < nodes))
+    if not inside.all():
+        raise ValueError(
+            f"Dendrogram: parent must be the node itself or a later merge below {nodes}, "
+            "got a value that is not"
+        )
+    count = torch.zeros_like(parent).scatter_add(1, parent.long(), (~root).int())
+    expected = 2 * (edge >= 0).int()
+    if not torch.equal(count[:, merges + 1 :], expected) or (edge < -1).any():
+        raise ValueError(
+            "Dendrogram: edge must be -1 for nodes without children, and an edge's number for those"
+            " with two, got another one"
+        )
 
 
 def dendrogram(weight: Tensor, tree: Tree) -> Dendrogram:
@@ -166,7 +191,7 @@ def dendrogram(weight: Tensor, tree: Tree) -> Dendrogram:
     """
     weight = checked_weight("dendrogram", weight, tree)
     parent, edge, _ = _ops.merges(weight, tree.parent, tree.edge)
-    return Dendrogram(parent, edge, tree.shape, True)
+    return Dendrogram(parent, edge, tree.shape, MADE_HERE)
 
 
 def checked_weight(function: str, weight: Tensor, tree: Tree) -> Tensor:
@@ -229,7 +254,7 @@ def _flatten_with_keys(h: Dendrogram) -> tuple[list[tuple[Any, Any]], Any]:
 
 def _unflatten(children: Any, shape: Any) -> Dendrogram:
     parent, edge = children  # in a pytree they need not be tensors: nothing is checked here
-    return Dendrogram(parent, edge, None if shape is None else tuple(shape), True)
+    return Dendrogram(parent, edge, None if shape is None else tuple(shape), MADE_HERE)
 
 
 _pytree.register_pytree_node(

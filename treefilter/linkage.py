@@ -43,11 +43,11 @@ def linkage(weight: Tensor, h: Dendrogram) -> Tensor:
         raise ValueError(f"linkage: h must be of a connected graph, got {components} components")
     tree, n = h.as_tree(), h.num_leaves
     own = torch.arange(2 * n - 1, device=h.device)
-    leaf = (own < n).double().expand(len(h), 1, -1)
+    leaf = (own < n).double().expand(h.parent.shape[0], 1, -1)
     a = torch.ones(1, 1, 2 * n - 1, dtype=torch.float64, device=h.device)
     topology = (tree.parent, tree.order, tree._plan)
     sizes = constant(_ops.propagate, leaf, *topology, a, _ops.LEAF_TO_ROOT)[:, 0, n:]
     children = h._children().double()
-    batch = len(heights)
+    batch = heights.shape[0]
     parts = [children[..., 0], children[..., 1], heights, sizes]
     return torch.stack([part.expand(batch, -1) for part in parts], 2)

@@ -42,9 +42,10 @@ def malis_pairs(h: Dendrogram, labels: Tensor) -> tuple[Tensor, Tensor]:
     check_instance("malis_pairs", "h", h, Dendrogram)
     check_tensor("malis_pairs", "labels", labels, "int")
     check_devices("malis_pairs", "h", h.parent, labels=labels)
-    n, batch, shape = h.num_leaves, labels.shape[0] if labels.ndim else 0, tuple(labels.shape[1:])
-    if labels.ndim < 2 or shape not in ((n,), h.shape) or len(h) not in (1, batch):
-        expected = describe("B" if len(h) == 1 else str(len(h)), "", h.shape, n)
+    n, trees = h.num_leaves, h.parent.shape[0]
+    batch, shape = labels.shape[0] if labels.ndim else 0, tuple(labels.shape[1:])
+    if labels.ndim < 2 or shape not in ((n,), h.shape) or trees not in (1, batch):
+        expected = describe("B" if trees == 1 else str(trees), "", h.shape, n)
         raise ValueError(
             f"malis_pairs: labels must have shape {expected}, got {tuple(labels.shape)}"
         )

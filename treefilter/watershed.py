@@ -45,7 +45,8 @@ def watershed(weight: Tensor, tree: Tree, markers: Tensor) -> Tensor:
     check_tensor("watershed", "markers", markers, "int")
     check_devices("watershed", "weight", weight, markers=markers)
     batch, shape = weight.shape[0], tuple(markers.shape[1:])
-    if markers.ndim < 2 or len(markers) != batch or shape not in ((tree.num_nodes,), tree.shape):
+    fits = shape in ((tree.num_nodes,), tree.shape)
+    if markers.ndim < 2 or markers.shape[0] != batch or not fits:
         expected = describe(str(batch), "", tree.shape, tree.num_nodes)
         raise ValueError(
             f"watershed: markers must have shape {expected}, got {tuple(markers.shape)}"
