@@ -88,7 +88,6 @@ def hierarchies(device):
     weight, tree = trees(device, graph, 2, 0.2)
     h = tf.dendrogram(weight, tree)
     yield "altitude", Case(lambda m, w: m.altitude(w, h), weight)
-    yield "altitude, shared", Case(lambda m, w: m.altitude(w, h[:1]), weight)
     x = normal(3, 2, 4, *graph.shape).to(device)
     affinity = uniform(4, 2, 2, graph.num_nodes, low=0.1, high=0.9).to(device)
     yield "filter min", Case(lambda m, x, a: m.filter(x, tree, a, path="min"), x, affinity)

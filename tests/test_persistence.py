@@ -131,18 +131,6 @@ def test_same_bits_at_any_thread_count_and_batch_position(device, assert_same_bi
     assert_same_bits(run, batch=3)
 
 
-def test_compiled(device):
-    graph = tf.grid(5, 6)
-    values = uniform(1, 2, 5, 6, dtype=torch.float32).to(device)
-
-    def run(values):
-        return *tf.persistence(values, graph), *tf.persistence(values, graph, dim=1)
-
-    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
-    for a, b in zip(compiled(values), run(values), strict=True):
-        assert torch.equal(a, b)
-
-
 ERRORS = {
     "persistence: values must be a float32": lambda f, g: tf.persistence(f.long(), g),
     "persistence: graph must be a treefilter.Graph": lambda f, g: tf.persistence(f, f),

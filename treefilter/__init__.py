@@ -2,7 +2,8 @@
 
 guide ──edge_weight──▶ weight ──mst──▶ Tree ──affinity──▶ a ──filter──▶ y
 (B,C,H,W)              (B,E)           B rooted trees     (B,N)         like x
-                                         └──distance / distance_transform──▶ (B,S,N) / (B,N)
+                                         ├──distance / distance_transform──▶ (B,S,N) / (B,N)
+                                         └──dendrogram / watershed──▶ hierarchies, regions
 
 Vertices are numbered in row-major order.
 """
