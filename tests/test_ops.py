@@ -53,6 +53,10 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         "merges": (OPS._merges, (weight.to(wide), tree.parent, tree.edge)),
         "ascending": (OPS._ascending, (tree_weight,)),
         "count_pairs": (OPS._count_pairs, (node, children, seeds.int())),
+        "bottleneck_sums": (
+            OPS._bottleneck_sums,
+            (x.double(), node, children, torch.rand(2, graph.num_nodes - 1).double()),
+        ),
         "lowest_leaf": (OPS._lowest_leaf, (tree.parent, children)),
         "watershed": (OPS._watershed, (weight.to(wide), tree.parent, tree.edge, seeds.long())),
         "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge)),

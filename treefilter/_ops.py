@@ -386,6 +386,42 @@ def count_pairs(parent: Tensor, children: Tensor, label: Tensor) -> tuple[Tensor
     return out
 
 
+def _empty_bottleneck_sums(x: Tensor, parent: Tensor, children: Tensor, k: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@_op(
+    "_bottleneck_sums(Tensor x, Tensor parent, Tensor children, Tensor k) -> Tensor",
+    _empty_bottleneck_sums,
+    shared=("parent", "children", "k"),
+)
+def bottleneck_sums(x: Tensor, parent: Tensor, children: Tensor, k: Tensor) -> Tensor:
+    """``x`` (B, C, N) and ``k`` (1 or B, N − 1), both float64; of a dendrogram the rest."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    if x.device.type == "cpu" and not _C.emulated:
+        out = _empty_bottleneck_sums(x, parent, children, k)
+        x, children, k = x.contiguous(), children.contiguous(), k.contiguous()
+        _C.bottleneck_sums(x, children, k, out, torch.get_num_threads())
+        return out
+    # The same by two passes of the filter over the dendrogram.
+    nodes = x.shape[2]
+    parent, made = parent.contiguous(), plan(parent)
+    topology = (parent, made[:, : 2 * nodes - 1].contiguous(), made)
+    one = x.new_ones(1, 1, 2 * nodes - 1)
+    leaves = torch.nn.functional.pad(x, (0, nodes - 1))
+    sums = propagate(leaves, *topology, one, LEAF_TO_ROOT)
+    if nodes == 1:
+        return sums
+    own = torch.arange(2 * nodes - 1, device=x.device)
+    root = parent == own
+    merge = (parent.long() - nodes).clamp(min=0)
+    sibling = torch.where(root, own, children.sum(2).gather(1, merge) - own)
+    factor = k.gather(1, merge.expand(k.shape[0], -1)).masked_fill(root, 0).unsqueeze(1)
+    passed = sums.gather(2, sibling.unsqueeze(1).expand(x.shape[0], x.shape[1], -1)) * factor
+    return propagate(leaves + passed, *topology, one, ROOT_TO_LEAF)[..., :nodes].contiguous()
+
+
 def _empty_labels(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> Tensor:
     return torch.empty_like(markers, memory_format=torch.contiguous_format)
 

@@ -102,12 +102,8 @@ class Dendrogram:
         """
         root = _topology.is_root(self.parent)
         number = torch.arange(self.parent.shape[1], dtype=torch.int32, device=self.device)
-        plan = _ops.plan(self.parent)
-        if plan.shape[1]:
-            order = _ops.order(self.parent, plan)[0]
-        else:  # children have lower numbers
-            order = root.to(torch.uint8).argsort(dim=1, stable=True).int()
-        return Tree(self.parent, torch.where(root, -1, number), order, None, plan)
+        edge = torch.where(root, -1, number)
+        return Tree(self.parent, edge, *order_of_passes(self.parent))
 
     def to(self, device: torch.device | str | int) -> Dendrogram:
         """The same hierarchies on another device; RuntimeError if it is not there."""
@@ -141,6 +137,15 @@ class Dendrogram:
             for fill, how in ((2 * merges + 1, "amin"), (-1, "amax"))
         ]
         return torch.stack(lists, 2)[:, :merges].masked_fill(self.edge.unsqueeze(2) < 0, -1)
+
+
+def order_of_passes(parent: Tensor) -> tuple[Tensor, None, Tensor]:
+    """A Tree's order, shape and plan for the nodes of dendrograms."""
+    plan = _ops.plan(parent)
+    if plan.shape[1]:
+        return _ops.order(parent, plan)[0], None, plan
+    root = _topology.is_root(parent)  # children have lower numbers
+    return root.to(torch.uint8).argsort(dim=1, stable=True).int(), None, plan
 
 
 def _check_values(parent: Tensor, edge: Tensor) -> None:

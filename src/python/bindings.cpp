@@ -4,6 +4,7 @@
 #include <string>
 
 #include "../affinity.h"
+#include "../bottleneck.h"
 #include "../dendrogram.h"
 #include "../distance.h"
 #include "../edge_weight.h"
@@ -211,6 +212,24 @@ void bind_count_pairs(const Tensor& parent, const Tensor& children, const Tensor
   const auto others = on.output<double>(different, "different", {batch, n - 1});
   without_gil(on, [&](const auto& device) {
     count_pairs(device, batch, n, parents, pairs, labels, same, others);
+  });
+}
+
+void bind_bottleneck_sums(const Tensor& x, const Tensor& children, const Tensor& k, const Tensor& out,
+                          int threads) {
+  const Call on("filter", x, threads);
+  const Shape shape = shape_of(x), given = shape_of(k);
+  const int64_t n = shape.at(2);
+  if (given.at(0) != 1 && given[0] != shape[0]) on.fail("affinity must fit the batch");
+  const auto from = on.span<const double>(x, "x", shape);
+  const auto pairs = on.span<const int32_t>(children, "children", {given[0], n - 1, 2});
+  if (on.is_host()) check_tree(on, pairs, "children", -1, 2 * n - 1);
+  const auto bottlenecks = on.span<const double>(k, "affinity", {given[0], n - 1});
+  const auto to = on.output<double>(out, "out", shape);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      bottleneck_sums(device, shape[0], shape[1], n, from, pairs, bottlenecks, to);
+    }
   });
 }
 
@@ -469,6 +488,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("merge", bind_merge);
   m.def("lowest_leaf", bind_lowest_leaf);
   m.def("count_pairs", bind_count_pairs);
+  m.def("bottleneck_sums", bind_bottleneck_sums);
   m.def("watershed", bind_watershed);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
