@@ -3,9 +3,9 @@
 //   y_i = x_i + sum of k_p S_s over the ancestors p of leaf i, where s is the child of p without i.
 //
 // Two passes in the order of the merges, up and down, over up to eight channels at a time, whose values
-// at a node follow each other; the pass down overwrites the sums. Everything is float64, since a leaf may
-// have as many ancestors as there are leaves. Blocks of channels in parallel; the order of additions is
-// that of the merges. On CUDA the passes of filter.h do the same (_ops.py).
+// at a node follow each other; the pass down overwrites the sums. Everything is float64, since a leaf
+// may have as many ancestors as there are leaves. Blocks of channels in parallel; the order of additions
+// is that of the merges. On CUDA the passes of filter.h do the same (_ops.py).
 #pragma once
 
 #include "core.h"

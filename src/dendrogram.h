@@ -8,7 +8,7 @@
 //
 // The order is strict, and so the result is a function of the weights and the tree alone: the same on
 // every back end and at any number of threads. Cost: a radix sort of N edges, and disjoint sets
-// (union-find) with halved paths and union by size; images in parallel. On the CPU 36 bytes a vertex of
+// (union-find) with halved paths; images in parallel. On the CPU 36 bytes a vertex of
 // workspace. On CUDA torch sorts the edges (_ops.py), and one thread for each image merges.
 #pragma once
 

@@ -18,19 +18,17 @@ void watershed(Cpu cpu, int64_t batch, const TreeEdges& tree, Span<const Weight>
       const int32_t* const parent = tree.parent_of(b);
       sort_tree_edges(cpu, weight.sub(b * num_edges, num_edges), {tree.edge_of(b), n}, sorted.data());
       // `node` is a vertex of the set with a marker, or -1.
-      for (int32_t v = 0; v < n; ++v) set[v] = {-1, marker[v] != 0 ? v : -1};
+      for (int32_t v = 0; v < n; ++v) set[v] = {v, marker[v] != 0 ? v : -1};
       for_ascending(cpu, 0, n, [&](int64_t i) {
         const int32_t v = sorted[i];
         if (v < 0) return;
-        const int32_t x = Merging::find(set, v), y = Merging::find(set, parent[v]);
-        if (x == y || (set[x].node >= 0 && set[y].node >= 0)) return;
-        const bool larger = set[x].up < set[y].up;
-        const int32_t top = larger ? x : y, below = larger ? y : x;
-        set[top] = {set[x].up + set[y].up, set[x].node >= 0 ? set[x].node : set[y].node};
-        set[below].up = top;
+        const int32_t top = find(set, parent[v]), marked = set[v].node;
+        if (v == top || (marked >= 0 && set[top].node >= 0)) return;
+        set[v].up = top;
+        if (marked >= 0) set[top].node = marked;
       });
       for_ascending(cpu, 0, n, [&](int64_t v) {
-        const int32_t source = set[Merging::find(set, static_cast<int32_t>(v))].node;
+        const int32_t source = set[find(set, static_cast<int32_t>(v))].node;
         labels[b * n + v] = source < 0 ? 0 : marker[source];
       });
     };

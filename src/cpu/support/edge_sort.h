@@ -17,8 +17,8 @@ inline void sort_tree_edges(const Cpu& cpu, Span<const Weight> weight, Span<cons
   std::vector<uint64_t> items;  // key, vertex
   items.reserve(n);
   bool tree = true;  // whether no two vertices have the same edge
-  const auto add = [&](int32_t v) {
-    const WeightKey key = weight_key(weight[edge[v]]);
+  const auto add = [&](int32_t v, int64_t e) {
+    const WeightKey key = weight_key(weight[e]);
     if (key != kAbsent) items.push_back(total_order(key, v));
   };
   {
@@ -29,7 +29,7 @@ inline void sort_tree_edges(const Cpu& cpu, Span<const Weight> weight, Span<cons
       below[edge[v]] = v;
     }
     for (int64_t e = 0; tree && e < num_edges; ++e) {
-      if (below[e] >= 0) add(below[e]);
+      if (below[e] >= 0) add(below[e], e);
     }
   }
   if (!tree) {
@@ -38,7 +38,7 @@ inline void sort_tree_edges(const Cpu& cpu, Span<const Weight> weight, Span<cons
       if (edge[v] >= 0) numbers.push_back({static_cast<uint64_t>(edge[v]), v, 0});
     }
     radix_sort(cpu, numbers);
-    for (const OrderedEdge& item : numbers) add(item.a);
+    for (const OrderedEdge& item : numbers) add(item.a, edge[item.a]);
   }
   constexpr int kFirstByteOfKey = 4;
   radix_sort(cpu, items, kFirstByteOfKey);
