@@ -22,6 +22,7 @@ from .linkage import linkage
 from .malis import malis_pairs
 from .mst import mst
 from .persistence import persistence
+from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
 from .watershed import watershed
 
@@ -50,5 +51,6 @@ __all__ = [
     "persistence",
     "reference",
     "root_to_leaf",
+    "sigma_for_mass",
     "watershed",
 ]
