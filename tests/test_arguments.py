@@ -65,6 +65,18 @@ def test_devices_are_compared(name, place):
     assert "meta" in message(error)
 
 
+@pytest.mark.parametrize(
+    ("name", "place"), [(n, i) for n, i in PLACES if n.partition(",")[0] in tf.reference.__all__]
+)
+def test_devices_are_compared_in_the_reference(name, place):
+    _, values = CALLS[name]
+    function = getattr(tf.reference, name.partition(",")[0])
+    if name == "mst, root":
+        function = lambda w, root: tf.reference.mst(w, GRID, root=root)  # noqa: E731
+    with pytest.raises(ValueError, match=r"^\w+: \w+ must be on (cpu|meta) like"):
+        function(*(v.to("meta") if i == place else v for i, v in enumerate(values)))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", CALLS)
 def test_meta_tensors_of_every_type_have_the_shapes_and_types_of_results(name, dtype):
@@ -330,6 +342,14 @@ def test_the_native_code_trusts_no_layout(layout):
         _C.mst(weight, None, layout, 12, None, 0, *out, plan, threads)
     with pytest.raises(ValueError, match=r"^edge_weight: (graph|weight) must"):
         _C.edge_inner(f, f, None, layout, _C.Psi.IDENTITY, weight, threads)
+
+
+def test_edges_to_nowhere_are_named():
+    ends = torch.full((2, 1), 9, dtype=torch.int32)
+    message = r"^mst: graph must have edges between vertices in \[0, 3\), got 9"
+    if not _C.emulated:
+        with pytest.raises(ValueError, match=message):
+            tf.mst(torch.rand(1, 1), tf.Graph(3, 1, None, None, ends))
 
 
 def test_native_messages_read_well():

@@ -28,8 +28,8 @@ def ops_of(dtype=torch.float32, height=5, width=4):
     tree_weight = torch.rand(2, graph.num_nodes, dtype=wide)
     seeds = torch.rand(2, graph.num_nodes) > 0.8
     source = torch.tensor([[0, 3], [5, 1]])
-    _, via, _ = _ops.distance(tree_weight, *topology, source, False)
-    node, _, children = _ops.merges(weight.to(wide), tree.parent, tree.edge)
+    _, via, _ = _ops.distance(tree_weight, *topology, source, False, "distance")
+    node, _, children = _ops.merges(weight.to(wide), tree.parent, tree.edge, "dendrogram")
     x = guide.clone()
     y = _ops.propagate(x, *topology, affinity, _ops.MEAN)
     return {
@@ -50,7 +50,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             (weight.float(), None, graph._layout, graph.num_nodes, None, 3),
         ),
         "mst_list": (OPS._mst, (torch.rand(2, 14), listed._edges, [], 9, torch.tensor([0, 3]), 0)),
-        "merges": (OPS._merges, (weight.to(wide), tree.parent, tree.edge)),
+        "merges": (OPS._merges, (weight.to(wide), tree.parent, tree.edge, "dendrogram")),
         "ascending": (OPS._ascending, (tree_weight,)),
         "count_pairs": (OPS._count_pairs, (node, children, seeds.int())),
         "bottleneck_sums": (
@@ -59,10 +59,30 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         ),
         "lowest_leaf": (OPS._lowest_leaf, (tree.parent, children)),
         "watershed": (OPS._watershed, (weight.to(wide), tree.parent, tree.edge, seeds.long())),
-        "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge)),
+        "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge, "affinity")),
         "tree_weight_backward": (
             OPS._tree_weight_backward,
-            (affinity, tree.edge, graph.num_edges),
+            (affinity, tree.edge, graph.num_edges, "affinity"),
+        ),
+        "affinity": (OPS._affinity, (weight[:, None], tree.edge, None, 0.5)),
+        "affinity_of_groups": (
+            OPS._affinity,
+            (weight[:, None], tree.edge, 1 + affinity[:, 0, :3], 1),
+        ),
+        "affinity_backward": (
+            OPS._affinity_backward,
+            (affinity, affinity.flip(2), tree.edge, None, 0.5, [1, graph.num_edges]),
+        ),
+        "affinity_backward_of_groups": (
+            OPS._affinity_backward,
+            (
+                affinity.expand(2, 3, -1),
+                affinity.expand(2, 3, -1),
+                tree.edge,
+                1 + affinity[:, 0, :3],
+                1,
+                [1, graph.num_edges],
+            ),
         ),
         "propagate": (OPS._propagate, (x, *topology, affinity, _ops.MEAN)),
         "propagate_channels_last": (
@@ -80,8 +100,8 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         "plan": (OPS._plan, (tree.parent,)),
         "order": (OPS._order, (tree.parent, tree._plan)),
         "parent_dot": (OPS._parent_dot, (x, y, tree.parent, 3)),
-        "distance": (OPS._distance, (tree_weight, *topology, source, False)),
-        "distance_max": (OPS._distance, (tree_weight, *topology, source, True)),
+        "distance": (OPS._distance, (tree_weight, *topology, source, False, "distance")),
+        "distance_max": (OPS._distance, (tree_weight, *topology, source, True, "distance")),
         "distance_transform": (OPS._distance_transform, (tree_weight, *topology, seeds)),
         "distance_transform_max": (
             OPS._distance_transform,

@@ -75,7 +75,9 @@ def mst_edges(
     out: Tensor,
     threads: int,
 ) -> None: ...
-def sort_edges(weight: Tensor, parent: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
+def sort_edges(
+    weight: Tensor, parent: Tensor, edge: Tensor, out: Tensor, function: str, threads: int
+) -> None: ...
 def merge(
     parent: Tensor,
     edge: Tensor,
@@ -83,6 +85,7 @@ def merge(
     nodes: Tensor,
     edges: Tensor,
     children: Tensor,
+    function: str,
     threads: int,
 ) -> None: ...
 def lowest_leaf(value: Tensor, children: Tensor, out: Tensor, threads: int) -> None: ...
@@ -96,10 +99,30 @@ def count_pairs(
 ) -> None: ...
 def bottleneck_sums(x: Tensor, children: Tensor, k: Tensor, out: Tensor, threads: int) -> None: ...
 def watershed(
-    weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor, out: Tensor, threads: int
+    weight: Tensor,
+    parent: Tensor,
+    edge: Tensor,
+    markers: Tensor,
+    out: Tensor,
+    function: str,
+    threads: int,
 ) -> None: ...
-def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
-def tree_weight_backward(grad: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
+def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, function: str, threads: int) -> None: ...
+def tree_weight_backward(
+    grad: Tensor, edge: Tensor, out: Tensor, function: str, threads: int
+) -> None: ...
+def affinity(
+    weight: Tensor, edge: Tensor, sigma: Tensor | None, all: float, out: Tensor, threads: int
+) -> None: ...
+def affinity_backward(
+    grad: Tensor,
+    a: Tensor,
+    edge: Tensor,
+    sigma: Tensor | None,
+    all: float,
+    out: Tensor,
+    threads: int,
+) -> None: ...
 def propagate(
     kind: Pass,
     x: Tensor,
@@ -134,6 +157,7 @@ def distance(
     distance: Tensor,
     via: Tensor,
     bottleneck: Tensor | None,
+    function: str,
     threads: int,
 ) -> None: ...
 def distance_transform(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import _vmap
-from ._autograd import refuse_tangents
+from ._autograd import refuse_gradients, refuse_tangents
 from ._native import _C
 
 _library = torch.library.Library("treefilter", "DEF")
@@ -27,8 +27,8 @@ _library = torch.library.Library("treefilter", "DEF")
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 JIT_MESSAGE = (
-    "treefilter: a model must be exported by torch.export.export, got a trace by torch.jit.trace or"
-    " by torch.onnx.export(dynamo=False), which record no trees"
+    "treefilter: a model must be exported by torch.export.export, got torch.jit.trace,"
+    " torch.jit.script or torch.onnx.export(dynamo=False), which know no trees"
 )
 
 
@@ -67,6 +67,7 @@ def _op(
             raise RuntimeError(ONNX_MESSAGE)
         if not indices:
             refuse_tangents()
+            refuse_gradients(arguments)
         return fake(*arguments)
 
     def register(kernel: Kernel) -> Kernel:
@@ -96,8 +97,12 @@ def _empty_like(x: Tensor) -> Tensor:
     return torch.empty_like(x) if x.ndim == 3 else torch.empty_like(x.flatten(2)).view(x.shape)
 
 
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+def sum_dtype(*values: Tensor) -> torch.dtype:
+    """The type that results are computed in: float64 if any value is, otherwise float32."""
+    for value in values:
+        if value.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 # ---- graph and edge weight ----
@@ -125,7 +130,7 @@ IDENTITY, SIGN, EUCLIDEAN = range(3)
 def _empty_weight(
     f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
 ) -> Tensor:
-    return f.new_empty((f.shape[0], num_edges), dtype=_sum_dtype(f.dtype))
+    return f.new_empty((f.shape[0], num_edges), dtype=sum_dtype(f))
 
 
 @_op(f"_edge_inner(Tensor f, Tensor t, {_GRAPH}, int psi) -> Tensor", _empty_weight)
@@ -171,7 +176,7 @@ def _empty_argmax(
     f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int
 ) -> tuple[Tensor, Tensor]:
     shape = (f.shape[0], num_edges)
-    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=_sum_dtype(f.dtype))
+    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=sum_dtype(f))
 
 
 @_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> (Tensor, Tensor)", _empty_argmax)
@@ -303,12 +308,12 @@ def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
 # ---- dendrogram and watershed ----
 
 
-def _sorted_edges(weight: Tensor, parent: Tensor, edge: Tensor) -> Tensor:
+def _sorted_edges(weight: Tensor, parent: Tensor, edge: Tensor, function: str) -> Tensor:
     """(B, N) int32: the vertices in ascending order of the edges to their parents, then −1."""
     batch, num_edges = weight.shape
     if weight.device.type == "cpu" and not _C.emulated:
         out = edge.new_empty((batch, edge.shape[1]))
-        _C.sort_edges(weight, parent, edge, out, torch.get_num_threads())
+        _C.sort_edges(weight, parent, edge, out, function, torch.get_num_threads())
         return out
     # The same in torch's operators, none of which waits for the device.
     absent = torch.full((batch, 1), torch.inf, device=weight.device)
@@ -321,7 +326,9 @@ def _sorted_edges(weight: Tensor, parent: Tensor, edge: Tensor) -> Tensor:
     return vertex.masked_fill(ascending == torch.iinfo(torch.int64).max, -1).int()
 
 
-def _empty_merges(weight: Tensor, parent: Tensor, edge: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _empty_merges(
+    weight: Tensor, parent: Tensor, edge: Tensor, function: str
+) -> tuple[Tensor, Tensor, Tensor]:
     batch, leaves = weight.shape[0], parent.shape[1]
     return (
         parent.new_empty((batch, 2 * leaves - 1)),
@@ -331,16 +338,18 @@ def _empty_merges(weight: Tensor, parent: Tensor, edge: Tensor) -> tuple[Tensor,
 
 
 @_op(
-    "_merges(Tensor weight, Tensor parent, Tensor edge) -> (Tensor, Tensor, Tensor)",
+    "_merges(Tensor weight, Tensor parent, Tensor edge, str function) -> (Tensor, Tensor, Tensor)",
     _empty_merges,
     indices=True,
 )
-def merges(weight: Tensor, parent: Tensor, edge: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def merges(
+    weight: Tensor, parent: Tensor, edge: Tensor, function: str
+) -> tuple[Tensor, Tensor, Tensor]:
     """A dendrogram's parents and edges, and the children of every merge."""
-    out = _empty_merges(weight, parent, edge)
+    out = _empty_merges(weight, parent, edge, function)
     parent, edge = parent.contiguous(), edge.contiguous()
-    ascending = _sorted_edges(_in_float32(weight), parent, edge)
-    _C.merge(parent, edge, ascending, *out, torch.get_num_threads())
+    ascending = _sorted_edges(_in_float32(weight), parent, edge, function)
+    _C.merge(parent, edge, ascending, *out, function, torch.get_num_threads())
     return out
 
 
@@ -364,7 +373,7 @@ def _empty_ascending(value: Tensor) -> Tensor:
 def ascending(value: Tensor) -> Tensor:
     """(B, N) int32: the vertices in ascending order of (value, number)."""
     own = torch.arange(value.shape[1], dtype=torch.int32, device=value.device).unsqueeze(0)
-    return _sorted_edges(_in_float32(value), own, own)
+    return _sorted_edges(_in_float32(value), own, own, "persistence")
 
 
 def _empty_pairs(parent: Tensor, children: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -435,39 +444,91 @@ def watershed(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> 
     """``markers`` (B, N) int64."""
     out = _empty_labels(weight, parent, edge, markers)
     parent, edge, markers = parent.contiguous(), edge.contiguous(), markers.contiguous()
-    _C.watershed(_in_float32(weight), parent, edge, markers, out, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    _C.watershed(_in_float32(weight), parent, edge, markers, out, "watershed", threads)
     return out
 
 
 # ---- affinity ----
 
 
-def _empty_tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
+# Ops of several public functions are told which one the user has called, for errors.
+
+
+def _empty_tree_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
     return weight.new_empty((weight.shape[0], weight.shape[1], edge.shape[1]))
 
 
-@_op("_tree_weight(Tensor weight, Tensor edge) -> Tensor", _empty_tree_weight)
-def tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
+@_op("_tree_weight(Tensor weight, Tensor edge, str function) -> Tensor", _empty_tree_weight)
+def tree_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out = _empty_tree_weight(weight, edge)
-    _C.tree_weight(weight.contiguous(), edge.contiguous(), out, torch.get_num_threads())
+    out = _empty_tree_weight(weight, edge, function)
+    _C.tree_weight(weight.contiguous(), edge.contiguous(), out, function, torch.get_num_threads())
     return out
 
 
-def _empty_graph_weight(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+def _empty_graph_weight(grad: Tensor, edge: Tensor, num_edges: int, function: str) -> Tensor:
     return grad.new_empty((grad.shape[0], grad.shape[1], num_edges))
 
 
 @_op(
-    "_tree_weight_backward(Tensor grad, Tensor edge, SymInt num_edges) -> Tensor",
+    "_tree_weight_backward(Tensor grad, Tensor edge, SymInt num_edges, str function) -> Tensor",
     _empty_graph_weight,
 )
-def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int, function: str) -> Tensor:
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out = _empty_graph_weight(grad, edge, num_edges)
-    _C.tree_weight_backward(grad.contiguous(), edge.contiguous(), out, torch.get_num_threads())
+    out = _empty_graph_weight(grad, edge, num_edges, function)
+    threads = torch.get_num_threads()
+    _C.tree_weight_backward(grad.contiguous(), edge.contiguous(), out, function, threads)
+    return out
+
+
+def _empty_affinity(weight: Tensor, edge: Tensor, sigma: Tensor | None, width: float) -> Tensor:
+    groups = weight.shape[1] if sigma is None or sigma.shape[1] == 1 else sigma.shape[1]
+    return weight.new_empty((weight.shape[0], groups, edge.shape[1]))
+
+
+@_op(
+    "_affinity(Tensor weight, Tensor edge, Tensor? sigma, float width) -> Tensor",
+    _empty_affinity,
+)
+def affinity(weight: Tensor, edge: Tensor, sigma: Tensor | None, width: float) -> Tensor:
+    """exp(−weight/σ) of the vertices' edges. σ is ``sigma`` (B, S), or ``width`` without it."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    out = _empty_affinity(weight, edge, sigma, width)
+    sigma = None if sigma is None else sigma.contiguous()
+    threads = torch.get_num_threads()
+    _C.affinity(weight.contiguous(), edge.contiguous(), sigma, width, out, threads)
+    return out
+
+
+def _empty_affinity_backward(
+    grad: Tensor, a: Tensor, edge: Tensor, sigma: Tensor | None, width: float, shape: list[int]
+) -> Tensor:
+    return grad.new_empty((grad.shape[0], *shape))
+
+
+@_op(
+    "_affinity_backward(Tensor grad, Tensor a, Tensor edge, Tensor? sigma, float width, "
+    "SymInt[] shape) -> Tensor",
+    _empty_affinity_backward,
+    shared=("edge",),
+)
+def affinity_backward(
+    grad: Tensor, a: Tensor, edge: Tensor, sigma: Tensor | None, width: float, shape: list[int]
+) -> Tensor:
+    """The derivative by the weights, of which ``shape`` is the shape without the batch."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    out = _empty_affinity_backward(grad, a, edge, sigma, width, shape)
+    sigma = None if sigma is None else sigma.contiguous()
+    threads = torch.get_num_threads()
+    _C.affinity_backward(
+        grad.contiguous(), a.contiguous(), edge.contiguous(), sigma, width, out, threads
+    )
     return out
 
 
@@ -532,7 +593,7 @@ def filter_backward(
 
 
 def _empty_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
-    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=_sum_dtype(p.dtype))
+    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=sum_dtype(p))
 
 
 @_op("_parent_dot(Tensor p, Tensor q, Tensor parent, SymInt groups) -> Tensor", _empty_dot)
@@ -548,29 +609,33 @@ def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
 
 
 def _empty_distance(
-    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool,
+    function: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     shape = (*source.shape, parent.shape[1])
     via = weight.new_empty(shape, dtype=torch.int32)
     return weight.new_empty(shape), via, via.new_empty(shape if maximum else (0,))
 
 
 @_op(
-    f"_distance(Tensor weight, {_TREE}, Tensor source, bool maximum) -> (Tensor, Tensor, Tensor)",
+    f"_distance(Tensor weight, {_TREE}, Tensor source, bool maximum, str function)"
+    " -> (Tensor, Tensor, Tensor)",
     _empty_distance,
     shared=(*_SHARED, "weight"),
 )
 def distance(
-    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool,
+    function: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out, via, bottleneck = _empty_distance(weight, parent, order, plan, source, maximum)
+    out, via, bottleneck = _empty_distance(weight, parent, order, plan, source, maximum, function)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     weight = weight.contiguous()
     optional = bottleneck if maximum else None
     threads = torch.get_num_threads()
-    _C.distance(weight, parent, order, plan, source.contiguous(), out, via, optional, threads)
+    source = source.contiguous()
+    _C.distance(weight, parent, order, plan, source, out, via, optional, function, threads)
     return out, via, bottleneck
 
 
@@ -606,7 +671,8 @@ def distance_transform(
         assert edge is not None
         own = torch.arange(1, seeds.shape[1] + 1, device=seeds.device)
         markers = own.masked_fill(~seeds, 0)
-        _C.watershed(_in_float32(by), parent, edge.contiguous(), markers, nearest, threads)
+        by, edge = _in_float32(by), edge.contiguous()
+        _C.watershed(by, parent, edge, markers, nearest, "distance_transform", threads)
         nearest -= 1
     optional = None if by is None else bottleneck
     _C.distance_transform(

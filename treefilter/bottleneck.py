@@ -31,8 +31,8 @@ def filter_by_bottleneck(x: Tensor, tree: Tree, a: Tensor, normalize: bool) -> T
     batch, channels = x.shape[:2]
     groups, nodes = a.shape[1:]
     parent, edge, a = _groups(tree, a, batch)
-    up, number, children = constant(_ops.merges, -a.detach(), parent, edge)
-    k = gather_weight(a.double().unsqueeze(1), number).squeeze(1)
+    up, number, children = constant(_ops.merges, -a.detach(), parent, edge, "filter")
+    k = gather_weight(a.double().unsqueeze(1), number, "filter").squeeze(1)
     values = x.reshape(batch * groups, channels // groups, nodes).double()
     y = _sums(values, up, children, k)
     if normalize:

@@ -11,8 +11,8 @@ from torch.utils import _pytree
 
 from . import _ops, _topology
 from ._autograd import values_of
+from ._batch_index import Index, batch_index
 from ._checks import (
-    accumulate_in,
     check_batch,
     check_devices,
     check_edge_values,
@@ -23,7 +23,7 @@ from ._checks import (
     widen,
 )
 from .affinity import gather_weight
-from .tree import Index, Tree, index_of
+from .tree import Tree, check_tree
 
 MADE_HERE = object()
 """What code of this package passes for fields that are known to fit."""
@@ -118,7 +118,7 @@ class Dendrogram:
 
     def __getitem__(self, index: Index) -> Dendrogram:
         """Some of the hierarchies, as a Tree is indexed."""
-        i = index_of("Dendrogram", index, len(self), self.device)
+        i = batch_index("Dendrogram", index, len(self), self.device)
         return Dendrogram(self.parent[i], self.edge[i], self.shape, MADE_HERE)
 
     def __repr__(self) -> str:
@@ -195,21 +195,21 @@ def dendrogram(weight: Tensor, tree: Tree) -> Dendrogram:
         ([[4, 3, 3, 4, 4]], [[1, 0]])
     """
     weight = checked_weight("dendrogram", weight, tree)
-    parent, edge, _ = _ops.merges(weight, tree.parent, tree.edge)
+    parent, edge, _ = _ops.merges(weight, tree.parent, tree.edge, "dendrogram")
     return Dendrogram(parent, edge, tree.shape, MADE_HERE)
 
 
 def checked_weight(function: str, weight: Tensor, tree: Tree) -> Tensor:
     """The weights that a tree's edges are sorted by, in float32 or float64, without derivatives."""
     check_tensor(function, "weight", weight, "float")
-    check_instance(function, "tree", tree, Tree)
+    check_tree(function, tree)
     check_edge_values(function, weight)
     check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
     values = values_of(weight)
     if values is not None and values.isnan().any():
         raise ValueError(f"{function}: weight must not be NaN, got NaN")
-    return weight.detach().to(accumulate_in(weight))
+    return weight.detach().to(_ops.sum_dtype(weight))
 
 
 def altitude(weight: Tensor, h: Dendrogram) -> Tensor:
@@ -244,7 +244,8 @@ def checked_altitude(function: str, weight: Tensor, h: Dendrogram) -> Tensor:
     check_edge_values(function, weight)
     check_devices(function, "weight", weight, h=h)
     check_batch(function, "weight", weight, h, "dendrogram")
-    values = gather_weight(weight.unsqueeze(1).to(accumulate_in(weight)), h.edge).squeeze(1)
+    wide = weight.unsqueeze(1).to(_ops.sum_dtype(weight))
+    values = gather_weight(wide, h.edge, function).squeeze(1)
     return values.masked_fill(h.edge < 0, torch.inf).to(widen(weight).dtype)
 
 

@@ -11,7 +11,6 @@ from ._checks import (
     check_choice,
     check_devices,
     check_flag,
-    check_instance,
     check_nodes,
     check_tensor,
     describe,
@@ -19,7 +18,7 @@ from ._checks import (
 )
 from ._filter_autograd import run
 from .bottleneck import filter_by_bottleneck
-from .tree import Tree
+from .tree import Tree, check_tree
 
 PATHS = ("product", "min")
 
@@ -70,7 +69,7 @@ def filter(
     check_flag("filter", "normalize", normalize)
     check_choice("filter", "path", path, PATHS)
     kind = _ops.MEAN if normalize else _ops.SUM
-    return _apply("filter", x, tree, affinity, kind, path == "min")
+    return apply("filter", x, tree, affinity, kind, path == "min")
 
 
 def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
@@ -85,7 +84,7 @@ def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
         >>> tf.leaf_to_root(torch.ones(1, 1, 3), tree, torch.tensor([[0.0, 0.5, 0.5]]))
         tensor([[[1.7500, 1.5000, 1.0000]]])
     """
-    return _apply("leaf_to_root", x, tree, affinity, _ops.LEAF_TO_ROOT)
+    return apply("leaf_to_root", x, tree, affinity, _ops.LEAF_TO_ROOT)
 
 
 def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
@@ -100,14 +99,15 @@ def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
         >>> tf.root_to_leaf(torch.ones(1, 1, 3), tree, torch.tensor([[0.0, 0.5, 0.5]]))
         tensor([[[1.0000, 1.5000, 1.7500]]])
     """
-    return _apply("root_to_leaf", x, tree, affinity, _ops.ROOT_TO_LEAF)
+    return apply("root_to_leaf", x, tree, affinity, _ops.ROOT_TO_LEAF)
 
 
-def _apply(
+def apply(
     function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int, minimax: bool = False
 ) -> Tensor:
+    """The pass or filter of that kind, whose errors are those of ``function``."""
     check_tensor(function, "x", x, "float")
-    check_instance(function, "tree", tree, Tree)
+    check_tree(function, tree)
     check_tensor(function, "affinity", affinity, "float")
     check_devices(function, "x", x, tree=tree, affinity=affinity)
     x = widen(x)

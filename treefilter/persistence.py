@@ -8,7 +8,6 @@ from torch import Tensor
 from . import _ops, _topology
 from ._autograd import values_of
 from ._checks import (
-    accumulate_in,
     check_flag,
     check_instance,
     check_integer,
@@ -82,7 +81,7 @@ def persistence(
     known = values_of(values)
     if known is not None and known.isnan().any():
         raise ValueError("persistence: values must not be NaN, got NaN")
-    f = values.detach().flatten(1).to(accumulate_in(values))
+    f = values.detach().flatten(1).to(_ops.sum_dtype(values))
     f = -f if superlevel else f
     largest = torch.finfo(f.dtype).max  # +inf would be no vertex at all
     f = torch.where(f < largest, f, largest)
@@ -113,7 +112,7 @@ def _pairs(rank: Tensor, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
     later = torch.maximum(rank[:, u], rank[:, v])
     weight = _ops.weight_of_rank(later.int())
     tree = mst(weight, graph)
-    parent, number, children = _ops.merges(weight, tree.parent, tree.edge)
+    parent, number, children = _ops.merges(weight, tree.parent, tree.edge, "persistence")
     first = _ops.lowest_leaf(rank.int(), children).long()
     pair = children.long().clamp(min=0)
     born = torch.maximum(first.gather(1, pair[..., 0]), first.gather(1, pair[..., 1]))

@@ -8,17 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ._checks import (
-    NUMBER_TYPES,
-    accumulate_in,
-    check_batch,
-    check_devices,
-    check_instance,
-    check_tensor,
-)
+from . import _ops
+from ._checks import NUMBER_TYPES, check_batch, check_devices, check_tensor
 from .affinity import tree_weight
 from .filter import filter
-from .tree import Tree
+from .tree import Tree, check_tree
 
 DEFAULT_MASS = 0.005
 # Halvings of the interval in which log₂ σ lies, 50 wide for a photograph of a megapixel: the last
@@ -65,20 +59,21 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Te
         >>> masses.flatten(1).median(1).values / 256
         tensor([0.0500, 0.0500])
     """
-    check_tensor("sigma_for_mass", "weight", weight, "float")
-    check_instance("sigma_for_mass", "tree", tree, Tree)
-    check_devices("sigma_for_mass", "weight", weight, tree=tree)
+    function = "sigma_for_mass"
+    check_tensor(function, "weight", weight, "float")
+    check_tree(function, tree)
+    check_devices(function, "weight", weight, tree=tree)
     if weight.ndim not in (2, 3):
         raise ValueError(
-            f"sigma_for_mass: weight must have shape (B, E) or (B, G, E), got {tuple(weight.shape)}"
+            f"{function}: weight must have shape (B, E) or (B, G, E), got {tuple(weight.shape)}"
         )
-    check_batch("sigma_for_mass", "weight", weight, tree)
-    share = check_mass("sigma_for_mass", mass)
-    values = weight.detach().to(accumulate_in(weight))
+    check_batch(function, "weight", weight, tree)
+    share = check_mass(function, mass)
+    values = weight.detach().to(_ops.sum_dtype(weight))
     with torch.no_grad():
         if weight.ndim == 3:
-            return _bisect(tree_weight(values, tree), tree, share)
-        return _bisect(tree_weight(values.unsqueeze(1), tree), tree, share).squeeze(1)
+            return _bisect(tree_weight(function, values, tree), tree, share)
+        return _bisect(tree_weight(function, values.unsqueeze(1), tree), tree, share).squeeze(1)
 
 
 def check_mass(function: str, mass: Any) -> float:

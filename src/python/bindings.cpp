@@ -68,7 +68,7 @@ void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTens
     const auto from = on.span<const T>(weight, "weight", by_edge);
     const auto distances = optional_span<const T>(on, distance, "distance", by_edge);
     if (distances.size != (psi == Psi::kEuclidean ? from.size : 0)) {
-      throw std::invalid_argument("distance must be given for Psi.EUCLIDEAN, and only there");
+      on.fail("distance must be given for Psi.EUCLIDEAN, and only there");
     }
     const auto fs = on.span<const X>(f, "f", shape);
     const auto to = on.output<X>(out, "out", shape);
@@ -146,7 +146,7 @@ void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Sha
 TreeEdges tree_edges_of(const Call& on, const Tensor& parent, const Tensor& edge, int64_t batch,
                         int64_t num_edges) {
   const Shape shape = shape_of(parent);
-  if (shape.at(0) != 1 && shape[0] != batch) on.fail("tree must fit the batch");
+  check_batch(on, shape.at(0), batch);
   const TreeEdges tree{shape.at(1), on.span<const int32_t>(parent, "tree.parent", shape),
                        on.span<const int32_t>(edge, "tree.edge", shape)};
   if (!on.is_host()) return tree;
@@ -157,8 +157,8 @@ TreeEdges tree_edges_of(const Call& on, const Tensor& parent, const Tensor& edge
 }
 
 void bind_sort_edges(const Tensor& weight, const Tensor& parent, const Tensor& edge, const Tensor& out,
-                     int threads) {
-  const Call on("dendrogram", weight, threads);
+                     const std::string& function, int threads) {
+  const Call on(function, weight, threads);
   const Shape shape = shape_of(weight);
   const TreeEdges tree = tree_edges_of(on, parent, edge, shape.at(0), shape.at(1));
   const auto weights = on.span<const float>(weight, "weight", shape);
@@ -171,8 +171,9 @@ void bind_sort_edges(const Tensor& weight, const Tensor& parent, const Tensor& e
 }
 
 void bind_merge(const Tensor& parent, const Tensor& edge, const Tensor& sorted, const Tensor& nodes,
-                const Tensor& edges, const Tensor& children, int threads) {
-  const Call on("dendrogram", parent, threads);
+                const Tensor& edges, const Tensor& children, const std::string& function,
+                int threads) {
+  const Call on(function, parent, threads);
   const int64_t batch = shape_of(sorted).at(0);
   const TreeEdges tree = tree_edges_of(on, parent, edge, batch, int64_t{1} << 31);
   const int64_t n = tree.nodes;
@@ -220,7 +221,10 @@ void bind_bottleneck_sums(const Tensor& x, const Tensor& children, const Tensor&
   const Call on("filter", x, threads);
   const Shape shape = shape_of(x), given = shape_of(k);
   const int64_t n = shape.at(2);
-  if (given.at(0) != 1 && given[0] != shape[0]) on.fail("affinity must fit the batch");
+  if (given.at(0) != 1 && given[0] != shape[0]) {
+    on.fail("affinity must have batch 1 or " + std::to_string(shape[0]) + ", got " +
+            std::to_string(given[0]));
+  }
   const auto from = on.span<const double>(x, "x", shape);
   const auto pairs = on.span<const int32_t>(children, "children", {given[0], n - 1, 2});
   if (on.is_host()) check_tree(on, pairs, "children", -1, 2 * n - 1);
@@ -234,8 +238,9 @@ void bind_bottleneck_sums(const Tensor& x, const Tensor& children, const Tensor&
 }
 
 void bind_watershed(const Tensor& weight, const Tensor& parent, const Tensor& edge,
-                    const Tensor& markers, const Tensor& out, int threads) {
-  const Call on("watershed", weight, threads);
+                    const Tensor& markers, const Tensor& out, const std::string& function,
+                    int threads) {
+  const Call on(function, weight, threads);
   const Shape shape = shape_of(weight);
   const TreeEdges tree = tree_edges_of(on, parent, edge, shape.at(0), shape.at(1));
   const auto weights = on.span<const float>(weight, "weight", shape);
@@ -244,32 +249,88 @@ void bind_watershed(const Tensor& weight, const Tensor& parent, const Tensor& ed
   without_gil(on, [&](const auto& device) { watershed(device, shape[0], tree, weights, from, to); });
 }
 
-void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
-  const Call on("affinity or distance", weight, threads);
+void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out,
+                      const std::string& function, int threads) {
+  const Call on(function, weight, threads);
   with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(weight), tree = shape_of(edge);
     const auto weights = on.span<const T>(weight, "weight", from);
     const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
     const auto to = on.output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
-    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
+    check_batch(on, tree[0], from[0]);
     without_gil(on, [&](const auto& device) {
       tree_weight(device, from[0], from[1], weights, edges, tree[1], to);
     });
   });
 }
 
-void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out, int threads) {
-  const Call on("affinity or distance", grad, threads);
+void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out,
+                               const std::string& function, int threads) {
+  const Call on(function, grad, threads);
   with_sum_type(on, grad, "grad", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(grad), tree = shape_of(edge), to = shape_of(out);
     const auto grads = on.span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
     const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
     const auto outs = on.output<T>(out, "out", to);
-    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
+    check_batch(on, tree[0], from[0]);
     without_gil(on, [&](const auto& device) {
       tree_weight_backward(device, to[0], to[1], grads, edges, tree[1], outs);
+    });
+  });
+}
+
+// The sigma of bind_affinity: values [B, S], or one number.
+template <class T>
+Sigma<T> sigma_of(const Call& on, const OptionalTensor& sigma, double all, int64_t batch,
+                  int64_t groups) {
+  if (!sigma) return {static_cast<T>(all), {}, 1};
+  const Shape shape = shape_of(*sigma);
+  if (shape.size() != 2 || (shape[1] != 1 && shape[1] != groups)) on.fail("sigma must fit the groups");
+  return {T(0), on.span<const T>(*sigma, "sigma", {batch, shape[1]}), shape[1]};
+}
+
+// Shapes of weight [B, W, E] and out [B, G, N]: W is G or 1.
+void check_affinity(const Call& on, const Shape& weight, const Shape& tree, const Shape& out) {
+  if (weight.size() != 3 || out.size() != 3 || (weight[1] != out[1] && weight[1] != 1) ||
+      (tree.at(0) != 1 && tree[0] != weight[0])) {
+    on.fail("tree and groups must fit the weights");
+  }
+}
+
+void bind_affinity(const Tensor& weight, const Tensor& edge, const OptionalTensor& sigma, double all,
+                   const Tensor& out, int threads) {
+  const Call on("affinity", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(weight), tree = shape_of(edge), shape = shape_of(out);
+    check_affinity(on, from, tree, shape);
+    const auto weights = on.span<const T>(weight, "weight", from);
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto sigmas = sigma_of<T>(on, sigma, all, from[0], shape[1]);
+    const auto to = on.output<T>(out, "out", {from[0], shape[1], tree.at(1)});
+    without_gil(on, [&](const auto& device) {
+      affinity(device, from[0], shape[1], weights, from[1], edges, tree[1], sigmas, to);
+    });
+  });
+}
+
+void bind_affinity_backward(const Tensor& grad, const Tensor& a, const Tensor& edge,
+                            const OptionalTensor& sigma, double all, const Tensor& out, int threads) {
+  const Call on("affinity", grad, threads);
+  with_sum_type(on, grad, "grad", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(grad), tree = shape_of(edge), shape = shape_of(out);
+    check_affinity(on, shape, tree, from);
+    const Shape by_node{shape[0], from[1], tree.at(1)};
+    const auto grads = on.span<const T>(grad, "grad", by_node);
+    const auto as = on.span<const T>(a, "affinity", by_node);
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto sigmas = sigma_of<T>(on, sigma, all, shape[0], from[1]);
+    const auto to = on.output<T>(out, "out", shape);
+    without_gil(on, [&](const auto& device) {
+      affinity_backward(device, shape[0], from[1], grads, as, edges, tree[1], sigmas, shape[1], to);
     });
   });
 }
@@ -327,7 +388,10 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
     const TreeView tree = tree_of(on, parent, parent, py::none(), given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto ps = on.strided<const X>(p, "p", shape), qs = on.strided<const X>(q, "q", shape);
-    if (groups < 1 || shape[1] % groups) on.fail("groups must divide the channels");
+    if (groups < 1 || shape[1] % groups) {
+      on.fail("groups must divide the " + std::to_string(shape[1]) + " channels, got " +
+              std::to_string(groups));
+    }
     const auto to = on.output<T>(out, "out", {shape[0], groups, tree.nodes});
     without_gil(on, [&](const auto& device) { parent_dot(device, tree, groups, ps, qs, to); });
   });
@@ -357,7 +421,7 @@ void bind_order(const Tensor& parent, const Tensor& order, const Tensor& ordered
     if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
       order_trees(device, nodes, parents, orders, counts);
     } else {
-      on.fail("parent must be on the CPU");
+      throw std::invalid_argument("parent must be on the CPU, got another device");
     }
   });
 }
@@ -369,8 +433,8 @@ Path path_of(const OptionalTensor& bottleneck) {
 
 void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
                    const Tensor& source, const Tensor& out, const Tensor& via,
-                   const OptionalTensor& bottleneck, int threads) {
-  const Call on("distance", weight, threads);
+                   const OptionalTensor& bottleneck, const std::string& function, int threads) {
+  const Call on(function, weight, threads);
   with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const int64_t batch = shape_of(source).at(0), sources = shape_of(source).at(1);
@@ -492,6 +556,8 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("watershed", bind_watershed);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
+  m.def("affinity", bind_affinity);
+  m.def("affinity_backward", bind_affinity_backward);
   m.def("propagate", bind_propagate);
   m.def("filter_backward", bind_filter_backward);
   m.def("parent_dot", bind_parent_dot);

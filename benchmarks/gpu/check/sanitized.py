@@ -57,7 +57,7 @@ def trees(graph: tf.Graph, draw: torch.Generator, constant: bool) -> int:
     parent, edge, order, plan = _ops.mst(weight, *layout, roots, 0)
     _ops.mst_edges(weight, *layout)
     _ops.plan(parent)
-    _ops.tree_weight(weight[:, None].contiguous(), edge)
+    _ops.tree_weight(weight[:, None].contiguous(), edge, "affinity")
     topology = (parent, order, plan)
     calls = 4
     for dtype in DTYPES:
@@ -69,7 +69,7 @@ def trees(graph: tf.Graph, draw: torch.Generator, constant: bool) -> int:
             for kind in range(len(_ops.PASS)):
                 _ops.propagate(x, *topology, a, kind)
                 _ops.filter_backward(grad, x, *topology, a, kind, True)
-            _ops.tree_weight_backward(a, edge, graph.num_edges)
+            _ops.tree_weight_backward(a, edge, graph.num_edges, "affinity")
             _ops.parent_dot(x, grad, parent, groups)
             calls += 10
     calls += hierarchies(weight, parent, edge, draw)
@@ -80,7 +80,7 @@ def hierarchies(weight: Tensor, parent: Tensor, edge: Tensor, draw: torch.Genera
     nodes = parent.shape[1]
     markers = there((torch.rand(2, nodes, generator=draw) * 20).long() // 19)
     for weights in (weight, weight.double()):
-        up, _, children = _ops.merges(weights, parent, edge)
+        up, _, children = _ops.merges(weights, parent, edge, "dendrogram")
         _ops.watershed(weights, parent, edge, markers)
     _ops.lowest_leaf(parent, children)
     _ops.ascending(there(torch.rand(2, nodes, generator=draw)))
@@ -97,7 +97,7 @@ def distances(
     for dtype in (torch.float32, torch.float64):
         weight = there(torch.rand(2, nodes, generator=draw).to(dtype))
         for maximum in (False, True):
-            _, via, _ = _ops.distance(weight, *topology, source, maximum)
+            _, via, _ = _ops.distance(weight, *topology, source, maximum, "distance")
             _ops.distance_transform(weight, *topology, seeds, *((by, edge) if maximum else ()))
         _ops.path_sums(weight, *topology, via)
         grad = there(torch.rand(via.shape, generator=draw).to(dtype))

@@ -61,6 +61,8 @@ def test_it_goes_on_to_the_same_end(folder):
     before, now = read(folder / "finished" / "result.json"), read(folder / "stopped/result.json")
     assert now["config"].pop("output") == "stopped"
     assert before["config"].pop("output") == "run"
+    assert now["config"]["data"].pop("labels") == "nearest"
+    assert now["config"]["data"].pop("absent") is False
     assert now["config"] == before["config"]
     last = [read_last(folder / name / "history.jsonl") for name in ("finished", "stopped")]
     assert last[1]["loss"] == pytest.approx(last[0]["loss"], rel=1e-4)

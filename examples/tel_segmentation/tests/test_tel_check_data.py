@@ -111,7 +111,9 @@ def test_classes_that_lost_their_labels(toml: Path, capsys: pytest.CaptureFixtur
         write_label(toml.parent / f"train/labels/train {i}.png", label)
     make(Annotate(toml, kind="block", scope="image", ratio=0.1))
     code, text = check(toml, capsys, annotation="block10-image")
-    assert code == 0
+    assert code == 1
+    assert "classes without a label in any image" in text
+    assert "    1 (road)" in text
     assert len(warnings(text)) == 1
     assert "road (0 of 12)" in warnings(text)[0]
     assert "sky" not in warnings(text)[0]

@@ -285,11 +285,12 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
 
     There are many labels: with few, rounding could change a ReLU and so the loss.
     """
-    loss = {"reduction": "global", "tel": config.TreeEnergy(reduction="global")}
+    tel = config.TreeEnergy(reduction="global", roi="nearest")
+    loss = {"reduction": "global", "tel": tel}
     # SGD, since Adam's first steps depend on the signs of gradients, even of rounding errors.
     common = {
         "loss": loss,
-        "data": {"annotation": "block50", "crop": (64, 64)},
+        "data": {"annotation": "block50", "crop": (64, 64), "labels": "nearest"},
         "optimizer": config.Optimizer(name="sgd", lr=0.01),
         "log_every": 1,
         "iterations": 4,

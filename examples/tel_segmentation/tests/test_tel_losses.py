@@ -118,7 +118,8 @@ def test_warmup_and_ramp_reach_the_loss(iteration, factor):
 def test_cross_entropy_at_the_predictions_resolution():
     torch.manual_seed(0)
     loss = config.Loss(method="partial", resolution="prediction")
-    objective = Objective(config.Train(loss=loss), 3).train()
+    data = config.Data(labels="nearest")
+    objective = Objective(config.Train(loss=loss, data=data), 3).train()
     guide, label = torch.rand(2, 3, 32, 32), torch.randint(-2, 3, (2, 32, 32))
     out = objective(guide, guide, label, 0)
     logits = out.prediction.logits

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -213,3 +214,34 @@ def test_points_on_a_photograph_are_drawn_so_that_they_can_be_seen():
     assert 4 < marked.sum() < 40
     assert not marked[-1].any()  # nothing wraps around
     assert not marked[:, -1].any()
+
+
+def test_what_cannot_be_read_or_held_is_skipped(tmp_path, network, capsys, monkeypatch):
+    inputs = tmp_path / "in"
+    noise(inputs / "a.png", (33, 57))
+    noise(inputs / "large.png", (33, 58))
+    noise(inputs / "larger.png", (33, 59))
+    (inputs / "._a.png").write_bytes(b"a Finder's file")
+    (inputs / "link.png").symlink_to("nowhere.png")
+    os.mkfifo(inputs / "pipe.png")
+    errors = {
+        58: RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        59: MemoryError(),
+    }
+
+    def logits(trained, image, options):
+        if error := errors.get(image.shape[2]):
+            raise error
+        return calculated(trained, image, options)
+
+    calculated = predict._logits
+    monkeypatch.setattr(predict, "_logits", logits)
+    assert predict.run(Predict(tmp_path, (inputs,), tmp_path / "out")) == 1
+    out, err = capsys.readouterr()
+    assert "1 of 5 images segmented" in out
+    for line in ("large.png must fit into memory", "larger.png must fit into memory",
+                 "link.png must be a readable image", "got: a FIFO"):  # fmt: skip
+        assert sum(line in x for x in err.splitlines()) == 1
+    errors[57] = RuntimeError("a mistake in the program")
+    with pytest.raises(RuntimeError, match="a mistake"):
+        predict.run(Predict(tmp_path, (inputs / "a.png",), tmp_path / "out"))

@@ -146,9 +146,10 @@ def _plan(
 ) -> Planned:
     options = replace(
         base,
-        loss=loss,
+        # Labels are resized as in the published runs, which new ones are compared with.
+        loss=replace(loss, tel=replace(loss.tel, roi="nearest")),
         seed=seed,
-        data=replace(base.data, annotation=annotation),
+        data=replace(base.data, annotation=annotation, labels="nearest"),
         tensorboard=False,
     )
     title = method or methods.title(loss)

@@ -84,17 +84,32 @@ def run(options: Predict) -> int:
         try:
             # Pascal VOC's labels fit the pixels as stored, whatever orientation the EXIF data say.
             image = read(path, upright=options.voc_test is None)
-        except ValueError as error:
+            logits = _logits(trained, image, options)
+            if postprocess is not None:
+                logits = postprocess(image, logits.softmax(0).cpu())
+            label = logits.argmax(0).cpu()
+        except (ValueError, MemoryError, RuntimeError) as error:
             failed += 1
-            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            tqdm.write(f"skipped: {_why(path, error)}", file=sys.stderr)
             continue
-        logits = _logits(trained, image, options)
-        if postprocess is not None:
-            logits = postprocess(image, logits.softmax(0).cpu())
-        _write(options, stem, image, logits.argmax(0).cpu(), trained.colors)
+        _write(options, stem, image, label, trained.colors)
     done = len(jobs) - failed
     print(f"{done} of {len(jobs)} images segmented: {options.output}")
     return 1 if failed else 0
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Why an image is skipped. Other errors than of the file and of memory are raised again."""
+    if isinstance(error, ValueError):
+        return str(error)
+    # torch says so in a RuntimeError on a CPU, and in a class of its own on a GPU.
+    words = ("allocate", "out of memory", "bad_alloc", "numel", "too large")
+    if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
+        raise error
+    return (
+        f"{path} must fit into memory, is too large; a smaller --size, or --protocol sliding, needs"
+        " less"
+    )
 
 
 def voc_server(options: Predict) -> Predict:
@@ -138,8 +153,8 @@ def _expand(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for each in sorted(path.iterdir()):
-        if each.is_file() and each.suffix.lower() in IMAGE_SUFFIXES:
+    for each in sorted(path.iterdir()):  # a link to nothing, too: it is named and skipped
+        if each.name[0] != "." and each.suffix.lower() in IMAGE_SUFFIXES and not each.is_dir():
             yield each
 
 

@@ -4,6 +4,7 @@ from tel_segmentation.config.loss import Kernel, Level, Loss, Method, TreeEnergy
 from tel_segmentation.config.run import (
     Data,
     Evaluation,
+    Labels,
     Model,
     Optimizer,
     Train,
@@ -18,6 +19,7 @@ __all__ = [
     "Data",
     "Evaluation",
     "Kernel",
+    "Labels",
     "Level",
     "Loss",
     "Method",

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from tel_segmentation.config.loss import Loss
 
+Labels = Literal["kept", "nearest"]
+
 
 @dataclass(frozen=True)
 class Data:
@@ -40,6 +42,12 @@ class Data:
     in this one are read."""
     stroke: int = 3
     """Width in pixels of drawn points and scribbles (Pascal VOC)."""
+    labels: Labels = "kept"
+    """How labels are made smaller: so that every annotated object keeps a labelled pixel (kept), or
+    as in the official code, each pixel with the label at its centre (nearest), where thin strokes
+    and points may vanish. Dense labels are always resized to the nearest."""
+    absent: bool = False
+    """Train although a class of the data set has no label in any training image."""
     short_side: int | None = None
     """Length to which the shorter side is resized before augmentation; the aspect ratio is kept."""
     size: tuple[int, int] | None = None
@@ -248,8 +256,10 @@ def load(path: Path) -> Train:
         ValueError: the file is not the JSON of a configuration.
     """
     try:
-        return build(Train, json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["data"].setdefault("labels", "nearest")  # as runs without this option had it
+        return build(Train, values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} must be a run's configuration, got: {error}") from error
 
 

@@ -47,7 +47,7 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
         )
     if public := public_dataset(options.source):
         return open_dataset_source(*public, options, split)
-    return Folder(Path(options.source), split, options.annotation, options.size)
+    return Folder(Path(options.source), split, options.annotation, options.size, options.labels)
 
 
 def final_split(options: config.Data) -> str:

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from tel_segmentation import config
 from tel_segmentation.data.loading import open_source, training_batches
+from tel_segmentation.data.reach import check_training, check_truth
 from tel_segmentation.data.sample import Source
 from tel_segmentation.evaluation import protocols
 from tel_segmentation.runtime import checkpoint, distributed, memory
@@ -55,12 +56,15 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
         saved = _earlier(options, resume, device)
         source = open_source(options.data, "train", options.seed)
         validation = open_source(outcome.dense(options.data), "val")
+        labels = check_training(source, options.data, options.seed)
+        check_truth(validation, "val")
         state = State(options, source, device)
         if saved is not None:
             state.restore(saved)
         if distributed.world()[0] == 0:
             _start_folder(options.output, options)
             print(f"{options.output}: {state.model.weights}", file=sys.stderr)
+            print(f"{options.output}: {labels}", file=sys.stderr)
         seconds = _loop(options, state, source, validation)
         return outcome.finish(options, state, source, seconds)
 
