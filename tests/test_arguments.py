@@ -73,6 +73,8 @@ def test_devices_are_compared_in_the_reference(name, place):
     function = getattr(tf.reference, name.partition(",")[0])
     if name == "mst, root":
         function = lambda w, root: tf.reference.mst(w, GRID, root=root)  # noqa: E731
+    if name == "cut":
+        function = lambda w, h: tf.reference.cut(h, w, 0.5)  # noqa: E731
     with pytest.raises(ValueError, match=r"^\w+: \w+ must be on (cpu|meta) like"):
         function(*(v.to("meta") if i == place else v for i, v in enumerate(values)))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ._checks import check_devices
 from .dendrogram import Dendrogram
 from .graph import Graph, grid
 from .tree import Tree
@@ -19,14 +20,13 @@ def dendrogram(weight: Tensor, tree: Tree) -> Dendrogram:
 
     ``weight`` (B, E) → B hierarchies.
     """
+    check_devices("dendrogram", "weight", weight, tree=tree)
     n = tree.num_nodes
     parents, edges = [], []
-    for b, image in enumerate(weight.detach().double() + 0.0):  # −0.0 + 0.0 = 0.0
-        own = min(b, len(tree) - 1)
-        up, number = tree.parent[own].tolist(), tree.edge[own].tolist()
-        joins = [(image[e].item(), e, v) for v, e in enumerate(number) if e >= 0]
+    for b, image in enumerate(weight.detach()):
+        joins, up = _joins("dendrogram", image, tree, b)
         parent, edge = list(range(2 * n - 1)), [-1] * (n - 1)
-        for k, (w, e, v) in enumerate(sorted(joins)):
+        for k, (w, e, v) in enumerate(joins):
             if w < torch.inf:
                 parent[_top(parent, v)] = parent[_top(parent, up[v])] = n + k
                 edge[k] = e
@@ -45,6 +45,11 @@ def altitude(weight: Tensor, h: Dendrogram) -> Tensor:
 
     ``weight`` (B, E) → (B, N − 1).
     """
+    return _altitude("altitude", weight, h)
+
+
+def _altitude(function: str, weight: Tensor, h: Dendrogram) -> Tensor:
+    check_devices(function, "weight", weight, h=h)
     edge = h.edge.long().expand(len(weight), -1)
     padded = torch.cat([weight, weight.new_full((len(weight), 1), torch.inf)], 1)
     return padded.gather(1, edge % padded.shape[1])
@@ -69,7 +74,7 @@ def cut(
         kept = torch.arange(n - 1).expand(len(h), -1) < n - num
     else:
         limit = threshold.reshape(-1, 1) if isinstance(threshold, Tensor) else float(threshold)
-        kept = altitude(weight, h) <= limit
+        kept = _altitude("cut", weight, h) <= limit
     images = []
     for b, keep in enumerate(kept.tolist()):
         parent = h.parent[min(b, len(h) - 1)].tolist()
@@ -86,7 +91,7 @@ def linkage(weight: Tensor, h: Dendrogram) -> Tensor:
     ``weight`` (B, E) → (B, N − 1, 4).
     """
     n = h.num_leaves
-    heights = altitude(weight, h).double().tolist()
+    heights = _altitude("linkage", weight, h).double().tolist()
     images = []
     for b, weights in enumerate(heights):
         parent = h.parent[min(b, len(h) - 1)].tolist()
@@ -105,6 +110,7 @@ def malis_pairs(h: Dendrogram, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     ``labels`` (B, \*shape) or (B, N) → (B, N − 1) float64, twice.
     """
+    check_devices("malis_pairs", "h", h.parent, labels=labels)
     n = h.num_leaves
     positive, negative = torch.zeros(2, len(labels), n - 1, dtype=torch.float64)
     for b, label in enumerate(labels.flatten(1).tolist()):
@@ -191,19 +197,33 @@ def watershed(weight: Tensor, tree: Tree, markers: Tensor) -> Tensor:
 
     ``weight`` (B, E), ``markers`` (B, \*shape) or (B, N) → like ``markers``.
     """
+    check_devices("watershed", "weight", weight, tree=tree, markers=markers)
     labels = []
-    for b, (image, given) in enumerate(zip(weight.double() + 0.0, markers.flatten(1), strict=True)):
-        own = min(b, len(tree) - 1)
-        up, number = tree.parent[own].tolist(), tree.edge[own].tolist()
-        joins = [(image[e].item(), e, v) for v, e in enumerate(number) if e >= 0]
+    for b, (image, given) in enumerate(zip(weight, markers.flatten(1), strict=True)):
+        joins, up = _joins("watershed", image, tree, b)
         parent, label = list(range(tree.num_nodes)), given.tolist()
-        for w, _, v in sorted(joins):
+        for w, _, v in joins:
             a, c = _top(parent, v), _top(parent, up[v])
             if w < torch.inf and not (label[a] and label[c]):
                 parent[a] = c
                 label[c] = label[a] or label[c]
         labels.append([label[_top(parent, v)] for v in range(tree.num_nodes)])
     return torch.tensor(labels, dtype=markers.dtype, device=markers.device).view(markers.shape)
+
+
+def _joins(
+    function: str, image: Tensor, tree: Tree, b: int
+) -> tuple[list[tuple[float, int, int]], list[int]]:
+    """(weight, edge, vertex below it) of the edges of tree b, ascending, and the parents."""
+    own = min(b, len(tree) - 1)
+    number = tree.edge[own].tolist()
+    for e in number:
+        if not -1 <= e < len(image):
+            raise ValueError(f"{function}: tree.edge must be in [-1, {len(image)}), got {e}")
+    weight = (image.double() + 0.0).tolist()  # −0.0 + 0.0 = 0.0
+    return sorted((weight[e], e, v) for v, e in enumerate(number) if e >= 0), tree.parent[
+        own
+    ].tolist()
 
 
 def _top(parent: list[int], x: int) -> int:

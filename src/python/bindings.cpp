@@ -171,8 +171,7 @@ void bind_sort_edges(const Tensor& weight, const Tensor& parent, const Tensor& e
 }
 
 void bind_merge(const Tensor& parent, const Tensor& edge, const Tensor& sorted, const Tensor& nodes,
-                const Tensor& edges, const Tensor& children, const std::string& function,
-                int threads) {
+                const Tensor& edges, const Tensor& children, const std::string& function, int threads) {
   const Call on(function, parent, threads);
   const int64_t batch = shape_of(sorted).at(0);
   const TreeEdges tree = tree_edges_of(on, parent, edge, batch, int64_t{1} << 31);
@@ -238,8 +237,7 @@ void bind_bottleneck_sums(const Tensor& x, const Tensor& children, const Tensor&
 }
 
 void bind_watershed(const Tensor& weight, const Tensor& parent, const Tensor& edge,
-                    const Tensor& markers, const Tensor& out, const std::string& function,
-                    int threads) {
+                    const Tensor& markers, const Tensor& out, const std::string& function, int threads) {
   const Call on(function, weight, threads);
   const Shape shape = shape_of(weight);
   const TreeEdges tree = tree_edges_of(on, parent, edge, shape.at(0), shape.at(1));
