@@ -170,7 +170,8 @@ bench-compare: $(VENV)/.ready
 # The native code under AddressSanitizer and UBSan, in an ordinary Python.
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
                 tests/test_edge_weight.py tests/test_errors.py tests/test_arguments.py \
-                tests/test_trees_from_outside.py
+                tests/test_trees_from_outside.py tests/test_dendrogram.py tests/test_watershed.py \
+                tests/test_bottleneck.py tests/test_persistence.py tests/test_malis.py
 DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py \
                     tests/test_euclidean_derivatives.py
 # Of the tests of transformations and exporting those that call the most of the device code.
@@ -191,7 +192,8 @@ test-asan: $(VENV)/.ready
 
 # All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
 # then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.
-EMULATED := emulated_runtime emulated_mst emulated_filter emulated_edge_weight emulated_distance
+EMULATED := emulated_runtime emulated_mst emulated_filter emulated_edge_weight emulated_distance \
+            emulated_dendrogram
 test-native: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
 	cmake --build build/native
@@ -215,7 +217,8 @@ test-emulated: build/emulated/.built
 # Tests that would fail beside a GPU, because they mix its tensors with the CPU's: with a pretended one.
 PRETENDED_TESTS := tests/test_graph.py tests/test_nn.py tests/test_take.py tests/test_tree.py \
                    tests/test_mst.py tests/test_filter.py tests/test_edge_weight.py tests/test_distance.py \
-                   tests/test_filter_derivatives.py
+                   tests/test_filter_derivatives.py tests/test_dendrogram.py tests/test_watershed.py \
+                   tests/test_bottleneck.py tests/test_persistence.py tests/test_malis.py
 test-pretended: build/emulated/.built
 	TREEFILTER_PRETEND_GPU=1 HYPOTHESIS_PROFILE=few PYTHONPATH=build/emulated \
 	TREEFILTER_FROM=$(CURDIR)/build/emulated $(BIN)/pytest -q -n auto --maxprocesses 8 $(PRETENDED_TESTS) \

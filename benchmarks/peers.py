@@ -136,6 +136,77 @@ def total(name: str, trees: list) -> float:
     return math.fsum(data["weight"] for tree in trees for _, _, data in tree)
 
 
+# --- hierarchies ----------------------------------------------------------------------------------
+
+
+def higra_dendrogram(weight: torch.Tensor, edge_index: torch.Tensor, num_nodes: int) -> Call:
+    """The canonical binary partition tree of one graph, with its altitudes."""
+    import higra
+
+    graph = higra.UndirectedGraph(num_nodes)
+    graph.add_edges(*edge_index.numpy())
+    values = weight[0].double().numpy()
+    return lambda: higra.bpt_canonical(graph, values)
+
+
+def scipy_single_linkage(
+    first: np.ndarray, second: np.ndarray, length: np.ndarray, num_nodes: int
+) -> Call:
+    """The minimum spanning tree by scipy, and its sorted edges joined as hdbscan does."""
+
+    def call() -> np.ndarray:
+        graph = csr_array((length, (first, second)), shape=(num_nodes, num_nodes))
+        tree = minimum_spanning_tree(graph).tocoo()
+        order = np.argsort(tree.data, kind="stable")
+        rows = tree.row[order].tolist(), tree.col[order].tolist(), tree.data[order].tolist()
+        above = list(range(2 * num_nodes - 1))
+        size = [1] * num_nodes
+        linkage = []
+        for u, v, w in zip(*rows, strict=True):
+            while above[u] != u:
+                above[u] = above[above[u]]
+                u = above[u]
+            while above[v] != v:
+                above[v] = above[above[v]]
+                v = above[v]
+            above[u] = above[v] = num_nodes + len(linkage)
+            size.append(size[u] + size[v])
+            linkage.append((u, v, w, size[-1]))
+        return np.array(linkage)
+
+    return call
+
+
+def persistence(image: np.ndarray) -> dict[str, Call]:
+    """Components and holes of the sublevel sets of an image whose pixels are vertices."""
+    calls: dict[str, Call] = {}
+    if installed("gudhi"):
+        import gudhi
+
+        def cubical() -> Any:
+            found = gudhi.CubicalComplex(vertices=image)
+            found.compute_persistence()
+            return found
+
+        calls["gudhi"] = cubical
+    if installed("cripser"):
+        import cripser
+
+        calls["cripser"] = lambda: cripser.computePH(image, maxdim=1)
+    return calls
+
+
+def bars(name: str, result: Any, dim: int) -> np.ndarray:
+    """(births, deaths) of one dimension, sorted, those that never die with +inf."""
+    if name == "gudhi":
+        found = result.persistence_intervals_in_dimension(dim)
+    else:
+        found = result[result[:, 0] == dim][:, 1:3]
+        found = np.where(found > 1e300, np.inf, found)
+    found = found[found[:, 0] != found[:, 1]]
+    return np.array(sorted(map(tuple, found.tolist())))
+
+
 # --- distances along a tree -----------------------------------------------------------------------
 
 

@@ -8,8 +8,9 @@
 //
 // A path never turns back to where it came from. So with one source every vertex is reached once, and
 // weights may be negative; with many seeds a smaller value from above replaces one from below, which
-// needs weights >= 0. Equal distances go to the lowest seed; for maxima, where they are the rule, that
-// takes a radix sort of the weights besides. Cost: O(N) a source.
+// needs weights >= 0. Equal sums go to the lowest seed. Equal maxima are the rule; which seed is nearest
+// is decided by the strict order of edges before (watershed.h), so that every vertex is connected to its
+// seed inside of the seed's region, and each region has one source. Cost: O(N) a source.
 #pragma once
 
 #include "tree.h"
@@ -29,7 +30,8 @@ template <class T>
 void distance(const Cuda&, Path, const TreeView&, int64_t batch, int64_t sources, Span<const T> weight,
               Span<const int64_t> source, Span<T> distance, Span<int32_t> via, Span<int32_t> bottleneck);
 
-// seeds [B, N]; distance, nearest, via, bottleneck [B, N].
+// seeds [B, N]; distance, nearest, via, bottleneck [B, N]. For kMax `nearest` is given: the seed of the
+// region of each vertex, -1 where there is none.
 // Throws std::invalid_argument for a negative weight or NaN. (On CUDA, which may not wait to find one,
 // its sign is dropped.)
 template <class T>

@@ -86,6 +86,16 @@ def distances(device):
         )
 
 
+def hierarchies(device):
+    graph = tf.grid(2, 3)
+    weight, tree = trees(device, graph, 2, 0.2)
+    h = tf.dendrogram(weight, tree)
+    yield "altitude", Case(lambda m, w: m.altitude(w, h), weight)
+    x = normal(3, 2, 4, *graph.shape).to(device)
+    affinity = uniform(4, 2, 2, graph.num_nodes, low=0.1, high=0.9).to(device)
+    yield "filter min", Case(lambda m, x, a: m.filter(x, tree, a, path="min"), x, affinity)
+
+
 def edge_weights(device):
     graph, listed = tf.grid(2, 2, connectivity=8), MULTIGRAPH.to(device)
     guide = normal(7, 2, 3, 2, 2).to(device)
@@ -102,7 +112,7 @@ def cases(device="cpu"):
     """Name → :class:`Case`, float64. Unreached distances are infinite: losses see them as 0."""
     return {
         name: case
-        for kind in (passes, affinities, distances, edge_weights)
+        for kind in (passes, affinities, distances, hierarchies, edge_weights)
         for name, case in kind(torch.device(device))
     }
 

@@ -212,6 +212,31 @@ def distance_transform(
     return shortest, nearest
 
 
+def region_seeds(parent: np.ndarray, rank: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The nearest seed by the ranks of the edges on the paths, the largest first; −1 without any.
+
+    ``rank`` (N,): the place of the edge to the parent in a strict order.
+    """
+
+    def above(v: int) -> list[int]:
+        line = [v]
+        while parent[line[-1]] != line[-1]:
+            line.append(int(parent[line[-1]]))
+        return line
+
+    lines = [above(v) for v in range(len(parent))]
+    nearest = np.full(len(parent), -1)
+    for v in range(len(parent)):
+        keys = []
+        for seed in np.flatnonzero(seeds):
+            if lines[v][-1] == lines[seed][-1]:
+                path = set(lines[v]) ^ set(lines[seed])
+                keys.append((sorted((rank[u] for u in path), reverse=True), seed))
+        if keys:
+            nearest[v] = min(keys)[1]
+    return nearest
+
+
 def batched(function: Callable, x: np.ndarray, parent: np.ndarray, a: np.ndarray, *rest: object):
     """``function`` of every image and channel: x (B, C, N), parent (B|1, N), a (B|1, [G,] N)."""
     batch, channels, num_nodes = x.shape

@@ -23,6 +23,9 @@ SOURCE = torch.tensor([0, 3])
 SEEDS = torch.zeros(2, 12, dtype=torch.bool)
 SIGMA = torch.ones(2, 1)
 
+H = tf.dendrogram(WEIGHT, TREE)
+MARKERS = torch.arange(24).view(2, 12) % 5
+
 # Every function that takes more than one tensor, graphs and trees included.
 CALLS = {
     "edge_weight": (tf.edge_weight, [torch.rand(2, 4, 12), EDGES]),
@@ -35,6 +38,13 @@ CALLS = {
     "distance": (tf.distance, [WEIGHT, TREE, SOURCE]),
     "distance_transform": (tf.distance_transform, [WEIGHT, TREE, SEEDS]),
     "distance_matrix": (tf.distance_matrix, [WEIGHT, TREE]),
+    "dendrogram": (tf.dendrogram, [WEIGHT, TREE]),
+    "altitude": (tf.altitude, [WEIGHT, H]),
+    "cut": (lambda w, h: tf.cut(h, w, 0.5), [WEIGHT, H]),
+    "linkage": (tf.linkage, [WEIGHT, H]),
+    "watershed": (tf.watershed, [WEIGHT, TREE, MARKERS]),
+    "filter, min": (lambda x, t, a: tf.filter(x, t, a, path="min"), [X, TREE, A]),
+    "malis_pairs": (tf.malis_pairs, [H, MARKERS]),
     "TreeFilter2d": (lambda x, guide: tf.nn.TreeFilter2d(0.1)(x, guide), [X, GUIDE]),
     "TreeFilter2d, sigma": (lambda s, x: tf.nn.TreeFilter2d(s)(x), [torch.tensor(0.1), X]),
 }
@@ -63,6 +73,8 @@ def test_devices_are_compared_in_the_reference(name, place):
     function = getattr(tf.reference, name.partition(",")[0])
     if name == "mst, root":
         function = lambda w, root: tf.reference.mst(w, GRID, root=root)  # noqa: E731
+    if name == "cut":
+        function = lambda w, h: tf.reference.cut(h, w, 0.5)  # noqa: E731
     with pytest.raises(ValueError, match=r"^\w+: \w+ must be on (cpu|meta) like"):
         function(*(v.to("meta") if i == place else v for i, v in enumerate(values)))
 
@@ -81,6 +93,8 @@ def test_meta_tensors_of_every_type_have_the_shapes_and_types_of_results(name, d
         result = function(*given)
         if isinstance(result, tf.Tree):
             return [result.parent, result.edge, result.order]
+        if isinstance(result, tf.Dendrogram):
+            return [result.parent, result.edge]
         return [result] if isinstance(result, torch.Tensor) else list(result)
 
     for meta, real in zip(results("meta"), results("cpu"), strict=True):

@@ -37,12 +37,15 @@ def by_oracle(weight, tree, path):
 
 def transform_by_oracle(weight, tree, seeds, path):
     parent = tree.parent.cpu().numpy()
-    rows = [
-        oracle.distance_transform(
-            parent[min(b, len(tree) - 1)], on_tree(weight, tree, b), flags.cpu().numpy(), path
-        )
-        for b, flags in enumerate(seeds.flatten(1))
-    ]
+    rows = []
+    for b, flags in enumerate(seeds.flatten(1).cpu().numpy()):
+        up, w = parent[min(b, len(tree) - 1)], on_tree(weight, tree, b)
+        shortest, nearest = oracle.distance_transform(up, w, flags, path)
+        if path == "max":
+            edge = tree.edge[min(b, len(tree) - 1)].cpu().numpy()
+            rank = np.argsort(np.lexsort([edge, w]))
+            nearest = np.where(nearest < 0, -1, oracle.region_seeds(up, rank, flags))
+        rows.append((shortest, nearest))
     shortest, nearest = map(np.stack, zip(*rows, strict=True))
     return torch.from_numpy(shortest), torch.from_numpy(nearest)
 
@@ -171,7 +174,8 @@ def test_distance_transform_is_the_least_distance(device, path, share, drawn, se
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_equal_distances_go_to_the_lowest_seed(device, path):
+def test_equal_distances(device, path):
+    """Equal sums go to the lowest seed, equal maxima by the strict order of edges."""
     graph = tf.grid(13, 17)
     weight = uniform(3, 3, graph.num_edges).mul(4).round()
     tree = tf.mst(weight, graph, root=100)
@@ -358,13 +362,15 @@ def test_snake_of_four_million_pixels(device, path):
     seeds[0, snake_path[at]] = True
     shortest, nearest = tf.distance_transform(weight, tree, seeds.to(device), path)
     assert torch.equal(shortest[0].detach().cpu(), expected.double().amin(0))
-    lowest = snake_path[at].min()
-    if path == "max":  # one everywhere but at the seeds
-        named = torch.where(seeds[0], torch.arange(num_nodes), lowest)
+    named = nearest[0].cpu()[snake_path]
+    if path == "max":  # all equal: each has a segment of the path that it is on
+        assert named[at].tolist() == snake_path[at].tolist()
+        assert len(named.unique_consecutive()) == 2
     else:
-        tied = torch.where(steps[0] == steps[1], lowest, snake_path[at][steps.argmin(0)])
-        named = tied
-    assert torch.equal(nearest[0].cpu(), named)
+        tied = torch.where(
+            steps[0] == steps[1], snake_path[at].min(), snake_path[at][steps.argmin(0)]
+        )
+        assert torch.equal(nearest[0].cpu(), tied)
     (grad,) = torch.autograd.grad(shortest.sum() + d.sum(), weight)
     assert_close(grad.sum().cpu(), expected.sum() + expected.amin(0).sum().double())
 

@@ -168,6 +168,17 @@ CASES = [
          tf.distance_matrix, WEIGHT, TREE, "min"),
     case(ValueError, "distance_matrix: B * N * N must be at most 2**28, got 1 * 16385 * 16385",
          tf.distance_matrix, torch.rand(1, 16384), tf.mst(torch.rand(1, 16384), tf.grid(1, 16385))),
+    # hierarchies; most of their errors are in their own tests
+    seen(ValueError, "dendrogram: tree.edge must be in [-1, 17), got 98",
+         tf.dendrogram, WEIGHT, FAR_EDGE),
+    seen(ValueError, "watershed: tree.edge must be in [-1, 17), got 98",
+         tf.watershed, WEIGHT, FAR_EDGE, SEEDS.long()),
+    seen(ValueError, "filter: tree.parent must be in [0, 12), got 99",
+         tf.filter, X, FAR_PARENT, A, path="min"),
+    seen(ValueError, "distance_transform: tree.parent must be in [0, 12), got 99",
+         tf.distance_transform, WEIGHT, FAR_PARENT, SEEDS, path="max"),
+    case(ValueError, "dendrogram: tree.edge must be in [-1, 17), got 98",
+         tf.reference.dendrogram, WEIGHT, FAR_EDGE),
     # tree and module
     case(IndexError, "Tree: index must be in [-2, 2), got 2", TREE.__getitem__, 2),
     seen_here(ValueError, "Tree.depth: tree.parent must be in [0, 12), got ",

@@ -123,6 +123,21 @@ def distances():
                 yield f"distance {name} {path} {dtype}", result
 
 
+def hierarchies():
+    for name, graph, weight in weights():
+        tree = tf.mst(weight, graph)
+        h = tf.dendrogram(weight, tree)
+        markers = (uniform(14, len(tree), graph.num_nodes) * 100).long() // 99
+        labels = tf.watershed(weight, tree, markers)
+        pairs = tf.malis_pairs(h, labels + 1)
+        values = normal(15, len(tree), graph.num_nodes)
+        a = uniform(16, len(tree), graph.num_nodes).requires_grad_()
+        y = tf.filter(values[:, None], tree, a, path="min")
+        (grad,) = torch.autograd.grad(y.square().sum(), a)
+        yield f"hierarchies {name}", (h.parent, h.edge, labels, *pairs, y, grad)
+        yield f"persistence {name}", tf.persistence(values, graph)
+
+
 def second_derivatives():
     graph = tf.grid(19, 23)
     for dtype in (torch.float32, torch.float64):
@@ -136,7 +151,7 @@ def second_derivatives():
 
 
 def results():
-    for stage in (edge_weights, trees, filters, distances, second_derivatives):
+    for stage in (edge_weights, trees, filters, distances, hierarchies, second_derivatives):
         yield from stage()
 
 

@@ -53,6 +53,14 @@ CASES = {
         "graph.num_nodes",
         {"cpu": 80, "cuda": 110},
     ),
+    # The result's 12 bytes and 40 more; on CUDA torch sorts numbers of 8 bytes.
+    "dendrogram 1024x2048, random": (
+        "graph = tf.grid(1024, 2048)\nweight = torch.rand(1, graph.num_edges)\n"
+        "tree = tf.mst(weight, graph)",
+        "h = tf.dendrogram(weight, tree)",
+        "graph.num_nodes",
+        {"cpu": 52, "cuda": 200},
+    ),
     # Bytes per (B, C, N) value: the gradient's 4, and nothing else that has channels.
     "edge_weight 256x512x512, forward and backward": (
         "guide = torch.rand(1, 256, 512, 512, requires_grad=True)\ngraph = tf.grid(512, 512)",

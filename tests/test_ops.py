@@ -29,6 +29,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
     seeds = torch.rand(2, graph.num_nodes) > 0.8
     source = torch.tensor([[0, 3], [5, 1]])
     _, via, _ = _ops.distance(tree_weight, *topology, source, False, "distance")
+    node, _, children = _ops.merges(weight.to(wide), tree.parent, tree.edge, "dendrogram")
     x = guide.clone()
     y = _ops.propagate(x, *topology, affinity, _ops.MEAN)
     return {
@@ -49,6 +50,15 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             (weight.float(), None, graph._layout, graph.num_nodes, None, 3),
         ),
         "mst_list": (OPS._mst, (torch.rand(2, 14), listed._edges, [], 9, torch.tensor([0, 3]), 0)),
+        "merges": (OPS._merges, (weight.to(wide), tree.parent, tree.edge, "dendrogram")),
+        "ascending": (OPS._ascending, (tree_weight,)),
+        "count_pairs": (OPS._count_pairs, (node, children, seeds.int())),
+        "bottleneck_sums": (
+            OPS._bottleneck_sums,
+            (x.double(), node, children, torch.rand(2, graph.num_nodes - 1).double()),
+        ),
+        "lowest_leaf": (OPS._lowest_leaf, (tree.parent, children)),
+        "watershed": (OPS._watershed, (weight.to(wide), tree.parent, tree.edge, seeds.long())),
         "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge, "affinity")),
         "tree_weight_backward": (
             OPS._tree_weight_backward,
@@ -92,8 +102,11 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         "parent_dot": (OPS._parent_dot, (x, y, tree.parent, 3)),
         "distance": (OPS._distance, (tree_weight, *topology, source, False, "distance")),
         "distance_max": (OPS._distance, (tree_weight, *topology, source, True, "distance")),
-        "distance_transform": (OPS._distance_transform, (tree_weight, *topology, seeds, False)),
-        "distance_transform_max": (OPS._distance_transform, (tree_weight, *topology, seeds, True)),
+        "distance_transform": (OPS._distance_transform, (tree_weight, *topology, seeds)),
+        "distance_transform_max": (
+            OPS._distance_transform,
+            (tree_weight, *topology, seeds, weight.to(wide), tree.edge),
+        ),
         "path_sums": (OPS._path_sums, (tree_weight, *topology, via)),
         "accumulate_sums": (
             OPS._accumulate_sums,

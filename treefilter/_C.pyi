@@ -75,6 +75,38 @@ def mst_edges(
     out: Tensor,
     threads: int,
 ) -> None: ...
+def sort_edges(
+    weight: Tensor, parent: Tensor, edge: Tensor, out: Tensor, function: str, threads: int
+) -> None: ...
+def merge(
+    parent: Tensor,
+    edge: Tensor,
+    sorted: Tensor,
+    nodes: Tensor,
+    edges: Tensor,
+    children: Tensor,
+    function: str,
+    threads: int,
+) -> None: ...
+def lowest_leaf(value: Tensor, children: Tensor, out: Tensor, threads: int) -> None: ...
+def count_pairs(
+    parent: Tensor,
+    children: Tensor,
+    label: Tensor,
+    equal: Tensor,
+    different: Tensor,
+    threads: int,
+) -> None: ...
+def bottleneck_sums(x: Tensor, children: Tensor, k: Tensor, out: Tensor, threads: int) -> None: ...
+def watershed(
+    weight: Tensor,
+    parent: Tensor,
+    edge: Tensor,
+    markers: Tensor,
+    out: Tensor,
+    function: str,
+    threads: int,
+) -> None: ...
 def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, function: str, threads: int) -> None: ...
 def tree_weight_backward(
     grad: Tensor, edge: Tensor, out: Tensor, function: str, threads: int

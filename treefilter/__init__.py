@@ -2,7 +2,8 @@
 
 guide ──edge_weight──▶ weight ──mst──▶ Tree ──affinity──▶ a ──filter──▶ y
 (B,C,H,W)              (B,E)           B rooted trees     (B,N)         like x
-                                         └──distance / distance_transform──▶ (B,S,N) / (B,N)
+                                         ├──distance / distance_transform──▶ (B,S,N) / (B,N)
+                                         └──dendrogram / watershed──▶ hierarchies, regions
 
 Vertices are numbered in row-major order.
 """
@@ -13,13 +14,19 @@ import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that 
 
 from . import _ops, nn, reference
 from .affinity import affinity
+from .cut import cut
+from .dendrogram import Dendrogram, altitude, dendrogram
 from .distance import distance, distance_matrix, distance_transform
 from .edge_weight import edge_weight
 from .filter import filter, leaf_to_root, root_to_leaf
 from .graph import Graph, graph, grid
+from .linkage import linkage
+from .malis import malis_pairs
 from .mst import mst
+from .persistence import persistence
 from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
+from .watershed import watershed
 
 __version__ = "0.1.0"
 
@@ -36,9 +43,13 @@ for _function in (
     setattr(_function, "__prepare_scriptable__", _script)  # noqa: B010  mypy knows no such name
 
 __all__ = [
+    "Dendrogram",
     "Graph",
     "Tree",
     "affinity",
+    "altitude",
+    "cut",
+    "dendrogram",
     "distance",
     "distance_matrix",
     "distance_transform",
@@ -47,9 +58,13 @@ __all__ = [
     "graph",
     "grid",
     "leaf_to_root",
+    "linkage",
+    "malis_pairs",
     "mst",
     "nn",
+    "persistence",
     "reference",
     "root_to_leaf",
     "sigma_for_mass",
+    "watershed",
 ]

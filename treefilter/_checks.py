@@ -97,11 +97,11 @@ def check_target(function: str, device: Any, source: Tensor) -> torch.device:
     return target
 
 
-def check_batch(function: str, name: str, value: Tensor, tree: Any) -> None:
+def check_batch(function: str, name: str, value: Tensor, tree: Any, what: str = "tree") -> None:
     """ValueError if there is neither one tree for all nor one for each of ``value``'s batch."""
     trees, batch = tree.parent.shape[0], value.shape[0]
     if trees != batch and trees != 1:
-        raise ValueError(f"{function}: {name} must have batch {trees} like the tree, got {batch}")
+        raise ValueError(f"{function}: {name} must have batch {trees} like the {what}, got {batch}")
 
 
 def check_edge_values(function: str, weight: Tensor) -> None:

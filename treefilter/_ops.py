@@ -215,11 +215,16 @@ def _in_float32(weight: Tensor) -> Tensor:
         return out
     # rank_weights() in torch's operators, none of which waits for the device.
     order = torch.sort(weight + 0.0, dim=1, stable=True).indices  # + 0.0: -0 equals 0
-    first = -(1 << 30)
-    keys = torch.arange(first, first + weight.shape[1], dtype=torch.int32, device=weight.device)
-    keys = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, keys.expand_as(order))
+    ranks = torch.arange(weight.shape[1], dtype=torch.int32, device=weight.device)
+    ranks = torch.empty_like(order, dtype=torch.int32).scatter_(1, order, ranks.expand_as(order))
+    return torch.where(weight < torch.inf, weight_of_rank(ranks), weight.to(torch.float32))
+
+
+def weight_of_rank(rank: Tensor) -> Tensor:
+    """``weight_of_rank`` of src/edge_order.h: int32 to float32 in the same order."""
+    keys = rank - (1 << 30)
     bits = torch.where(keys < 0, torch.iinfo(torch.int32).min - keys, keys)
-    return torch.where(weight < torch.inf, bits.view(torch.float32), weight.to(torch.float32))
+    return bits.view(torch.float32)
 
 
 def _empty_plan(parent: Tensor) -> Tensor:
@@ -297,6 +302,150 @@ def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
         return order, plan[:, -1].long()
     out = _empty_order(parent, plan)
     _C.order(parent.contiguous(), *out, torch.get_num_threads())
+    return out
+
+
+# ---- dendrogram and watershed ----
+
+
+def _sorted_edges(weight: Tensor, parent: Tensor, edge: Tensor, function: str) -> Tensor:
+    """(B, N) int32: the vertices in ascending order of the edges to their parents, then −1."""
+    batch, num_edges = weight.shape
+    if weight.device.type == "cpu" and not _C.emulated:
+        out = edge.new_empty((batch, edge.shape[1]))
+        _C.sort_edges(weight, parent, edge, out, function, torch.get_num_threads())
+        return out
+    # The same in torch's operators, none of which waits for the device.
+    absent = torch.full((batch, 1), torch.inf, device=weight.device)
+    number = torch.where((edge >= 0) & (edge < num_edges), edge, num_edges).long()
+    value = torch.cat([weight, absent], 1).gather(1, number.expand(batch, -1))
+    bits = (value + 0.0).view(torch.int32)  # + 0.0: -0 equals 0
+    key = torch.where(bits < 0, torch.iinfo(torch.int32).min - bits, bits).long()
+    key = torch.where(value < torch.inf, (key << 32) + number, torch.iinfo(torch.int64).max)
+    ascending, vertex = key.sort(dim=1, stable=True)
+    return vertex.masked_fill(ascending == torch.iinfo(torch.int64).max, -1).int()
+
+
+def _empty_merges(
+    weight: Tensor, parent: Tensor, edge: Tensor, function: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    batch, leaves = weight.shape[0], parent.shape[1]
+    return (
+        parent.new_empty((batch, 2 * leaves - 1)),
+        parent.new_empty((batch, leaves - 1)),
+        parent.new_empty((batch, leaves - 1, 2)),
+    )
+
+
+@_op(
+    "_merges(Tensor weight, Tensor parent, Tensor edge, str function) -> (Tensor, Tensor, Tensor)",
+    _empty_merges,
+    indices=True,
+)
+def merges(
+    weight: Tensor, parent: Tensor, edge: Tensor, function: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A dendrogram's parents and edges, and the children of every merge."""
+    out = _empty_merges(weight, parent, edge, function)
+    parent, edge = parent.contiguous(), edge.contiguous()
+    ascending = _sorted_edges(_in_float32(weight), parent, edge, function)
+    _C.merge(parent, edge, ascending, *out, function, torch.get_num_threads())
+    return out
+
+
+def _empty_lowest(value: Tensor, children: Tensor) -> Tensor:
+    return value.new_empty((value.shape[0], 2 * value.shape[1] - 1))
+
+
+@_op("_lowest_leaf(Tensor value, Tensor children) -> Tensor", _empty_lowest, indices=True)
+def lowest_leaf(value: Tensor, children: Tensor) -> Tensor:
+    """The least value (int32) of the leaves below every node of a dendrogram."""
+    out = _empty_lowest(value, children)
+    _C.lowest_leaf(value.contiguous(), children.contiguous(), out, torch.get_num_threads())
+    return out
+
+
+def _empty_ascending(value: Tensor) -> Tensor:
+    return value.new_empty(value.shape, dtype=torch.int32)
+
+
+@_op("_ascending(Tensor value) -> Tensor", _empty_ascending, indices=True)
+def ascending(value: Tensor) -> Tensor:
+    """(B, N) int32: the vertices in ascending order of (value, number)."""
+    own = torch.arange(value.shape[1], dtype=torch.int32, device=value.device).unsqueeze(0)
+    return _sorted_edges(_in_float32(value), own, own, "persistence")
+
+
+def _empty_pairs(parent: Tensor, children: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    shape = (label.shape[0], label.shape[1] - 1)
+    equal = label.new_empty(shape, dtype=torch.float64)
+    return equal, torch.empty_like(equal)
+
+
+@_op(
+    "_count_pairs(Tensor parent, Tensor children, Tensor label) -> (Tensor, Tensor)",
+    _empty_pairs,
+    shared=(),
+    indices=True,
+)
+def count_pairs(parent: Tensor, children: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    out = _empty_pairs(parent, children, label)
+    parent, children, label = parent.contiguous(), children.contiguous(), label.contiguous()
+    _C.count_pairs(parent, children, label, *out, torch.get_num_threads())
+    return out
+
+
+def _empty_bottleneck_sums(x: Tensor, parent: Tensor, children: Tensor, k: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@_op(
+    "_bottleneck_sums(Tensor x, Tensor parent, Tensor children, Tensor k) -> Tensor",
+    _empty_bottleneck_sums,
+    shared=("parent", "children", "k"),
+)
+def bottleneck_sums(x: Tensor, parent: Tensor, children: Tensor, k: Tensor) -> Tensor:
+    """``x`` (B, C, N) and ``k`` (1 or B, N − 1), both float64; of a dendrogram the rest."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    if x.device.type == "cpu" and not _C.emulated:
+        out = _empty_bottleneck_sums(x, parent, children, k)
+        x, children, k = x.contiguous(), children.contiguous(), k.contiguous()
+        _C.bottleneck_sums(x, children, k, out, torch.get_num_threads())
+        return out
+    # The same by two passes of the filter over the dendrogram.
+    nodes = x.shape[2]
+    parent, made = parent.contiguous(), plan(parent)
+    topology = (parent, made[:, : 2 * nodes - 1].contiguous(), made)
+    one = x.new_ones(1, 1, 2 * nodes - 1)
+    leaves = torch.nn.functional.pad(x, (0, nodes - 1))
+    sums = propagate(leaves, *topology, one, LEAF_TO_ROOT)
+    if nodes == 1:
+        return sums
+    own = torch.arange(2 * nodes - 1, device=x.device)
+    root = parent == own
+    merge = (parent.long() - nodes).clamp(min=0)
+    sibling = torch.where(root, own, children.sum(2).gather(1, merge) - own)
+    factor = k.gather(1, merge.expand(k.shape[0], -1)).masked_fill(root, 0).unsqueeze(1)
+    passed = sums.gather(2, sibling.unsqueeze(1).expand(x.shape[0], x.shape[1], -1)) * factor
+    return propagate(leaves + passed, *topology, one, ROOT_TO_LEAF)[..., :nodes].contiguous()
+
+
+def _empty_labels(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> Tensor:
+    return torch.empty_like(markers, memory_format=torch.contiguous_format)
+
+
+@_op(
+    "_watershed(Tensor weight, Tensor parent, Tensor edge, Tensor markers) -> Tensor",
+    _empty_labels,
+    indices=True,
+)
+def watershed(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> Tensor:
+    """``markers`` (B, N) int64."""
+    out = _empty_labels(weight, parent, edge, markers)
+    parent, edge, markers = parent.contiguous(), edge.contiguous(), markers.contiguous()
+    threads = torch.get_num_threads()
+    _C.watershed(_in_float32(weight), parent, edge, markers, out, "watershed", threads)
     return out
 
 
@@ -491,32 +640,41 @@ def distance(
 
 
 def _empty_transform(
-    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, seeds: Tensor, maximum: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, seeds: Tensor,
+    by: Tensor | None = None, edge: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     nearest = seeds.new_empty(seeds.shape, dtype=torch.int64)
     via = seeds.new_empty(seeds.shape, dtype=torch.int32)
-    bottleneck = via.new_empty(via.shape if maximum else (0,))
+    bottleneck = via.new_empty((0,) if by is None else via.shape)
     return weight.new_empty(seeds.shape), nearest, via, bottleneck
 
 
 @_op(
-    f"_distance_transform(Tensor weight, {_TREE}, Tensor seeds, bool maximum)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    f"_distance_transform(Tensor weight, {_TREE}, Tensor seeds, Tensor? by=None,"
+    " Tensor? edge=None) -> (Tensor, Tensor, Tensor, Tensor)",
     _empty_transform,
     shared=(*_SHARED, "weight"),
 )
 def distance_transform(
-    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, seeds: Tensor, maximum: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, seeds: Tensor,
+    by: Tensor | None = None, edge: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """``by`` (B, E) and ``edge``, for maxima only: what the graph's edges are ordered by."""
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    outs = _empty_transform(weight, parent, order, plan, seeds, maximum)
+    outs = _empty_transform(weight, parent, order, plan, seeds, by)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
-    weight = weight.contiguous()
+    weight, seeds = weight.contiguous(), seeds.contiguous()
     distance, nearest, via, bottleneck = outs
-    optional = bottleneck if maximum else None
     threads = torch.get_num_threads()
-    seeds = seeds.contiguous()
+    if by is not None:
+        assert edge is not None
+        own = torch.arange(1, seeds.shape[1] + 1, device=seeds.device)
+        markers = own.masked_fill(~seeds, 0)
+        by, edge = _in_float32(by), edge.contiguous()
+        _C.watershed(by, parent, edge, markers, nearest, "distance_transform", threads)
+        nearest -= 1
+    optional = None if by is None else bottleneck
     _C.distance_transform(
         weight, parent, order, plan, seeds, distance, nearest, via, optional, threads
     )

@@ -96,8 +96,18 @@ def components(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
     num_nodes = parent.shape[1]
     own = torch.arange(num_nodes, device=parent.device).expand(parent.shape)
     top = _down(own.double() * is_root(parent), parent, order, plan).long()
-    lowest = torch.full_like(own, num_nodes).scatter_reduce(1, top, own, "amin").gather(1, top)
-    return ((lowest == own).cumsum(1) - 1).gather(1, lowest).int()
+    return numbered(top, num_nodes).int()
+
+
+def numbered(top: Tensor, limit: int) -> Tensor:
+    """The sets of the vertices, counted from 0 by their lowest vertices.
+
+    ``top`` (B, N) int64 names the set of each vertex by a number below ``limit``.
+    """
+    own = torch.arange(top.shape[1], device=top.device).expand(top.shape)
+    lowest = own.new_full((top.shape[0], limit), top.shape[1])
+    lowest = lowest.scatter_reduce(1, top, own, "amin").gather(1, top)
+    return ((lowest == own).cumsum(1) - 1).gather(1, lowest)
 
 
 def children(parent: Tensor) -> Tensor:

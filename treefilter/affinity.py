@@ -102,10 +102,11 @@ def _sigma(
 
 def tree_weight(function: str, weight: Tensor, tree: Tree) -> Tensor:
     """(B, G, E) weights of edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
-    return _gather(weight, tree.edge, function)
+    return gather_weight(weight, tree.edge, function)
 
 
-def _gather(weight: Tensor, edge: Tensor, function: str) -> Tensor:
+def gather_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
+    """(B, G, E) weights to (B, G, N) of the edges (B or 1, N), 0 where an edge is −1."""
     if recorded(weight):
         return call(_TreeWeight, weight, edge, function)
     return _ops.tree_weight(weight, edge, function)
@@ -137,7 +138,7 @@ class _TreeWeight(Function):
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        return _gather(tangents[0], saved[0], ctx.function)
+        return gather_weight(tangents[0], saved[0], ctx.function)
 
 
 class _GraphWeight(Function):
@@ -153,7 +154,7 @@ class _GraphWeight(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (edge,) = ctx.saved_tensors
-        return _gather(grad, edge, ctx.function), None, None, None
+        return gather_weight(grad, edge, ctx.function), None, None, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
@@ -194,7 +195,9 @@ class _Affinity(Function):
         a, edge, sigma, weight = _saved(saved)
         weight_, _, sigma_, _ = tangents
         width = ctx.width if sigma is None else sigma.unsqueeze(2)
-        change = torch.zeros_like(a) if weight_ is None else -_gather(weight_, edge, "affinity")
+        change = (
+            torch.zeros_like(a) if weight_ is None else -gather_weight(weight_, edge, "affinity")
+        )
         if sigma_ is not None and weight is not None:
             change = change + _finite(weight, edge, a) / width * sigma_.unsqueeze(2)
         return a * (change / width)
@@ -208,7 +211,7 @@ def _saved(tensors: Any) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
 
 def _finite(weight: Tensor, edge: Tensor, a: Tensor) -> Tensor:
     """The weights of the vertices' edges, and 0 where the affinity is."""
-    return _gather(weight, edge, "affinity").masked_fill(a == 0, 0)
+    return gather_weight(weight, edge, "affinity").masked_fill(a == 0, 0)
 
 
 def _by_weight(

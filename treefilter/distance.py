@@ -97,9 +97,11 @@ def distance_transform(
 
     Returns:
         ``(distance, nearest)``, both (B, N): the distance, with dtype and derivatives as for
-        :func:`distance`; and the nearest seed's vertex, int64. Equal distances go to the lowest
-        vertex (a maximum's gradient to a largest edge on the path to any of the equally near
-        seeds). In a component without a seed: ``+inf`` and −1.
+        :func:`distance`; and the nearest seed's vertex, int64. Of equal sums the lowest vertex is
+        the nearest seed. Maxima compare by the strict order of :func:`treefilter.mst`, edge by
+        edge: ``nearest`` is then the :func:`treefilter.watershed` of the seeds, and every vertex is
+        connected to its seed by vertices with that seed. In a component without a seed: ``+inf``
+        and −1.
 
     Raises:
         ValueError: If shapes do not fit, a weight of the tree is negative or NaN, or ``path`` is
@@ -122,13 +124,14 @@ def distance_transform(
     if seeds.ndim < 2 or seeds.shape[0] != batch or shape not in ((tree.num_nodes,), tree.shape):
         expected = _describe(str(batch), "", tree.shape, tree.num_nodes)
         raise ValueError(f"{function}: seeds must have shape {expected}, got {tuple(seeds.shape)}")
-    topology = (tree.parent, tree.order, tree._plan)
-    seeds = seeds.flatten(1)
+    arguments = [tree.parent, tree.order, tree._plan, seeds.flatten(1)]
+    if path == "max":
+        arguments += [weight.detach().to(weights.dtype), tree.edge]
     if not recorded(weights):
-        out, nearest, _, _ = _ops.distance_transform(weights, *topology, seeds, path == "max")
+        out, nearest, _, _ = _ops.distance_transform(weights, *arguments)
     else:
         out, nearest, via, bottleneck = constant(
-            _ops.distance_transform, weights.detach(), *topology, seeds, path == "max"
+            _ops.distance_transform, weights.detach(), *arguments
         )
         bottleneck = bottleneck.unsqueeze(1) if path == "max" else bottleneck
         out = _along(weights, tree, out.unsqueeze(1), via.unsqueeze(1), bottleneck, path)

@@ -8,6 +8,7 @@ from torch import Tensor
 from . import _ops
 from ._checks import (
     check_batch,
+    check_choice,
     check_devices,
     check_flag,
     check_nodes,
@@ -16,16 +17,27 @@ from ._checks import (
     widen,
 )
 from ._filter_autograd import run
+from .bottleneck import filter_by_bottleneck
 from .tree import Tree, check_tree
 
+PATHS = ("product", "min")
 
-def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -> Tensor:
+
+def filter(
+    x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True, path: str = "product"
+) -> Tensor:
     """The tree filter: y_i = Σ_j A_ij x_j / Σ_j A_ij (Eq. 7 of Liang et al., CVPR 2022).
 
     A_ij is the product of the affinities on the tree path from i to j, A_ii = 1; j runs over the
     whole connected component of i. Exact, in two passes of O(N) a channel (Yang, CVPR 2012); a
     constant x stays the constant. Saved for backward: ``affinity`` and the tree, and, if the
     affinity needs a gradient, ``x``.
+
+    With ``path="min"``, A_ij is the smallest affinity on the path, A_ii = 1 still: what passes the
+    bottleneck (the minimax kernel of APro, Li et al., NeurIPS 2023). Two passes over the
+    :func:`treefilter.dendrogram` of the affinities, which is made inside; computed in float64.
+    Saved for backward: the sums of all its nodes. The gradient in the affinity goes to the
+    bottleneck, among equals the one with the lowest vertex below it.
 
     Args:
         x: (B, C, *shape) or (B, C, N), floating point, any strides. 16-bit values are read as they
@@ -36,13 +48,14 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
             any values ≥ 0. At roots it is ignored. Beyond 1 digits are lost, as many as the largest
             product of affinities on a path from a root has: at 10⁷ all of float32.
         normalize: If false, y_i = Σ_j A_ij x_j.
+        path: ``"product"`` or ``"min"``: A_ij of the affinities on a path.
 
     Returns:
         The filtered tensor, shape, dtype and memory format of ``x`` (float32 under autocast,
         float64 if the affinity is). Differentiable in ``x`` and ``affinity``, twice.
 
     Raises:
-        ValueError: If shapes do not fit each other.
+        ValueError: If shapes do not fit each other or ``path`` is unknown.
         TypeError: If ``x`` or ``affinity`` is no floating-point tensor or ``tree`` no Tree.
 
     Example:
@@ -54,7 +67,9 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
         tensor([[[2., 2., 8.]]])
     """
     check_flag("filter", "normalize", normalize)
-    return apply("filter", x, tree, affinity, _ops.MEAN if normalize else _ops.SUM)
+    check_choice("filter", "path", path, PATHS)
+    kind = _ops.MEAN if normalize else _ops.SUM
+    return apply("filter", x, tree, affinity, kind, path == "min")
 
 
 def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
@@ -87,7 +102,9 @@ def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
     return apply("root_to_leaf", x, tree, affinity, _ops.ROOT_TO_LEAF)
 
 
-def apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) -> Tensor:
+def apply(
+    function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int, minimax: bool = False
+) -> Tensor:
     """The pass or filter of that kind, whose errors are those of ``function``."""
     check_tensor(function, "x", x, "float")
     check_tree(function, tree)
@@ -103,7 +120,10 @@ def apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) -> 
     values = x.to(wide) if wide is double and x.dtype is not wide else x
     if a.dtype is not wide:
         a = a.to(wide)
-    y = run(values, a, tree.parent, tree.order, tree._plan, kind)
+    if minimax:
+        y = filter_by_bottleneck(values, tree, a, kind == _ops.MEAN).to(wide)
+    else:
+        y = run(values, a, tree.parent, tree.order, tree._plan, kind)
     return y.to(x.dtype) if y.dtype is not x.dtype and x.dtype.itemsize == 2 else y
 
 

@@ -24,20 +24,36 @@ from torch.nn import functional
 
 from ._autograd import Function, call, save
 from ._checks import check_devices
+from ._hierarchy_reference import (
+    altitude,
+    cut,
+    dendrogram,
+    linkage,
+    malis_pairs,
+    persistence,
+    watershed,
+)
 from .graph import Graph
 from .tree import Tree
 
 __all__ = [
     "affinity",
+    "altitude",
+    "cut",
+    "dendrogram",
     "distance",
     "distance_matrix",
     "distance_transform",
     "edge_weight",
     "filter",
     "leaf_to_root",
+    "linkage",
+    "malis_pairs",
     "mst",
+    "persistence",
     "root_to_leaf",
     "sigma_for_mass",
+    "watershed",
 ]
 
 
@@ -160,7 +176,9 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = 0.005) -> Tensor:
     return torch.tensor(result, dtype=_compute_dtype(weight), device=weight.device)
 
 
-def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -> Tensor:
+def filter(
+    x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True, path: str = "product"
+) -> Tensor:
     r"""y_i = Σ_j A_ij x_j / Σ_j A_ij, with A_ij the product of the affinities on the path i…j.
 
     A_ii = 1, and A_ij = 0 between components. Without ``normalize``, the numerator alone. It is
@@ -169,9 +187,16 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
 
     ``x`` (B, C, \*shape) or (B, C, N), ``affinity`` (B, N) or (B, G, N) → like ``x``. The channels
     are split into G consecutive groups of C/G; group g uses affinity g. The affinity of a root,
-    which has no edge, is ignored.
+    which has no edge, is ignored. With ``path="min"``, A_ij is the smallest affinity on the path.
     """
     values, a = _by_channel("filter", x, tree, affinity)
+    if path == "min":
+        kernels = [_smallest(channel, tree) for channel in a.unbind(1)]
+        kernel = torch.stack(kernels, 1) if kernels else a.unsqueeze(3)
+        y = (kernel @ values.unsqueeze(3)).squeeze(3) if kernels else values
+        if normalize:
+            y = y / kernel.sum(3)
+        return _result(y.reshape(x.shape), x)
 
     def sum_over_tree(values: Tensor) -> Tensor:
         return _root_to_leaf((1 - a) * (1 + a) * _leaf_to_root(values, tree, a), tree, a)
@@ -223,6 +248,9 @@ def distance_transform(
 ) -> tuple[Tensor, Tensor]:
     r"""The least D_sv over the seeds s, and the lowest s that attains it; +inf and −1 without any.
 
+    Equal maxima are told apart by the strict order of edges: the seed s of v is its
+    :func:`watershed`.
+
     ``weight`` (B, E), ``seeds`` bool (B, \*shape) or (B, N) → (B, N) and (B, N) int64.
     """
     check_devices("distance_transform", "weight", weight, tree=tree, seeds=seeds)
@@ -232,6 +260,9 @@ def distance_transform(
     d = torch.where(seeds.unsqueeze(2), everywhere, torch.inf)
     least = d.amin(1, keepdim=True)
     nearest = (d == least).int().argmax(1, keepdim=True)  # argmax gives the first, so the lowest
+    if path == "max":
+        own = torch.arange(1, tree.num_nodes + 1, device=seeds.device)
+        nearest = (watershed(weight, tree, own * seeds) - 1).clamp(min=0).unsqueeze(1)
     shortest = d.gather(1, nearest)
     nearest = torch.where(least < torch.inf, nearest, -1)
     shortest = shortest.squeeze(1)
@@ -353,6 +384,15 @@ def _to_parent(function: str, weight: Tensor, tree: Tree) -> Tensor:
     edge = edge.view(len(tree), *[1] * (weight.ndim - 2), tree.num_nodes)
     shape = (len(weight) if len(tree) == 1 else len(tree), *weight.shape[1:-1])
     return padded.expand(*shape, -1).gather(-1, edge.expand(*shape, -1))
+
+
+def _smallest(a: Tensor, tree: Tree) -> Tensor:
+    """(B, N, N): the smallest of the affinities (B, N) on each path, 1 on none, 0 without any."""
+    own = torch.arange(tree.num_nodes, dtype=torch.int32, device=a.device)
+    edge = torch.where(tree.roots, -1, own)
+    weight = _matrix("filter", -a, Tree(tree.parent, edge, tree.order), "max")
+    alone = torch.eye(tree.num_nodes, dtype=a.dtype, device=a.device)
+    return torch.where(weight < torch.inf, -weight, 0) + alone
 
 
 def _by_channel(function: str, x: Tensor, tree: Tree, affinity: Tensor) -> tuple[Tensor, Tensor]:

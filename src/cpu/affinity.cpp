@@ -23,7 +23,7 @@ void check_edges(const int32_t* edges, int64_t count, int64_t num_edges) {
   for (int64_t v = 0; v < count; ++v) largest = std::max(largest, static_cast<uint32_t>(edges[v]) + 1u);
   if (largest <= static_cast<uint32_t>(num_edges)) return;
   for (int64_t v = 0; v < count; ++v) {
-    if (static_cast<uint32_t>(edges[v]) + 1u == largest) fail(edges[v], num_edges);
+    if (edges[v] < -1 || edges[v] >= num_edges) fail(edges[v], num_edges);
   }
 }
 

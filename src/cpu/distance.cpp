@@ -6,8 +6,6 @@
 #include <string>
 
 #include "support/parallel.h"
-#include "support/radix_sort.h"
-#include "support/union_find.h"
 #include "support/workspace.h"
 
 namespace treefilter {
@@ -33,7 +31,9 @@ struct Search {
   const WeightedTree<T>& tree;
   T* distance;
   int32_t *via, *bottleneck;
-  int64_t* nearest;  // null for a single source, from which one path leads to each vertex
+  // Null for a single source, from which one path leads to each vertex. For maxima it is given, and
+  // inside of a region there is a single source, too.
+  int64_t* nearest;
 
   void run() const {
     const int64_t n = tree.nodes;
@@ -54,10 +54,11 @@ struct Search {
   // Lets `to` reach a source through its neighbour `from`, over the parent edge of `edge`.
   void offer(int32_t from, int32_t to, int32_t edge) const {
     const T w = tree.weight[edge];
+    if (path == Path::kMax && nearest && nearest[from] != nearest[to]) return;
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
     const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
     if (candidate == std::numeric_limits<T>::infinity()) return;  // no edge: out of reach
-    if (nearest && via[to] >= 0) {
+    if (path == Path::kSum && nearest && via[to] >= 0) {
       const bool better =
           candidate < distance[to] || (candidate == distance[to] && nearest[from] < nearest[to]);
       if (!better) return;
@@ -65,19 +66,19 @@ struct Search {
     distance[to] = candidate;
     via[to] = from;
     if (path == Path::kMax) bottleneck[to] = heavier ? edge : bottleneck[from];
-    if (nearest) nearest[to] = nearest[from];
+    if (path == Path::kSum && nearest) nearest[to] = nearest[from];
   }
 
   void start_at(int64_t v) const {
     distance[v] = path == Path::kSum ? T(0) : -std::numeric_limits<T>::infinity();
     via[v] = static_cast<int32_t>(v);
-    if (nearest) nearest[v] = v;
+    if (path == Path::kSum && nearest) nearest[v] = v;
   }
 
   void clear() const {
     std::fill_n(via, tree.nodes, -1);
     if (path == Path::kMax) std::fill_n(bottleneck, tree.nodes, -1);
-    if (nearest) std::fill_n(nearest, tree.nodes, int64_t{-1});
+    if (path == Path::kSum && nearest) std::fill_n(nearest, tree.nodes, int64_t{-1});
   }
 };
 
@@ -100,42 +101,6 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
       search.run();
     };
   });
-}
-
-// The nearest seed for maxima, where equal distances are common. The two passes do not compare all seeds
-// at the same distance: for a vertex v these are the seeds in v's component of the edges that are no
-// heavier than v's distance. So edges are added to disjoint sets, lightest first, with the lowest seed
-// of each set.
-template <class T>
-void name_lowest(const Cpu& cpu, const WeightedTree<T>& tree, const T* distance, const bool* seeds,
-                 int64_t* nearest) {
-  const auto order_of = [](T weight) {  // weights are >= 0: their bits are in the same order
-    const double value = weight;
-    uint64_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    return bits & (UINT64_MAX >> 1);
-  };
-  const int64_t n = tree.nodes;
-  std::vector<OrderedEdge> edges, vertices;
-  Buffer<int32_t> set(n), lowest(n);
-  for (int32_t v = 0; v < n; ++v) {
-    set[v] = v;
-    lowest[v] = seeds[v] ? v : INT32_MAX;
-    if (tree.parent[v] != v) edges.push_back({order_of(tree.weight[v]), v, tree.parent[v]});
-    if (nearest[v] >= 0) vertices.push_back({order_of(distance[v]), v, v});
-  }
-  radix_sort(cpu, edges);
-  radix_sort(cpu, vertices);
-  size_t e = 0;
-  for (const OrderedEdge& vertex : vertices) {
-    for (; e < edges.size() && edges[e].order <= vertex.order; ++e) {
-      const int32_t a = find(set.span(), edges[e].a), b = find(set.span(), edges[e].b);
-      const int32_t seed = std::min(lowest[a], lowest[b]);
-      unite(set.span(), a, b);
-      lowest[std::min(a, b)] = seed;
-    }
-    nearest[vertex.a] = lowest[find(set.span(), vertex.a)];
-  }
 }
 
 template <Path path, class T>
@@ -161,8 +126,6 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
         if (seeds[b * n + v]) search.start_at(v);
       }
       search.run();
-      if (path == Path::kMax)
-        name_lowest(cpu, weighted, search.distance, seeds.data + b * n, search.nearest);
     };
   });
 }

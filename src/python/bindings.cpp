@@ -4,10 +4,14 @@
 #include <string>
 
 #include "../affinity.h"
+#include "../bottleneck.h"
+#include "../dendrogram.h"
 #include "../distance.h"
 #include "../edge_weight.h"
 #include "../filter.h"
+#include "../malis.h"
 #include "../mst.h"
+#include "../watershed.h"
 #include "tensor.h"
 
 namespace treefilter {
@@ -136,6 +140,111 @@ void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Sha
   with_graph(on, edges, layout, num_nodes, [&](const auto& device, const auto& graph) {
     mst_edges(device, graph, shape[0], weights, to);
   });
+}
+
+// The edges of trees [1 or B, N], of graphs with num_edges edges.
+TreeEdges tree_edges_of(const Call& on, const Tensor& parent, const Tensor& edge, int64_t batch,
+                        int64_t num_edges) {
+  const Shape shape = shape_of(parent);
+  check_batch(on, shape.at(0), batch);
+  const TreeEdges tree{shape.at(1), on.span<const int32_t>(parent, "tree.parent", shape),
+                       on.span<const int32_t>(edge, "tree.edge", shape)};
+  if (!on.is_host()) return tree;
+  const py::gil_scoped_release release;
+  check_tree(on, tree.parent, "parent", 0, tree.nodes);
+  check_tree(on, tree.edge, "edge", -1, num_edges);
+  return tree;
+}
+
+void bind_sort_edges(const Tensor& weight, const Tensor& parent, const Tensor& edge, const Tensor& out,
+                     const std::string& function, int threads) {
+  const Call on(function, weight, threads);
+  const Shape shape = shape_of(weight);
+  const TreeEdges tree = tree_edges_of(on, parent, edge, shape.at(0), shape.at(1));
+  const auto weights = on.span<const float>(weight, "weight", shape);
+  const auto to = on.output<int32_t>(out, "out", {shape[0], tree.nodes});
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      sort_edges(device, shape[0], tree, weights, to);
+    }
+  });
+}
+
+void bind_merge(const Tensor& parent, const Tensor& edge, const Tensor& sorted, const Tensor& nodes,
+                const Tensor& edges, const Tensor& children, const std::string& function, int threads) {
+  const Call on(function, parent, threads);
+  const int64_t batch = shape_of(sorted).at(0);
+  const TreeEdges tree = tree_edges_of(on, parent, edge, batch, int64_t{1} << 31);
+  const int64_t n = tree.nodes;
+  const auto order = on.span<const int32_t>(sorted, "sorted", {batch, n});
+  if (on.is_host()) check_tree(on, order, "edge", -1, n);
+  const Merges out{on.output<int32_t>(nodes, "nodes", {batch, 2 * n - 1}),
+                   on.output<int32_t>(edges, "edges", {batch, n - 1}),
+                   on.output<int32_t>(children, "children", {batch, n - 1, 2})};
+  without_gil(on, [&](const auto& device) { merge(device, batch, tree, order, out); });
+}
+
+void bind_lowest_leaf(const Tensor& value, const Tensor& children, const Tensor& out, int threads) {
+  const Call on("persistence", value, threads);
+  const Shape shape = shape_of(value);
+  const int64_t batch = shape.at(0), n = shape.at(1);
+  const auto values = on.span<const int32_t>(value, "value", shape);
+  const auto pairs = on.span<const int32_t>(children, "children", {batch, n - 1, 2});
+  if (on.is_host()) check_tree(on, pairs, "children", -1, 2 * n - 1);
+  const auto to = on.output<int32_t>(out, "out", {batch, 2 * n - 1});
+  without_gil(on, [&](const auto& device) { lowest_leaf(device, batch, n, values, pairs, to); });
+}
+
+void bind_count_pairs(const Tensor& parent, const Tensor& children, const Tensor& label,
+                      const Tensor& equal, const Tensor& different, int threads) {
+  const Call on("malis_pairs", label, threads);
+  const Shape shape = shape_of(label);
+  const int64_t batch = shape.at(0), n = shape.at(1);
+  const auto labels = on.span<const int32_t>(label, "labels", shape);
+  const auto parents = on.span<const int32_t>(parent, "parent", {batch, 2 * n - 1});
+  const auto pairs = on.span<const int32_t>(children, "children", {batch, n - 1, 2});
+  if (on.is_host()) {
+    check_tree(on, labels, "label", -1, n);
+    check_tree(on, parents, "parent", 0, 2 * n - 1);
+    check_tree(on, pairs, "children", -1, 2 * n - 1);
+  }
+  const auto same = on.output<double>(equal, "equal", {batch, n - 1});
+  const auto others = on.output<double>(different, "different", {batch, n - 1});
+  without_gil(on, [&](const auto& device) {
+    count_pairs(device, batch, n, parents, pairs, labels, same, others);
+  });
+}
+
+void bind_bottleneck_sums(const Tensor& x, const Tensor& children, const Tensor& k, const Tensor& out,
+                          int threads) {
+  const Call on("filter", x, threads);
+  const Shape shape = shape_of(x), given = shape_of(k);
+  const int64_t n = shape.at(2);
+  if (given.at(0) != 1 && given[0] != shape[0]) {
+    on.fail("affinity must have batch 1 or " + std::to_string(shape[0]) + ", got " +
+            std::to_string(given[0]));
+  }
+  const auto from = on.span<const double>(x, "x", shape);
+  const auto pairs = on.span<const int32_t>(children, "children", {given[0], n - 1, 2});
+  if (on.is_host()) check_tree(on, pairs, "children", -1, 2 * n - 1);
+  const auto bottlenecks = on.span<const double>(k, "affinity", {given[0], n - 1});
+  const auto to = on.output<double>(out, "out", shape);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      bottleneck_sums(device, shape[0], shape[1], n, from, pairs, bottlenecks, to);
+    }
+  });
+}
+
+void bind_watershed(const Tensor& weight, const Tensor& parent, const Tensor& edge,
+                    const Tensor& markers, const Tensor& out, const std::string& function, int threads) {
+  const Call on(function, weight, threads);
+  const Shape shape = shape_of(weight);
+  const TreeEdges tree = tree_edges_of(on, parent, edge, shape.at(0), shape.at(1));
+  const auto weights = on.span<const float>(weight, "weight", shape);
+  const auto from = on.span<const int64_t>(markers, "markers", {shape[0], tree.nodes});
+  const auto to = on.output<int64_t>(out, "out", {shape[0], tree.nodes});
+  without_gil(on, [&](const auto& device) { watershed(device, shape[0], tree, weights, from, to); });
 }
 
 void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out,
@@ -352,7 +461,7 @@ void bind_distance_transform(const Tensor& weight, const Tensor& parent, const T
     const auto weights = on.span<const T>(weight, "weight", {given[0] == 1 ? 1 : shape[0], tree.nodes});
     const auto from = on.span<const bool>(seeds, "seeds", shape);
     const auto to = on.output<T>(out, "distance", shape);
-    const auto names = on.span<int64_t>(nearest, "nearest", shape);
+    const auto names = on.span<int64_t>(nearest, "nearest", shape);  // for a maximum, given
     const auto vias = on.span<int32_t>(via, "via", shape);
     const auto edges = optional_span<int32_t>(on, bottleneck, "bottleneck", shape);
     without_gil(on, [&](const auto& device) {
@@ -437,6 +546,12 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("mst_edges", bind_mst_edges);
   m.def("plan", bind_plan);
   m.def("order", bind_order);
+  m.def("sort_edges", bind_sort_edges);
+  m.def("merge", bind_merge);
+  m.def("lowest_leaf", bind_lowest_leaf);
+  m.def("count_pairs", bind_count_pairs);
+  m.def("bottleneck_sums", bind_bottleneck_sums);
+  m.def("watershed", bind_watershed);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
   m.def("affinity", bind_affinity);

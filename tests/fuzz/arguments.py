@@ -153,7 +153,10 @@ class Draw:
         a = (a[:, 0] if groups == 1 and self.random.random() < 0.5 else a).to(
             self.random.choice(FLOATS)
         )
-        keywords = {"normalize": self.random.random() < 0.5} if name == "filter" else {}
+        keywords: dict[str, Any] = {}
+        if name == "filter":
+            path = self.random.choice(["product", "min"])
+            keywords = {"normalize": self.random.random() < 0.5, "path": path}
         return Call(name, [self.strided(x), tree, self.strided(a)], keywords)
 
     def leaf_to_root(self) -> Call:
@@ -184,6 +187,48 @@ class Draw:
 
     def distance_matrix(self) -> Call:
         return self.distance("distance_matrix")
+
+    def dendrogram(self) -> Call:
+        batch, graph, tree = self.setting()
+        return Call("dendrogram", [self.weight(graph, batch), tree])
+
+    def hierarchy(self) -> tuple[torch.Tensor, tf.Dendrogram]:
+        batch, graph, tree = self.setting()
+        weight = self.weight(graph, batch)
+        return weight, tf.dendrogram(weight, tree)
+
+    def dendrogram_fields(self) -> Call:
+        _, h = self.hierarchy()
+        return Call("Dendrogram", [h.parent, h.edge, h.shape], {}, False)
+
+    def altitude(self) -> Call:
+        return Call("altitude", [*self.hierarchy()])
+
+    def cut(self) -> Call:
+        weight, h = self.hierarchy()
+        if self.random.random() < 0.4:
+            return Call("cut", [h], {"num": self.random.randint(1, h.num_leaves)})
+        threshold = self.random.choice(
+            [0, 0.5, np.float32(1), torch.tensor(0.25), math.inf, Fraction(1, 3)]
+        )
+        return Call("cut", [h, weight, threshold])
+
+    def linkage(self) -> Call:
+        graph = self.graph()
+        graph = graph if graph.shape else tf.grid(3, 2)
+        weight = self.values(self.random.randint(0, 3), graph.num_edges)
+        return Call("linkage", [weight, tf.dendrogram(weight, tf.mst(weight, graph))])
+
+    def watershed(self) -> Call:
+        batch, graph, tree = self.setting()
+        markers = (self.uniform(batch, *self.over_vertices(graph)) * 9 - 5).clamp(min=0)
+        markers = self.strided(markers.to(self.random.choice(INTEGERS)))
+        return Call("watershed", [self.weight(graph, batch), tree, markers])
+
+    def malis_pairs(self) -> Call:
+        _, h = self.hierarchy()
+        labels = self.uniform(len(h), h.num_leaves) * self.random.choice([2, 9])
+        return Call("malis_pairs", [h, labels.to(self.random.choice(INTEGERS))])
 
     def from_parents(self) -> Call:
         _, _, tree = self.setting()
@@ -233,7 +278,8 @@ class Draw:
             self.grid, self.edge_list, self.edge_weight, self.mst, self.affinity, self.filter,
             self.leaf_to_root, self.root_to_leaf, self.distance, self.distance_transform,
             self.distance_matrix, self.from_parents, self.cat, self.index, self.tree_fields,
-            self.graph_fields, self.layer,
+            self.graph_fields, self.layer, self.dendrogram, self.dendrogram_fields, self.altitude,
+            self.cut, self.linkage, self.watershed, self.malis_pairs,
         ]  # fmt: skip
         return self.random.choice(kinds)()
 
@@ -275,6 +321,8 @@ class Draw:
             tensors[i] = tensors[i] + self.random.choice([-99, -1, 1, 99, 2**30])
             other = self.setting()[2]
             return self.random.choice([other, tf.Tree(*tensors, value.shape), value.to("meta")])
+        if isinstance(value, tf.Dendrogram):
+            return self.random.choice([self.hierarchy()[1], value.to("meta")])
         if isinstance(value, tf.Graph):
             return self.graph()
         if isinstance(value, bool | str) or value is None:

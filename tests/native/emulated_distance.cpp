@@ -10,6 +10,7 @@
 #include "../../src/cuda/runtime/per_image.cuh"
 #include "../../src/distance.h"
 #include "../../src/mst.h"
+#include "../../src/watershed.h"
 #include "plans.h"
 
 namespace {
@@ -153,6 +154,26 @@ struct Input {
   std::string name;
 };
 
+// The nearest seeds for maxima: a watershed, with a vertex's number as the number of its edge.
+template <class T, class Device>
+void name_seeds(const Device& device, const Input<T>& in, Span<int64_t> nearest) {
+  const int64_t n = in.trees.nodes, own = static_cast<int64_t>(in.weight.size());
+  std::vector<float> weight(in.batch * n);
+  std::vector<int32_t> edge(in.trees.parent.size());
+  std::vector<int64_t> marker(in.batch * n);
+  for (int64_t i = 0; i < in.batch * n; ++i) {
+    weight[i] = static_cast<float>(std::fabs(in.weight[own == n ? i % n : i]));
+    marker[i] = in.seeds.values[i] ? i % n + 1 : 0;
+  }
+  for (size_t i = 0; i < edge.size(); ++i) {
+    const int32_t v = static_cast<int32_t>(static_cast<int64_t>(i) % n);
+    edge[i] = in.trees.parent[i] == v ? -1 : v;
+  }
+  const TreeEdges edges{n, view(in.trees.parent), view(edge)};
+  watershed(device, in.batch, edges, view(weight), view(marker), nearest);
+  for (int64_t i = 0; i < nearest.size; ++i) --nearest[i];
+}
+
 // Sums are taken along the paths of `paths`, by default along its own.
 template <class T, class Device>
 Results<T> run(const Device& device, Path path, const Input<T>& in, const Results<T>* paths = nullptr) {
@@ -180,6 +201,7 @@ Results<T> run(const Device& device, Path path, const Input<T>& in, const Result
     defined = in.weight;
     for (T& value : defined) value = value == value ? value : T(0);
   }
+  if (path == Path::kMax) name_seeds(device, in, span(r.nearest));
   distance_transform(device, path, tree, in.batch, defined.empty() ? weight : view(defined),
                      in.seeds.view(), span(r.transform), span(r.nearest), span(r.transform_via),
                      span(r.transform_bottleneck));
@@ -238,13 +260,13 @@ void check_paths(Path path, const Input<T>& in, const Results<T>& r) {
     const T length = path == Path::kSum ? T(sum) : heaviest < 0 ? T(0) : weight[heaviest];
     expect(close<T>({r.transform[i]}, {length}, in.exact || path == Path::kMax), "a way's length",
            in.name);
-    if (path == Path::kSum) expect(r.nearest[i] == v, "a way ends at the nearest seed", in.name);
+    expect(r.nearest[i] == v, "a way ends at the nearest seed", in.name);
     if (path == Path::kMax) expect(r.transform_bottleneck[i] == heaviest, "a way's edge", in.name);
   }
 }
 
 // Calls test(what) with a block for each channel and image, and with the whole device for all of them
-// (run_task in src/cuda/scan/chain_scan_large.cuh, name_lowest in distance/lowest_seed.cuh).
+// (run_task in src/cuda/scan/chain_scan_large.cuh).
 template <class Test>
 void both_sizes(const Test& test) {
   const int64_t limit = emulation::shared_limit, largest = cuda::largest_for_a_block;

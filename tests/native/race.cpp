@@ -5,10 +5,13 @@
 #include <vector>
 
 #include "../../src/affinity.h"
+#include "../../src/dendrogram.h"
 #include "../../src/distance.h"
 #include "../../src/edge_weight.h"
 #include "../../src/filter.h"
+#include "../../src/malis.h"
 #include "../../src/mst.h"
+#include "../../src/watershed.h"
 
 namespace {
 
@@ -42,6 +45,8 @@ struct Results {
   std::vector<float> weight, scattered, tree_weight, graph_weight, a, y, grad_x, grad_a, dot, distance;
   std::vector<float> transform, sums, accumulated, largest;
   std::vector<int32_t> parent, edge, order, order_again, via, bottleneck;
+  std::vector<int32_t> sorted, node, merged, children, lowest;
+  std::vector<double> equal, different;
   std::vector<int64_t> argmax, nearest, ordered;
 
   bool operator==(const Results& o) const {
@@ -51,7 +56,8 @@ struct Results {
            sums == o.sums && accumulated == o.accumulated && parent == o.parent && edge == o.edge &&
            order == o.order && order_again == o.order && ordered == o.ordered && via == o.via &&
            bottleneck == o.bottleneck && argmax == o.argmax && largest == o.largest &&
-           nearest == o.nearest;
+           nearest == o.nearest && sorted == o.sorted && node == o.node && merged == o.merged &&
+           children == o.children && lowest == o.lowest && equal == o.equal && different == o.different;
   }
 };
 
@@ -112,6 +118,26 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   const Span<const bool> seeds{reinterpret_cast<const bool*>(seed_bytes.data()), kBatch * kNodes};
   r.transform.resize(kBatch * kNodes);
   r.nearest.resize(kBatch * kNodes);
+  const TreeEdges edges{kNodes, view(r.parent), view(r.edge)};
+  std::vector<int64_t> marker(kBatch * kNodes);
+  for (size_t i = 0; i < marker.size(); ++i) marker[i] = seeds[i] ? i % kNodes + 1 : 0;
+  watershed(cpu, kBatch, edges, view(r.weight), view(marker), span(r.nearest));
+  for (int64_t& v : r.nearest) --v;
+
+  r.sorted.resize(kBatch * kNodes);
+  r.node.resize(kBatch * (2 * kNodes - 1));
+  r.lowest.resize(r.node.size());
+  r.merged.resize(kBatch * (kNodes - 1));
+  r.children.resize(2 * r.merged.size());
+  sort_edges(cpu, kBatch, edges, view(r.weight), span(r.sorted));
+  merge(cpu, kBatch, edges, view(r.sorted), {span(r.node), span(r.merged), span(r.children)});
+  lowest_leaf(cpu, kBatch, kNodes, view(r.order), view(r.children), span(r.lowest));
+  std::vector<int32_t> label(kBatch * kNodes);
+  for (size_t i = 0; i < label.size(); ++i) label[i] = static_cast<int32_t>(i % 5) - 1;
+  r.equal.resize(r.merged.size());
+  r.different.resize(r.merged.size());
+  count_pairs(cpu, kBatch, kNodes, view(r.node), view(r.children), view(label), span(r.equal),
+              span(r.different));
   std::vector<int32_t> via(kBatch * kNodes), bottleneck(kBatch * kNodes);
   distance_transform(cpu, Path::kMax, tree, kBatch, view(r.tree_weight), seeds, span(r.transform),
                      span(r.nearest), span(via), span(bottleneck));

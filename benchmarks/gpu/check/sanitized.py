@@ -72,10 +72,25 @@ def trees(graph: tf.Graph, draw: torch.Generator, constant: bool) -> int:
             _ops.tree_weight_backward(a, edge, graph.num_edges, "affinity")
             _ops.parent_dot(x, grad, parent, groups)
             calls += 10
-    return calls + distances(topology, draw)
+    calls += hierarchies(weight, parent, edge, draw)
+    return calls + distances(topology, weight, edge, draw)
 
 
-def distances(topology: tuple[Tensor, Tensor, Tensor], draw: torch.Generator) -> int:
+def hierarchies(weight: Tensor, parent: Tensor, edge: Tensor, draw: torch.Generator) -> int:
+    nodes = parent.shape[1]
+    markers = there((torch.rand(2, nodes, generator=draw) * 20).long() // 19)
+    for weights in (weight, weight.double()):
+        up, _, children = _ops.merges(weights, parent, edge, "dendrogram")
+        _ops.watershed(weights, parent, edge, markers)
+    _ops.lowest_leaf(parent, children)
+    _ops.ascending(there(torch.rand(2, nodes, generator=draw)))
+    _ops.count_pairs(up, children, markers.int())
+    return 7
+
+
+def distances(
+    topology: tuple[Tensor, Tensor, Tensor], by: Tensor, edge: Tensor, draw: torch.Generator
+) -> int:
     nodes = topology[0].shape[1]
     seeds = torch.rand(2, nodes, generator=draw) < 0.2
     seeds, source = there(seeds), there(torch.tensor([[0, nodes - 1], [nodes // 2, 0]]))
@@ -83,7 +98,7 @@ def distances(topology: tuple[Tensor, Tensor, Tensor], draw: torch.Generator) ->
         weight = there(torch.rand(2, nodes, generator=draw).to(dtype))
         for maximum in (False, True):
             _, via, _ = _ops.distance(weight, *topology, source, maximum, "distance")
-            _ops.distance_transform(weight, *topology, seeds, maximum)
+            _ops.distance_transform(weight, *topology, seeds, *((by, edge) if maximum else ()))
         _ops.path_sums(weight, *topology, via)
         grad = there(torch.rand(via.shape, generator=draw).to(dtype))
         _ops.accumulate_sums(grad, *topology, via)

@@ -28,7 +28,11 @@ CLOSE, CLOSE_GRADIENT = 1e-5, 1e-4
 MOST_OTHER_SEEDS = 1e-3
 """Part of the vertices that may have another nearest seed: one as near but for rounding."""
 Results = dict[str, Tensor]
-EXACT = ("mst.parent", "mst.edge")
+EXACT = (
+    *("mst.parent", "mst.edge", "dendrogram.parent", "dendrogram.edge", "watershed", "cut"),
+    *("distance_transform.max", "malis_pairs"),
+    *(f"persistence.{name}.{dim}" for name in ("birth", "death") for dim in (0, 1)),
+)
 
 
 def inputs(side: int) -> Results:
@@ -78,6 +82,21 @@ def stages(given: Results, device: str, known: Results | None = None) -> Results
     result("distance_transform.nearest", nearest)
     source = torch.zeros(1, dtype=torch.int64).to(device)
     result("distance", tf.distance(weight, tree, source, path="max"))
+    result("distance_transform.max", tf.distance_transform(weight, tree, there["seeds"], "max")[1])
+    h = tf.dendrogram(weight, tree)
+    result("dendrogram.parent", h.parent)
+    result("dendrogram.edge", h.edge)
+    result("cut", tf.cut(h, num=9))
+    labels = tf.watershed(weight, tree, there["seeds"].long().cumsum(1) * there["seeds"])
+    result("watershed", labels)
+    result("malis_pairs", torch.stack(tf.malis_pairs(h, labels)))
+    for dim in (0, 1):
+        found = tf.persistence(there["x"][:, 0].detach(), graph, dim=dim)
+        for name, value in zip(("birth", "death"), found, strict=True):
+            result(f"persistence.{name}.{dim}", value)
+    y = tf.filter(x, tree, a, path="min")
+    result("filter.min.backward", torch.autograd.grad(y, a, there["grad"])[0])
+    result("filter.min", y)
     return made
 
 

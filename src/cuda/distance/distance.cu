@@ -113,6 +113,62 @@ struct FindDistances : WeightedTrees<T> {
   }
 };
 
+// ---- the paths in the regions of many seeds ----
+
+// The weights without the edges between regions, where a single source is searched for.
+template <class T>
+struct CutRegions {
+  TreeView tree;
+  const int64_t* nearest;
+  const T* weight;
+  int64_t weight_step;
+  T* to;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t n = tree.nodes, b = i / n, v = i % n;
+    const int32_t p = tree.parent[(tree.batch == 1 ? 0 : b) * n + v];
+    const bool inside = p >= 0 && p < n && nearest[i] == nearest[b * n + p];
+    to[i] = inside ? weight[b * weight_step + v] : static_cast<T>(INFINITY);
+  }
+};
+
+template <class T>
+struct RegionChannel : PathsChannel<T, int32_t> {
+  const int64_t* nearest;
+};
+
+struct StartAtSeeds {
+  const int64_t* nearest;
+  int32_t* via;
+
+  template <class Channel>
+  TREEFILTER_HD explicit StartAtSeeds(const Channel& channel)
+      : nearest(channel.nearest), via(channel.via) {}
+
+  TREEFILTER_HD void operator()(int32_t v) const { via[v] = nearest[v] == v ? v : -1; }
+};
+
+template <class T>
+struct FindRegionDistances : WeightedTrees<T> {
+  using LargestMap = ChainMap<Heaviest<T>>;
+
+  const int64_t* nearest;
+  T* distance;
+  int32_t *via, *bottleneck;
+
+  TREEFILTER_HD RegionChannel<T> channel(int64_t index) const {
+    return {PathsChannel<T, int32_t>(*this, index, true, via, distance, bottleneck),
+            nearest + index * this->nodes()};
+  }
+  TREEFILTER_PHASED template <class Runner>
+  TREEFILTER_HD void run(const Runner& runner) const {
+    runner.template vertices<StartAtSeeds>();
+    runner.template pass<ReachUp<T>>();
+    runner.template pass<ReachDown<T>>();
+    run_distances<Path::kMax, T>(runner);
+  }
+};
+
 // ---- sums along given paths ----
 
 template <class T>
@@ -164,8 +220,16 @@ void distance_transform(const Cuda& cuda, Path path, const TreeView& tree, int64
                         Span<int32_t> via, Span<int32_t> bottleneck) {
   if (out.size == 0) return;
   const WeightedTrees<T> input(tree, weight, batch, 1);
-  const auto run = path == Path::kSum ? transforms<Path::kSum, T> : transforms<Path::kMax, T>;
-  run(cuda, input, batch, seeds.data, out.data, nearest.data, via.data, bottleneck.data);
+  if (path == Path::kSum) {
+    transforms(cuda, input, batch, seeds.data, out.data, nearest.data, via.data);
+    return;
+  }
+  const auto [cut] = cuda.arrays<T>(out.size);
+  launch_flat(cuda, "distance_transform", out.size,
+              CutRegions<T>{tree, nearest.data, weight.data, input.weight_step, cut});
+  const WeightedTrees<T> regions(tree, {cut, out.size}, batch, 1);
+  run_task(cuda, "distance_transform", batch,
+           FindRegionDistances<T>{regions, nearest.data, out.data, via.data, bottleneck.data});
 }
 
 template <class T>

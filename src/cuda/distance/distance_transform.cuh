@@ -19,14 +19,15 @@
 // So no two vertices have their seed from each other, and every path ends at a seed, however sums are
 // rounded. Finally
 //   4. seeds and distances are found along these paths, as in path_sums.
-// Where nothing is rounded (integers, and maxima always) this is the CPU's result. Otherwise the seed
-// may be another one that is equally near but for rounding; it is always the one at the end of the path.
+// Where nothing is rounded (integers) this is the CPU's result. Otherwise the seed may be another one
+// that is equally near but for rounding; it is always the one at the end of the path.
+//
+// For maxima the seeds are given, and so the regions in which there is a single one (distance.cu).
 //
 // Cost: seven passes.
 #pragma once
 
 #include "candidates.cuh"
-#include "lowest_seed.cuh"
 
 namespace treefilter::cuda {
 
@@ -172,14 +173,12 @@ struct FollowPaths : SeedsTask<T> {
   }
 };
 
-template <Path path, class T>
+template <class T>
 void transforms(const Cuda& cuda, const WeightedTrees<T>& input, int64_t batch, const bool* seeds,
-                T* distance, int64_t* nearest, int32_t* via, int32_t* bottleneck) {
-  int32_t* const edges = path == Path::kMax ? bottleneck : nullptr;
-  const SeedsTask<T> task{input, seeds, distance, nearest, via, edges};
-  run_task(cuda, "distance_transform", batch, FindPaths<path, T>{task});
-  run_task(cuda, "distance_transform", batch, FollowPaths<path, T>{task});
-  if (path == Path::kMax) name_lowest(cuda, input, batch, distance, seeds, nearest);
+                T* distance, int64_t* nearest, int32_t* via) {
+  const SeedsTask<T> task{input, seeds, distance, nearest, via, nullptr};
+  run_task(cuda, "distance_transform", batch, FindPaths<Path::kSum, T>{task});
+  run_task(cuda, "distance_transform", batch, FollowPaths<Path::kSum, T>{task});
 }
 
 }  // namespace treefilter::cuda
