@@ -9,13 +9,14 @@ Vertices are numbered in row-major order.
 
 import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that ours shares
 
-from . import nn, reference
+from . import compat, nn, reference
 from .affinity import affinity
 from .distance import distance, distance_matrix, distance_transform
 from .edge_weight import edge_weight
-from .filter import filter, leaf_to_root, root_to_leaf
+from .filter import filter, leaf_to_root, mass, root_to_leaf
 from .graph import Graph, graph, grid
 from .mst import mst
+from .random_tree import random_tree
 from .tree import Tree
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "Graph",
     "Tree",
     "affinity",
+    "compat",
     "distance",
     "distance_matrix",
     "distance_transform",
@@ -32,8 +34,10 @@ __all__ = [
     "graph",
     "grid",
     "leaf_to_root",
+    "mass",
     "mst",
     "nn",
+    "random_tree",
     "reference",
     "root_to_leaf",
 ]

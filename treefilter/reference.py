@@ -31,6 +31,7 @@ __all__ = [
     "edge_weight",
     "filter",
     "leaf_to_root",
+    "mass",
     "mst",
     "root_to_leaf",
 ]
@@ -52,7 +53,6 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
 
     ``guide`` (B, C, \*shape) or (B, C, N) → (B, E) in float32, or float64 if the guide is.
     """
-    u, v = graph.edge_index.to(guide.device)
     x = guide.double().reshape(*guide.shape[:2], graph.num_nodes)
     x = torch.where(x.isinf(), torch.nan, x)
     if metric == "cosine":
@@ -60,7 +60,9 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         x = x / torch.where(largest == 0, 1, largest)  # squares neither overflow nor vanish
         norm = _sqrt(x.square().sum(1, keepdim=True))
         x = torch.where(norm == 0, 0, x / torch.where(norm == 0, 1, norm))
-    d = x[:, :, u] - x[:, :, v]
+    ends = graph.edge_index.to(guide.device).expand(len(x), 2, -1)
+    u, v = ends.unsqueeze(2).expand(-1, -1, x.shape[1], -1).unbind(1)
+    d = x.gather(2, u) - x.gather(2, v)
     if metric == "sqeuclidean":
         weight = d.square().sum(1)
     elif metric == "euclidean":
@@ -87,11 +89,11 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
 
     ``weight`` (B, E), ``root`` an integer or (B,) → B trees.
     """
-    ends: list[list[int]] = graph.edge_index.T.tolist()
+    ends: list[list[list[int]]] = graph.edge_index.expand(len(weight), 2, -1).mT.tolist()
     roots = torch.as_tensor(root).expand(len(weight)).tolist()
     parents, edges, orders = [], [], []
-    for image, first in zip(weight, roots, strict=True):
-        up, up_edge, depth = _hang(_kruskal(image, ends, graph.num_nodes), ends, first)
+    for image, pairs, first in zip(weight, ends, roots, strict=True):
+        up, up_edge, depth = _hang(_kruskal(image, pairs, graph.num_nodes), pairs, first)
         parents.append(up)
         edges.append(up_edge)
         orders.append(sorted(range(graph.num_nodes), key=depth.__getitem__, reverse=True))
@@ -139,6 +141,13 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
     if normalize:
         y = y / sum_over_tree(torch.ones_like(values))
     return _result(y.reshape(x.shape), x)
+
+
+def mass(tree: Tree, affinity: Tensor) -> Tensor:
+    """Σ_j A_ij: the normaliser of :func:`filter`. ``affinity`` (B, N) or (B, G, N) → likewise."""
+    groups = affinity.shape[1] if affinity.ndim == 3 else 1
+    ones = affinity.new_ones((max(len(tree), len(affinity)), groups, tree.num_nodes))
+    return filter(ones, tree, affinity, normalize=False).reshape(-1, *affinity.shape[1:])
 
 
 def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
