@@ -9,7 +9,7 @@ SOURCES := $(foreach depth,* */* */*/*,$(wildcard src/$(depth).h src/$(depth).cp
 # Only the targets for CUDA build for it, because all architectures take minutes. A plain `pip install .`
 # builds for CUDA wherever it finds nvcc.
 export TREEFILTER_CUDA ?= OFF
-PACKAGE := $(wildcard treefilter/*)
+PACKAGE := $(wildcard treefilter/* treefilter/*/*.py)
 TEL := examples/tel_segmentation
 FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp tests/native/*.h benchmarks/gpu/*.cu benchmarks/gpu/baseline/*.cpp \
                                       benchmarks/gpu/baseline/*.cu benchmarks/gpu/baseline/*.h)

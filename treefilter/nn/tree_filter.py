@@ -1,17 +1,17 @@
-"""Modules: the whole pipeline as one layer."""
+"""The tree filter as a layer."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from ._autograd import values_of
-from ._checks import check_choice, check_integer, check_sigma, check_sigma_values, check_tensor
-from .affinity import affinity
-from .edge_weight import METRICS, edge_weight
-from .filter import filter
-from .graph import grid
-from .mst import mst
+from .._autograd import values_of
+from .._checks import check_choice, check_integer, check_sigma, check_sigma_values, check_tensor
+from ..affinity import affinity
+from ..edge_weight import METRICS, edge_weight
+from ..filter import filter
+from ..graph import grid
+from ..mst import mst
 
 
 class TreeFilter2d(nn.Module):
