@@ -14,7 +14,8 @@ pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="no os.kill with SIGINT"),
 ]
 
-# Measures a call, interrupts a second one early, and makes a third.
+# Measures a call, interrupts a second one early, and makes a third. On a busy machine the threads
+# of a call may take all its time before the thread that interrupts it runs: so it has five chances.
 PROGRAM = """
 import os, signal, sys, threading, time
 import torch, treefilter as tf
@@ -28,14 +29,20 @@ def interrupt(after):
 start, begin = time.perf_counter(), time.process_time()
 expected = call()
 whole = time.process_time() - begin
-interrupt((time.perf_counter() - start) / 8)
-begin = time.process_time()
-try:
-    call()
-except KeyboardInterrupt:
-    print("interrupted after", (time.process_time() - begin) / whole, "of", whole)
-else:
-    print("not interrupted")
+early = (time.perf_counter() - start) / 8
+shares = []
+for attempt in range(5):
+    interrupt(early)
+    begin = time.process_time()
+    try:
+        call()
+        time.sleep(early + 60)  # the signal is still to come
+        sys.exit("not interrupted")
+    except KeyboardInterrupt:
+        shares.append((time.process_time() - begin) / whole)
+    if shares[-1] < max(0.6, 0.3 / whole):
+        break
+print("interrupted after", min(shares), "of", whole)
 assert all(torch.equal(a, b) for a, b in zip(expected, call()))
 print("same")
 """

@@ -39,6 +39,39 @@ def test_sigma_is_a_parameter_a_buffer_or_a_number():
     assert "sigma=learnt, groups=2" in repr(learnt)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sigma_auto_is_that_of_a_mass(groups, device):
+    torch.manual_seed(7)
+    guide = torch.rand(2, 4, 7, 9, device=device) * torch.tensor([1, 20.0], device=device).view(
+        2, 1, 1, 1
+    )
+    graph = tf.grid(7, 9)
+    weight = tf.edge_weight(guide, graph)
+    tree = tf.mst(weight, graph)
+    if groups == 2:
+        weight = torch.stack([tf.edge_weight(g, graph) for g in guide.chunk(2, 1)], 1)
+    sigma = tf.sigma_for_mass(weight, tree, 0.3)
+    a = tf.affinity(weight, tree, sigma if groups == 2 else sigma[:, None])
+    layer = tf.nn.TreeFilter2d("auto", groups=groups, mass=0.3)
+    assert torch.equal(layer(guide), tf.filter(guide, tree, a))
+    assert "sigma=auto, mass=0.3" in repr(layer)
+    assert not layer.state_dict()
+    assert tf.nn.TreeFilter2d("auto").mass == 0.005
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sigma": "automatic"}, "sigma must be one of auto, got 'automatic'"),
+        ({"sigma": "auto", "mass": 2}, r"mass must be in \(0, 1\], got 2"),
+        ({"sigma": 0.1, "mass": 0.1}, "mass is for sigma='auto' only, got mass=0.1"),
+    ],
+)
+def test_errors_of_sigma_auto(arguments, message):
+    with pytest.raises(ValueError, match=f"^TreeFilter2d: {message}"):
+        tf.nn.TreeFilter2d(**arguments)
+
+
 def test_gradients_reach_x_guide_and_sigma(device):
     torch.manual_seed(8)
     sigma = torch.nn.Parameter(torch.tensor(0.3, dtype=torch.double, device=device))
@@ -104,7 +137,6 @@ def test_one_guide_for_all(device):
         ({"groups": "1"}, TypeError, "groups must be an integer, got str"),
         ({"groups": 1.5}, TypeError, "groups must be an integer, got float"),
         ({"connectivity": [4]}, TypeError, "connectivity must be an integer, got list"),
-        ({"sigma": "auto"}, TypeError, "sigma must be a number or a tensor, got str"),
         ({"sigma": None}, TypeError, "sigma must be a number or a tensor, got NoneType"),
         ({"sigma": 0}, ValueError, "sigma must be positive, got 0"),
         ({"sigma": float("nan")}, ValueError, "sigma must be positive, got nan"),

@@ -17,6 +17,7 @@ from .filter import filter, leaf_to_root, mass, root_to_leaf
 from .graph import Graph, graph, grid
 from .mst import mst
 from .random_tree import random_tree
+from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
 
 __version__ = "0.1.0"
@@ -40,4 +41,5 @@ __all__ = [
     "random_tree",
     "reference",
     "root_to_leaf",
+    "sigma_for_mass",
 ]

@@ -35,7 +35,7 @@ _NORMAL = {
 }
 # numbers.Integral and numbers.Real have NumPy's scalars among them, but neither arrays nor tensors.
 _INTEGER_TYPES = (int, torch.SymInt, numbers.Integral)
-_NUMBER_TYPES = (int, float, torch.SymFloat, numbers.Real)
+NUMBER_TYPES = (int, float, torch.SymFloat, numbers.Real)
 
 
 # ---- tensors ----
@@ -196,7 +196,7 @@ def check_sigma(function: str, sigma: Any, dtype: torch.dtype) -> float:
 
     A smaller one may be 0 in the computation (1e-46 is, in float32), and weight/σ then NaN.
     """
-    if isinstance(sigma, bool) or not isinstance(sigma, _NUMBER_TYPES):
+    if isinstance(sigma, bool) or not isinstance(sigma, NUMBER_TYPES):
         raise TypeError(
             f"{function}: sigma must be a number or a tensor, got {type(sigma).__name__}"
         )

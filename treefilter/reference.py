@@ -14,6 +14,7 @@ The file is long because the whole specification is read in one place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -34,6 +35,7 @@ __all__ = [
     "mass",
     "mst",
     "root_to_leaf",
+    "sigma_for_mass",
 ]
 
 
@@ -119,6 +121,31 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     w = w if weight.ndim == 3 else w.unsqueeze(1)  # (B, G, N)
     a = torch.where(tree.roots.unsqueeze(1), 0, torch.exp(-w / sigma.unsqueeze(-1)))
     return _result(a if grouped else a.squeeze(1), weight)
+
+
+def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = 0.005) -> Tensor:
+    """The least σ at which more than half of the masses z_i = Σ_j exp(−D_ij/σ) are mass·N or more.
+
+    In [w₁/128, 16·N·w₂], between the smallest and the largest of the positive finite weights of
+    edges to parents; 1 if there is none. ``weight`` (B, E) → (B,); (B, G, E) → (B, G).
+    """
+    if weight.ndim == 3:
+        groups = [sigma_for_mass(w, tree, mass) for w in weight.unbind(1)]
+        return torch.stack(groups, 1)
+    nodes, result = tree.num_nodes, []
+    distances = distance_matrix(weight.detach().double(), tree)
+    for w, d in zip(_to_parent(weight.detach().double(), tree), distances, strict=True):
+        positive = w[(w > 0) & w.isfinite()]
+        if len(positive) == 0:
+            result.append(1.0)
+            continue
+        low, high = (float(positive.min()) / 128, float(positive.max()) * 16 * nodes)
+        for _ in range(100):
+            middle = math.sqrt(low * high)
+            enough = ((-d / middle).exp().sum(1) >= mass * nodes).sum() * 2 > nodes
+            low, high = (low, middle) if enough else (middle, high)
+        result.append(high)
+    return torch.tensor(result, dtype=_compute_dtype(weight), device=weight.device)
 
 
 def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -> Tensor:

@@ -60,10 +60,10 @@ class Case:
         )
         affinities = ", an affinity per channel" if self.per_channel else ""
         affinities += ", to the root and back" if self.scan else ""
-        ways = "forward and backward" if self.backward else "forward"
+        passes = "forward and backward" if self.backward else "forward"
         height, width = self.shape
         shape = f"{height}²" if height == width else f"{height}×{width}"
-        return f"{shape}, C={self.channels}, B={self.batch}: {guides}{affinities}; {ways}"
+        return f"{shape}, C={self.channels}, B={self.batch}: {guides}{affinities}; {passes}"
 
     def guide_channels(self, guide: str) -> int:
         return self.width if guide == FEATURES else 3

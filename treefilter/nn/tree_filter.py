@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,7 @@ from ..edge_weight import METRICS, edge_weight
 from ..filter import filter
 from ..graph import grid
 from ..mst import mst
+from ..sigma_for_mass import DEFAULT_MASS, check_mass, sigma_for_mass
 
 
 class TreeFilter2d(nn.Module):
@@ -25,9 +28,12 @@ class TreeFilter2d(nn.Module):
     Args:
         sigma: σ > 0 of the affinities: a number, or a tensor that broadcasts to (B, groups), e.g.
             an ``nn.Parameter`` to learn it. For the range see :func:`treefilter.affinity`.
+            ``"auto"``: for each image, and group, the σ of :func:`treefilter.sigma_for_mass`.
         groups: Number of groups G; must divide the channels of x and of the guide.
         metric: As for :func:`treefilter.edge_weight`.
         connectivity: 4 or 8.
+        mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
+            None.
 
     Shape:
         x (B, C, H, W) and guide (B, Cg, H, W) give (B, C, H, W). A guide of batch 1 serves any x.
@@ -35,7 +41,8 @@ class TreeFilter2d(nn.Module):
 
     Raises:
         ValueError: In the constructor for ``groups`` below 1, an unknown metric or connectivity or
-            σ ≤ 0; in ``forward`` for shapes or devices that do not fit.
+            σ ≤ 0, a ``mass`` outside of (0, 1] or beside a given σ; in ``forward`` for shapes or
+            devices that do not fit.
         TypeError: In the constructor for ``groups`` or ``connectivity`` that is no integer, or σ
             that is neither a number nor a floating-point tensor; in ``forward`` for x or a guide
             that is no floating-point tensor.
@@ -53,10 +60,11 @@ class TreeFilter2d(nn.Module):
 
     def __init__(
         self,
-        sigma: float | Tensor = 1.0,
+        sigma: float | Tensor | Literal["auto"] = 1.0,
         groups: int = 1,
         metric: str = "sqeuclidean",
         connectivity: int = 4,
+        mass: float | None = None,
     ) -> None:
         super().__init__()
         self.groups = check_integer("TreeFilter2d", "groups", groups)
@@ -67,7 +75,15 @@ class TreeFilter2d(nn.Module):
         self.connectivity = check_integer("TreeFilter2d", "connectivity", connectivity)
         if self.connectivity not in (4, 8):
             raise ValueError(f"TreeFilter2d: connectivity must be 4 or 8, got {connectivity}")
-        self.sigma: float | Tensor
+        self.sigma: float | Tensor | Literal["auto"]
+        self.mass: float | None = None
+        if isinstance(sigma, str):
+            check_choice("TreeFilter2d", "sigma", sigma, ("auto",))
+            self.sigma = "auto"
+            self.mass = check_mass("TreeFilter2d", DEFAULT_MASS if mass is None else mass)
+            return
+        if mass is not None:
+            raise ValueError(f"TreeFilter2d: mass is for sigma='auto' only, got mass={mass}")
         if not isinstance(sigma, Tensor):
             self.sigma = check_sigma("TreeFilter2d", sigma, torch.float64)
             return
@@ -96,12 +112,18 @@ class TreeFilter2d(nn.Module):
         if self.groups > 1:
             split = guide.unflatten(1, (self.groups, -1)).flatten(0, 1)
             weight = edge_weight(split, graph, self.metric).unflatten(0, (-1, self.groups))
-        return filter(x, tree, affinity(weight, tree, self.sigma))
+        if isinstance(self.sigma, str):
+            found = sigma_for_mass(weight, tree, cast(float, self.mass))
+            a = affinity(weight, tree, found if self.groups > 1 else found.unsqueeze(1))
+        else:
+            a = affinity(weight, tree, self.sigma)
+        return filter(x, tree, a)
 
     def extra_repr(self) -> str:
         """The configuration, for ``print``."""
         sigma = "learnt" if isinstance(self.sigma, nn.Parameter) else self.sigma
+        auto = "" if self.mass is None else f", mass={self.mass}"
         return (
-            f"sigma={sigma}, groups={self.groups}, metric={self.metric!r}, "
+            f"sigma={sigma}{auto}, groups={self.groups}, metric={self.metric!r}, "
             f"connectivity={self.connectivity}"
         )

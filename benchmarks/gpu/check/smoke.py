@@ -126,7 +126,7 @@ def compare(found: Results, expected: Results, whose: str) -> tuple[int, int]:
     return wrong, others
 
 
-def ways(device: str) -> dict[str, Callable[[list[Results]], list[list[Tensor]]]]:
+def modes(device: str) -> dict[str, Callable[[list[Results]], list[list[Tensor]]]]:
     """How the same steps are run: each returns the results of all of them."""
 
     def eager(many: list[Results]) -> list[list[Tensor]]:
@@ -189,7 +189,7 @@ def check(paths: list[Path], device: str) -> int:
         others += different if whose == "emulation" else 0
     given = known["given"]
     first: list[list[Tensor]] = []
-    for way, run in ways(device).items():
+    for mode, run in modes(device).items():
         results = run(leaves(given, device))
         first = first or results
         same = all(
@@ -198,7 +198,7 @@ def check(paths: list[Path], device: str) -> int:
             for a, b in zip(ours, theirs, strict=True)
         )
         print(
-            f"{'' if same else 'WRONG '}{way}: {'the' if same else 'not the'} bits of eager calls"
+            f"{'' if same else 'WRONG '}{mode}: {'the' if same else 'not the'} bits of eager calls"
         )
         wrong += not same
     if "emulation" not in [path.stem.removeprefix("expected-") for path in paths]:

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a network from a preset, or continue a run (--resume FOLDER)",
     "evaluate": "mIoU, per-class and boundary IoU of a trained network on a data set",
     "predict": "segment images with a trained network",
+    "export": "write a trained network as one file: PyTorch's ExportedProgram or ONNX",
     "report": "one HTML page of a set of runs: tables, curves, pictures",
     "annotate": "make point, scribble or block annotations from dense labels",
     "compare-annotations": "measure how far two folders of annotations agree",
@@ -114,6 +115,10 @@ def _command(name: str) -> tuple[type, Callable[[Any], object]]:
             from tel_segmentation.commands import experiments
 
             return experiments.Experiments, experiments.run
+        case "export":
+            from tel_segmentation.commands import export
+
+            return export.Export, export.run
         case "measure":
             from tel_segmentation.commands import measure
 
