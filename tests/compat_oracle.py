@@ -10,7 +10,7 @@ from torch import Tensor
 
 def kruskal(edges: Tensor, weight: Tensor, num_nodes: int) -> set[int]:
     """The edges (E, 2) of the minimum spanning tree, by (weight, number)."""
-    label = list(range(num_nodes))
+    label, weight = list(range(num_nodes)), weight.detach()
     chosen = set()
     for e in sorted(range(len(edges)), key=lambda e: (float(weight[e]), e)):
         u, v = label[int(edges[e, 0])], label[int(edges[e, 1])]

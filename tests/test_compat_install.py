@@ -188,6 +188,19 @@ def test_first_tree_filter(groups, low):
             torch.testing.assert_close(g[1], want[1], rtol=1e-10, atol=1e-12)
 
 
+def test_adopted_code_compiles():
+    tf.compat.install()
+    extension = importlib.import_module("tree_filter_cuda")
+    guide, x, embed = (torch.rand(2, c, 5, 6) for c in (3, 4, 4))
+    tree, _ = sorted_tree(extension, guide)
+    layer = AdoptedFilter(extension, 2)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    for f, t in zip((layer, compiled), inputs, strict=True):
+        f(t, embed, tree, low=False).square().sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+
+
 class Everywhere:
     """The configuration object of the loss's code."""
 

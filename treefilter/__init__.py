@@ -9,7 +9,7 @@ Vertices are numbered in row-major order.
 
 import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that ours shares
 
-from . import compat, nn, reference
+from . import compat, losses, nn, reference
 from .affinity import affinity
 from .distance import distance, distance_matrix, distance_transform
 from .edge_weight import edge_weight
@@ -35,6 +35,7 @@ __all__ = [
     "graph",
     "grid",
     "leaf_to_root",
+    "losses",
     "mass",
     "mst",
     "nn",

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from .. import _ops
-from .._checks import check_tensor
 from ..filter import filter, leaf_to_root, mass
-from ._ranks import Ranked, ranked
+from ._ranks import Ranked, check_kind, ranked
 
 
 def _arguments(
@@ -23,8 +22,8 @@ def _arguments(
     coefficient: Tensor | None = None,
 ) -> tuple[Ranked, Tensor]:  # fmt: skip
     """The tree and its affinities by vertex, (B, 1 or C, N)."""
-    check_tensor(function, "feature_in", feature_in, "float")
-    check_tensor(function, "edge_weight", edge_weight, "float")
+    check_kind(function, "feature_in", feature_in, "float")
+    check_kind(function, "edge_weight", edge_weight, "float")
     tree = ranked(function, index, parent)
     batch, num_nodes = index.shape
     if feature_in.ndim != 3 or (feature_in.shape[0], feature_in.shape[2]) != (batch, num_nodes):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import _ops
 from .._autograd import values_of
 from .._checks import check_integer, check_tensor
 from ..graph import Graph, graph
@@ -23,6 +24,12 @@ from ..tree import Tree
 Ranking = tuple[Tensor, Tensor, Tensor]
 _FEW = 8
 """Up to so many children per vertex, taking them one after the other is faster than sorting."""
+
+
+def check_kind(function: str, name: str, value: Tensor, kind: str) -> None:
+    """``check_tensor``, except where Dynamo traces a backward function: it refuses ``layout``."""
+    if not torch.compiler.is_compiling():
+        check_tensor(function, name, value, kind)
 
 
 def check_edges(function: str, edge_index: Tensor) -> None:
@@ -201,7 +208,7 @@ class Ranked:
 def ranked(function: str, sorted_index: Tensor, sorted_parent: Tensor) -> Ranked:
     """The tree that the ranks describe, checked."""
     for name, value in (("sorted_index", sorted_index), ("sorted_parent", sorted_parent)):
-        check_tensor(function, name, value, "int")
+        check_kind(function, name, value, "int")
         if value.ndim != 2 or value.shape != sorted_index.shape or value.shape[1] < 1:
             raise ValueError(
                 f"{function}: {name} must have shape (B, N), got {tuple(value.shape)} "
@@ -224,4 +231,4 @@ def ranked(function: str, sorted_index: Tensor, sorted_parent: Tensor) -> Ranked
     parent.scatter_(1, index, index.gather(1, above).int())
     own = torch.arange(index.shape[1], dtype=torch.int32, device=index.device)
     edge = torch.where(parent == own, -1, own)
-    return Ranked(Tree(parent, edge, sorted_index.int().flip(1)), index)
+    return Ranked(Tree(parent, edge, sorted_index.int().flip(1), None, _ops.plan(parent)), index)
