@@ -7,6 +7,9 @@ weight of each vertex's edge to its parent. Derivatives are those of torch.
 import torch
 from torch import Tensor
 
+SHAPE = (6, 7)
+N = 42
+
 
 def kruskal(edges: Tensor, weight: Tensor, num_nodes: int) -> set[int]:
     """The edges (E, 2) of the minimum spanning tree, by (weight, number)."""
@@ -68,3 +71,30 @@ def largest(parent: list[int], order: list[int], weight: Tensor) -> Tensor:
         m[v, v] = 0
         seen.append(v)
     return m
+
+
+# ---- trees that an extension makes ----
+
+
+def grid_index(batch: int = 1) -> Tensor:
+    """All vertical neighbours, then all horizontal ones; an expanded view, as adopters pass it."""
+    number = torch.arange(N, dtype=torch.int32).view(SHAPE)
+    down = torch.stack([number[:-1], number[1:]], 2).view(-1, 2)
+    right = torch.stack([number[:, :-1], number[:, 1:]], 2).reshape(-1, 2)
+    return torch.cat([down, right]).unsqueeze(0).expand(batch, -1, -1)
+
+
+def trees(extension, batch: int = 2, *, ties: bool = False, plus: float = 0.0):
+    """Raw trees of random guides, and their ranks."""
+    guide = torch.rand(batch, 3, *SHAPE)
+    guide = (guide * 3).round() if ties else guide
+    index = grid_index(batch)
+    ends = guide.flatten(2)
+    weight = (ends[:, :, index[0, :, 0]] - ends[:, :, index[0, :, 1]]).square().sum(1) + plus
+    raw = extension.mst_forward(index, weight, N)
+    for b in range(batch):
+        expected = kruskal(index[b], weight[b], N)
+        rows = {tuple(index[b, e].tolist()) for e in expected}
+        assert rows == {tuple(pair) for pair in raw[b].tolist()}
+    assert raw.dtype == torch.int32
+    return raw, extension.bfs_forward(raw, 4)[:3]

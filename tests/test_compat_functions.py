@@ -7,13 +7,12 @@ forward and backward call it.
 import compat_oracle as oracle
 import pytest
 import torch
+from compat_oracle import N, grid_index, trees
 from torch import Tensor
 from torch.autograd import Function
 
 import treefilter as tf
 
-SHAPE = (6, 7)
-N = 42
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 
@@ -29,30 +28,6 @@ def modules():
 
     yield {"mean": tree_filter_cuda, "scan": scan, "lan": lan, "gp": GP_cuda}
     tf.compat.uninstall()
-
-
-def grid_index(batch: int = 1) -> Tensor:
-    """All vertical neighbours, then all horizontal ones; an expanded view, as adopters pass it."""
-    number = torch.arange(N, dtype=torch.int32).view(SHAPE)
-    down = torch.stack([number[:-1], number[1:]], 2).view(-1, 2)
-    right = torch.stack([number[:, :-1], number[:, 1:]], 2).reshape(-1, 2)
-    return torch.cat([down, right]).unsqueeze(0).expand(batch, -1, -1)
-
-
-def trees(extension, batch: int = 2, *, ties: bool = False, plus: float = 0.0):
-    """Raw trees of random guides, and their ranks."""
-    guide = torch.rand(batch, 3, *SHAPE)
-    guide = (guide * 3).round() if ties else guide
-    index = grid_index(batch)
-    ends = guide.flatten(2)
-    weight = (ends[:, :, index[0, :, 0]] - ends[:, :, index[0, :, 1]]).square().sum(1) + plus
-    raw = extension.mst_forward(index, weight, N)
-    for b in range(batch):
-        expected = oracle.kruskal(index[b], weight[b], N)
-        rows = {tuple(index[b, e].tolist()) for e in expected}
-        assert rows == {tuple(pair) for pair in raw[b].tolist()}
-    assert raw.dtype == torch.int32
-    return raw, extension.bfs_forward(raw, 4)[:3]
 
 
 def check_ranks(raw: Tensor, ranks) -> None:
@@ -266,55 +241,3 @@ def test_trees_picked_by_an_index_and_strides(modules):
     assert all(map(torch.equal, got, want))
     exact = expected("mean", x.double(), w.double(), raw[pick], ranks)
     torch.testing.assert_close(got[0].double(), exact, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_16_bit_features(modules, dtype):
-    _, ranks = trees(modules["mean"])
-    x, w = torch.rand(2, 3, N).to(dtype), torch.rand(2, N)
-    y = modules["mean"].refine_forward(x, w, *ranks)[0]
-    assert y.dtype == dtype
-    want = modules["mean"].refine_forward(x.float(), w, *ranks)[0]
-    torch.testing.assert_close(y.float(), want, rtol=1e-2, atol=1e-2)
-
-
-def test_nothing_is_silent(modules):
-    mean = modules["mean"]
-    raw, ranks = trees(mean)
-    index, x, w = grid_index(2), torch.rand(2, 3, N), torch.rand(2, N)
-    with pytest.raises(ValueError, match="NaN"):
-        mean.mst_forward(index, torch.full((2, 71), torch.nan), N)
-    with pytest.raises(ValueError, match="must join all vertices, got 2 connected components"):
-        mean.mst_forward(index, torch.rand(2, 71), N + 1)
-    with pytest.raises(ValueError, match="edge_weight must have shape"):
-        mean.mst_forward(index, torch.rand(2, 70), N)
-    with pytest.raises(ValueError, match="bfs_forward: edge_index must join all vertices"):
-        mean.bfs_forward(raw[:, :1].expand(-1, N - 1, -1), 4)
-    star = torch.stack([torch.zeros(30), torch.arange(1, 31)], 1).int().unsqueeze(0)
-    for most in (3, 20):
-        with pytest.raises(ValueError, match="max_adj_per_node must be at least 30"):
-            mean.bfs_forward(star, most)
-    with pytest.raises(ValueError, match="feature_in must have shape"):
-        mean.refine_forward(x[:, :, 1:], w, *ranks)
-    with pytest.raises(ValueError, match="edge_weight must have shape"):
-        mean.refine_forward(x, w[:, 1:], *ranks)
-    with pytest.raises(ValueError, match="must be those of bfs_forward"):
-        mean.refine_forward(x, w, ranks[0] + 1, *ranks[1:])
-    with pytest.raises(ValueError, match="must be those of bfs_forward"):
-        mean.refine_forward(x, w, ranks[0], ranks[1].flip(1), ranks[2])
-    with pytest.raises(ValueError, match="must be those of bfs_forward"):  # one vertex, all ranks
-        mean.refine_forward(x, w, torch.zeros_like(ranks[0]), *ranks[1:])
-
-
-def test_overflowing_weights_still_span(modules):
-    weight = torch.exp(torch.linspace(80, 100, 71)).expand(2, -1)
-    assert weight.isinf().any()
-    check = modules["scan"].mst_forward(grid_index(2), weight, N)
-    assert check.shape == (2, N - 1, 2)
-
-
-def test_one_vertex(modules):
-    raw = modules["mean"].mst_forward(torch.zeros(2, 0, 2, dtype=torch.int32), torch.zeros(2, 0), 1)
-    ranks = modules["mean"].bfs_forward(raw, 4)
-    x = torch.rand(2, 3, 1)
-    assert torch.equal(modules["mean"].refine_forward(x, torch.ones(2, 1), *ranks)[0], x)
