@@ -211,7 +211,7 @@ test-emulated: build/emulated/.built
 # Tests that would fail beside a GPU, because they mix its tensors with the CPU's: with a pretended one.
 PRETENDED_TESTS := tests/test_graph.py tests/test_nn.py tests/test_take.py tests/test_tree.py \
                    tests/test_mst.py tests/test_filter.py tests/test_edge_weight.py tests/test_distance.py \
-                   tests/test_filter_derivatives.py
+                   tests/test_filter_derivatives.py tests/test_layers_on_devices.py
 test-pretended: build/emulated/.built
 	TREEFILTER_PRETEND_GPU=1 HYPOTHESIS_PROFILE=few PYTHONPATH=build/emulated \
 	TREEFILTER_FROM=$(CURDIR)/build/emulated $(BIN)/pytest -q -n auto --maxprocesses 8 $(PRETENDED_TESTS) \
