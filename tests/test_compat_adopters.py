@@ -53,6 +53,40 @@ def test_first_tree_filter(groups, low):
             torch.testing.assert_close(g[1], want[1], rtol=1e-10, atol=1e-12)
 
 
+def test_labels_put_edges_first():
+    guide, size = torch.rand(2, 3, 4, 5), (4, 5)
+    label = torch.randint(0, 3, (2, 1, *size)).float()
+    graph = tf.grid(*size)
+    u, v = graph.edge_index
+    weight, flat = differences(guide) + 1, label.flatten(2)
+    d, total = (flat[:, 0, u] - flat[:, 0, v]) ** 2, flat[:, 0, u] + flat[:, 0, v]
+    weight = torch.where(d * total > 0, weight.sigmoid(), weight)
+    want = tf.mst(weight, graph)
+    layer = tf.compat.tree_filter.MinimumSpanningTree(tf.compat.tree_filter.norm2_distance)
+    pairs = layer(guide, label).sort(2).values
+    for b in range(2):
+        edges = graph.edge_index.T[want.edge[b, 1:].long()]
+        assert {tuple(p) for p in pairs[b].tolist()} == {tuple(p) for p in edges.tolist()}
+    with pytest.raises(ValueError, match="label must be"):
+        layer(guide, label[..., 1:])
+
+
+def test_second_tree_filter_in_training():
+    layer = tf.compat.tree_filter_v2.TreeFilterV2(3, 4, 6, 2)
+    nn.init.ones_(layer.gamma)
+    x, guide = torch.rand(2, 4, 4, 5), torch.rand(2, 3, 8, 10)
+    torch.manual_seed(1)
+    first = layer(x, guide)
+    torch.manual_seed(1)
+    assert torch.equal(first, layer(x, guide))
+    assert not torch.equal(first, layer(x, guide))
+    # Without differences the mean over the tree is that of all pixels, whatever the tree is.
+    nn.init.zeros_(layer.embed_layer.weight)
+    nn.init.zeros_(layer.guide_layer.weight)
+    want = x + x.mean((2, 3), keepdim=True)
+    torch.testing.assert_close(layer(x, guide), want)
+
+
 def test_adopted_code_compiles():
     extension = importlib.import_module("tree_filter_cuda")
     guide, x, embed = (torch.rand(2, c, 5, 6) for c in (3, 4, 4))

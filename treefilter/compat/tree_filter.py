@@ -75,7 +75,7 @@ class MinimumSpanningTree(nn.Module):
         weight = grid_weight(guide, self.distance_func)
         weight = weight + 1 if self.mapping_func is None else self.mapping_func(weight)
         if label is not None:
-            if label.ndim != 4 or label.shape[::2] != guide.shape[::2]:
+            if label.ndim != 4 or (len(label), *label.shape[2:]) != (len(guide), *guide.shape[2:]):
                 raise ValueError(
                     f"MinimumSpanningTree: label must be (B, C, H, W) like guide_in, "
                     f"got {tuple(label.shape)}"

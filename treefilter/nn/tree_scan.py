@@ -137,7 +137,7 @@ class TreeScan2d(nn.Module):
         if tree is None:
             tree = self.tree(x)
         check_instance("TreeScan2d", "tree", tree, Tree)
-        if x[0, 0].numel() != tree.num_nodes if len(x) else False:
+        if x.shape[2] * x.shape[3] != tree.num_nodes:
             raise ValueError(
                 f"TreeScan2d: x must have {tree.num_nodes} vertices like the tree, "
                 f"got {tuple(x.shape)}"
