@@ -26,14 +26,15 @@ FILE = report.RESULTS / "layers.json"
 PAGE = report.ROOT / "docs" / "migration.md"
 
 
-def measure(seconds: float) -> dict:
-    """Times and peak memory of every case."""
+def measure(seconds: float) -> None:
+    """Times and peak memory of every case, written after each: a long run may be interrupted."""
     torch.set_num_threads(1)
-    records = []
+    content: dict = {"machine": machine.header(), "records": []}
     for title, (function, sizes, small) in CASES.items():
         contenders = function(*sizes)
         results, duration = race.enter(contenders)
         verify(results)
+        del results
         record = Record("layers", title, "x".join(map(str, sizes)), 1)
         record.seconds = {name: [] for name in contenders}
         for _ in range(race.number_of_rounds(duration, seconds)):
@@ -41,13 +42,14 @@ def measure(seconds: float) -> dict:
                 start = process_time()
                 call()
                 record.seconds[name].append(process_time() - start)
-        for name in contenders:
+        del contenders
+        for name in record.seconds:
             record.memory[name] = memory.peak(
                 "layer_cases", "calls", name, [title, *sizes], [title, *small]
             )
-        records.append(record.to_json())
+        content["records"].append(record.to_json())
+        FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         print(f"measured {title}", file=sys.stderr)
-    return {"machine": machine.header(), "records": records}
 
 
 def table(content: dict) -> str:
@@ -85,8 +87,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="for each case")
     options = parser.parse_args()
     if not options.report:
-        content = measure(options.seconds)
-        FILE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        measure(options.seconds)
     content = json.loads(FILE.read_text(encoding="utf-8"))
     text = Path(PAGE).read_text(encoding="utf-8")
     PAGE.write_text(report.insert(text, table(content), "layers"), encoding="utf-8")

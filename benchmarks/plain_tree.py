@@ -38,8 +38,10 @@ def grid_ends(height: int, width: int) -> np.ndarray:
 def levels_of(weight: Tensor, ends: np.ndarray, num_nodes: int) -> Levels:
     """The minimum spanning trees of (B, E) weights, rooted at vertex 0."""
     depths, parents = [], []
-    for image, w in enumerate(weight.detach().double().numpy()):
-        graph = csr_array((w + 1e-9, tuple(ends)), shape=(num_nodes, num_nodes))
+    for image, w in enumerate(weight.detach().numpy()):
+        rank = np.empty(len(w))  # of equal weights, the edge of the lower number comes first
+        rank[np.argsort(w, kind="stable")] = np.arange(1, len(w) + 1)
+        graph = csr_array((rank, tuple(ends)), shape=(num_nodes, num_nodes))
         tree = minimum_spanning_tree(graph)
         order, up = breadth_first_order(tree, 0, directed=False)
         depth = np.zeros(num_nodes, np.int64)

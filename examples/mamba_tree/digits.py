@@ -2,8 +2,8 @@
 
     python digits.py [--epochs N] [--seed S]
 
-Trains two small networks for about a minute on scikit-learn's digits (1,797 images of 8×8 pixels)
-and prints their accuracy on the last fifth of them. They differ in one layer of their blocks: a
+Trains two small networks on scikit-learn's digits (1,797 images of 8×8 pixels) and prints their
+accuracy on the last fifth of them. They differ in one layer of their blocks: a
 ``TreeScan2d``, through which every pixel sees all others, or a 3×3 convolution of each channel.
 """
 
