@@ -54,6 +54,26 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             OPS._tree_weight_backward,
             (affinity, tree.edge, graph.num_edges),
         ),
+        "affinity": (OPS._affinity, (weight[:, None], tree.edge, None, 0.5)),
+        "affinity_of_groups": (
+            OPS._affinity,
+            (weight[:, None], tree.edge, 1 + affinity[:, 0, :3], 1),
+        ),
+        "affinity_backward": (
+            OPS._affinity_backward,
+            (affinity, affinity.flip(2), tree.edge, None, 0.5, [1, graph.num_edges]),
+        ),
+        "affinity_backward_of_groups": (
+            OPS._affinity_backward,
+            (
+                affinity.expand(2, 3, -1),
+                affinity.expand(2, 3, -1),
+                tree.edge,
+                1 + affinity[:, 0, :3],
+                1,
+                [1, graph.num_edges],
+            ),
+        ),
         "propagate": (OPS._propagate, (x, *topology, affinity, _ops.MEAN)),
         "propagate_channels_last": (
             OPS._propagate,

@@ -77,6 +77,18 @@ def mst_edges(
 ) -> None: ...
 def tree_weight(weight: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
 def tree_weight_backward(grad: Tensor, edge: Tensor, out: Tensor, threads: int) -> None: ...
+def affinity(
+    weight: Tensor, edge: Tensor, sigma: Tensor | None, all: float, out: Tensor, threads: int
+) -> None: ...
+def affinity_backward(
+    grad: Tensor,
+    a: Tensor,
+    edge: Tensor,
+    sigma: Tensor | None,
+    all: float,
+    out: Tensor,
+    threads: int,
+) -> None: ...
 def propagate(
     kind: Pass,
     x: Tensor,

@@ -327,6 +327,53 @@ def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
     return out
 
 
+def _empty_affinity(weight: Tensor, edge: Tensor, sigma: Tensor | None, width: float) -> Tensor:
+    groups = weight.shape[1] if sigma is None or sigma.shape[1] == 1 else sigma.shape[1]
+    return weight.new_empty((weight.shape[0], groups, edge.shape[1]))
+
+
+@_op(
+    "_affinity(Tensor weight, Tensor edge, Tensor? sigma, float width) -> Tensor",
+    _empty_affinity,
+)
+def affinity(weight: Tensor, edge: Tensor, sigma: Tensor | None, width: float) -> Tensor:
+    """exp(−weight/σ) of the vertices' edges. σ is ``sigma`` (B, S), or ``width`` without it."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    out = _empty_affinity(weight, edge, sigma, width)
+    sigma = None if sigma is None else sigma.contiguous()
+    threads = torch.get_num_threads()
+    _C.affinity(weight.contiguous(), edge.contiguous(), sigma, width, out, threads)
+    return out
+
+
+def _empty_affinity_backward(
+    grad: Tensor, a: Tensor, edge: Tensor, sigma: Tensor | None, width: float, shape: list[int]
+) -> Tensor:
+    return grad.new_empty((grad.shape[0], *shape))
+
+
+@_op(
+    "_affinity_backward(Tensor grad, Tensor a, Tensor edge, Tensor? sigma, float width, "
+    "SymInt[] shape) -> Tensor",
+    _empty_affinity_backward,
+    shared=("edge",),
+)
+def affinity_backward(
+    grad: Tensor, a: Tensor, edge: Tensor, sigma: Tensor | None, width: float, shape: list[int]
+) -> Tensor:
+    """The derivative by the weights, of which ``shape`` is the shape without the batch."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    out = _empty_affinity_backward(grad, a, edge, sigma, width, shape)
+    sigma = None if sigma is None else sigma.contiguous()
+    threads = torch.get_num_threads()
+    _C.affinity_backward(
+        grad.contiguous(), a.contiguous(), edge.contiguous(), sigma, width, out, threads
+    )
+    return out
+
+
 # ---- filter ----
 
 PASS = (_C.Pass.LEAF_TO_ROOT, _C.Pass.ROOT_TO_LEAF, _C.Pass.SUM, _C.Pass.MEAN)

@@ -62,40 +62,37 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
         )
     check_batch("affinity", "weight", weight, tree)
     values = weight if grouped else weight.unsqueeze(1)
-    width, grouped = _sigma(sigma, values, grouped)
-    double = torch.float64
-    wide = torch.float32
-    if values.dtype is double or (isinstance(width, Tensor) and width.dtype is double):
-        wide = double
+    sigmas, width, grouped = _sigma(sigma, values, grouped)
+    wide = accumulate_in(values if sigmas is None else sigmas)
     result_dtype = weight.dtype if weight.dtype.itemsize == 2 else wide
-    weights = tree_weight(values.to(wide), tree)
-    if isinstance(width, Tensor) and recorded(width):
-        a = call(_Exponential, weights, width.to(wide))
+    values = values.to(wide)
+    if recorded(values, sigmas):
+        a = call(_Affinity, values, tree.edge, sigmas, width)
     else:
-        a = torch.exp(weights / -width)
-    a = a.masked_fill(tree.roots.unsqueeze(1), 0).to(result_dtype)
+        a = _ops.affinity(values, tree.edge, sigmas, width)
+    a = a if a.dtype is result_dtype else a.to(result_dtype)
     return a if grouped else a.squeeze(1)
 
 
-def _sigma(sigma: float | Tensor, weight: Tensor, grouped: bool) -> tuple[float | Tensor, bool]:
-    """σ as a number or a tensor that broadcasts to (B, G, 1), and whether the result has groups."""
-    if isinstance(sigma, Tensor):
-        check_tensor("affinity", "sigma", sigma, "float")
-        check_devices("affinity", "weight", weight, sigma=sigma)
-        batch, groups = weight.shape[:2]
-        rows, columns = (1, 1, *sigma.shape)[-2:]
-        fits = rows in (1, batch) and (columns in (1, groups) if grouped else columns > 0)
-        if sigma.ndim > 2 or not fits:
-            expected = f"({batch}, {groups if grouped else 'G'})"
-            raise ValueError(
-                f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}"
-            )
-        values = values_of(sigma)
-        if values is not None:
-            check_sigma_values("affinity", values)
-        width = sigma if sigma.dtype == torch.float64 else sigma.float()
-        return width.reshape(rows, columns, 1), grouped or columns > 1
-    return check_sigma("affinity", sigma, accumulate_in(weight)), grouped
+def _sigma(
+    sigma: float | Tensor, weight: Tensor, grouped: bool
+) -> tuple[Tensor | None, float, bool]:
+    """σ as values (B, G or 1) or as a number, and whether the result has groups."""
+    if not isinstance(sigma, Tensor):
+        return None, check_sigma("affinity", sigma, accumulate_in(weight)), grouped
+    check_tensor("affinity", "sigma", sigma, "float")
+    check_devices("affinity", "weight", weight, sigma=sigma)
+    batch, groups = weight.shape[:2]
+    rows, columns = (1, 1, *sigma.shape)[-2:]
+    fits = rows in (1, batch) and (columns in (1, groups) if grouped else columns > 0)
+    if sigma.ndim > 2 or not fits:
+        expected = f"({batch}, {groups if grouped else 'G'})"
+        raise ValueError(f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}")
+    values = values_of(sigma)
+    if values is not None:
+        check_sigma_values("affinity", values)
+    width = sigma.to(accumulate_in(weight, sigma)).reshape(rows, columns).expand(batch, columns)
+    return width, 1.0, grouped or columns > 1
 
 
 def tree_weight(weight: Tensor, tree: Tree) -> Tensor:
@@ -158,37 +155,64 @@ class _GraphWeight(Function):
         return _scatter(tangents[0], saved[0], ctx.num_edges)
 
 
-class _Exponential(Function):
-    """exp(−w/σ) for a σ with derivatives.
+class _Affinity(Function):
+    """exp(−w/σ) of the vertices' edges.
 
     Where the result is 0, so are all derivatives. Composed of torch's operators, they would be
     0·∞ = NaN there, for a missing edge.
     """
 
     @staticmethod
-    def forward(weight: Tensor, width: Tensor) -> Tensor:
-        return torch.exp(weight / -width)
+    def forward(weight: Tensor, edge: Tensor, sigma: Tensor | None, width: float) -> Tensor:
+        return _ops.affinity(weight, edge, sigma, width)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        save(ctx, *inputs, output)
+        weight, edge, sigma, ctx.width = inputs
+        ctx.shape = weight.shape[1:]
+        # The weights are for the derivative by σ only.
+        save(ctx, output, edge, *(() if sigma is None else (sigma, weight)))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        weight, width, a = ctx.saved_tensors
-        negative = -width
-        grad_weight = grad * a / negative
-        grad_width = None
-        if ctx.needs_input_grad[1]:
-            products = grad_weight * weight.masked_fill(a == 0, 0)
-            grad_width = products.sum_to_size(width.shape) / negative
-        return grad_weight, grad_width
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
+        a, edge, sigma, weight = _saved(ctx.saved_tensors)
+        grad_weight = grad_sigma = None
+        if ctx.needs_input_grad[0]:
+            grad_weight = _by_weight(grad, a, edge, sigma, ctx.width, ctx.shape)
+        if sigma is not None and weight is not None and ctx.needs_input_grad[2]:
+            change = grad * a * _finite(weight, edge, a) / sigma.unsqueeze(2).square()
+            grad_sigma = change.sum(2).sum_to_size(sigma.shape)
+        return grad_weight, None, grad_sigma, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
-        weight, width, a = saved
-        weight_, width_ = tangents
-        change = torch.zeros_like(a) if weight_ is None else -weight_
-        if width_ is not None:
-            change = change + weight.masked_fill(a == 0, 0) / width * width_
+        a, edge, sigma, weight = _saved(saved)
+        weight_, _, sigma_, _ = tangents
+        width = ctx.width if sigma is None else sigma.unsqueeze(2)
+        change = torch.zeros_like(a) if weight_ is None else -_gather(weight_, edge)
+        if sigma_ is not None and weight is not None:
+            change = change + _finite(weight, edge, a) / width * sigma_.unsqueeze(2)
         return a * (change / width)
+
+
+def _saved(tensors: Any) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    a, edge, *rest = tensors
+    sigma, weight = rest or (None, None)
+    return a, edge, sigma, weight
+
+
+def _finite(weight: Tensor, edge: Tensor, a: Tensor) -> Tensor:
+    """The weights of the vertices' edges, and 0 where the affinity is."""
+    return _gather(weight, edge).masked_fill(a == 0, 0)
+
+
+def _by_weight(
+    grad: Tensor, a: Tensor, edge: Tensor, sigma: Tensor | None, width: float, shape: Any
+) -> Tensor:
+    """grad·a/−σ at the edges: (B, G, N) -> (B, *shape)."""
+    if not recorded(grad, a):
+        return _ops.affinity_backward(grad, a, edge, sigma, width, list(shape))
+    change = grad * a / (-width if sigma is None else -sigma.unsqueeze(2))
+    if change.shape[1] != shape[0]:
+        change = change.sum(1, keepdim=True)
+    return _scatter(change, edge, shape[1])

@@ -168,6 +168,60 @@ void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Ten
   });
 }
 
+// The sigma of bind_affinity: values [B, S], or one number.
+template <class T>
+Sigma<T> sigma_of(const Call& on, const OptionalTensor& sigma, double all, int64_t batch,
+                  int64_t groups) {
+  if (!sigma) return {static_cast<T>(all), {}, 1};
+  const Shape shape = shape_of(*sigma);
+  if (shape.size() != 2 || (shape[1] != 1 && shape[1] != groups)) on.fail("sigma must fit the groups");
+  return {T(0), on.span<const T>(*sigma, "sigma", {batch, shape[1]}), shape[1]};
+}
+
+// Shapes of weight [B, W, E] and out [B, G, N]: W is G or 1.
+void check_affinity(const Call& on, const Shape& weight, const Shape& tree, const Shape& out) {
+  if (weight.size() != 3 || out.size() != 3 || (weight[1] != out[1] && weight[1] != 1) ||
+      (tree.at(0) != 1 && tree[0] != weight[0])) {
+    on.fail("tree and groups must fit the weights");
+  }
+}
+
+void bind_affinity(const Tensor& weight, const Tensor& edge, const OptionalTensor& sigma, double all,
+                   const Tensor& out, int threads) {
+  const Call on("affinity", weight, threads);
+  with_sum_type(on, weight, "weight", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(weight), tree = shape_of(edge), shape = shape_of(out);
+    check_affinity(on, from, tree, shape);
+    const auto weights = on.span<const T>(weight, "weight", from);
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto sigmas = sigma_of<T>(on, sigma, all, from[0], shape[1]);
+    const auto to = on.output<T>(out, "out", {from[0], shape[1], tree.at(1)});
+    without_gil(on, [&](const auto& device) {
+      affinity(device, from[0], shape[1], weights, from[1], edges, tree[1], sigmas, to);
+    });
+  });
+}
+
+void bind_affinity_backward(const Tensor& grad, const Tensor& a, const Tensor& edge,
+                            const OptionalTensor& sigma, double all, const Tensor& out, int threads) {
+  const Call on("affinity", grad, threads);
+  with_sum_type(on, grad, "grad", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape from = shape_of(grad), tree = shape_of(edge), shape = shape_of(out);
+    check_affinity(on, shape, tree, from);
+    const Shape by_node{shape[0], from[1], tree.at(1)};
+    const auto grads = on.span<const T>(grad, "grad", by_node);
+    const auto as = on.span<const T>(a, "affinity", by_node);
+    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto sigmas = sigma_of<T>(on, sigma, all, shape[0], from[1]);
+    const auto to = on.output<T>(out, "out", shape);
+    without_gil(on, [&](const auto& device) {
+      affinity_backward(device, shape[0], from[1], grads, as, edges, tree[1], sigmas, shape[1], to);
+    });
+  });
+}
+
 const char* name_of(Pass pass) {
   if (pass == Pass::kLeafToRoot) return "leaf_to_root";
   return pass == Pass::kRootToLeaf ? "root_to_leaf" : "filter";
@@ -380,6 +434,8 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("order", bind_order);
   m.def("tree_weight", bind_tree_weight);
   m.def("tree_weight_backward", bind_tree_weight_backward);
+  m.def("affinity", bind_affinity);
+  m.def("affinity_backward", bind_affinity_backward);
   m.def("propagate", bind_propagate);
   m.def("filter_backward", bind_filter_backward);
   m.def("parent_dot", bind_parent_dot);

@@ -495,6 +495,18 @@ void check_trees(int64_t batch, int64_t groups, int64_t nodes, int64_t edges, bo
   auto gathered = unwritten<T>(batch * groups * nodes), scattered = unwritten<T>(batch * groups * edges);
   tree_weight(Cpu{1}, batch, groups, view(weight), view(edge), nodes, span(gathered));
   tree_weight_backward(Cpu{1}, batch, groups, view(grad), view(edge), nodes, span(scattered));
+  // Affinities: sigma one number or one for each group, which then may share their weights.
+  const auto widths = values<T>(batch * groups, Values::kRandom);
+  const Sigma<T> one_sigma{T(0.5), {}, 1}, each_sigma{T(0), view(widths), groups};
+  const auto common = values<T>(batch * edges, Values::kNotFinite);
+  auto a = unwritten<T>(batch * groups * nodes), a_common = a;
+  auto to_edges = unwritten<T>(batch * groups * edges), to_common = unwritten<T>(batch * edges);
+  affinity(Cpu{1}, batch, groups, view(weight), groups, view(edge), nodes, one_sigma, span(a));
+  affinity(Cpu{1}, batch, groups, view(common), 1, view(edge), nodes, each_sigma, span(a_common));
+  affinity_backward(Cpu{1}, batch, groups, view(grad), view(a), view(edge), nodes, each_sigma, groups,
+                    span(to_edges));
+  affinity_backward(Cpu{1}, batch, groups, view(grad), view(a), view(edge), nodes, one_sigma, 1,
+                    span(to_common));
   const std::string about = "B " + std::to_string(batch) + " G " + std::to_string(groups) + " N " +
                             std::to_string(nodes) + " E " + std::to_string(edges) +
                             (shared ? " shared " : " ");
@@ -505,6 +517,17 @@ void check_trees(int64_t batch, int64_t groups, int64_t nodes, int64_t edges, bo
       tree_weight_backward(cuda, batch, groups, view(grad), view(*one), nodes, span(back));
       expect_same(out, gathered, about + "tree_weight " + schedule);
       expect_same(back, scattered, about + "tree_weight_backward " + schedule);
+      affinity(cuda, batch, groups, view(weight), groups, view(*one), nodes, one_sigma, span(out));
+      expect_same(out, a, about + "affinity " + schedule);
+      affinity(cuda, batch, groups, view(common), 1, view(*one), nodes, each_sigma, span(out));
+      expect_same(out, a_common, about + "affinity, common weights " + schedule);
+      affinity_backward(cuda, batch, groups, view(grad), view(a), view(*one), nodes, each_sigma, groups,
+                        span(back));
+      expect_same(back, to_edges, about + "affinity_backward " + schedule);
+      back.resize(batch * edges);
+      affinity_backward(cuda, batch, groups, view(grad), view(a), view(*one), nodes, one_sigma, 1,
+                        span(back));
+      expect_same(back, to_common, about + "affinity_backward, common weights " + schedule);
     });
   }
 }

@@ -12,8 +12,11 @@ COMMANDS = {
     "predict": "segment images with a trained network",
     "export": "write a trained network as one file: PyTorch's ExportedProgram or ONNX",
     "report": "one HTML page of a set of runs: tables, curves, pictures",
+    "init": "make a data set from a folder of photographs and their annotations",
+    "import": "read the annotations of labelme, CVAT, Label Studio, COCO, napari, …",
     "annotate": "make point, scribble or block annotations from dense labels",
     "compare-annotations": "measure how far two folders of annotations agree",
+    "fill": "make dense labels from sparse ones along the trees, without training",
     "prepare": "unpack the archives of Pascal VOC, Cityscapes or ADE20K for training",
     "check-data": "check a data set before training on it",
     "experiments": "list the paper's experiments: numbers, required files, hours",
@@ -119,6 +122,18 @@ def _command(name: str) -> tuple[type, Callable[[Any], object]]:
             from tel_segmentation.commands import export
 
             return export.Export, export.run
+        case "fill":
+            from tel_segmentation.commands import fill
+
+            return fill.Fill, fill.run
+        case "import":
+            from tel_segmentation.commands import import_, import_options
+
+            return import_options.Import, import_.run
+        case "init":
+            from tel_segmentation.commands import init
+
+            return init.Init, init.run
         case "measure":
             from tel_segmentation.commands import measure
 

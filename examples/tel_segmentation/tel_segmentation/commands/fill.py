@@ -1,0 +1,192 @@
+"""``tel fill``: dense labels from clicks along the trees of the images, without any training.
+
+The result is an annotation of its own: look at it, train with it, or use it as the number that a
+network has to beat. Where a split has dense labels, the command says how good the result is.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tyro.conf import Positional
+
+from tel_segmentation.data.folder import Folder
+from tel_segmentation.data.image_files import some
+from tel_segmentation.data.manifest import MANIFEST, read_manifest
+from tel_segmentation.data.regions import VOID
+from tel_segmentation.data.sample import UNLABELLED
+from tel_segmentation.evaluation.fill import fill
+from tel_segmentation.evaluation.metrics import ConfusionMatrix
+from tel_segmentation.runtime.workers import each
+
+CONFIDENCE = "confidence"  # the folder of the maps of confidence
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Spread sparse labels along the trees of the images: dense labels in a second an image."""
+
+    data: Positional[Path]
+    """The data set's TOML file."""
+    annotation: str = "point"
+    """The sparse labels, as --data.annotation."""
+    split: str = "train"
+    sigma: float | None = None
+    """Width σ of the trees, as --loss.tel.sigma. By default chosen for each image: the σ at which
+    half of its pixels average over --mass of the image or more."""
+    mass: float = 0.005
+    """A share of an image, see --sigma."""
+    side: int = 1024
+    """Longer side, in pixels, at which larger images are filled; the result has the image's size
+    again. 0: never smaller."""
+    least: float = 0.0
+    """Pixels that are less confident stay unlabelled; in [0, 1]. The confidence is the part of the
+    labels' votes that the class has got: how much they agree, not how near they are."""
+    output: Path | None = None
+    """Folder for the labels; by default annotations/NAME-filled/SPLIT beside the TOML file. Its
+    folder confidence has the confidence of each image, 0 to 255."""
+    jobs: int = 1
+    """Number of processes."""
+    overwrite: bool = False
+    """Replace files that exist."""
+
+
+class _Work(NamedTuple):
+    source: Folder
+    options: Fill
+    output: Path
+
+
+def run(options: Fill) -> None:
+    """Fills all images of a split; prints how much is labelled, and how well where that is known.
+
+    Raises:
+        ValueError: an option, the data set or a label is invalid, or files exist.
+        OSError: a file cannot be written.
+    """
+    _check(options)
+    source = Folder(options.data.expanduser(), options.split, options.annotation)
+    name = f"{Path(options.annotation).name}-filled"
+    beside = source.info.path.parent / "annotations" / name / options.split
+    output = (options.output or beside).expanduser()
+    if output == source.annotation_folder:
+        raise ValueError(f"output must be another folder than that of the annotation, got {output}")
+    there = [n for n in source.names if (output / f"{n}.png").exists()]
+    if there and not options.overwrite:
+        raise ValueError(
+            f"{output} must not have labels yet, or give --overwrite; has {some(there)}"
+        )
+    try:
+        (output / CONFIDENCE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{output} cannot be written ({error}); choose another --output") from error
+    counts = torch.zeros(len(source.classes), len(source.classes), dtype=torch.int64)
+    filled = pixels = 0
+    empty = []
+    work = list(range(len(source)))
+    parts = each(_make, _Work(source, options, output), work, options.jobs, "fill")
+    for sample_name, (labelled, total, matrix) in zip(source.names, parts, strict=True):
+        filled, pixels, counts = filled + labelled, pixels + total, counts + matrix
+        empty += [] if labelled else [sample_name]
+    found = ConfusionMatrix(len(source.classes))
+    found.counts = counts
+    miou, accuracy = found.miou(), found.accuracy()
+    made = {
+        "options": {
+            "kind": "fill",
+            "annotation": options.annotation,
+            **{key: getattr(options, key) for key in ("split", "sigma", "mass", "side", "least")},
+        },
+        "classes": list(source.classes),
+        "ratio": round(filled / max(1, pixels), 6),
+        "miou": miou,
+        "accuracy": accuracy,
+        "iou": dict(zip(source.classes, found.iou(), strict=True)),
+        "from": _provenance(source),
+    }
+    (output / MANIFEST).write_text(json.dumps(made, indent=1), encoding="utf-8")
+    print(f"{output}: {100 * filled / max(1, pixels):.1f} % of the pixels of {len(work)} images")
+    if empty:
+        print(f"note: no label to spread in {some(empty)}")
+    if miou is not None and accuracy is not None:
+        print(f"against the dense labels: mIoU {100 * miou:.1f}, accuracy {100 * accuracy:.1f}")
+    print(f"Next: tel train photos --data.source {options.data} --data.annotation {name}")
+
+
+def _provenance(source: Folder) -> object:
+    """How the sparse labels were made, if they have a manifest."""
+    folder = source.annotation_folder
+    manifest = read_manifest(folder / MANIFEST) if folder else None
+    return manifest["options"] if manifest else None
+
+
+def _check(options: Fill) -> None:
+    if options.sigma is not None and not options.sigma > 0:
+        raise ValueError(f"sigma must be above 0, got {options.sigma}")
+    if not 0 < options.mass <= 1 or not 0 <= options.least <= 1:
+        raise ValueError(
+            f"mass must be in (0, 1] and least in [0, 1], got {options.mass} and {options.least}"
+        )
+    for name, least in (("side", 0), ("jobs", 1)):
+        if getattr(options, name) < least:
+            raise ValueError(f"{name} must be at least {least}, got {getattr(options, name)}")
+
+
+def _make(work: _Work, index: int) -> tuple[int, int, Tensor]:
+    """Fills an image; returns its labelled pixels, all pixels, and truth × result where known."""
+    if work.options.jobs > 1:
+        torch.set_num_threads(1)  # the processes share the cores
+    sample = work.source[index]
+    options, size = work.options, tuple(sample.label.shape)
+    scale = min(1.0, options.side / max(size)) if options.side else 1.0
+    height, width = (max(1, round(scale * side)) for side in size)
+    image, label = sample.image, sample.label
+    if scale < 1:
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        smaller = np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
+        image = torch.from_numpy(smaller).permute(2, 0, 1)
+        label = torch.from_numpy(_smaller(label.numpy(), (height, width)))
+    filled = fill(image, label, options.sigma, options.mass)
+    result = filled.label.masked_fill(filled.confidence < options.least, UNLABELLED)
+    maps = torch.stack([result.double(), filled.confidence])[None]
+    full, confidence = F.interpolate(maps, size=size, mode="nearest-exact")[0]
+    result = torch.where(sample.label >= 0, sample.label, full.long())
+    _save(work, sample.name, result, confidence)
+    matrix = ConfusionMatrix(len(work.source.classes))
+    different = work.source.annotation_folder is not None  # otherwise truth is what was given
+    if different:
+        matrix.update(result.clamp_min(0), torch.where(result < 0, UNLABELLED, sample.truth))
+    return int((result >= 0).sum()), result.numel(), matrix.counts
+
+
+def _save(work: _Work, name: str, result: Tensor, confidence: Tensor) -> None:
+    label = Image.fromarray(torch.where(result < 0, VOID, result).to(torch.uint8).numpy())
+    colors = [channel for color in work.source.colors for channel in color]
+    label.putpalette(colors + [255] * (768 - len(colors)))
+    grey = Image.fromarray((255 * confidence).round().to(torch.uint8).numpy())
+    for file, picture in ((work.output / CONFIDENCE, grey), (work.output, label)):
+        temporary = file / f".{name}.tmp"
+        picture.save(temporary, format="PNG")
+        temporary.replace(file / f"{name}.png")
+
+
+def _smaller(label: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
+    """A smaller label map in which no labelled pixel is lost to an unlabelled one.
+
+    Where several classes meet in a pixel, the rarest wins.
+    """
+    small = np.full(size, UNLABELLED, np.int64)
+    classes, counts = np.unique(label[label >= 0], return_counts=True)
+    for number in classes[np.argsort(-counts)]:
+        y, x = np.nonzero(label == number)
+        small[y * size[0] // label.shape[0], x * size[1] // label.shape[1]] = number
+    return small
