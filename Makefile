@@ -176,7 +176,15 @@ bench-compare: $(VENV)/.ready
 NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/test_distance.py \
                 tests/test_edge_weight.py tests/test_errors.py tests/test_arguments.py \
                 tests/test_trees_from_outside.py
-DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py
+DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py \
+                    tests/test_euclidean_derivatives.py
+# Of the tests of transformations and exporting those that call the most of the device code.
+TRANSFORM_TESTS := tests/test_vmap.py::test_vmap_has_the_bits_of_a_loop \
+                   tests/test_vmap.py::test_mapped_and_common_trees \
+                   tests/test_forward_mode.py::test_tangents_equal_those_of_the_reference \
+                   tests/test_functorch.py::test_gradients_inside_and_outside_of_vmap \
+                   tests/test_functorch.py::test_forward_mode_inside_and_outside_of_vmap \
+                   tests/test_export.py::test_every_function_with_dynamic_sizes
 test-asan: $(VENV)/.ready
 	rm -rf build/asan
 	$(INSTALL) --target build/asan . -C build-dir=build/asan-objects \
@@ -188,7 +196,7 @@ test-asan: $(VENV)/.ready
 
 # All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
 # then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.
-EMULATED := emulated_mst emulated_filter emulated_edge_weight emulated_distance
+EMULATED := emulated_runtime emulated_mst emulated_filter emulated_edge_weight emulated_distance
 test-native: $(VENV)/.ready
 	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
 	cmake --build build/native
@@ -205,7 +213,8 @@ test-emulated: build/emulated/.built
 	for setting in forward:232448 shuffled:2048; do \
 	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
-	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) || exit 1; \
+	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) \
+	        $(TRANSFORM_TESTS) || exit 1; \
 	done
 
 # Tests that would fail beside a GPU, because they mix its tensors with the CPU's: with a pretended one.

@@ -5,9 +5,6 @@
 # The last one is also kept as PTX (no -real), which the driver of a later GPU compiles by itself.
 set(treefilter_all_architectures 75-real 80-real 86-real 89-real 90-real 100-real 120)
 
-# How long each takes on one processor, roughly.
-set(treefilter_minutes_each 3)
-
 # Sets `architectures`, and `note`: a sentence for whoever builds.
 function(treefilter_cuda_architectures compiler architectures note)
   execute_process(COMMAND ${compiler} --list-gpu-arch OUTPUT_VARIABLE known ERROR_QUIET
@@ -41,12 +38,10 @@ CUDAARCHS, for example CUDAARCHS=all-major." PARENT_SCOPE)
       endif()
     endforeach()
     list(LENGTH found count)
-    cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
-    math(EXPR minutes "(${count} * ${treefilter_minutes_each} + ${cores} - 1) / ${cores}")
     set(${note} "no GPU found that this compiler has code for: CUDA code for all ${count} \
-architectures, which takes about ${minutes} minutes with ${cores} processors. Faster: CUDAARCHS=90 for \
-one of them (90: H100, 89: RTX 40, 86: RTX 30, 80: A100, 75: T4), or TREEFILTER_CUDA=OFF for the CPU \
-only." PARENT_SCOPE)
+architectures, which takes about ${count} times as long as for one: minutes of processor time for each. \
+Faster: CUDAARCHS=90 for one of them (90: H100, 89: RTX 40, 86: RTX 30, 80: A100, 75: T4), or \
+TREEFILTER_CUDA=OFF for the CPU only." PARENT_SCOPE)
   endif()
   set(${architectures} "${found}" PARENT_SCOPE)
 endfunction()

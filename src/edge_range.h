@@ -94,12 +94,13 @@ TREEFILTER_HD T exact_largest(int64_t channels, int64_t stride, const X* u, cons
   return 2 * largest < static_cast<double>(kLargest) ? static_cast<T>(2 * largest) : kLargest;
 }
 
-// What a Euclidean distance's derivative multiplies differences by: 0 at distance 0, NaN where the
-// product would not be precise.
+// What a Euclidean distance's derivative multiplies differences by: 0 at distance 0 and at the largest
+// distance, which stands for all that lies beyond; NaN where the product would not be precise.
 template <class T>
 TREEFILTER_HD T edge_scale(T gradient, T distance) {
   using Range = EdgeRange<T>;
-  if (distance == 0 || (gradient == 0 && distance == distance)) return T(0);
+  if (distance == 0 || distance == Range::kLargest) return T(0);
+  if (gradient == 0 && distance == distance) return T(0);
   const T scale = gradient / distance, size = scale < 0 ? -scale : scale;
   const bool precise = distance <= Range::kHugeDistance && size <= Range::kLargest &&
                        (size >= Range::kLeastScale || distance <= Range::kLargeDistance);

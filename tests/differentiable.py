@@ -1,5 +1,8 @@
 """Every differentiable function in every argument, small enough for numerical derivatives."""
 
+import warnings
+
+import pytest
 import torch
 from strategies import normal, uniform
 from test_filter import PASSES, apply
@@ -105,6 +108,20 @@ def cases(device="cpu"):
 
 
 NAMES = list(cases())
+every_case = pytest.mark.parametrize("case", NAMES, indirect=True)
+
+
+@pytest.fixture(name="case")
+def case_fixture(request, device):
+    return cases(device)[request.param]
+
+
+@pytest.fixture(name="no_warnings")
+def no_warnings_fixture():
+    """UserWarnings are what torch says where it maps by a loop or an op has no derivative."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
 
 
 def finite(y):

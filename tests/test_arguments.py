@@ -22,6 +22,7 @@ GUIDE = torch.rand(2, 3, 3, 4)
 SOURCE = torch.tensor([0, 3])
 SEEDS = torch.zeros(2, 12, dtype=torch.bool)
 SIGMA = torch.ones(2, 1)
+LABEL = torch.full((2, 3, 4), -1)
 
 # Every function that takes more than one tensor, graphs and trees included.
 CALLS = {
@@ -30,12 +31,15 @@ CALLS = {
     "mst, root": (lambda w, root: tf.mst(w, GRID, root=root), [WEIGHT, torch.tensor([0, 3])]),
     "affinity": (tf.affinity, [WEIGHT, TREE, SIGMA]),
     "filter": (tf.filter, [X, TREE, A]),
+    "mass": (tf.mass, [TREE, A]),
+    "sigma_for_mass": (tf.sigma_for_mass, [WEIGHT, TREE]),
     "leaf_to_root": (tf.leaf_to_root, [X, TREE, A]),
     "root_to_leaf": (tf.root_to_leaf, [X, TREE, A]),
     "distance": (tf.distance, [WEIGHT, TREE, SOURCE]),
     "distance_transform": (tf.distance_transform, [WEIGHT, TREE, SEEDS]),
     "distance_matrix": (tf.distance_matrix, [WEIGHT, TREE]),
     "TreeFilter2d": (lambda x, guide: tf.nn.TreeFilter2d(0.1)(x, guide), [X, GUIDE]),
+    "tree_energy": (tf.losses.tree_energy, [X, GUIDE, LABEL, X]),
     "TreeFilter2d, sigma": (lambda s, x: tf.nn.TreeFilter2d(s)(x), [torch.tensor(0.1), X]),
 }
 PLACES = [(name, place) for name, (_, values) in CALLS.items() for place in range(len(values))]
@@ -53,6 +57,18 @@ def test_devices_are_compared(name, place):
     with pytest.raises(ValueError, match=r"^\w+: \w+ must be on (cpu|meta) like") as error:
         function(*(v.to("meta") if i == place else v for i, v in enumerate(values)))
     assert "meta" in message(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [(n, i) for n, i in PLACES if n.partition(",")[0] in tf.reference.__all__]
+)
+def test_devices_are_compared_in_the_reference(name, place):
+    _, values = CALLS[name]
+    function = getattr(tf.reference, name.partition(",")[0])
+    if name == "mst, root":
+        function = lambda w, root: tf.reference.mst(w, GRID, root=root)  # noqa: E731
+    with pytest.raises(ValueError, match=r"^\w+: \w+ must be on (cpu|meta) like"):
+        function(*(v.to("meta") if i == place else v for i, v in enumerate(values)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
@@ -318,6 +334,14 @@ def test_the_native_code_trusts_no_layout(layout):
         _C.mst(weight, None, layout, 12, None, 0, *out, plan, threads)
     with pytest.raises(ValueError, match=r"^edge_weight: (graph|weight) must"):
         _C.edge_inner(f, f, None, layout, _C.Psi.IDENTITY, weight, threads)
+
+
+def test_edges_to_nowhere_are_named():
+    ends = torch.full((2, 1), 9, dtype=torch.int32)
+    message = r"^mst: graph must have edges between vertices in \[0, 3\), got 9"
+    if not _C.emulated:
+        with pytest.raises(ValueError, match=message):
+            tf.mst(torch.rand(1, 1), tf.Graph(3, 1, None, None, ends))
 
 
 def test_native_messages_read_well():

@@ -26,24 +26,25 @@ def installed():
 
 
 @pytest.mark.parametrize("low", [True, False])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_first_tree_filter(groups, low):
+@pytest.mark.parametrize(("batch", "groups"), [(2, 1), (2, 2), (1, 2)])
+def test_first_tree_filter(batch, groups, low):
     extension = importlib.import_module("tree_filter_cuda")
-    guide = (torch.rand(2, 3, 5, 8) * 4).round() / 4  # ties
-    x = torch.rand(2, 4, 5, 8, dtype=torch.float64, requires_grad=True)
-    embed = torch.rand(2, 6, 5, 8, dtype=torch.float64, requires_grad=True)
+    guide = (torch.rand(batch, 3, 5, 8) * 4).round() / 4  # ties
+    x = torch.rand(batch, 4, 5, 8, dtype=torch.float64, requires_grad=True)
+    embed = torch.rand(batch, 6, 5, 8, dtype=torch.float64, requires_grad=True)
     tree = tree_of(extension, guide)
     ours = tf.compat.tree_filter.MinimumSpanningTree(tf.compat.tree_filter.norm2_distance)(guide)
     assert torch.equal(tree.sort(1).values, ours.sort(1).values)
     adopted = AdoptedFilter(extension, groups, 0.3)(x, embed, tree, low)
-    layer = tf.compat.tree_filter.TreeFilter2D(groups, 0.3)(x, embed, ours, low)
+    named = tf.compat.tree_filter.TreeFilter2D(groups, 0.3)(x, embed, ours, low)
+    given = tf.compat.tree_filter.TreeFilter2D(groups, 0.3, lambda a, b: (a - b).square().sum(1))
     graph = tf.grid(5, 8)
     trees = tf.mst(differences(guide) + 1, graph)
     split = embed.unflatten(1, (groups, -1)).flatten(0, 1)
-    weight = tf.edge_weight(split, graph).unflatten(0, (2, groups))
+    weight = tf.edge_weight(split, graph).unflatten(0, (batch, groups))
     plain = tf.filter(x, trees, tf.affinity(weight, trees, 0.3 if low else 1.0))
     grad = torch.rand_like(x)
-    for y in (adopted, layer):
+    for y in (adopted, named, given(x, embed, ours, low)):
         torch.testing.assert_close(y, plain, rtol=1e-10, atol=1e-12)
         g = torch.autograd.grad(y, (x, embed), grad, allow_unused=True)
         want = torch.autograd.grad(plain, (x, embed), grad, retain_graph=True)

@@ -1,6 +1,9 @@
 """Tests that need a GPU: no synchronisation, CUDA graphs, streams, devices."""
 
 import math
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -108,7 +111,7 @@ def test_nothing_waits_for_the_device(shape, run, make):
 @pytest.mark.parametrize(("run", "make"), RUNS)
 @pytest.mark.parametrize("shape", [*SHAPES, WIDE])
 def test_in_a_cuda_graph(shape, run, make):
-    """Captured once, replayed on other inputs: the same as called; there phases are launched."""
+    """Captured once, replayed on other inputs: the same as called."""
     graph = make(shape)
     guide, x = inputs(shape, graph=graph)
     side = torch.cuda.Stream()
@@ -130,6 +133,37 @@ def test_in_a_cuda_graph(shape, run, make):
         assert_equal(results, run(other_guide, other_x, graph))
 
 
+# Kernels are loaded when they are first called: here, while a stream is captured.
+FIRST_CALLS_ARE_CAPTURED = """
+import torch
+import treefilter as tf
+
+def trees():
+    return tf.mst(tf.edge_weight(guide, graph), graph)
+
+graph = tf.grid(150, 170)
+guide = torch.rand(2, 3, 150, 170, device="cuda")
+captured = torch.cuda.CUDAGraph()
+with torch.cuda.graph(captured):
+    tree = trees()
+captured.replay()
+torch.cuda.synchronize()
+assert torch.equal(tree.parent, trees().parent)
+"""
+
+
+@pytest.mark.parametrize("phases", ["kernel", "launches"])
+def test_first_calls_are_captured(phases):
+    subprocess.run(
+        [sys.executable, "-c", FIRST_CALLS_ARE_CAPTURED],
+        env={**os.environ, "TREEFILTER_PHASES": phases},
+        timeout=120,
+        check=True,
+    )
+
+
+# Cooperative kernels of several streams must not wait for each other: the time-out is the check.
+@pytest.mark.timeout(120, method="thread")
 def test_on_several_streams_and_from_several_threads():
     # Of two sizes, whose kernels are the same and need more or less shared memory.
     shapes = [(96, 130), (180, 220)] * 3

@@ -1,11 +1,13 @@
 """The photo demo as a user runs it: quick success, and one line for every mistake."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 for package in ("matplotlib", "skimage", "tqdm"):
@@ -68,7 +70,70 @@ def test_large_photograph_and_scribbles_of_ones_own(tmp_path):
     assert (tmp_path / "a.png").exists()
 
 
+def reader():
+    """The demo's module that reads photographs."""
+    spec = importlib.util.spec_from_file_location("demo_inputs", DEMO / "inputs.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["demo_inputs"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+RAMP = np.linspace(0, 1, 40 * 50).reshape(40, 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("8.png", (255 * RAMP).astype(np.uint8)),
+        ("12 in 16.png", (4095 * RAMP).astype(np.uint16)),
+        ("16.tif", (65535 * RAMP).astype(np.uint16)),
+        ("32.tif", (255 * RAMP).astype(np.int32)),
+        ("float.tif", RAMP.astype(np.float32)),
+    ],
+)
+def test_photographs_of_any_depth_are_neither_white_nor_black(tmp_path, name, pixels):
+    Image.fromarray(pixels).save(tmp_path / name)
+    photo = reader().load_photo("", tmp_path / name)[0]
+    assert np.abs(np.asarray(photo) / 255 - RAMP[..., None]).max() < 1 / 200
+    image_files = pytest.importorskip("tel_segmentation.data.image_files")
+    assert np.array_equal(np.asarray(photo), np.asarray(image_files.read_image(tmp_path / name)))
+
+
+def test_odd_names_and_a_byte_order_mark(tmp_path):
+    Image.radial_gradient("L").resize((60, 40)).save(tmp_path / "own.png")
+    scribbles = {
+        "classes": {r"$\foo$": "red", "_background_": "blue"},
+        "scribbles": [
+            {"class": r"$\foo$", "points": [[28, 20], [32, 20]]},
+            {"class": "_background_", "points": [[2, 2], [50, 5]]},
+        ],
+    }
+    path = write(tmp_path, "\ufeff" + json.dumps(scribbles))
+    arguments = ["--image", "own.png", "--scribbles", path, "--steps", 0]
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    before = (tmp_path / "own.png").read_bytes()
+    done = run(tmp_path, *arguments, "--output", "../" + tmp_path.name + "/own.png")
+    assert done.returncode == 2
+    assert done.stderr == "photo_demo: --output would overwrite own.png\n"
+    assert (tmp_path / "own.png").read_bytes() == before
+
+
+def pipe(folder):
+    """The path of a FIFO, from which a reader would wait."""
+    os.mkfifo(folder / "pipe.png")
+    return folder / "pipe.png"
+
+
 MISTAKES = {
+    "pipe.png as an image: not a file": lambda folder: [
+        "--image",
+        pipe(folder),
+        "--scribbles",
+        "b.json",
+    ],
     "no photograph is called": lambda folder: ["--photo", "dog"],
     "--image needs --scribbles": lambda folder: ["--image", "a.jpg"],
     "no such file: a.jpg": lambda folder: ["--image", "a.jpg", "--scribbles", "b.json"],
@@ -96,6 +161,7 @@ MISTAKES = {
     ],
     "no such folder": lambda folder: ["--output", "nowhere/a.png"],
     "--sigma must be positive": lambda folder: ["--sigma", "0"],
+    "--sigma must be positive, 1e-30": lambda folder: ["--sigma", "1e-300"],
     "argument --steps: invalid int value: 'few'": lambda folder: ["--steps", "few"],
 }
 

@@ -111,7 +111,8 @@ CASES = [
          tf.affinity, WEIGHT, TREE, "auto"),
     case(TypeError, f"affinity: sigma must be {FLOATS}, got torch.int64",
          tf.affinity, WEIGHT, TREE, torch.tensor(1)),
-    seen(ValueError, "tree.edge must be in [-1, 17), got 98", tf.affinity, WEIGHT, FAR_EDGE),
+    seen(ValueError, "affinity: tree.edge must be in [-1, 17), got 98",
+         tf.affinity, WEIGHT, FAR_EDGE),
     # filter and passes
     case(TypeError, f"filter: x must be {FLOATS}, got torch.int32", tf.filter, X.int(), TREE, A),
     case(TypeError, "filter: tree must be a treefilter.Tree, got Tensor", tf.filter, X, A, TREE),
@@ -127,8 +128,8 @@ CASES = [
          tf.leaf_to_root, torch.rand(2, 4, 7), TREE, A),
     case(ValueError, "root_to_leaf: x must have shape (B, C, 3, 4) or (B, C, 12), got (2, 4, 7)",
          tf.root_to_leaf, torch.rand(2, 4, 7), TREE, A),
-    seen(ValueError, "tree.parent must be in [0, 12)", tf.filter, X, FAR_PARENT, A),
-    seen(ValueError, "tree.order must be in [0, 12)", tf.filter, X, NEGATIVE_ORDER, A),
+    seen(ValueError, "filter: tree.parent must be in [0, 12), got 99", tf.filter, X, FAR_PARENT, A),
+    seen(ValueError, "filter: tree.order must be in [0, 12), got -", tf.filter, X, NEGATIVE_ORDER, A),
     # distance
     case(TypeError, f"distance: weight must be {FLOATS}, got list", tf.distance, [1.0], TREE, LOOPS[0]),
     case(TypeError, "distance: source must be an integer tensor, got torch.bool",
@@ -151,10 +152,32 @@ CASES = [
          tf.distance_transform, -1 - WEIGHT, TREE, SEEDS),
     seen(ValueError, "distance_transform: weight must be >= 0 on the tree, got nan",
          tf.distance_transform, WEIGHT * float("nan"), TREE, SEEDS),
+    seen(ValueError, "distance: tree.edge must be in [-1, 17), got 98",
+         tf.distance, WEIGHT, FAR_EDGE, LOOPS[0]),
+    seen(ValueError, "distance_transform: tree.edge must be in [-1, 17), got 98",
+         tf.distance_transform, WEIGHT, FAR_EDGE, SEEDS),
+    seen(ValueError, "sigma_for_mass: tree.edge must be in [-1, 17), got 98",
+         tf.sigma_for_mass, WEIGHT, FAR_EDGE),
+    seen(ValueError, "distance_matrix: tree.edge must be in [-1, 17), got 98",
+         tf.distance_matrix, WEIGHT, FAR_EDGE),
+    seen(ValueError, "distance_matrix: tree.parent must be in [0, 12), got 99",
+         tf.distance_matrix, WEIGHT, FAR_PARENT),
+    case(ValueError, "distance_matrix: weight must have batch 2 like the tree, got 1",
+         tf.distance_matrix, WEIGHT[:1], TREE),
+    case(ValueError, "distance_matrix: path must be one of sum, max, got 'min'",
+         tf.distance_matrix, WEIGHT, TREE, "min"),
     case(ValueError, "distance_matrix: B * N * N must be at most 2**28, got 1 * 16385 * 16385",
          tf.distance_matrix, torch.rand(1, 16384), tf.mst(torch.rand(1, 16384), tf.grid(1, 16385))),
     # tree and module
     case(IndexError, "Tree: index must be in [-2, 2), got 2", TREE.__getitem__, 2),
+    seen_here(ValueError, "Tree.depth: tree.parent must be in [0, 12), got ",
+         lambda tree: tree.depth, FAR_PARENT),
+    seen_here(ValueError, "Tree.components: tree.order must be in [0, 12), got -",
+         lambda tree: tree.components, NEGATIVE_ORDER),
+    case(ValueError, "affinity: tree.edge must be in [-1, 17), got 98",
+         tf.reference.affinity, WEIGHT, FAR_EDGE),
+    case(ValueError, "distance_matrix: tree.edge must be in [-1, 17), got 98",
+         tf.reference.distance_matrix, WEIGHT, FAR_EDGE),
     case(ValueError, "TreeFilter2d: groups must be at least 1, got 0", tf.nn.TreeFilter2d, groups=0),
     case(ValueError, "TreeFilter2d: metric must be one of sqeuclidean", tf.nn.TreeFilter2d, metric="x"),
     case(ValueError, "TreeFilter2d: connectivity must be 4 or 8, got 6",
@@ -213,7 +236,10 @@ def test_the_native_layer_checks_for_itself(device):
         propagate(parent=tree.parent[:, ::2], order=tree.order[:, ::2])
     with pytest.raises(ValueError, match="x must be a floating point tensor"):
         propagate(x=x.long())
-    with pytest.raises(ValueError, match="affinity and tree must fit"):
+    expected = (
+        "affinity must have batch 1 or 2 and groups that divide the 4 channels, got [2, 3, 12]"
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)):
         propagate(a=a.expand(2, 3, 12).contiguous())
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from differentiable import NAMES, cases, directions, finite, loss
+from differentiable import case_fixture, directions, every_case, finite, loss  # noqa: F401
 from strategies import normal, uniform
 from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.autograd.functional import jacobian
@@ -12,14 +12,6 @@ from torch.testing import assert_close
 import treefilter as tf
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
-
-
-@pytest.fixture
-def case(request, device):
-    return cases(device)[request.param]
-
-
-every_case = pytest.mark.parametrize("case", NAMES, indirect=True)
 
 
 @every_case

@@ -1,10 +1,8 @@
 """torch.func: gradients inside and outside of vmap, modules, types, and tracing."""
 
-import warnings
-
 import pytest
 import torch
-from differentiable import NAMES, by_loop, cases, loss, stacked
+from differentiable import by_loop, case_fixture, every_case, loss, no_warnings_fixture, stacked  # noqa: F401  fixtures
 from strategies import normal, uniform
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call, grad, jvp, stack_module_state, vjp, vmap
@@ -13,23 +11,8 @@ from torch.testing import assert_close
 
 import treefilter as tf
 
+pytestmark = pytest.mark.usefixtures("no_warnings")
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
-
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    """UserWarnings are what torch says where it maps by a loop or an op has no derivative."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
-
-
-@pytest.fixture
-def case(request, device):
-    return cases(device)[request.param]
-
-
-every_case = pytest.mark.parametrize("case", NAMES, indirect=True)
 
 
 @every_case

@@ -69,6 +69,14 @@ def test_no_images_and_no_edges():
     assert tree.parent.tolist() == [[0, 1, 2]] * 2
 
 
+@pytest.mark.parametrize(("batch", "channels"), [(0, 3), (2, 0), (0, 0)])
+@pytest.mark.parametrize("metric", METRICS)
+def test_weights_of_nothing(metric, batch, channels):
+    graph = tf.graph(lists(batch), 9)
+    weight = tf.edge_weight(torch.zeros(batch, channels, 9), graph, metric)
+    assert torch.equal(weight, torch.zeros(batch, 20))
+
+
 def test_compiled_and_eager_trees_are_equal():
     edges, weight = lists(), torch.rand(3, 20)
     graph = tf.graph(edges, 9)
@@ -104,5 +112,10 @@ def test_the_mass_is_what_the_mean_divides_by():
     torch.testing.assert_close(mean, tf.filter(x, tree, a))
     assert torch.autograd.gradcheck(lambda a: tf.mass(tree, a), a)
     assert tf.mass(tree[0], a[:, 0]).shape == (2, 12)
-    with pytest.raises(ValueError, match=r"mass: affinity must have shape"):
-        tf.mass(tree, torch.ones(12))
+    assert tf.mass(tree, a[:1, 0]).shape == (2, 12)
+    for shape in ((0, 12), (0, 3, 12)):
+        none = tf.mass(tree[0], torch.ones(shape))
+        assert none.shape == tf.reference.mass(tree[0], torch.ones(shape)).shape == shape
+    for shape in ((), (12,), (3, 12), (2, 11), (2, 0, 12)):
+        with pytest.raises(ValueError, match=r"^mass: affinity must have shape"):
+            tf.mass(tree, torch.ones(shape))

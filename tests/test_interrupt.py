@@ -73,6 +73,14 @@ CALLS = {
         GRAPH + "graph = tf.graph(graph.edge_index, graph.num_nodes)",
         "tree = tf.mst(weight, graph); return tree.parent, tree.edge, tree.order",
     ),
+    # With two threads, the calling one takes the first graph, which has no edges, and then waits.
+    "mst of two lists": (
+        1024,
+        GRAPH
+        + "graph = tf.graph(graph.edge_index, graph.num_nodes)\n"
+        + "weight = torch.cat([torch.full_like(weight, torch.inf), weight])",
+        "tree = tf.mst(weight, graph); return tree.parent, tree.edge, tree.order",
+    ),
     "filter": (
         1024,
         TREE + "x = torch.rand(1, 64, 1024, 1024); a = tf.affinity(weight, tree)",
@@ -99,7 +107,8 @@ CALLS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "threads"), [*((name, 1) for name in CALLS), ("mst", 2), ("filter", 2)]
+    ("name", "threads"),
+    [*((name, 1) for name in CALLS), ("mst", 2), ("filter", 2), ("mst of two lists", 2)],
 )
 def test_interrupt(name, threads, tmp_path):
     side, setup, body = CALLS[name]

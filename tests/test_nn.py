@@ -161,7 +161,67 @@ def test_guides_that_are_none(guide):
         tf.nn.TreeFilter2d()(guide)
 
 
+X = torch.rand(2, 4, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments", "message"),
+    [
+        ({}, (X, X * torch.nan), "guide must be finite, got NaN or an infinity"),
+        ({}, (X * torch.inf,), "x must be finite, got NaN or an infinity"),
+        ({}, (X, X[..., 1:]), "guide must have the height and width of x"),
+        ({}, (X, X[:1].expand(3, 4, 3, 4)), "guide must have the height and width of x and"),
+        ({}, (X, X.to("meta")), "guide must be on cpu like x, got meta"),
+        ({}, (X.to("meta"), X), "guide must be on meta like x, got cpu"),
+        ({}, (X[0], X), "x must have shape (B, C, H, W)"),
+        ({}, (X[..., :0],), "sizes must be at least 1, got (3, 0)"),
+        ({"groups": 3}, (X, torch.rand(2, 3, 3, 4)), "x must have shape (B, C, H, W) with C"),
+        ({"sigma": torch.ones(5, 1)}, (X,), "sigma must broadcast to (2, G), got (5, 1)"),
+        ({"sigma": torch.ones(3), "groups": 2}, (X,), "sigma must broadcast to (2, 2), got (3,)"),
+        ({"sigma": torch.ones(3)}, (X,), "affinity must have a number of groups that"),
+        ({"sigma": 1e-46}, (X,), "sigma must be in [1.18e-38, 3.4e+38] for torch.float32"),
+        ({"sigma": torch.ones(1, device="meta")}, (X,), "sigma must be on cpu like weight"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_layer(layer, arguments, message):
+    with pytest.raises(ValueError, match=r"^TreeFilter2d: ") as caught:
+        tf.nn.TreeFilter2d(**layer)(*arguments)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("sigma", [torch.ones(0), torch.ones(2, 0), torch.ones(1, 1, 1)])
+def test_sigmas_of_no_use(sigma):
+    with pytest.raises(ValueError, match=r"^TreeFilter2d: sigma must broadcast to \(B, 1\), got"):
+        tf.nn.TreeFilter2d(sigma)
+
+
+def test_a_sigma_that_becomes_negative():
+    layer = tf.nn.TreeFilter2d(torch.nn.Parameter(torch.tensor(1.0)))
+    layer.sigma.data.fill_(-1)
+    with pytest.raises(ValueError, match=r"^TreeFilter2d: sigma must be positive"):
+        layer(X)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_tracing_by_jit_names_the_way():
     with pytest.raises(RuntimeError, match=r"must be exported by torch\.export\.export"):
         torch.jit.trace(tf.nn.TreeFilter2d(0.1), (torch.rand(1, 2, 3, 4),))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_names_the_way():
+    layer = tf.nn.TreeFilter2d(0.1)
+    layers = [tf.nn.TreeScan2d(4), tf.nn.TreeFilterMRF2d(4, 3, 4), tf.nn.TreeEnergyLoss()]
+    functions = [getattr(tf, name) for name in tf.__all__ if name.islower()]
+    functions = [function for function in functions if callable(function)]
+    assert len(functions) >= 12
+
+    def of_the_user(x: torch.Tensor):
+        return tf.leaf_to_root(x, None, x)
+
+    functions += [tf.losses.tree_energy, of_the_user]
+    for thing in (layer, torch.nn.Sequential(torch.nn.ReLU(), layer), *layers, *functions):
+        with pytest.raises(
+            RuntimeError, match=r"^treefilter: a model must be exported by torch\.ex"
+        ):
+            torch.jit.script(thing)

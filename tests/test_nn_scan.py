@@ -221,3 +221,8 @@ def test_errors():
         tf.nn.TreeFilterMRF2d(4, 3, 6, random="uniform")
     with pytest.raises(ValueError, match=r"guide must have shape \(B, C, H, W\)"):
         tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(2, 4, 2, 2), torch.rand(1, 3, 2, 2))
+    with pytest.raises(ValueError, match="TreeFilterMRF2d: guide must be on cpu like x, got meta"):
+        tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(1, 4, 2, 2), torch.rand(1, 3, 2, 2).to("meta"))
+    tree = tf.mst(torch.zeros(1, 4), tf.grid(2, 2)).to("meta")
+    with pytest.raises(ValueError, match="TreeScan2d: tree must be on cpu like x, got meta"):
+        scan(torch.rand(1, 4, 2, 2), tree)

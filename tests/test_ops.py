@@ -28,7 +28,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
     tree_weight = torch.rand(2, graph.num_nodes, dtype=wide)
     seeds = torch.rand(2, graph.num_nodes) > 0.8
     source = torch.tensor([[0, 3], [5, 1]])
-    _, via, _ = _ops.distance(tree_weight, *topology, source, False)
+    _, via, _ = _ops.distance(tree_weight, *topology, source, False, "distance")
     x = guide.clone()
     y = _ops.propagate(x, *topology, affinity, _ops.MEAN)
     return {
@@ -49,10 +49,10 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             (weight.float(), None, graph._layout, graph.num_nodes, None, 3),
         ),
         "mst_list": (OPS._mst, (torch.rand(2, 14), listed._edges, [], 9, torch.tensor([0, 3]), 0)),
-        "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge)),
+        "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge, "affinity")),
         "tree_weight_backward": (
             OPS._tree_weight_backward,
-            (affinity, tree.edge, graph.num_edges),
+            (affinity, tree.edge, graph.num_edges, "affinity"),
         ),
         "affinity": (OPS._affinity, (weight[:, None], tree.edge, None, 0.5)),
         "affinity_of_groups": (
@@ -90,8 +90,8 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         "plan": (OPS._plan, (tree.parent,)),
         "order": (OPS._order, (tree.parent, tree._plan)),
         "parent_dot": (OPS._parent_dot, (x, y, tree.parent, 3)),
-        "distance": (OPS._distance, (tree_weight, *topology, source, False)),
-        "distance_max": (OPS._distance, (tree_weight, *topology, source, True)),
+        "distance": (OPS._distance, (tree_weight, *topology, source, False, "distance")),
+        "distance_max": (OPS._distance, (tree_weight, *topology, source, True, "distance")),
         "distance_transform": (OPS._distance_transform, (tree_weight, *topology, seeds, False)),
         "distance_transform_max": (OPS._distance_transform, (tree_weight, *topology, seeds, True)),
         "path_sums": (OPS._path_sums, (tree_weight, *topology, via)),

@@ -340,6 +340,17 @@ def test_collating(tree):
     assert batch["number"].tolist() == [0, 1, 2]
 
 
+def test_collating_graphs():
+    """Data of a batch have one graph."""
+    ends = torch.tensor([[0, 1], [1, 2]])
+    for graph in (tf.grid(3, 4), tf.graph(ends, 3)):
+        batch = default_collate([{"graph": graph}, {"graph": pickle.loads(pickle.dumps(graph))}])
+        assert batch["graph"] is graph
+        for other in (tf.grid(4, 3), tf.grid(3, 4, connectivity=8), tf.graph(ends.flip(0), 3)):
+            with pytest.raises(ValueError, match=r"^Graph: graphs of a batch must be equal, got"):
+                default_collate([graph, other])
+
+
 def test_a_data_loader_in_another_process(tree):
     tree = tree.to("cpu")
     loader = DataLoader([(one, i) for i, one in enumerate(tree)], batch_size=3, num_workers=1,

@@ -1,30 +1,21 @@
 """torch.vmap: mapped calls have the bits of a loop, whatever is mapped, trees included."""
 
-import warnings
-
 import pytest
 import torch
-from differentiable import MULTIGRAPH, NAMES, by_loop, cases, stacked
+from differentiable import (  # noqa: F401  fixtures
+    MULTIGRAPH,
+    by_loop,
+    case_fixture,
+    every_case,
+    no_warnings_fixture,
+    stacked,
+)
 from strategies import normal, uniform
 from torch.func import jvp, vmap
 
 import treefilter as tf
 
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    """UserWarnings are what torch says where it maps by a loop or an op has no derivative."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        yield
-
-
-@pytest.fixture
-def case(request, device):
-    return cases(device)[request.param]
-
-
-every_case = pytest.mark.parametrize("case", NAMES, indirect=True)
+pytestmark = pytest.mark.usefixtures("no_warnings")
 
 
 @every_case

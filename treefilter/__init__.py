@@ -7,9 +7,11 @@ guide ──edge_weight──▶ weight ──mst──▶ Tree ──affinity�
 Vertices are numbered in row-major order.
 """
 
+from typing import NoReturn as _NoReturn
+
 import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that ours shares
 
-from . import compat, losses, nn, reference
+from . import _ops, compat, losses, nn, reference
 from .affinity import affinity
 from .distance import distance, distance_matrix, distance_transform
 from .edge_weight import edge_weight
@@ -21,6 +23,18 @@ from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
 
 __version__ = "0.1.0"
+
+
+def _script() -> _NoReturn:
+    raise RuntimeError(_ops.JIT_MESSAGE)
+
+
+for _function in (
+    *(affinity, distance, distance_matrix, distance_transform, edge_weight, filter, graph, grid),
+    *(leaf_to_root, losses.tree_energy, mass, mst, random_tree, root_to_leaf, sigma_for_mass),
+):
+    # What torch.jit.script calls of a function, or of one that is called by its function.
+    setattr(_function, "__prepare_scriptable__", _script)  # noqa: B010  mypy knows no such name
 
 __all__ = [
     "Graph",

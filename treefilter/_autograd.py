@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch._C._functorch import (
+    TransformType,
     _add_batch_dim,
     get_unwrapped,
     is_batchedtensor,
@@ -35,8 +36,24 @@ def _functorch_is_active() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def _beyond_dynamo() -> bool:
+    """Whether transformations are active that Dynamo would do wrong: all but one gradient, or maps.
+
+    It calls the op itself there, which has no derivative: a gradient would be 0.
+    """
+    kinds = [level.key() for level in torch._C._functorch.get_interpreter_stack() or []]
+    return kinds != [TransformType.Grad] and any(k != TransformType.Vmap for k in kinds)
+
+
 # What torch._dynamo.assume_constant_result says, without an import of torch._dynamo.
 _functorch_is_active._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_beyond_dynamo._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+_DYNAMO_MESSAGE = (
+    "treefilter: torch.compile(fullgraph=True) must be given at most one torch.func.grad or vjp,"
+    " got several transformations or forward mode"
+)
 
 
 class Function(torch.autograd.Function):
@@ -96,6 +113,8 @@ def call(function: type[Function], *arguments: Any) -> Any:
     """Calls ``function`` so that its derivatives are recorded."""
     if _is_dynamo():
         if _functorch_is_active():
+            if _beyond_dynamo():  # without fullgraph=True, Dynamo now leaves it to Python
+                raise RuntimeError(_DYNAMO_MESSAGE)
             # Dynamo takes an argument of torch.func.grad for one without a gradient, but no view.
             arguments = tuple(
                 t.view_as(t) if isinstance(t, Tensor) and t.is_floating_point() else t
@@ -144,13 +163,34 @@ def values_of(tensor: Tensor) -> Tensor | None:
     """
     if tensor.device.type != "cpu" or torch.compiler.is_compiling():
         return None
+    return readable(tensor)
+
+
+def readable(tensor: Tensor) -> Tensor | None:
+    """The tensor below torch.func's and torch.vmap's wrappers, in whatever order of dimensions.
+
+    ``None`` where there are no values: on the meta device, in FakeTensorMode, while tracing. On a
+    GPU, reading them waits for it.
+    """
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
-    if type(tensor) not in (Tensor, torch.nn.Parameter):
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_meta:
         return None
     if torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, _TRACING)):
         return None
     return tensor
+
+
+def refuse_gradients(arguments: tuple[Any, ...]) -> None:
+    """RuntimeError where an op is traced that would lose a gradient, inside of torch.vmap say.
+
+    A :class:`Function` switches gradients off while it runs.
+    """
+    if _is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in arguments):
+        raise RuntimeError(
+            "treefilter: ops must be called by the functions of treefilter where gradients are"
+            " recorded, got a direct call, or torch.vmap inside of torch.compile (keep it outside)"
+        )
 
 
 def refuse_tangents() -> None:

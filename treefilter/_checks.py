@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.masked import MaskedTensor
 
 from ._native import _C
-from ._ops import JIT_MESSAGE
+from ._ops import JIT_MESSAGE, sum_dtype
 
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -69,7 +69,9 @@ def check_devices(function: str, name: str, value: Tensor, **others: Any) -> Non
         try:
             where = thing.device
         except AttributeError:  # a tree that torch.utils._pytree has made of something else
-            raise TypeError(f"{function}: {other} must consist of tensors") from None
+            raise TypeError(
+                f"{function}: {other} must consist of tensors, got {type(thing.parent).__name__}"
+            ) from None
         if where != device:
             raise ValueError(f"{function}: {other} must be on {device} like {name}, got {where}")
 
@@ -124,14 +126,6 @@ def check_nodes(
     if value.ndim < 3 or (spatial != (num_nodes,) and spatial != shape):
         expected = describe("B", "C, ", shape, num_nodes)
         raise ValueError(f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}")
-
-
-def accumulate_in(*values: Tensor) -> torch.dtype:
-    """The type that results are computed in: float64 if any input is, otherwise float32."""
-    for value in values:
-        if value.dtype == torch.float64:
-            return torch.float64
-    return torch.float32
 
 
 def widen(value: Tensor) -> Tensor:
@@ -220,7 +214,7 @@ def check_sigma_values(function: str, sigma: Tensor) -> None:
     if sigma.numel() == 0:
         return
     low, high = [sigma.item()] * 2 if sigma.numel() == 1 else [v.item() for v in sigma.aminmax()]
-    smallest, largest = _NORMAL[accumulate_in(sigma)]
+    smallest, largest = _NORMAL[sum_dtype(sigma)]
     if not (low > 0 and high > 0):  # both are NaN if one value is
         raise ValueError(f"{function}: sigma must be positive, got a value that is not")
     if low < smallest or high > largest:

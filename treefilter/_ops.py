@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import _vmap
-from ._autograd import refuse_tangents
+from ._autograd import refuse_gradients, refuse_tangents
 from ._native import _C
 
 _library = torch.library.Library("treefilter", "DEF")
@@ -27,8 +27,8 @@ _library = torch.library.Library("treefilter", "DEF")
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 JIT_MESSAGE = (
-    "treefilter: a model must be exported by torch.export.export, got a trace by torch.jit.trace or"
-    " by torch.onnx.export(dynamo=False), which record no trees"
+    "treefilter: a model must be exported by torch.export.export, got torch.jit.trace,"
+    " torch.jit.script or torch.onnx.export(dynamo=False), which know no trees"
 )
 
 
@@ -67,6 +67,7 @@ def _op(
             raise RuntimeError(ONNX_MESSAGE)
         if not indices:
             refuse_tangents()
+            refuse_gradients(arguments)
         return fake(*arguments)
 
     def register(kernel: Kernel) -> Kernel:
@@ -96,8 +97,12 @@ def _empty_like(x: Tensor) -> Tensor:
     return torch.empty_like(x) if x.ndim == 3 else torch.empty_like(x.flatten(2)).view(x.shape)
 
 
-def _sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+def sum_dtype(*values: Tensor) -> torch.dtype:
+    """The type that results are computed in: float64 if any value is, otherwise float32."""
+    for value in values:
+        if value.dtype == torch.float64:
+            return torch.float64
+    return torch.float32
 
 
 # ---- graph and edge weight ----
@@ -125,7 +130,7 @@ IDENTITY, SIGN, EUCLIDEAN = range(3)
 def _empty_weight(
     f: Tensor, t: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int
 ) -> Tensor:
-    return f.new_empty((f.shape[0], num_edges), dtype=_sum_dtype(f.dtype))
+    return f.new_empty((f.shape[0], num_edges), dtype=sum_dtype(f))
 
 
 @_op(f"_edge_inner(Tensor f, Tensor t, {_GRAPH}, int psi) -> Tensor", _empty_weight)
@@ -171,7 +176,7 @@ def _empty_argmax(
     f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int
 ) -> tuple[Tensor, Tensor]:
     shape = (f.shape[0], num_edges)
-    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=_sum_dtype(f.dtype))
+    return f.new_empty(shape, dtype=torch.int64), f.new_empty(shape, dtype=sum_dtype(f))
 
 
 @_op(f"_edge_argmax(Tensor f, {_GRAPH}) -> (Tensor, Tensor)", _empty_argmax)
@@ -298,32 +303,36 @@ def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
 # ---- affinity ----
 
 
-def _empty_tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
+# Ops of several public functions are told which one the user has called, for errors.
+
+
+def _empty_tree_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
     return weight.new_empty((weight.shape[0], weight.shape[1], edge.shape[1]))
 
 
-@_op("_tree_weight(Tensor weight, Tensor edge) -> Tensor", _empty_tree_weight)
-def tree_weight(weight: Tensor, edge: Tensor) -> Tensor:
+@_op("_tree_weight(Tensor weight, Tensor edge, str function) -> Tensor", _empty_tree_weight)
+def tree_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out = _empty_tree_weight(weight, edge)
-    _C.tree_weight(weight.contiguous(), edge.contiguous(), out, torch.get_num_threads())
+    out = _empty_tree_weight(weight, edge, function)
+    _C.tree_weight(weight.contiguous(), edge.contiguous(), out, function, torch.get_num_threads())
     return out
 
 
-def _empty_graph_weight(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+def _empty_graph_weight(grad: Tensor, edge: Tensor, num_edges: int, function: str) -> Tensor:
     return grad.new_empty((grad.shape[0], grad.shape[1], num_edges))
 
 
 @_op(
-    "_tree_weight_backward(Tensor grad, Tensor edge, SymInt num_edges) -> Tensor",
+    "_tree_weight_backward(Tensor grad, Tensor edge, SymInt num_edges, str function) -> Tensor",
     _empty_graph_weight,
 )
-def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+def tree_weight_backward(grad: Tensor, edge: Tensor, num_edges: int, function: str) -> Tensor:
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out = _empty_graph_weight(grad, edge, num_edges)
-    _C.tree_weight_backward(grad.contiguous(), edge.contiguous(), out, torch.get_num_threads())
+    out = _empty_graph_weight(grad, edge, num_edges, function)
+    threads = torch.get_num_threads()
+    _C.tree_weight_backward(grad.contiguous(), edge.contiguous(), out, function, threads)
     return out
 
 
@@ -435,7 +444,7 @@ def filter_backward(
 
 
 def _empty_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
-    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=_sum_dtype(p.dtype))
+    return p.new_empty((p.shape[0], groups, parent.shape[1]), dtype=sum_dtype(p))
 
 
 @_op("_parent_dot(Tensor p, Tensor q, Tensor parent, SymInt groups) -> Tensor", _empty_dot)
@@ -451,29 +460,33 @@ def parent_dot(p: Tensor, q: Tensor, parent: Tensor, groups: int) -> Tensor:
 
 
 def _empty_distance(
-    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool,
+    function: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     shape = (*source.shape, parent.shape[1])
     via = weight.new_empty(shape, dtype=torch.int32)
     return weight.new_empty(shape), via, via.new_empty(shape if maximum else (0,))
 
 
 @_op(
-    f"_distance(Tensor weight, {_TREE}, Tensor source, bool maximum) -> (Tensor, Tensor, Tensor)",
+    f"_distance(Tensor weight, {_TREE}, Tensor source, bool maximum, str function)"
+    " -> (Tensor, Tensor, Tensor)",
     _empty_distance,
     shared=(*_SHARED, "weight"),
 )
 def distance(
-    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+    weight: Tensor, parent: Tensor, order: Tensor, plan: Tensor, source: Tensor, maximum: bool,
+    function: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out, via, bottleneck = _empty_distance(weight, parent, order, plan, source, maximum)
+    out, via, bottleneck = _empty_distance(weight, parent, order, plan, source, maximum, function)
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     weight = weight.contiguous()
     optional = bottleneck if maximum else None
     threads = torch.get_num_threads()
-    _C.distance(weight, parent, order, plan, source.contiguous(), out, via, optional, threads)
+    source = source.contiguous()
+    _C.distance(weight, parent, order, plan, source, out, via, optional, function, threads)
     return out, via, bottleneck
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import constant
+from ._autograd import constant, readable
 
 _MAX_INDEX = 2**31 - 1
 
@@ -21,23 +21,47 @@ def is_root(parent: Tensor) -> Tensor:
     return parent == own
 
 
-def check_parents(parent: Tensor) -> None:
+def check_parents(function: str, parent: Tensor) -> None:
     """ValueError, naming the vertex, if a parent is no vertex. Waits for the device."""
     num_nodes, parent = parent.shape[1], parent.long()  # in a narrow type, N might wrap around
-    outside = (parent < 0) | (parent >= num_nodes)
+    wrong = _first((parent < 0) | (parent >= num_nodes), parent)
+    if wrong:
+        raise ValueError(f"{function}: parent must be in [0, {num_nodes}), got {wrong}")
+
+
+def check_range(function: str, name: str, values: Tensor, num_nodes: int) -> None:
+    """ValueError if values are not vertices."""
+    outside = (values < 0) | (values >= num_nodes)
     if outside.any():
-        b, v = outside.nonzero()[0].tolist()
-        raise ValueError(
-            f"Tree.from_parents: parent must be in [0, {num_nodes}), "
-            f"got {parent[b, v].item()} at vertex {v} of tree {b}"
-        )
+        got = int(values[outside][0])
+        raise ValueError(f"{function}: {name} must be in [0, {num_nodes}), got {got}")
+
+
+def _first(wrong: Tensor, value: Tensor) -> str:
+    """Where the first true value of (B, N) is, and the other tensor's value there; "" if none is.
+
+    Under torch.vmap, where vertices and trees are not those of the caller, what the value is.
+    """
+    found = readable(wrong)
+    if found is None or not found.any():
+        return ""
+    if found is not wrong:
+        return "one that is not, in a batch mapped by torch.vmap"
+    b, v = wrong.nonzero()[0].tolist()
+    return f"{value[b, v].item()} at vertex {v} of tree {b}"
 
 
 def order_of(parent: Tensor, plan: Tensor) -> Tensor:
     """The order of passes, ``Tree.order``; ValueError, naming a vertex, if there is a cycle."""
     num_nodes = parent.shape[1]
     order, ordered = _ops.order(parent, plan)
-    if (ordered < num_nodes).any():
+    found = readable(ordered)
+    if found is not None and (found < num_nodes).any():
+        if found is not ordered:
+            raise ValueError(
+                "Tree.from_parents: parent must lead from every vertex to a root, got a cycle, in a"
+                " batch mapped by torch.vmap"
+            )
         b = int((ordered < num_nodes).nonzero()[0])
         on_cycle = torch.ones(num_nodes, dtype=torch.bool, device=parent.device)
         on_cycle[order[b, : int(ordered[b])].long()] = False  # only they have no place in the order
@@ -51,14 +75,14 @@ def order_of(parent: Tensor, plan: Tensor) -> Tensor:
 def check_edges(parent: Tensor, edge: Tensor) -> None:
     """ValueError if ``edge`` is not −1 at roots and an edge's number elsewhere."""
     root, edge = is_root(parent), edge.long()
-    wrong = torch.where(root, edge != -1, (edge < 0) | (edge > _MAX_INDEX))
-    if wrong.any():
-        b, v = wrong.nonzero()[0].tolist()
-        expected = "-1 at a root" if root[b, v] else "an edge's number, not negative"
-        raise ValueError(
-            f"Tree.from_parents: edge must be {expected}, "
-            f"got {edge[b, v].item()} at vertex {v} of tree {b}"
-        )
+    at_root = _first(root & (edge != -1), edge)
+    elsewhere = _first(~root & ((edge < 0) | (edge > _MAX_INDEX)), edge)
+    for wrong, expected in (
+        (at_root, "-1 at a root"),
+        (elsewhere, "an edge's number, not negative"),
+    ):
+        if wrong:
+            raise ValueError(f"Tree.from_parents: edge must be {expected}, got {wrong}")
 
 
 def depth(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
@@ -78,22 +102,25 @@ def components(parent: Tensor, order: Tensor, plan: Tensor) -> Tensor:
 
 def children(parent: Tensor) -> Tensor:
     """(B, N, K) int32, ascending; −1 fills up. Waits for the device, which has to count first."""
-    if parent.is_meta:
-        raise ValueError("Tree.children: a tree must have values, got one on the meta device")
     batch, num_nodes = parent.shape
     root = is_root(parent)
     above = parent.long().masked_fill(root, num_nodes)  # roots are the children of nobody
     by_parent = above.argsort(dim=1, stable=True)
     above = above.gather(1, by_parent)
-    count = above.new_zeros(batch, num_nodes + 1)
-    count.scatter_add_(1, above, torch.ones_like(above))
+    count = above.new_zeros(batch, num_nodes + 1).scatter_add(1, above, torch.ones_like(above))
     before = count.cumsum(1) - count
     place = torch.arange(num_nodes, device=parent.device) - before.gather(1, above)
-    most = int(count[:, :-1].max()) if batch else 0
+    counts = readable(count[:, :-1])
+    if counts is None:
+        raise ValueError(
+            f"Tree.children: a tree must have values, got {type(parent).__name__} on "
+            f"{parent.device} without any"
+        )
+    most = int(counts.max()) if counts.numel() else 0
     lists = parent.new_full((batch, num_nodes * most + num_nodes), -1)
     # What belongs to no list goes behind all of them.
     to = torch.where(above < num_nodes, above * most + place, num_nodes * most)
-    lists.scatter_(1, to, by_parent.int())
+    lists = lists.scatter(1, to, by_parent.int())
     return lists[:, : num_nodes * most].reshape(batch, num_nodes, most)
 
 

@@ -61,7 +61,7 @@ def folded(op: Callable[..., Any], names: list[str], shared: tuple[str, ...]) ->
         outs, out_dims = [], []
         for result in [results] if single else results:
             # A result that was not asked for is empty, of shape (0,).
-            whole = result.ndim > 1
+            whole = result.ndim > 1 or result.shape[0] == mapped * batch
             outs.append(result.unflatten(0, (mapped, batch)) if whole else result)
             out_dims.append(0 if whole else None)
         return (outs[0], out_dims[0]) if single else (tuple(outs), tuple(out_dims))

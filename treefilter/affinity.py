@@ -10,16 +10,14 @@ from torch import Tensor
 from . import _ops
 from ._autograd import Function, call, recorded, save, values_of
 from ._checks import (
-    accumulate_in,
     check_batch,
     check_devices,
-    check_instance,
     check_sigma,
     check_sigma_values,
     check_tensor,
     widen,
 )
-from .tree import Tree
+from .tree import Tree, check_tree
 
 
 def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
@@ -51,19 +49,24 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
         >>> tf.affinity(weight, tf.mst(weight, graph), sigma=0.1)
         tensor([[0.0000, 0.3679, 0.1353]])
     """
-    check_tensor("affinity", "weight", weight, "float")
-    check_instance("affinity", "tree", tree, Tree)
-    check_devices("affinity", "weight", weight, tree=tree)
+    return affinity_for("affinity", weight, tree, sigma)
+
+
+def affinity_for(function: str, weight: Tensor, tree: Tree, sigma: float | Tensor) -> Tensor:
+    """:func:`affinity`, whose errors are those of ``function``."""
+    check_tensor(function, "weight", weight, "float")
+    check_tree(function, tree)
+    check_devices(function, "weight", weight, tree=tree)
     weight = widen(weight)
     grouped = weight.ndim == 3
     if weight.ndim not in (2, 3):
         raise ValueError(
-            f"affinity: weight must have shape (B, E) or (B, G, E), got {tuple(weight.shape)}"
+            f"{function}: weight must have shape (B, E) or (B, G, E), got {tuple(weight.shape)}"
         )
-    check_batch("affinity", "weight", weight, tree)
+    check_batch(function, "weight", weight, tree)
     values = weight if grouped else weight.unsqueeze(1)
-    sigmas, width, grouped = _sigma(sigma, values, grouped)
-    wide = accumulate_in(values if sigmas is None else sigmas)
+    sigmas, width, grouped = _sigma(function, sigma, values, grouped)
+    wide = _ops.sum_dtype(values if sigmas is None else sigmas)
     result_dtype = weight.dtype if weight.dtype.itemsize == 2 else wide
     values = values.to(wide)
     if recorded(values, sigmas):
@@ -75,84 +78,86 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
 
 
 def _sigma(
-    sigma: float | Tensor, weight: Tensor, grouped: bool
+    function: str, sigma: float | Tensor, weight: Tensor, grouped: bool
 ) -> tuple[Tensor | None, float, bool]:
     """σ as values (B, G or 1) or as a number, and whether the result has groups."""
     if not isinstance(sigma, Tensor):
-        return None, check_sigma("affinity", sigma, accumulate_in(weight)), grouped
-    check_tensor("affinity", "sigma", sigma, "float")
-    check_devices("affinity", "weight", weight, sigma=sigma)
+        return None, check_sigma(function, sigma, _ops.sum_dtype(weight)), grouped
+    check_tensor(function, "sigma", sigma, "float")
+    check_devices(function, "weight", weight, sigma=sigma)
     batch, groups = weight.shape[:2]
     rows, columns = (1, 1, *sigma.shape)[-2:]
     fits = rows in (1, batch) and (columns in (1, groups) if grouped else columns > 0)
     if sigma.ndim > 2 or not fits:
         expected = f"({batch}, {groups if grouped else 'G'})"
-        raise ValueError(f"affinity: sigma must broadcast to {expected}, got {tuple(sigma.shape)}")
+        raise ValueError(
+            f"{function}: sigma must broadcast to {expected}, got {tuple(sigma.shape)}"
+        )
     values = values_of(sigma)
     if values is not None:
-        check_sigma_values("affinity", values)
-    width = sigma.to(accumulate_in(weight, sigma)).reshape(rows, columns).expand(batch, columns)
+        check_sigma_values(function, values)
+    width = sigma.to(_ops.sum_dtype(weight, sigma)).reshape(rows, columns).expand(batch, columns)
     return width, 1.0, grouped or columns > 1
 
 
-def tree_weight(weight: Tensor, tree: Tree) -> Tensor:
+def tree_weight(function: str, weight: Tensor, tree: Tree) -> Tensor:
     """(B, G, E) weights of edges to (B, G, N) of the vertices' parent edges, 0 at roots."""
-    return _gather(weight, tree.edge)
+    return _gather(weight, tree.edge, function)
 
 
-def _gather(weight: Tensor, edge: Tensor) -> Tensor:
+def _gather(weight: Tensor, edge: Tensor, function: str) -> Tensor:
     if recorded(weight):
-        return call(_TreeWeight, weight, edge)
-    return _ops.tree_weight(weight, edge)
+        return call(_TreeWeight, weight, edge, function)
+    return _ops.tree_weight(weight, edge, function)
 
 
-def _scatter(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
+def _scatter(grad: Tensor, edge: Tensor, num_edges: int, function: str) -> Tensor:
     if recorded(grad):
-        return call(_GraphWeight, grad, edge, num_edges)
-    return _ops.tree_weight_backward(grad, edge, num_edges)
+        return call(_GraphWeight, grad, edge, num_edges, function)
+    return _ops.tree_weight_backward(grad, edge, num_edges, function)
 
 
 class _TreeWeight(Function):
     """Linear; each class is the other's transpose."""
 
     @staticmethod
-    def forward(weight: Tensor, edge: Tensor) -> Tensor:
-        return _ops.tree_weight(weight, edge)
+    def forward(weight: Tensor, edge: Tensor, function: str) -> Tensor:
+        return _ops.tree_weight(weight, edge, function)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        weight, edge = inputs
+        weight, edge, ctx.function = inputs
         save(ctx, edge)
         ctx.num_edges = weight.shape[2]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (edge,) = ctx.saved_tensors
-        return _scatter(grad, edge, ctx.num_edges), None
+        return _scatter(grad, edge, ctx.num_edges, ctx.function), None, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        return _gather(tangents[0], saved[0])
+        return _gather(tangents[0], saved[0], ctx.function)
 
 
 class _GraphWeight(Function):
     @staticmethod
-    def forward(grad: Tensor, edge: Tensor, num_edges: int) -> Tensor:
-        return _ops.tree_weight_backward(grad, edge, num_edges)
+    def forward(grad: Tensor, edge: Tensor, num_edges: int, function: str) -> Tensor:
+        return _ops.tree_weight_backward(grad, edge, num_edges, function)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _, edge, ctx.num_edges = inputs
+        _, edge, ctx.num_edges, ctx.function = inputs
         save(ctx, edge)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (edge,) = ctx.saved_tensors
-        return _gather(grad, edge), None, None
+        return _gather(grad, edge, ctx.function), None, None, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        return _scatter(tangents[0], saved[0], ctx.num_edges)
+        return _scatter(tangents[0], saved[0], ctx.num_edges, ctx.function)
 
 
 class _Affinity(Function):
@@ -189,7 +194,7 @@ class _Affinity(Function):
         a, edge, sigma, weight = _saved(saved)
         weight_, _, sigma_, _ = tangents
         width = ctx.width if sigma is None else sigma.unsqueeze(2)
-        change = torch.zeros_like(a) if weight_ is None else -_gather(weight_, edge)
+        change = torch.zeros_like(a) if weight_ is None else -_gather(weight_, edge, "affinity")
         if sigma_ is not None and weight is not None:
             change = change + _finite(weight, edge, a) / width * sigma_.unsqueeze(2)
         return a * (change / width)
@@ -203,7 +208,7 @@ def _saved(tensors: Any) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
 
 def _finite(weight: Tensor, edge: Tensor, a: Tensor) -> Tensor:
     """The weights of the vertices' edges, and 0 where the affinity is."""
-    return _gather(weight, edge).masked_fill(a == 0, 0)
+    return _gather(weight, edge, "affinity").masked_fill(a == 0, 0)
 
 
 def _by_weight(
@@ -215,4 +220,4 @@ def _by_weight(
     change = grad * a / (-width if sigma is None else -sigma.unsqueeze(2))
     if change.shape[1] != shape[0]:
         change = change.sum(1, keepdim=True)
-    return _scatter(change, edge, shape[1])
+    return _scatter(change, edge, shape[1], "affinity")

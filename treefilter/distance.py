@@ -10,19 +10,17 @@ from torch import Tensor
 from . import _ops
 from ._autograd import Function, call, constant, recorded, save
 from ._checks import (
-    accumulate_in,
     check_batch,
     check_choice,
     check_devices,
     check_edge_values,
-    check_instance,
     check_tensor,
     widen,
 )
 from ._checks import describe as _describe
 from ._take import take
 from .affinity import tree_weight
-from .tree import Tree
+from .tree import Tree, check_tree
 
 PATHS = ("sum", "max")
 MATRIX_LIMIT = 2**28
@@ -60,21 +58,25 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
         tensor([[[0., 1., 3.],
                  [1., 0., 2.]]])
     """
-    weights = _tree_weights("distance", weight, tree, path)
-    check_tensor("distance", "source", source, "int")
-    check_devices("distance", "weight", weight, source=source)
+    return _distance("distance", weight, tree, source, path)
+
+
+def _distance(function: str, weight: Tensor, tree: Tree, source: Tensor, path: str) -> Tensor:
+    weights = _tree_weights(function, weight, tree, path)
+    check_tensor(function, "source", source, "int")
+    check_devices(function, "weight", weight, source=source)
     batch = weight.shape[0]
     if source.ndim not in (1, 2) or (source.ndim == 2 and source.shape[0] != batch):
         raise ValueError(
-            f"distance: source must have shape (S,) or ({batch}, S), got {tuple(source.shape)}"
+            f"{function}: source must have shape (S,) or ({batch}, S), got {tuple(source.shape)}"
         )
     sources = source.to(torch.int64).expand(batch, source.shape[-1])
     topology = (tree.parent, tree.order, tree._plan)
     if not recorded(weights):
-        out, _, _ = _ops.distance(weights, *topology, sources, path == "max")
+        out, _, _ = _ops.distance(weights, *topology, sources, path == "max", function)
     else:
         out, via, bottleneck = constant(
-            _ops.distance, weights.detach(), *topology, sources, path == "max"
+            _ops.distance, weights.detach(), *topology, sources, path == "max", function
         )
         out = _along(weights, tree, out, via, bottleneck, path)
     return _rounded(out, weight, path)
@@ -160,26 +162,28 @@ def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
                  [1., 0., 2.],
                  [2., 2., 0.]]])
     """
-    check_tensor("distance_matrix", "weight", weight, "float")
-    check_instance("distance_matrix", "tree", tree, Tree)
-    check_edge_values("distance_matrix", weight)
+    function = "distance_matrix"
+    check_tensor(function, "weight", weight, "float")
+    check_tree(function, tree)
+    check_edge_values(function, weight)
     n = tree.num_nodes
     if weight.shape[0] * n * n > MATRIX_LIMIT:
         raise ValueError(
-            f"distance_matrix: B * N * N must be at most 2**28, got {weight.shape[0]} * {n} * {n}"
+            f"{function}: B * N * N must be at most 2**28, got {weight.shape[0]} * {n} * {n}"
         )
-    return distance(weight, tree, torch.arange(n, device=weight.device), path)
+    return _distance(function, weight, tree, torch.arange(n, device=weight.device), path)
 
 
 def _tree_weights(function: str, weight: Tensor, tree: Tree, path: str) -> Tensor:
     """(B, N) weights of the parent edges, in the type that distances are computed in."""
     check_tensor(function, "weight", weight, "float")
-    check_instance(function, "tree", tree, Tree)
+    check_tree(function, tree)
     check_choice(function, "path", path, PATHS)
     check_edge_values(function, weight)
     check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
-    return tree_weight(weight.unsqueeze(1).to(accumulate_in(weight)), tree).squeeze(1)
+    values = weight.unsqueeze(1).to(_ops.sum_dtype(weight))
+    return tree_weight(function, values, tree).squeeze(1)
 
 
 def _rounded(distance: Tensor, weight: Tensor, path: str) -> Tensor:

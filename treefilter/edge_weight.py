@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import Function, call, constant, recorded, save
+from ._autograd import constant, recorded
 from ._checks import check_choice, check_instance, check_nodes, check_tensor, widen
+from ._edge_weight_autograd import largest, norm
+from ._euclidean_autograd import euclidean
 from ._take import take
 from .graph import Graph
 
@@ -23,8 +22,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     ``sqeuclidean`` is |f_u − f_v|², summed over channels. The differences of single channels are
     never stored: the guide is read once, and once more for each derivative.
 
-    Saved for backward: the guide itself; for ``euclidean`` also (B, E) values, for ``chebyshev``
-    (B, E) indices, for ``cosine`` the unit vectors, a copy of the guide.
+    Saved for backward: the guide itself and the result; for ``chebyshev`` also (B, E) indices, for
+    ``cosine`` the unit vectors, a copy of the guide.
 
     Args:
         guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is
@@ -39,8 +38,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     Returns:
         (B, E) weights in float32, or float64 if the guide is. A finite guide has finite weights:
         what lies beyond the largest finite number of the dtype is that number, because ``+inf``
-        means "no edge" for :func:`treefilter.mst`. NaN or infinite features give NaN.
-        Differentiable twice.
+        means "no edge" for :func:`treefilter.mst`; its derivative is 0. NaN or infinite features
+        give NaN. Differentiable twice.
 
     Raises:
         ValueError: If the shape does not fit the graph or the metric is unknown.
@@ -64,23 +63,19 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
         raise ValueError(
             f"edge_weight: guide must have batch {graph.batch} like the graph, got {f.shape[0]}"
         )
-    united = f.flatten(2).transpose(0, 1).reshape(1, f.shape[1], -1)
+    if graph.batch == 0:
+        wide = torch.promote_types(f.dtype, torch.float32)
+        return f.flatten(1).sum(1, keepdim=True).to(wide).expand(0, graph.num_edges)
+    united = f.flatten(2).transpose(0, 1).reshape(1, f.shape[1], graph.batch * graph.num_nodes)
     return _METRICS[metric](united, graph._united).view(graph.batch, graph.num_edges)
 
 
 def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:
-    return _norm(f, graph, _ops.IDENTITY)
-
-
-def _euclidean(f: Tensor, graph: Graph) -> Tensor:
-    edges, layout, num_edges = graph._edges, graph._layout, graph.num_edges
-    if recorded(f):
-        return call(_Euclidean, f, edges, _Sum(layout, num_edges, _ops.IDENTITY))
-    return _ops.edge_inner(f, f, edges, layout, num_edges, _ops.EUCLIDEAN)
+    return norm(f, graph, _ops.IDENTITY)
 
 
 def _cityblock(f: Tensor, graph: Graph) -> Tensor:
-    return _norm(f, graph, _ops.SIGN)
+    return norm(f, graph, _ops.SIGN)
 
 
 def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
@@ -92,10 +87,9 @@ def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
         return distance
     first, second = graph._ends(f.device)
     flat, offset = f.flatten(1), channel * graph.num_nodes
-    wide = torch.float64 if f.dtype == torch.float64 else torch.float32
-    ends = take(flat, offset + first).to(wide), take(flat, offset + second).to(wide)
-    difference = (ends[0] - ends[1]).abs()
-    return torch.where(difference < torch.inf, difference, distance)
+    ends = (take(flat, offset + end).to(distance.dtype) for end in (first, second))
+    difference = torch.sub(*ends).abs()
+    return torch.where(distance < largest(distance), difference, distance)
 
 
 def _cosine(f: Tensor, graph: Graph) -> Tensor:
@@ -110,172 +104,8 @@ def _cosine(f: Tensor, graph: Graph) -> Tensor:
 
 _METRICS = {
     "sqeuclidean": _sqeuclidean,
-    "euclidean": _euclidean,
+    "euclidean": euclidean,
     "cityblock": _cityblock,
     "chebyshev": _chebyshev,
     "cosine": _cosine,
 }
-
-
-def _norm(f: Tensor, graph: Graph, psi: int) -> Tensor:
-    """Σ_c ψ(f_u − f_v)(f_u − f_v) for every edge, ψ the identity or the sign."""
-    edges, layout, num_edges = graph._edges, graph._layout, graph.num_edges
-    if recorded(f):
-        return call(_Norm, f, edges, _Sum(layout, num_edges, psi))
-    return _ops.edge_inner(f, f, edges, layout, num_edges, psi)
-
-
-# The sums of edge_weight.h: D(f) = I(f, f) is what is asked for, L(w, f) its derivative. L has
-# the factor 2 inside: so the first derivative makes nothing of the size of w. Derivatives of both:
-#   ψ = identity:  dD/df = L(·, f), dL/dw = 2 I(f, ·), dL/df = L(w, ·),
-#                  dI/df = ½ L(·, t), dI/dt = ½ L(·, f)
-#   ψ = sign:      without the factors, and the derivatives of ψ are 0 almost everywhere.
-
-
-def _slope(psi: int) -> float:
-    """The factor of edge_weight.h: L is the derivative of Σ ψ(d) d."""
-    return 2.0 if psi == _ops.IDENTITY else 1.0
-
-
-@dataclass(frozen=True)
-class _Sum:
-    """Over which edges the sums are, and their ψ. No pytree: torch.vmap takes it as it is."""
-
-    layout: list[int]
-    num_edges: int
-    psi: int
-
-
-def _inner(f: Tensor, t: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
-    if recorded(f, t):
-        return call(_Inner, f, t, edges, sum)
-    return _ops.edge_inner(f, t, edges, sum.layout, sum.num_edges, sum.psi)
-
-
-def _scatter(weight: Tensor, f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
-    if recorded(weight, f):
-        return call(_Scatter, weight, f, edges, sum)
-    return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
-
-
-class _EdgeSum(Function):
-    """What D, L and I have in common: one or two tensors, then the edges and the sum."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, ctx.sum = inputs
-        save(ctx, *tensors)
-
-
-class _Euclidean(Function):
-    """√D, with derivative 0 at 0: there the distance is taken as constant."""
-
-    @staticmethod
-    def forward(f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
-        return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, _ops.EUCLIDEAN)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        f, edges, ctx.sum = inputs
-        save(ctx, f, edges, output)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        f, edges, root = ctx.saved_tensors
-        sum = ctx.sum
-        if recorded(grad, f):  # the fused sum has no derivative
-            return _scatter(0.5 * grad / _no_zero(root), f, edges, sum), None, None
-        sums = edges, sum.layout, sum.num_edges, _ops.EUCLIDEAN
-        return _ops.edge_scatter(grad, f, *sums, root), None, None
-
-    @staticmethod
-    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        f, edges, root = saved
-        return _inner(f, tangents[0], edges, ctx.sum) / _no_zero(root)
-
-
-def _no_zero(root: Tensor) -> Tensor:
-    return torch.where(root == 0, torch.inf, root)
-
-
-class _Norm(_EdgeSum):
-    @staticmethod
-    def forward(f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
-        return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, sum.psi)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        f, edges = ctx.saved_tensors
-        return _scatter(grad, f, edges, ctx.sum), None, None
-
-    @staticmethod
-    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
-        f, edges = saved
-        return _slope(ctx.sum.psi) * _inner(f, tangents[0], edges, ctx.sum)
-
-
-class _Scatter(_EdgeSum):
-    @staticmethod
-    def forward(weight: Tensor, f: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
-        return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, f, edges = ctx.saved_tensors
-        grad = grad.to(f.dtype)
-        grad_weight = grad_f = None
-        if ctx.needs_input_grad[0]:
-            grad_weight = _slope(ctx.sum.psi) * _inner(f, grad, edges, ctx.sum)
-        if ctx.needs_input_grad[1] and ctx.sum.psi == _ops.IDENTITY:
-            grad_f = _scatter(weight, grad, edges, ctx.sum)
-        return grad_weight, grad_f, None, None
-
-    @staticmethod
-    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
-        weight, f, edges = saved
-        weight_, f_ = tangents[:2]
-        change = None
-        if weight_ is not None:
-            change = _scatter(weight_, f, edges, ctx.sum)
-        if f_ is not None and ctx.sum.psi == _ops.IDENTITY:
-            through_f = _scatter(weight, f_, edges, ctx.sum)
-            change = through_f if change is None else change + through_f
-        return torch.zeros_like(f) if change is None else change
-
-
-class _Inner(_EdgeSum):
-    @staticmethod
-    def forward(f: Tensor, t: Tensor, edges: Tensor | None, sum: _Sum) -> Tensor:
-        return _ops.edge_inner(f, t, edges, sum.layout, sum.num_edges, sum.psi)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        f, t, edges, ctx.sum = inputs
-        save(ctx, f, t, edges)
-        ctx.like = output.shape, output.dtype
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        f, t, edges = ctx.saved_tensors
-        grad_f = grad_t = None
-        grad = grad / _slope(ctx.sum.psi)
-        if ctx.needs_input_grad[0] and ctx.sum.psi == _ops.IDENTITY:
-            grad_f = _scatter(grad, t, edges, ctx.sum)
-        if ctx.needs_input_grad[1]:
-            grad_t = _scatter(grad, f, edges, ctx.sum)
-        return grad_f, grad_t, None, None
-
-    @staticmethod
-    def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
-        f, t, edges = saved
-        f_, t_ = tangents[:2]
-        change = None
-        if f_ is not None and ctx.sum.psi == _ops.IDENTITY:
-            change = _inner(f_, t, edges, ctx.sum)
-        if t_ is not None:
-            through_t = _inner(f, t_, edges, ctx.sum)
-            change = through_t if change is None else change + through_t
-        if change is None:
-            shape, dtype = ctx.like
-            change = f.new_zeros(shape, dtype=dtype)
-        return change

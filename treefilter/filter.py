@@ -10,14 +10,13 @@ from ._checks import (
     check_batch,
     check_devices,
     check_flag,
-    check_instance,
     check_nodes,
     check_tensor,
     describe,
     widen,
 )
 from ._filter_autograd import run
-from .tree import Tree
+from .tree import Tree, check_tree
 
 
 def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -> Tensor:
@@ -55,15 +54,15 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
         tensor([[[2., 2., 8.]]])
     """
     check_flag("filter", "normalize", normalize)
-    return _apply("filter", x, tree, affinity, _ops.MEAN if normalize else _ops.SUM)
+    return apply("filter", x, tree, affinity, _ops.MEAN if normalize else _ops.SUM)
 
 
 def mass(tree: Tree, affinity: Tensor) -> Tensor:
     """Σ_j A_ij: the number of vertices that the filter averages over at each vertex.
 
     The mean is the sum divided by it: ``filter(x, tree, a)`` is
-    ``filter(x, tree, a, normalize=False) / mass(tree, a)``. Saved for backward: ``affinity``, the
-    tree and ones like the affinity.
+    ``filter(x, tree, a, normalize=False) / mass(tree, a)``. :func:`treefilter.sigma_for_mass` finds
+    the σ that gives a mass. Saved for backward: ``affinity``, the tree and ones like the affinity.
 
     Args:
         tree: The trees, B of them or one for all.
@@ -84,16 +83,18 @@ def mass(tree: Tree, affinity: Tensor) -> Tensor:
         tensor([[1.7500, 2.0000, 1.7500]])
     """
     check_tensor("mass", "affinity", affinity, "float")
-    check_instance("mass", "tree", tree, Tree)
-    if affinity.ndim not in (2, 3):
+    check_tree("mass", tree)
+    check_devices("mass", "affinity", affinity, tree=tree)
+    if affinity.ndim not in (2, 3) or affinity.shape[1] == 0:
         raise ValueError(
             f"mass: affinity must have shape {describe('B', '', None, tree.num_nodes)} or "
             f"(B, G, {tree.num_nodes}), got {tuple(affinity.shape)}"
         )
     grouped = affinity.ndim == 3
     groups = affinity.shape[1] if grouped else 1
-    ones = affinity.new_ones((max(len(tree), len(affinity)), groups, tree.num_nodes))
-    y = _apply("mass", ones, tree, affinity, _ops.SUM)
+    batch = len(affinity) if len(tree) == 1 else len(tree)
+    ones = affinity.new_ones((batch, groups, tree.num_nodes))
+    y = apply("mass", ones, tree, affinity, _ops.SUM)
     return y if grouped else y.squeeze(1)
 
 
@@ -109,7 +110,7 @@ def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
         >>> tf.leaf_to_root(torch.ones(1, 1, 3), tree, torch.tensor([[0.0, 0.5, 0.5]]))
         tensor([[[1.7500, 1.5000, 1.0000]]])
     """
-    return _apply("leaf_to_root", x, tree, affinity, _ops.LEAF_TO_ROOT)
+    return apply("leaf_to_root", x, tree, affinity, _ops.LEAF_TO_ROOT)
 
 
 def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
@@ -124,12 +125,13 @@ def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
         >>> tf.root_to_leaf(torch.ones(1, 1, 3), tree, torch.tensor([[0.0, 0.5, 0.5]]))
         tensor([[[1.0000, 1.5000, 1.7500]]])
     """
-    return _apply("root_to_leaf", x, tree, affinity, _ops.ROOT_TO_LEAF)
+    return apply("root_to_leaf", x, tree, affinity, _ops.ROOT_TO_LEAF)
 
 
-def _apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) -> Tensor:
+def apply(function: str, x: Tensor, tree: Tree, affinity: Tensor, kind: int) -> Tensor:
+    """The pass or filter of that kind, whose errors are those of ``function``."""
     check_tensor(function, "x", x, "float")
-    check_instance(function, "tree", tree, Tree)
+    check_tree(function, tree)
     check_tensor(function, "affinity", affinity, "float")
     check_devices(function, "x", x, tree=tree, affinity=affinity)
     x = widen(x)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from . import _ops
 from ._checks import check_integer, check_target, check_tensor
@@ -37,7 +38,8 @@ class Graph:
     """An undirected graph without weights; made by :func:`grid` or :func:`graph`.
 
     The constructor is internal. It checks that its arguments fit each other, as do loading,
-    copying and ``dataclasses.replace``. ``torch.save`` and ``torch.load(weights_only=True)`` work.
+    copying and ``dataclasses.replace``. ``torch.save`` and ``torch.load(weights_only=True)`` work;
+    ``torch.utils.data.default_collate`` makes one of equal graphs.
 
     Attributes:
         num_nodes: Number of vertices N, at most 2³¹−1.
@@ -198,7 +200,12 @@ def grid(*shape: int, connectivity: int | None = None) -> Graph:
     """
     if connectivity is None:
         connectivity = 6 if len(shape) == 3 else 4
-    num_nodes, num_edges, sizes, joined = _check_grid("grid", shape, connectivity)
+    return grid_for("grid", shape, connectivity)
+
+
+def grid_for(function: str, shape: tuple[int, ...], connectivity: int) -> Graph:
+    """:func:`grid`, whose errors are those of ``function``."""
+    num_nodes, num_edges, sizes, joined = _check_grid(function, shape, connectivity)
     return Graph(num_nodes, num_edges, sizes, joined, None, None, _MADE_HERE)
 
 
@@ -321,4 +328,17 @@ def _check_counts(function: str, num_nodes: int, num_edges: int) -> None:
         )
 
 
+def _collate(batch: list[Graph], *, collate_fn_map: Any = None) -> Graph:
+    """The graph of all: a batch of data has one."""
+    first = batch[0]
+    for other in batch[1:]:
+        same = repr(other) == repr(first) and (
+            first._edges is None or torch.equal(first.edge_index, other.edge_index)
+        )
+        if not same:
+            raise ValueError(f"Graph: graphs of a batch must be equal, got {first} and {other}")
+    return first
+
+
 torch.serialization.add_safe_globals([Graph])  # its constructor checks whatever a file holds
+default_collate_fn_map[Graph] = _collate

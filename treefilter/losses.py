@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ._autograd import values_of
-from ._checks import check_choice, check_integer, check_tensor
+from ._checks import check_choice, check_devices, check_integer, check_tensor
 from .affinity import affinity
 from .edge_weight import edge_weight
 from .filter import filter
@@ -207,6 +207,7 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
     check_tensor(name, "logits", logits, "float")
     check_tensor(name, "image", image, "float")
     check_tensor(name, "label", label, "int")
+    check_devices(name, "logits", logits, image=image, label=label)
     for what, value in (("logits", logits), ("image", image)):
         if value.ndim != 4 or len(value) != len(logits):
             raise ValueError(
@@ -219,6 +220,7 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
         )
     if embed is not None:
         check_tensor(name, "embed", embed, "float")
+        check_devices(name, "logits", logits, embed=embed)
         if embed.ndim != 4 or (len(embed), *embed.shape[2:]) != (len(logits), *logits.shape[2:]):
             raise ValueError(
                 f"{name}: embed must have shape (B, C, h, w) like the logits "

@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ._autograd import Function, call, save
+from ._checks import check_devices
 from .graph import Graph
 from .tree import Tree
 
@@ -50,36 +53,38 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
       derivative 0
 
     The sums are over channels, and computed in float64. A result beyond the largest number of its
-    type is that number: +inf would mean that there is no edge. NaN or infinity in the guide gives
-    NaN.
+    type is that number, with derivative 0: +inf would mean that there is no edge. NaN or infinity
+    in the guide gives NaN.
 
     ``guide`` (B, C, \*shape) or (B, C, N) → (B, E) in float32, or float64 if the guide is.
     """
+    graph._edges_on("edge_weight", guide.device)
     x = guide.double().reshape(*guide.shape[:2], graph.num_nodes)
     x = torch.where(x.isinf(), torch.nan, x)
     if metric == "cosine":
-        largest = _largest(x)
-        x = x / torch.where(largest == 0, 1, largest)  # squares neither overflow nor vanish
-        norm = _sqrt(x.square().sum(1, keepdim=True))
-        x = torch.where(norm == 0, 0, x / torch.where(norm == 0, 1, norm))
+        x = _unit(x)
     ends = graph.edge_index.to(guide.device).expand(len(x), 2, -1)
     u, v = ends.unsqueeze(2).expand(-1, -1, x.shape[1], -1).unbind(1)
     d = x.gather(2, u) - x.gather(2, v)
+    dtype = _compute_dtype(guide)
+    largest = torch.finfo(dtype).max
+    beyond = d.isinf().any(1) | (_size(d, metric).to(dtype) >= largest)
+    d = torch.where(beyond.unsqueeze(1), 0, d)  # constant there, and nothing infinite on the way
+    return torch.where(beyond, largest, _size(d, metric).to(dtype))
+
+
+def _size(d: Tensor, metric: str) -> Tensor:
+    """(B, C, E) differences, for cosine those of unit vectors, to (B, E) weights."""
     if metric == "sqeuclidean":
-        weight = d.square().sum(1)
-    elif metric == "euclidean":
-        largest = _largest(d)
-        scaled = d / torch.where((largest == 0) | largest.isinf(), 1, largest)
-        weight = largest.squeeze(1) * _sqrt(scaled.square().sum(1))
-    elif metric == "cosine":
-        weight = d.square().sum(1) / 2
-    elif metric == "cityblock" or d.shape[1] == 0:
-        weight = d.abs().sum(1)
-    else:
-        first_largest = d.abs().argmax(1, keepdim=True)
-        weight = d.abs().gather(1, first_largest).squeeze(1)
-    weight = weight.to(_compute_dtype(guide))
-    return weight.masked_fill(weight.isinf(), torch.finfo(weight.dtype).max)
+        return d.square().sum(1)
+    if metric == "euclidean":
+        return call(_Length, d)
+    if metric == "cosine":
+        return d.square().sum(1) / 2
+    if metric == "cityblock" or d.shape[1] == 0:
+        return d.abs().sum(1)
+    first_largest = d.abs().argmax(1, keepdim=True)
+    return d.abs().gather(1, first_largest).squeeze(1)
 
 
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
@@ -91,6 +96,9 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
 
     ``weight`` (B, E), ``root`` an integer or (B,) → B trees.
     """
+    graph._edges_on("mst", weight.device)
+    if isinstance(root, Tensor):
+        check_devices("mst", "weight", weight, root=root)
     ends: list[list[list[int]]] = graph.edge_index.expand(len(weight), 2, -1).mT.tolist()
     roots = torch.as_tensor(root).expand(len(weight)).tolist()
     parents, edges, orders = [], [], []
@@ -107,19 +115,24 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
 
 
 def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
-    """a_v = exp(−w_v / σ), and 0 at a root.
+    """a_v = exp(−w_v / σ), and 0 at a root. Where it is 0, so are its derivatives.
 
     ``weight`` (B, E) and ``sigma`` a number → (B, N). With ``weight`` (B, G, E), or a ``sigma``
     tensor of more than one group, → (B, G, N). A ``sigma`` tensor is broadcast to (B, G).
     """
     dtype = _compute_dtype(weight, sigma)
-    if not isinstance(sigma, Tensor):
+    check_devices("affinity", "weight", weight, tree=tree)
+    if isinstance(sigma, Tensor):
+        check_devices("affinity", "weight", weight, sigma=sigma)
+    else:
         sigma = torch.tensor(float(sigma), dtype=torch.float64, device=weight.device)
     sigma = sigma.to(dtype)
     grouped = weight.ndim == 3 or (sigma.ndim > 0 and sigma.shape[-1] > 1)
-    w = _to_parent(weight.to(dtype), tree)
+    w = _to_parent("affinity", weight.to(dtype), tree)
     w = w if weight.ndim == 3 else w.unsqueeze(1)  # (B, G, N)
-    a = torch.where(tree.roots.unsqueeze(1), 0, torch.exp(-w / sigma.unsqueeze(-1)))
+    sigma = sigma.unsqueeze(-1)
+    none = tree.roots.unsqueeze(1) | (torch.exp(-w / sigma) == 0)
+    a = torch.where(none, 0, torch.exp(-torch.where(none, 0, w) / sigma))
     return _result(a if grouped else a.squeeze(1), weight)
 
 
@@ -133,8 +146,9 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = 0.005) -> Tensor:
         groups = [sigma_for_mass(w, tree, mass) for w in weight.unbind(1)]
         return torch.stack(groups, 1)
     nodes, result = tree.num_nodes, []
-    distances = distance_matrix(weight.detach().double(), tree)
-    for w, d in zip(_to_parent(weight.detach().double(), tree), distances, strict=True):
+    values = weight.detach().double()
+    distances = _matrix("sigma_for_mass", values, tree, "sum")
+    for w, d in zip(_to_parent("sigma_for_mass", values, tree), distances, strict=True):
         positive = w[(w > 0) & w.isfinite()]
         if len(positive) == 0:
             result.append(1.0)
@@ -159,7 +173,7 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
     are split into G consecutive groups of C/G; group g uses affinity g. The affinity of a root,
     which has no edge, is ignored.
     """
-    values, a = _by_channel(x, tree, affinity)
+    values, a = _by_channel("filter", x, tree, affinity)
 
     def sum_over_tree(values: Tensor) -> Tensor:
         return _root_to_leaf((1 - a) * (1 + a) * _leaf_to_root(values, tree, a), tree, a)
@@ -172,20 +186,22 @@ def filter(x: Tensor, tree: Tree, affinity: Tensor, *, normalize: bool = True) -
 
 def mass(tree: Tree, affinity: Tensor) -> Tensor:
     """Σ_j A_ij: the normaliser of :func:`filter`. ``affinity`` (B, N) or (B, G, N) → likewise."""
+    check_devices("mass", "affinity", affinity, tree=tree)
     groups = affinity.shape[1] if affinity.ndim == 3 else 1
-    ones = affinity.new_ones((max(len(tree), len(affinity)), groups, tree.num_nodes))
+    batch = len(affinity) if len(tree) == 1 else len(tree)
+    ones = affinity.new_ones((batch, groups, tree.num_nodes))
     return filter(ones, tree, affinity, normalize=False).reshape(-1, *affinity.shape[1:])
 
 
 def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
     """S_v = x_v + Σ a_c S_c over the children c of v. Shapes as in :func:`filter`."""
-    values, a = _by_channel(x, tree, affinity)
+    values, a = _by_channel("leaf_to_root", x, tree, affinity)
     return _result(_leaf_to_root(values, tree, a).reshape(x.shape), x)
 
 
 def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
     """R_v = x_v + a_v R_p with p the parent of v; R = x at a root. Shapes as in :func:`filter`."""
-    values, a = _by_channel(x, tree, affinity)
+    values, a = _by_channel("root_to_leaf", x, tree, affinity)
     return _result(_root_to_leaf(values, tree, a).reshape(x.shape), x)
 
 
@@ -197,7 +213,12 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
 
     ``weight`` (B, E), ``source`` integer (S,) or (B, S) → (B, S, N).
     """
-    w = _to_parent(weight.to(_compute_dtype(weight)), tree)  # (B, N)
+    return _distance("distance", weight, tree, source, path)
+
+
+def _distance(function: str, weight: Tensor, tree: Tree, source: Tensor, path: str) -> Tensor:
+    check_devices(function, "weight", weight, tree=tree, source=source)
+    w = _to_parent(function, weight.to(_compute_dtype(weight)), tree)  # (B, N)
     shape = (len(w), source.shape[-1], tree.num_nodes)
     rows = [
         _walk(w[b].unbind(), *_image(tree, b), s, path)
@@ -215,7 +236,9 @@ def distance_transform(
 
     ``weight`` (B, E), ``seeds`` bool (B, \*shape) or (B, N) → (B, N) and (B, N) int64.
     """
-    everywhere = distance_matrix(weight.to(_compute_dtype(weight)), tree, path)  # (B, N, N)
+    check_devices("distance_transform", "weight", weight, tree=tree, seeds=seeds)
+    wide = weight.to(_compute_dtype(weight))
+    everywhere = _matrix("distance_transform", wide, tree, path)  # (B, N, N)
     seeds = seeds.reshape(len(everywhere), tree.num_nodes)
     d = torch.where(seeds.unsqueeze(2), everywhere, torch.inf)
     least = d.amin(1, keepdim=True)
@@ -228,7 +251,12 @@ def distance_transform(
 
 def distance_matrix(weight: Tensor, tree: Tree, path: str = "sum") -> Tensor:
     """D_uv of :func:`distance` between all pairs of vertices: ``weight`` (B, E) → (B, N, N)."""
-    return distance(weight, tree, torch.arange(tree.num_nodes, device=weight.device), path)
+    return _matrix("distance_matrix", weight, tree, path)
+
+
+def _matrix(function: str, weight: Tensor, tree: Tree, path: str) -> Tensor:
+    every = torch.arange(tree.num_nodes, device=weight.device)
+    return _distance(function, weight, tree, every, path)
 
 
 def _kruskal(weight: Tensor, ends: Sequence[Sequence[int]], num_nodes: int) -> list[list[int]]:
@@ -324,8 +352,13 @@ def _image(tree: Tree, b: int) -> tuple[list[int], list[int]]:
     return tree.parent[b].tolist(), tree.order[b].tolist()
 
 
-def _to_parent(weight: Tensor, tree: Tree) -> Tensor:
+def _to_parent(function: str, weight: Tensor, tree: Tree) -> Tensor:
     """w_v, 0 at a root: (B, …, E) → (B, …, N)."""
+    num_edges = weight.shape[-1]
+    outside = (tree.edge < -1) | (tree.edge >= num_edges)
+    if outside.any():
+        got = int(tree.edge[outside][0])
+        raise ValueError(f"{function}: tree.edge must be in [-1, {num_edges}), got {got}")
     padded = functional.pad(weight, (0, 1))  # a root's edge, −1, reads this 0
     edge = tree.edge.long() % padded.shape[-1]
     edge = edge.view(len(tree), *[1] * (weight.ndim - 2), tree.num_nodes)
@@ -333,8 +366,9 @@ def _to_parent(weight: Tensor, tree: Tree) -> Tensor:
     return padded.expand(*shape, -1).gather(-1, edge.expand(*shape, -1))
 
 
-def _by_channel(x: Tensor, tree: Tree, affinity: Tensor) -> tuple[Tensor, Tensor]:
+def _by_channel(function: str, x: Tensor, tree: Tree, affinity: Tensor) -> tuple[Tensor, Tensor]:
     """``x`` as (B, C, N) and the affinity of each of its channels, 0 at roots."""
+    check_devices(function, "x", x, tree=tree, affinity=affinity)
     dtype = _compute_dtype(x, affinity)
     values = x.to(dtype).reshape(*x.shape[:2], tree.num_nodes)
     a = affinity.to(dtype) if affinity.ndim == 3 else affinity.to(dtype).unsqueeze(1)
@@ -343,9 +377,35 @@ def _by_channel(x: Tensor, tree: Tree, affinity: Tensor) -> tuple[Tensor, Tensor
     return values, a.expand(values.shape)
 
 
-def _sqrt(x: Tensor) -> Tensor:
-    """√x with derivative 0 at 0."""
-    return torch.where(x == 0, 0, torch.where(x == 0, 1, x).sqrt())
+class _Length(Function):
+    """√(Σ d²) over the channels, with derivatives that are right for d of any magnitude."""
+
+    @staticmethod
+    def forward(d: Tensor) -> Tensor:
+        largest = _largest(d)
+        scaled = d / torch.where(largest == 0, 1, largest)
+        return (largest * scaled.square().sum(1, keepdim=True).sqrt()).squeeze(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        save(ctx, *inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (d,) = ctx.saved_tensors
+        return grad.unsqueeze(1) * _unit(d)
+
+    @staticmethod
+    def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:
+        return (_unit(saved[0]) * tangents[0]).sum(1)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """x/‖x‖ over the channels, 0 with derivative 0 at 0."""
+    largest = _largest(x)
+    x = x / torch.where(largest == 0, 1, largest)  # squares neither overflow nor vanish
+    squared = x.square().sum(1, keepdim=True)
+    return torch.where(squared == 0, 0, x / torch.where(squared == 0, 1, squared).sqrt())
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -8,17 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ._checks import (
-    NUMBER_TYPES,
-    accumulate_in,
-    check_batch,
-    check_devices,
-    check_instance,
-    check_tensor,
-)
+from . import _ops
+from ._checks import NUMBER_TYPES, check_batch, check_devices, check_tensor
 from .affinity import tree_weight
 from .filter import filter
-from .tree import Tree
+from .tree import Tree, check_tree
 
 DEFAULT_MASS = 0.005
 # Halvings of the interval in which log₂ σ lies, 50 wide for a photograph of a megapixel: the last
@@ -29,16 +23,16 @@ _STEPS = 20
 def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Tensor:
     """The σ at which the median mass of an image's vertices is a given share of the image.
 
-    The mass of vertex i, z_i = Σ_j A_ij, is the number of vertices that it averages over, each
-    counted by its affinity; it grows with σ. What a σ means depends on the guide's range, metric,
-    channels and resolution; what a mass means does not. Found by bisection of log σ to a relative
-    error of 10⁻⁴, in 20 passes of O(N) for each group. The device is not waited for, and the
-    result has no derivative.
+    The mass of vertex i, z_i = Σ_j A_ij (:func:`treefilter.mass`), is the number of vertices that
+    it averages over, each counted by its affinity; it grows with σ. What a σ means depends on the
+    guide's range, metric, channels and resolution; what a mass means does not. Found by bisection
+    of log σ to a relative error of 10⁻⁴, in 20 passes of O(N) for each group. The device is not
+    waited for, and the result has no derivative.
 
     Args:
         weight: (B, E), or (B, G, E) for G groups with weights of their own; ≥ 0.
         tree: The trees, B of them or one for all.
-        mass: The share of the N vertices, in (0, 1].
+        mass: The median mass, as a share of the N vertices, in (0, 1].
 
     Returns:
         (B,), or (B, G) for groups, float32 or float64 like ``weight`` (16-bit: float32). For
@@ -60,25 +54,24 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Te
         >>> weight = tf.edge_weight(torch.rand(2, 3, 16, 16), graph)
         >>> tree = tf.mst(weight, graph)
         >>> sigma = tf.sigma_for_mass(weight, tree, mass=0.05)[:, None]
-        >>> ones = torch.ones(2, 1, 16, 16)
-        >>> masses = tf.filter(ones, tree, tf.affinity(weight, tree, sigma), normalize=False)
-        >>> masses.flatten(1).median(1).values / 256
+        >>> tf.mass(tree, tf.affinity(weight, tree, sigma)).median(1).values / 256
         tensor([0.0500, 0.0500])
     """
-    check_tensor("sigma_for_mass", "weight", weight, "float")
-    check_instance("sigma_for_mass", "tree", tree, Tree)
-    check_devices("sigma_for_mass", "weight", weight, tree=tree)
+    function = "sigma_for_mass"
+    check_tensor(function, "weight", weight, "float")
+    check_tree(function, tree)
+    check_devices(function, "weight", weight, tree=tree)
     if weight.ndim not in (2, 3):
         raise ValueError(
-            f"sigma_for_mass: weight must have shape (B, E) or (B, G, E), got {tuple(weight.shape)}"
+            f"{function}: weight must have shape (B, E) or (B, G, E), got {tuple(weight.shape)}"
         )
-    check_batch("sigma_for_mass", "weight", weight, tree)
-    share = check_mass("sigma_for_mass", mass)
-    values = weight.detach().to(accumulate_in(weight))
+    check_batch(function, "weight", weight, tree)
+    share = check_mass(function, mass)
+    values = weight.detach().to(_ops.sum_dtype(weight))
     with torch.no_grad():
         if weight.ndim == 3:
-            return _bisect(tree_weight(values, tree), tree, share)
-        return _bisect(tree_weight(values.unsqueeze(1), tree), tree, share).squeeze(1)
+            return _bisect(tree_weight(function, values, tree), tree, share)
+        return _bisect(tree_weight(function, values.unsqueeze(1), tree), tree, share).squeeze(1)
 
 
 def check_mass(function: str, mass: Any) -> float:

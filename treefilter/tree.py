@@ -17,10 +17,9 @@ from torch.utils import _pytree
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from . import _ops, _topology
-from ._checks import check_integer, check_shape, check_target, check_tensor
-
-# What a batch can be indexed with.
-Index = int | slice | Tensor | np.ndarray | list[int] | list[bool]
+from ._autograd import values_of
+from ._batch_index import Index, batch_index
+from ._checks import check_instance, check_shape, check_target, check_tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +138,7 @@ class Tree:
         if parent.is_meta:  # no values to look at
             up, number = parent.int(), (parent if edge is None else edge).int()
             return cls(up, number, torch.empty_like(up), shape)
-        _topology.check_parents(parent)
+        _topology.check_parents(function, parent)
         up = parent.int().contiguous()
         if edge is None:
             number = torch.arange(parent.shape[1], dtype=torch.int32, device=parent.device)
@@ -211,6 +210,7 @@ class Tree:
     @property
     def depth(self) -> Tensor:
         """(B, N) int32: the number of edges from each vertex to its root. O(N) at each access."""
+        check_tree("Tree.depth", self, values=True)
         return _topology.depth(self.parent, self.order, self._plan)
 
     @property
@@ -220,6 +220,7 @@ class Tree:
         Component 0 is that of vertex 0, component 1 that of the lowest vertex outside of it, and so
         on. Without missing edges (weights of ``+inf``) all is 0. O(N) at each access.
         """
+        check_tree("Tree.components", self, values=True)
         return _topology.components(self.parent, self.order, self._plan)
 
     def children(self) -> Tensor:
@@ -234,6 +235,7 @@ class Tree:
             >>> tf.Tree.from_parents(torch.tensor([[0, 0, 0, 1]])).children().tolist()
             [[[1, 2], [3, -1], [-1, -1], [-1, -1]]]
         """
+        check_tree("Tree.children", self, values=True)
         return _topology.children(self.parent)
 
     def edge_list(self) -> Tensor:
@@ -248,6 +250,7 @@ class Tree:
             >>> tf.Tree.from_parents(torch.tensor([[0, 0, 0, 1]])).edge_list().tolist()
             [[[0, 1], [0, 2], [1, 3]]]
         """
+        check_tree("Tree.edge_list", self)
         return _topology.edge_list(self.parent)
 
     def to(self, device: torch.device | str | int) -> Tree:
@@ -268,7 +271,8 @@ class Tree:
         tensor of integers gives a batch of these trees in that order, one of B bools those that are
         true. Whether an index tensor on CUDA is in range is checked by torch, on the device.
         """
-        i = _index(index, len(self), self.device)
+        check_tree("Tree", self)
+        i = batch_index(index, len(self), self.device)
         return Tree(self.parent[i], self.edge[i], self.order[i], self.shape, self._plan[i])
 
     def __repr__(self) -> str:
@@ -282,42 +286,25 @@ class Tree:
         self.__init__(state["parent"], state["edge"], state["order"], state["shape"])  # type: ignore[misc]
 
 
-_LISTS = (Tensor, np.ndarray, list)
+def check_tree(function: str, tree: Any, *, values: bool = False) -> None:
+    """TypeError or ValueError if ``tree`` is no batch of trees, as torch.vmap makes them of one.
 
-
-def _index(index: Any, batch: int, device: torch.device) -> slice | Tensor:
-    """An index of a batch, checked, in a form that keeps the batch's dimension."""
-    if isinstance(index, slice):
-        return index
-    if not isinstance(index, _LISTS):
-        expected = "an integer, a slice, a list or a one-dimensional tensor of integers or bools"
-        i = check_integer("Tree", "index", index, expected)
-        if not -batch <= i < batch:
-            raise IndexError(f"Tree: index must be in [-{batch}, {batch}), got {i}")
-        return slice(i, i + 1 or None)
-    if isinstance(index, list):
-        kinds = {isinstance(i, bool | np.bool_) for i in index}
-        if len(kinds) > 1:
-            raise TypeError("Tree: index must be a list of integers or of bools, got both")
-        if kinds == {False}:
-            index = [check_integer("Tree", "index", i, "a list of integers") for i in index]
-        where = torch.tensor(index, dtype=torch.bool if kinds == {True} else torch.int64)
-    else:
-        where = torch.as_tensor(index)
-    check_tensor("Tree", "index", where, "bool" if where.dtype == torch.bool else "int")
-    if where.is_meta or where.device.type not in ("cpu", device.type):
-        raise ValueError(f"Tree: index must be on cpu or on {device}, got {where.device}")
-    if where.ndim != 1 or (where.dtype == torch.bool and len(where) != batch):
-        expected = f"({batch},)" if where.dtype == torch.bool else "(K,)"
-        raise ValueError(f"Tree: index must have shape {expected}, got {tuple(where.shape)}")
-    if where.dtype == torch.bool:
-        return where
-    where = where.long()
-    outside = (where < -batch) | (where >= batch)
-    if where.device.type == "cpu" and outside.any():
-        i = int(where[outside][0])
-        raise IndexError(f"Tree: index must be in [-{batch}, {batch}), got {i}")
-    return where
+    ``values``: also if parents or the order, where they can be read without waiting, are no
+    vertices.
+    """
+    check_instance(function, "tree", tree, Tree)
+    ndim = getattr(tree.parent, "ndim", 2)  # other things than tensors: see check_devices
+    if ndim != 2:
+        raise ValueError(
+            f"{function}: tree must be a batch of trees with parents (B, N), got "
+            f"{tuple(tree.parent.shape)} (torch.vmap may map weights or a tree's tensors, not its"
+            " batch)"
+        )
+    if values:
+        for name in ("parent", "order"):
+            numbers = values_of(getattr(tree, name))
+            if numbers is not None:
+                _topology.check_range(function, f"tree.{name}", numbers, tree.num_nodes)
 
 
 _TENSORS = ("parent", "edge", "order", "_plan")

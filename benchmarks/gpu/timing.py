@@ -1,7 +1,7 @@
 """The clocks of the GPU benchmark: three ways to time the same calls, and the peak of their memory.
 
 ``graph``   CUDA events around replays of a CUDA graph of all calls: what the device needs, without
-            the host. While a graph is captured no kernel can be cooperative.
+            the host.
 ``queued``  events around the same calls, which were queued while the device was kept busy: what the
             device needs when it is called from Python and the host is ahead.
 ``wall``    the host's clock around the calls and one wait for the device: what a program sees that

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 WIDTH = 16.0  # inches; a quarter of it per column
@@ -64,8 +65,11 @@ class Panels:
     history: list[Progress]
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a path that cannot become a PNG file before the work starts."""
+def check_writable(path: Path, *inputs: Path | None) -> None:
+    """Refuse a path that cannot become a PNG file, or is an input, before the work starts."""
+    for given in inputs:
+        if given is not None and path.exists() and path.samefile(given):
+            raise InputError(f"--output would overwrite {given}")
     if path.suffix.lower() != ".png" or path.is_dir():
         raise InputError(f"--output must be a .png file, got {path}")
     if not path.resolve().parent.is_dir():
@@ -115,13 +119,17 @@ def draw_scribbles(axes: Axes, panels: Panels) -> None:
     swatches = [*zip(scribbles.names, colours, strict=True)][:LEGEND]
     if (held_out >= 0).any():
         swatches.append(("held out", 0.35 * colours[0] + 0.65))
-    for name, colour in swatches:
-        axes.plot([], [], color=tuple(colour), linewidth=5, label=name)
-    axes.legend(
+    # Matplotlib leaves out labels that begin with "_", and takes "$" for the start of a formula.
+    legend = axes.legend(
+        handles=[Line2D([], [], color=tuple(colour), linewidth=5) for _, colour in swatches],
+        labels=["name"] * len(swatches),
         loc="lower left", bbox_to_anchor=(0, 1), ncols=len(swatches), frameon=False, fontsize=8.5,
         labelcolor=MUTED, borderpad=0, borderaxespad=0.45, handlelength=0.9, handletextpad=0.4,
         columnspacing=0.9,
     )  # fmt: skip
+    for text, (name, _) in zip(legend.get_texts(), swatches, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
 
 
 def draw_smoothed(axes: Axes, panels: Panels) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,15 @@ def load_photo(name: str, path: Path | None) -> tuple[Image.Image, tuple[int, in
             raise InputError(f"no photograph is called {name!r}, choose from: {', '.join(known)}")
         photo = Image.fromarray(getattr(skimage.data, name)())
         return photo, photo.size
+    if not path.exists():
+        raise InputError(f"no such file: {path}")
+    if not path.is_file():  # a FIFO would be waited for
+        raise InputError(f"cannot read {path} as an image: not a file")
     try:
-        photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    except FileNotFoundError:
-        raise InputError(f"no such file: {path}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise InputError(f"cannot read {path} as an image") from None
+        photo = read_photo(path)
+    except Exception as error:  # Pillow raises errors of many types for a broken file
+        reason = str(error) or type(error).__name__
+        raise InputError(f"cannot read {path} as an image: {reason}") from None
     if min(photo.size) < MIN_SIDE:
         size = f"{photo.width} × {photo.height}"
         raise InputError(f"{path} is {size} pixels, each side must be at least {MIN_SIDE}")
@@ -66,10 +70,38 @@ def load_photo(name: str, path: Path | None) -> tuple[Image.Image, tuple[int, in
     return (ImageOps.scale(photo, scale) if scale < 1 else photo), photo.size
 
 
+def read_photo(path: Path) -> Image.Image:
+    """An upright RGB image with 8 bits, as `tel` reads it (tel_segmentation.data.image_files).
+
+    Grey values of more bits, or of floating point, are scaled by their own range.
+    """
+    with Image.open(path) as stored:
+        raw = str(stored.tile)
+        stored.load()
+    photo = ImageOps.exif_transpose(stored)
+    if photo.mode == "F" or photo.mode.startswith("I"):  # Pillow would clip it to 8 bits
+        photo = Image.fromarray(eight_bits(np.asarray(photo)))
+    photo = photo.convert("RGB")
+    if ";16" in raw and max(high for _, high in photo.getextrema()) < 2**6:
+        raise InputError("only the lower of its 16 bits a channel are used, save it with 8 bits")
+    return photo
+
+
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """Grey values as 0…255; white is the smallest usual one that no value exceeds."""
+    least, most = float(values.min()), float(values.max())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise InputError("values that are infinite or not a number")
+    ones = (1,) if np.issubdtype(values.dtype, np.floating) else ()
+    usual = (*ones, *(2**bits - 1 for bits in (8, 10, 12, 14, 16)))
+    black, white = min(0.0, least), next((float(w) for w in usual if most <= w), most)
+    return ((values.astype(np.float64) - black) * (255 / (white - black))).round().astype(np.uint8)
+
+
 def load_scribbles(path: Path, photo: Image.Image, full: tuple[int, int]) -> Scribbles:
     """The scribbles at ``path``, made for an image of ``full`` size, drawn at ``photo``'s size."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except json.JSONDecodeError as error:
@@ -93,6 +125,8 @@ def _parse(content: Any, photo: Image.Image, full: tuple[int, int]) -> Scribbles
             "([height, width])"
         )
     names = list(classes)
+    if odd := [name for name in names if not name.isprintable()]:
+        raise InputError(f"class {odd[0]!r} must have a printable name")
     drawn = _strokes(content, "scribbles", names, full)
     checks = _strokes(content, "held_out", names, full) if "held_out" in content else []
     piece, label = _draw(drawn, photo.size, scale)

@@ -11,7 +11,6 @@ scribbles' format.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -30,14 +29,16 @@ from tqdm import trange  # type: ignore[import-untyped]
 import treefilter as tf
 
 FOLDS = 4  # each straight piece of a scribble is left out of the seeds once
+SIGMA = (1e-30, 1e30)  # float32 has no room for much smaller or larger values
 LEARNING_RATE = 0.05  # at the start; falls to 0 along a cosine
 
 
 def run(args: argparse.Namespace) -> None:
     """Everything the demo does, in the order of the figure's panels."""
     photo, full_size = load_photo(args.photo, args.image)
-    scribbles = load_scribbles(args.scribbles or SCRIBBLES / f"{args.photo}.json", photo, full_size)
-    figure.check_writable(args.output)
+    strokes = args.scribbles or SCRIBBLES / f"{args.photo}.json"
+    scribbles = load_scribbles(strokes, photo, full_size)
+    figure.check_writable(args.output, args.image, strokes)
     image = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float() / 255
     height, width = image.shape[-2:]
     click = scribbles.click[1] * width + scribbles.click[0]  # vertices are numbered row by row
@@ -210,8 +211,10 @@ def parse() -> argparse.Namespace:
     args = parser.parse_args()
     if args.image and not args.scribbles:
         raise InputError("--image needs --scribbles")
-    if not 0 < args.sigma < math.inf or args.steps < 0:
-        raise InputError("--sigma must be positive and --steps must not be negative")
+    if not SIGMA[0] <= args.sigma <= SIGMA[1] or args.steps < 0:
+        raise InputError(
+            f"--sigma must be positive, {SIGMA[0]:g} to {SIGMA[1]:g}, and --steps not negative"
+        )
     return args
 
 

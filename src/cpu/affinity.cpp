@@ -13,17 +13,17 @@ namespace treefilter {
 namespace {
 
 [[noreturn]] void fail(int64_t e, int64_t num_edges) {
-  throw std::invalid_argument("affinity or distance: tree.edge must be in [-1, " +
-                              std::to_string(num_edges) + "), got " + std::to_string(e));
+  throw std::invalid_argument("tree.edge must be in [-1, " + std::to_string(num_edges) + "), got " +
+                              std::to_string(e));
 }
 
-// Throws if an edge is outside of [-1, num_edges).
+// Throws if an edge is outside of [-1, num_edges), naming the first.
 void check_edges(const int32_t* edges, int64_t count, int64_t num_edges) {
   uint32_t largest = 0;
   for (int64_t v = 0; v < count; ++v) largest = std::max(largest, static_cast<uint32_t>(edges[v]) + 1u);
   if (largest <= static_cast<uint32_t>(num_edges)) return;
   for (int64_t v = 0; v < count; ++v) {
-    if (static_cast<uint32_t>(edges[v]) + 1u == largest) fail(edges[v], num_edges);
+    if (static_cast<uint32_t>(edges[v]) + 1u > static_cast<uint32_t>(num_edges)) fail(edges[v], num_edges);
   }
 }
 

@@ -155,7 +155,7 @@ void transforms(Cpu cpu, const TreeView& tree, int64_t batch, Span<const T> weig
       search.clear();
       for (int64_t v = 0; v < n; ++v) {
         if (!(weighted.weight[v] >= 0)) {  // or NaN, beside which nothing is nearest
-          throw std::invalid_argument("distance_transform: weight must be >= 0 on the tree, got " +
+          throw std::invalid_argument("weight must be >= 0 on the tree, got " +
                                       std::to_string(weighted.weight[v]));
         }
         if (seeds[b * n + v]) search.start_at(v);
@@ -175,8 +175,8 @@ void distance(Cpu cpu, Path path, const TreeView& tree, int64_t batch, int64_t s
               Span<int32_t> bottleneck) {
   for (int64_t i = 0; i < source.size; ++i) {
     if (source[i] < 0 || source[i] >= tree.nodes) {
-      throw std::invalid_argument("distance: source must be in [0, " + std::to_string(tree.nodes) +
-                                  "), got " + std::to_string(source[i]));
+      throw std::invalid_argument("source must be in [0, " + std::to_string(tree.nodes) + "), got " +
+                                  std::to_string(source[i]));
     }
   }
   const auto run = path == Path::kSum ? distances<Path::kSum, T> : distances<Path::kMax, T>;

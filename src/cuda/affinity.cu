@@ -23,9 +23,9 @@ struct TreeEdges {
 
   // The index in [B, G, E] of the edge that index i of [B, G, N] has; -1 if there is none.
   TREEFILTER_HD int64_t index_of_edge(int64_t i) const {
-    const int64_t row = i / nodes, tree = shared ? 0 : groups == 1 ? row : row / groups;
-    const int32_t e = edge[i - (row - tree) * nodes];
-    return e < 0 || e >= edges ? -1 : row * edges + e;
+    const int64_t group = i / nodes, tree = shared ? 0 : groups == 1 ? group : group / groups;
+    const int32_t e = edge[i - (group - tree) * nodes];
+    return e < 0 || e >= edges ? -1 : group * edges + e;
   }
 };
 

@@ -64,7 +64,7 @@ void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTens
     const auto from = on.span<const T>(weight, "weight", by_edge);
     const auto distances = optional_span<const T>(on, distance, "distance", by_edge);
     if (distances.size != (psi == Psi::kEuclidean ? from.size : 0)) {
-      throw std::invalid_argument("distance must be given for Psi.EUCLIDEAN, and only there");
+      on.fail("distance must be given for Psi.EUCLIDEAN, and only there");
     }
     const auto fs = on.span<const X>(f, "f", shape);
     const auto to = on.output<X>(out, "out", shape);
@@ -138,30 +138,32 @@ void bind_mst_edges(const Tensor& weight, const OptionalTensor& edges, const Sha
   });
 }
 
-void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out, int threads) {
-  const Call on("affinity or distance", weight, threads);
+void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out,
+                      const std::string& function, int threads) {
+  const Call on(function, weight, threads);
   with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(weight), tree = shape_of(edge);
     const auto weights = on.span<const T>(weight, "weight", from);
     const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
     const auto to = on.output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
-    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
+    check_batch(on, tree[0], from[0]);
     without_gil(on, [&](const auto& device) {
       tree_weight(device, from[0], from[1], weights, edges, tree[1], to);
     });
   });
 }
 
-void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out, int threads) {
-  const Call on("affinity or distance", grad, threads);
+void bind_tree_weight_backward(const Tensor& grad, const Tensor& edge, const Tensor& out,
+                               const std::string& function, int threads) {
+  const Call on(function, grad, threads);
   with_sum_type(on, grad, "grad", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(grad), tree = shape_of(edge), to = shape_of(out);
     const auto grads = on.span<const T>(grad, "grad", {to.at(0), to.at(1), tree.at(1)});
     const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
     const auto outs = on.output<T>(out, "out", to);
-    if (tree[0] != 1 && tree[0] != from[0]) on.fail("tree must fit the batch");
+    check_batch(on, tree[0], from[0]);
     without_gil(on, [&](const auto& device) {
       tree_weight_backward(device, to[0], to[1], grads, edges, tree[1], outs);
     });
@@ -275,7 +277,10 @@ void bind_parent_dot(const Tensor& p, const Tensor& q, const Tensor& parent, int
     const TreeView tree = tree_of(on, parent, parent, py::none(), given.at(0));
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto ps = on.strided<const X>(p, "p", shape), qs = on.strided<const X>(q, "q", shape);
-    if (groups < 1 || shape[1] % groups) on.fail("groups must divide the channels");
+    if (groups < 1 || shape[1] % groups) {
+      on.fail("groups must divide the " + std::to_string(shape[1]) + " channels, got " +
+              std::to_string(groups));
+    }
     const auto to = on.output<T>(out, "out", {shape[0], groups, tree.nodes});
     without_gil(on, [&](const auto& device) { parent_dot(device, tree, groups, ps, qs, to); });
   });
@@ -305,7 +310,7 @@ void bind_order(const Tensor& parent, const Tensor& order, const Tensor& ordered
     if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
       order_trees(device, nodes, parents, orders, counts);
     } else {
-      on.fail("parent must be on the CPU");
+      throw std::invalid_argument("parent must be on the CPU, got another device");
     }
   });
 }
@@ -317,8 +322,8 @@ Path path_of(const OptionalTensor& bottleneck) {
 
 void bind_distance(const Tensor& weight, const Tensor& parent, const Tensor& order, const Tensor& plan,
                    const Tensor& source, const Tensor& out, const Tensor& via,
-                   const OptionalTensor& bottleneck, int threads) {
-  const Call on("distance", weight, threads);
+                   const OptionalTensor& bottleneck, const std::string& function, int threads) {
+  const Call on(function, weight, threads);
   with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const int64_t batch = shape_of(source).at(0), sources = shape_of(source).at(1);

@@ -6,8 +6,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../cpu/support/workspace.h"
@@ -65,8 +67,8 @@ inline std::string with_article(const std::string& noun) {
 class Call {
  public:
   // `function` is the public function's name, for messages.
-  Call(const char* function, py::handle tensor, int threads)
-      : function_(function), is_cpu_(tensor.attr("is_cpu").cast<bool>()), threads_(threads) {
+  Call(std::string function, py::handle tensor, int threads)
+      : function_(std::move(function)), is_cpu_(tensor.attr("is_cpu").cast<bool>()), threads_(threads) {
     if (is_cpu_) return;
     device_ = tensor.attr("device");
 #ifdef TREEFILTER_CUDA
@@ -75,13 +77,13 @@ class Call {
       return;
     }
 #endif
-    throw std::runtime_error(std::string(function_) + ": treefilter was not built for tensors on " +
+    throw std::runtime_error(function_ + ": treefilter was not built for tensors on " +
                              py::str(device_).cast<std::string>());
   }
 
   // Throws an error in the one form: "function: argument must be what was expected, got …".
   [[noreturn]] void fail(const std::string& message) const {
-    throw std::invalid_argument(std::string(function_) + ": " + message);
+    throw std::invalid_argument(function_ + ": " + message);
   }
 
   [[noreturn]] void refuse(py::handle tensor, const char* name, const std::string& expected) const {
@@ -94,9 +96,19 @@ class Call {
   // Whether the CPU's code runs: values can be checked before the work.
   bool is_host() const { return !kEmulated && is_cpu_; }
 
-  // Calls work(Cpu{…}) or work(Cuda{…}).
+  // Calls work(Cpu{…}) or work(Cuda{…}). What the native code says of an argument gets the function's
+  // name.
   template <class Work>
   void run(const Work& work) const {
+    try {
+      run_on_device(work);
+    } catch (const std::invalid_argument& error) {
+      fail(error.what());
+    }
+  }
+
+  template <class Work>
+  void run_on_device(const Work& work) const {
 #if defined(TREEFILTER_EMULATE)
     EmulatedMemory memory;
     work(Cuda{nullptr, &memory});
@@ -163,7 +175,7 @@ class Call {
   static constexpr bool kEmulated = false;
 #endif
 
-  const char* function_;
+  std::string function_;
   bool is_cpu_;
   int threads_;
   py::object device_;  // if it is not the CPU
@@ -198,6 +210,20 @@ void with_sum_type(const Call& on, py::handle tensor, const char* name, const Ru
 
 using OptionalTensor = std::optional<py::object>;
 
+// Throws unless all values are in [low, end). `expected` is the message up to "in".
+inline void check_range(const Call& on, Span<const int32_t> values, const std::string& expected,
+                        int64_t low, int64_t end) {
+  // Without an early exit, so that the compiler vectorises it: it runs in every call.
+  const int32_t first = static_cast<int32_t>(low), last = static_cast<int32_t>(end - 1);
+  const auto is_outside = [=](int32_t value) { return (value < first) | (value > last); };
+  int32_t outside = 0;
+  for (int64_t i = 0; i < values.size; ++i) outside |= is_outside(values[i]);
+  if (outside == 0) return;
+  const int32_t wrong = *std::find_if(values.data, values.data + values.size, is_outside);
+  on.fail(expected + " in [" + std::to_string(low) + ", " + std::to_string(end) + "), got " +
+          std::to_string(wrong));
+}
+
 // Of sizes and directions that fit: everything else divides by them and multiplies them.
 inline Grid grid_of(const Call& on, const Shape& layout) {
   const size_t steps = layout.size() - 3;
@@ -217,10 +243,15 @@ inline Grid grid_of(const Call& on, const Shape& layout) {
   }
   for (size_t i = 3; i < layout.size(); i += 3) {
     const int64_t dz = layout[i], dy = layout[i + 1], dx = layout[i + 2];
-    if (9 * dz + 3 * dy + dx <= 0) on.fail("graph must have directions to vertices of higher numbers");
+    if (9 * dz + 3 * dy + dx <= 0) {
+      on.fail("graph must have directions to vertices of higher numbers, got the layout " +
+              py::str(py::cast(layout)).cast<std::string>());
+    }
   }
   const Grid grid(layout[0], layout[1], layout[2], static_cast<int>(steps / 3), layout.data() + 3);
-  if (grid.num_edges() > INT32_MAX) on.fail("graph must have at most 2**31 - 1 edges");
+  if (grid.num_edges() > INT32_MAX) {
+    on.fail("graph must have at most 2**31 - 1 edges, got " + std::to_string(grid.num_edges()));
+  }
   return grid;
 }
 
@@ -230,10 +261,7 @@ inline EdgeList edge_list_of(const Call& on, py::handle edges, int64_t num_nodes
   }
   const int64_t num_edges = shape_of(edges).at(1);
   const auto ends = on.span<const int32_t>(edges, "edges", {2, num_edges});
-  bool inside = true;
-  for (int64_t i = 0; on.is_host() && i < ends.size; ++i) inside &= ends[i] >= 0 && ends[i] < num_nodes;
-  if (!inside)
-    on.fail("graph must have edges between vertices in [0, " + std::to_string(num_nodes) + ")");
+  if (on.is_host()) check_range(on, ends, "graph must have edges between vertices", 0, num_nodes);
   return {num_nodes, ends.sub(0, num_edges), ends.sub(num_edges, num_edges)};
 }
 
@@ -267,21 +295,19 @@ inline int64_t num_edges_of(const Call& on, const OptionalTensor& edges, const S
 
 inline void check_tree(const Call& on, Span<const int32_t> values, const char* name, int64_t low,
                        int64_t end) {
-  // Without an early exit, so that the compiler vectorises it: it runs in every call.
-  const int32_t first = static_cast<int32_t>(low), last = static_cast<int32_t>(end - 1);
-  int32_t outside = 0;
-  for (int64_t i = 0; i < values.size; ++i) outside |= (values[i] < first) | (values[i] > last);
-  if (outside != 0) {
-    on.fail(std::string("tree.") + name + " must be in [" + std::to_string(low) + ", " +
-            std::to_string(end) + "), got a value that is not");
-  }
+  check_range(on, values, std::string("tree.") + name + " must be", low, end);
+}
+
+inline void check_batch(const Call& on, int64_t trees, int64_t batch) {
+  if (trees == 1 || trees == batch) return;
+  on.fail("tree must have batch 1 or " + std::to_string(batch) + ", got " + std::to_string(trees));
 }
 
 // One tree for all of the batch, or one for each.
 inline TreeView tree_of(const Call& on, py::handle parent, py::handle order, py::handle plan,
                         int64_t batch) {
   const Shape shape = shape_of(parent);
-  if (shape.at(0) != 1 && shape[0] != batch) on.fail("tree must fit the batch");
+  check_batch(on, shape.at(0), batch);
   TreeView tree{shape.at(0),
                 shape.at(1),
                 on.span<const int32_t>(parent, "tree.parent", shape),
@@ -304,7 +330,10 @@ Affinity<T> affinity_of(const Call& on, py::handle affinity, const TreeView& tre
   const Shape shape = shape_of(affinity);
   const int64_t groups = shape.at(1);
   const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0;
-  if (!fits) on.fail("affinity and tree must fit the batch and the channels");
+  if (!fits) {
+    on.fail("affinity must have batch 1 or " + std::to_string(batch) + " and groups that divide the " +
+            std::to_string(channels) + " channels, got " + py::str(py::cast(shape)).cast<std::string>());
+  }
   return {shape[0], groups, on.span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
 }
 

@@ -156,6 +156,10 @@ class Draw:
         keywords = {"normalize": self.random.random() < 0.5} if name == "filter" else {}
         return Call(name, [self.strided(x), tree, self.strided(a)], keywords)
 
+    def mass(self) -> Call:
+        call = self.filter("mass")
+        return Call("mass", call.arguments[1:])
+
     def leaf_to_root(self) -> Call:
         return self.filter("leaf_to_root")
 
@@ -231,7 +235,7 @@ class Draw:
     def valid(self) -> Call:
         kinds = [
             self.grid, self.edge_list, self.edge_weight, self.mst, self.affinity, self.filter,
-            self.leaf_to_root, self.root_to_leaf, self.distance, self.distance_transform,
+            self.mass, self.leaf_to_root, self.root_to_leaf, self.distance, self.distance_transform,
             self.distance_matrix, self.from_parents, self.cat, self.index, self.tree_fields,
             self.graph_fields, self.layer,
         ]  # fmt: skip

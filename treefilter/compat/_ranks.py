@@ -57,7 +57,8 @@ def check_connected(function: str, tree: Tree) -> None:
 def graph_of(edge_index: Tensor, num_nodes: int) -> Graph:
     """The graph of (B, E, 2) edges: one for all images if they have the same list."""
     ends = edge_index.mT
-    shared = len(ends) > 0 and edge_index.stride(0) == 0  # an expanded view, as all of them pass it
+    # One image, or an expanded view, as all of them pass it.
+    shared = len(ends) == 1 or (len(ends) > 1 and edge_index.stride(0) == 0)
     if not shared and len(ends) > 1:
         same = values_of((edge_index == edge_index[:1]).all())
         shared = same is not None and bool(same)

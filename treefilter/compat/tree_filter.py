@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_integer, check_tensor
+from ..edge_weight import edge_weight
 from ..filter import filter
-from ..graph import grid
+from ..graph import graph, grid
 from ..mst import mst
 from ..tree import Tree
 from ._ranks import edges_of, finite, rooted
@@ -44,9 +45,9 @@ def check_image(function: str, name: str, value: Tensor) -> None:
 
 def grid_tree(weight: Tensor, height: int, width: int) -> Tensor:
     """The raw tree (B, N − 1, 2) int32 of weights of a grid."""
-    graph = grid(height, width)
-    tree = mst(finite(weight), graph)
-    return edges_of(tree, graph._ends(weight.device).T.unsqueeze(0))
+    neighbours = grid(height, width)
+    tree = mst(finite(weight), neighbours)
+    return edges_of(tree, neighbours._ends(weight.device).T.unsqueeze(0))
 
 
 class MinimumSpanningTree(nn.Module):
@@ -146,6 +147,12 @@ def check_filter_arguments(
 def parent_distance(embed: Tensor, tree: Tree, groups: int, distance_func: Distance) -> Tensor:
     """(B, groups, N): the distance of every vertex to its parent."""
     batch, channels = embed.shape[:2]
+    if distance_func is norm2_distance:  # without two copies of the embedding
+        own = torch.arange(tree.num_nodes, dtype=torch.int32, device=embed.device)
+        ends = torch.stack([own.expand(tree.parent.shape), tree.parent], 1)
+        ends = ends[0] if batch == 1 else ends.repeat_interleave(groups, 0)
+        parts = embed.reshape(batch * groups, channels // groups, tree.num_nodes)
+        return edge_weight(parts, graph(ends, tree.num_nodes)).view(batch, groups, -1)
     own = embed.flatten(2)
     above = own.gather(2, tree.parent.long().unsqueeze(1).expand(-1, channels, -1))
     split = [t.reshape(batch * groups, channels // groups, -1) for t in (own, above)]

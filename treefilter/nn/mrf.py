@@ -6,18 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import check_choice, check_integer, check_tensor
+from .._checks import check_choice, check_devices, check_integer, check_tensor
 from ..affinity import affinity
 from ..edge_weight import edge_weight
 from ..filter import filter
 from ..graph import grid
 from ..mst import mst
 from ..random_tree import METHODS, random_tree
+from ._layer import Layer
 
 NO_RANDOM = "none"
 
 
-class TreeFilterMRF2d(nn.Module):
+class TreeFilterMRF2d(Layer):
     """The confidence-weighted tree filter as a residual layer (Song et al., NeurIPS 2020).
 
         y = x + γ · F(c · x) / F(c),   c = sigmoid(a linear function of x), one per group
@@ -103,6 +104,7 @@ class TreeFilterMRF2d(nn.Module):
                     f"TreeFilterMRF2d: {name} must have shape (B, C, H, W), "
                     f"got {tuple(value.shape)}"
                 )
+        check_devices("TreeFilterMRF2d", "x", x, guide=guide)
         size = x.shape[2], x.shape[3]
         embed = self.embed(x)
         guide = self.guide(functional.adaptive_avg_pool2d(guide, size))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .._checks import check_choice, check_integer
 from ..losses import AGGREGATIONS, DELTAS, REDUCTIONS, tree_energy
+from ._layer import Layer
 
 
-class TreeEnergyLoss(nn.Module):
+class TreeEnergyLoss(Layer):
     """:func:`treefilter.losses.tree_energy` as a module; its arguments are explained there.
 
     Args:

@@ -7,17 +7,27 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from .. import _ops
 from .._autograd import values_of
-from .._checks import check_choice, check_integer, check_sigma, check_sigma_values, check_tensor
-from ..affinity import affinity
+from .._checks import (
+    check_choice,
+    check_devices,
+    check_integer,
+    check_sigma,
+    check_sigma_values,
+    check_tensor,
+)
+from ..affinity import affinity_for
 from ..edge_weight import METRICS, edge_weight
-from ..filter import filter
-from ..graph import grid
+from ..filter import apply
+from ..graph import Graph, grid_for
 from ..mst import mst
 from ..sigma_for_mass import DEFAULT_MASS, check_mass, sigma_for_mass
+from ..tree import Tree
+from ._layer import Layer
 
 
-class TreeFilter2d(nn.Module):
+class TreeFilter2d(Layer):
     """Filters x along the minimum spanning trees of a guide's image grid.
 
     The trees come from all channels of the guide (Song et al., NeurIPS 2019); with ``groups`` the
@@ -88,6 +98,11 @@ class TreeFilter2d(nn.Module):
             self.sigma = check_sigma("TreeFilter2d", sigma, torch.float64)
             return
         check_tensor("TreeFilter2d", "sigma", sigma, "float")
+        if sigma.ndim > 2 or sigma.numel() == 0:
+            raise ValueError(
+                f"TreeFilter2d: sigma must broadcast to (B, {self.groups}), got "
+                f"{tuple(sigma.shape)}"
+            )
         values = values_of(sigma)
         if values is not None:
             check_sigma_values("TreeFilter2d", values)
@@ -98,26 +113,32 @@ class TreeFilter2d(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
         """Filters ``x`` (B, C, H, W) along the trees of ``guide`` (B, Cg, H, W), or of ``x``."""
-        name = "x" if guide is None else "guide"
+        function, name = "TreeFilter2d", "x" if guide is None else "guide"
         guide = x if guide is None else guide
-        check_tensor("TreeFilter2d", name, guide, "float")
-        if guide.ndim != 4 or guide.shape[1] % self.groups:
+        for given, value in ((name, guide), ("x", x)):
+            check_tensor(function, given, value, "float")
+            if value.ndim != 4 or value.shape[1] % self.groups:
+                raise ValueError(
+                    f"{function}: {given} must have shape (B, C, H, W) with C divisible by "
+                    f"{self.groups}, got {tuple(value.shape)}"
+                )
+        check_devices(function, "x", x, **{name: guide})
+        if guide.shape[2:] != x.shape[2:] or guide.shape[0] not in (x.shape[0], 1):
             raise ValueError(
-                f"TreeFilter2d: {name} must have shape (B, C, H, W) with C divisible by "
-                f"{self.groups}, got {tuple(guide.shape)}"
+                f"{function}: guide must have the height and width of x and batch 1 or that of x, "
+                f"got {tuple(guide.shape)} for x {tuple(x.shape)}"
             )
-        graph = grid(*guide.shape[2:], connectivity=self.connectivity)
+        graph = grid_for(function, tuple(guide.shape[2:]), self.connectivity)
         weight = edge_weight(guide, graph, self.metric)
-        tree = mst(weight, graph)
+        tree = _tree(weight, graph, name)
         if self.groups > 1:
             split = guide.unflatten(1, (self.groups, -1)).flatten(0, 1)
             weight = edge_weight(split, graph, self.metric).unflatten(0, (-1, self.groups))
-        if isinstance(self.sigma, str):
-            found = sigma_for_mass(weight, tree, cast(float, self.mass))
-            a = affinity(weight, tree, found if self.groups > 1 else found.unsqueeze(1))
-        else:
-            a = affinity(weight, tree, self.sigma)
-        return filter(x, tree, a)
+        sigma = self.sigma
+        if isinstance(sigma, str):
+            sigma = sigma_for_mass(weight, tree, cast(float, self.mass))
+            sigma = sigma if self.groups > 1 else sigma.unsqueeze(1)
+        return apply(function, x, tree, affinity_for(function, weight, tree, sigma), _ops.MEAN)
 
     def extra_repr(self) -> str:
         """The configuration, for ``print``."""
@@ -127,3 +148,13 @@ class TreeFilter2d(nn.Module):
             f"sigma={sigma}{auto}, groups={self.groups}, metric={self.metric!r}, "
             f"connectivity={self.connectivity}"
         )
+
+
+def _tree(weight: Tensor, graph: Graph, name: str) -> Tree:
+    """The trees of the argument of that name, whose features are at fault if a weight is NaN."""
+    if torch.compiler.is_compiling():
+        return mst(weight, graph)
+    try:
+        return mst(weight, graph)
+    except ValueError:
+        raise ValueError(f"TreeFilter2d: {name} must be finite, got NaN or an infinity") from None

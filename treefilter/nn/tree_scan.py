@@ -8,19 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import check_choice, check_flag, check_instance, check_integer, check_tensor
+from .._checks import check_choice, check_devices, check_flag, check_integer, check_tensor
 from ..edge_weight import METRICS, edge_weight
 from ..filter import filter, leaf_to_root
 from ..graph import grid
 from ..mst import mst
-from ..tree import Tree
+from ..tree import Tree, check_tree
+from ._layer import Layer
 
 PASSES = ("both", "up")
 _STEPS = (1e-3, 1e-1)
 """Between these are the steps Δ of a new layer."""
 
 
-class TreeScan2d(nn.Module):
+class TreeScan2d(Layer):
     """A selective state-space model whose states travel along a tree (Xiao et al., NeurIPS 2024).
 
     Each vertex v has a step Δ, an input vector b and an output vector c, linear functions of its
@@ -136,7 +137,8 @@ class TreeScan2d(nn.Module):
             )
         if tree is None:
             tree = self.tree(x)
-        check_instance("TreeScan2d", "tree", tree, Tree)
+        check_tree("TreeScan2d", tree)
+        check_devices("TreeScan2d", "x", x, tree=tree)
         if x.shape[2] * x.shape[3] != tree.num_nodes:
             raise ValueError(
                 f"TreeScan2d: x must have {tree.num_nodes} vertices like the tree, "

@@ -57,7 +57,7 @@ def trees(graph: tf.Graph, draw: torch.Generator, constant: bool) -> int:
     parent, edge, order, plan = _ops.mst(weight, *layout, roots, 0)
     _ops.mst_edges(weight, *layout)
     _ops.plan(parent)
-    _ops.tree_weight(weight[:, None].contiguous(), edge)
+    _ops.tree_weight(weight[:, None].contiguous(), edge, "affinity")
     topology = (parent, order, plan)
     calls = 4
     for dtype in DTYPES:
@@ -69,7 +69,7 @@ def trees(graph: tf.Graph, draw: torch.Generator, constant: bool) -> int:
             for kind in range(len(_ops.PASS)):
                 _ops.propagate(x, *topology, a, kind)
                 _ops.filter_backward(grad, x, *topology, a, kind, True)
-            _ops.tree_weight_backward(a, edge, graph.num_edges)
+            _ops.tree_weight_backward(a, edge, graph.num_edges, "affinity")
             _ops.parent_dot(x, grad, parent, groups)
             calls += 10
     return calls + distances(topology, draw)
@@ -82,7 +82,7 @@ def distances(topology: tuple[Tensor, Tensor, Tensor], draw: torch.Generator) ->
     for dtype in (torch.float32, torch.float64):
         weight = there(torch.rand(2, nodes, generator=draw).to(dtype))
         for maximum in (False, True):
-            _, via, _ = _ops.distance(weight, *topology, source, maximum)
+            _, via, _ = _ops.distance(weight, *topology, source, maximum, "distance")
             _ops.distance_transform(weight, *topology, seeds, maximum)
         _ops.path_sums(weight, *topology, via)
         grad = there(torch.rand(via.shape, generator=draw).to(dtype))

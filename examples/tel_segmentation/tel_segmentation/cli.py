@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -42,14 +45,39 @@ def main(arguments: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"tel: no command {command!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    given = [*rest, *(f"{a}={b}" for a, b in itertools.pairwise(rest))]
+    if "--output=" in given:  # as a path, an empty text would be the current folder
+        print(f"tel {command}: --output must be a path, got nothing", file=sys.stderr)
+        return 2
     try:
-        return _run(command, rest)
+        status = _run(command, rest)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError as error:
+        return _broken(command, error)
     except _stops() as stop:
-        print(f"tel {command}: {stop}", file=sys.stderr)
+        print(f"tel {command}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except _mistakes() as error:
         print(f"tel {command}: {error}", file=sys.stderr)
         return 2
+
+
+def _broken(command: str, error: BrokenPipeError) -> int:
+    """The exit status after a broken pipe: silent if it is standard output's, as of ``| head``."""
+    if not _is_read(sys.stdout.fileno()):
+        # What is left in the buffer is written nowhere: at the exit it would be an error again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as a shell says for SIGPIPE
+    print(f"tel {command}: {error}", file=sys.stderr)
+    return 2
+
+
+def _is_read(stream: int) -> bool:
+    """Whether a stream is no pipe whose reader has left."""
+    poll = select.poll()
+    poll.register(stream, 0)
+    return not any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _overview() -> str:

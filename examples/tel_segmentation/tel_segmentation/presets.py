@@ -9,21 +9,21 @@ from tel_segmentation.paper import recipes
 
 LOSS_PRESETS: dict[str, config.Loss] = {
     # the paper's and its official code's settings, by data set
-    "voc": config.Loss(tel=config.TreeEnergy(sigma=0.02)),
-    "cityscapes": config.Loss(tel=config.TreeEnergy(sigma=0.002)),
-    "ade20k": config.Loss(tel=config.TreeEnergy(sigma=0.002)),
-    "official": config.Loss(tel=config.TreeEnergy(sigma=0.02, mst_offset=1.0)),
-    "ltf_official": config.Loss(weight=0.6, tel=config.TreeEnergy(sigma=0.02, mst_offset=1.0)),
+    "voc": config.Loss(tel=config.TreeEnergy(sigma=0.02, roi="nearest")),
+    "cityscapes": config.Loss(tel=config.TreeEnergy(sigma=0.002, roi="nearest")),
+    "ade20k": config.Loss(tel=config.TreeEnergy(sigma=0.002, roi="nearest")),
+    "official": config.Loss(tel=config.TreeEnergy(sigma=0.02, mst_offset=1.0, roi="nearest")),
+    "ltf_official": config.Loss(
+        weight=0.6, tel=config.TreeEnergy(sigma=0.02, mst_offset=1.0, roi="nearest")
+    ),
 }
 
 CAMVID = config.Train(
-    data=config.Data(
-        source="camvid.toml", size=(180, 240), crop=(180, 240), scale=(0.75, 1.5), brightness=10
-    ),
+    data=config.Data(source="", size=(180, 240), crop=(180, 240), scale=(0.75, 1.5), brightness=10),
     model=config.Model(name="tf_efficientnet_lite0", weights="package"),
     # The paper's σ for street scenes. Photographs are smooth: at 0.02 the trees carry a class over
     # most of an image, and filtering a prediction makes it worse instead of better.
-    loss=LOSS_PRESETS["cityscapes"],
+    loss=config.Loss(tel=config.TreeEnergy(sigma=0.002)),
     optimizer=config.Optimizer(lr=1e-3, head_lr_factor=1.0, weight_decay=1e-2),
     iterations=500,
     eval_every=250,

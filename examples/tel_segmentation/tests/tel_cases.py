@@ -35,7 +35,9 @@ def assert_half_is_float32(loss: Loss):
         expected, expected_grad = gradient(loss, low.float(), image, label)
         assert value.dtype == torch.float32
         assert value == expected
-        torch.testing.assert_close(grad, expected_grad.to(dtype))
+        # The backward pass, too, is under autocast.
+        rtol = 1e-3 if dtype == torch.float16 else 1.6e-2
+        torch.testing.assert_close(grad, expected_grad.to(dtype), rtol=rtol, atol=2e-5)
 
 
 def assert_padding_never_counts(loss: Loss, partial: bool):

@@ -2,11 +2,13 @@
 
 import io
 import os
+import shutil
 import tarfile
 import zipfile
 
 import pytest
 
+from tel_segmentation.data.datasets import archives
 from tel_segmentation.data.datasets.archives import (
     extract,
     inside,
@@ -248,3 +250,27 @@ def test_what_systems_add_is_junk():
     assert is_junk("a/.DS_Store")
     assert not is_junk("a/b.png")
     assert not is_junk("./a/b.png")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_that_unpacks_to_far_more_than_its_size(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(archives, "LEAST_LIMIT", 2**16)
+    path = WRITERS[kind](tmp_path / "bomb", {"a.bin": b"1", "b.bin": bytes(2**24)})
+    with pytest.raises(ValueError, match=r"bomb must unpack to at most .*, got 16,777,217 or more"):
+        extract(path, tmp_path / "out", everything)
+    assert not (tmp_path / "out/b.bin").exists()
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_two_members_for_one_place(tmp_path, kind):
+    path = WRITERS[kind](tmp_path / "a", {"a/x.txt": b"1", "b/x.txt": b"2"})
+    with pytest.raises(ValueError, match=r"different places, got a/x\.txt and b/x\.txt for"):
+        extract(path, tmp_path / "out", lambda name: name.split("/")[-1])
+
+
+def test_a_full_disk_is_seen_before_it_is_full(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=archives.SPARE)
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(OSError, match=r"1 bytes and .* must be free on the disk, got 67,108,864"):
+        extract(write_zip(tmp_path / "a.zip"), tmp_path / "out", everything)
+    assert tree(tmp_path / "out") == {}

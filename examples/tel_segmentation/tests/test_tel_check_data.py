@@ -48,6 +48,15 @@ def test_nothing_wrong(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not warnings(text)
 
 
+def test_a_missing_validation_set_is_told(toml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (toml.parent / "val").rename(toml.parent / "other")
+    code, text = check(toml, capsys)
+    assert code == 0
+    (line,) = warnings(text)
+    assert "no val split: nothing is evaluated during a training" in line
+    assert "--data.holdout 0.1" in line
+
+
 def test_annotation_is_counted_beside_the_dense_labels(
     toml: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,7 +120,9 @@ def test_classes_that_lost_their_labels(toml: Path, capsys: pytest.CaptureFixtur
         write_label(toml.parent / f"train/labels/train {i}.png", label)
     make(Annotate(toml, kind="block", scope="image", ratio=0.1))
     code, text = check(toml, capsys, annotation="block10-image")
-    assert code == 0
+    assert code == 1
+    assert "classes without a label in any image" in text
+    assert "    1 (road)" in text
     assert len(warnings(text)) == 1
     assert "road (0 of 12)" in warnings(text)[0]
     assert "sky" not in warnings(text)[0]

@@ -1,5 +1,6 @@
 """Checkpoints: written completely or not at all, never executed, with clear errors."""
 
+import errno
 import os
 import pickle
 import stat
@@ -91,6 +92,28 @@ def test_an_exception_while_writing_leaves_the_file(tmp_path):
         checkpoint.write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_file_systems_that_cannot_flush(tmp_path, monkeypatch, number):
+    """Shared folders of virtual machines refuse to flush folders; a real error is told."""
+
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    if number == errno.EIO:
+        with pytest.raises(OSError, match="could not be written"):
+            checkpoint.write_text(tmp_path / "file", "new")
+    else:
+        test_round_trip_and_the_one_before(tmp_path)
+
+
+def test_names_of_full_length(tmp_path):
+    for name in ("n" * 251 + ".png", "é" * 125 + ".png", run_folder.LAST):
+        checkpoint.write_text(tmp_path / name, name)
+        assert (tmp_path / name).read_text(encoding="utf-8") == name
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])

@@ -1,6 +1,9 @@
 """The command line, as a user types it."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import tel_runs
@@ -29,6 +32,19 @@ def test_every_command_explains_itself(command, capsys):
         cli.main([command, "--help"])
     assert stop.value.code == 0
     assert len(capsys.readouterr().out) > 300
+
+
+def test_a_reader_that_leaves_early(tmp_path):
+    """As ``tel experiments | head -1`` does: no message, and the status that a shell gives."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = "import sys; from tel_segmentation import cli; sys.exit(cli.main(['experiments']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, env=tel_runs.environment(), timeout=120,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_presets_and_their_fields_are_in_the_help(capsys):

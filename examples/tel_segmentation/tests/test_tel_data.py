@@ -87,3 +87,13 @@ def test_mistakes():
         open_source(config.Data(source="scenes:hardest"), "train")
     with pytest.raises((ValueError, OSError), match="nowhere"):
         open_source(config.Data(source="nowhere.toml"), "train")
+
+
+def test_a_limit_on_the_images_of_every_split():
+    data = dataclasses.replace(OPTIONS.data, limit=3)
+    whole = open_source(OPTIONS.data, "train")
+    part = open_source(data, "train")
+    assert len(part) == 3
+    assert [part[i].name for i in range(3)] == [whole[i].name for i in range(3)]
+    assert part.classes == whole.classes
+    assert len(open_source(dataclasses.replace(data, limit=999), "train")) == len(whole)

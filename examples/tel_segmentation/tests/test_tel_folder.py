@@ -172,7 +172,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     assert image.shape == (3, 16, 12)
     assert image[:, :, -2:].mean() > 240 > 20 > image[:, :, :8].mean()
     write_label(tmp_path / "labels/a.png", np.zeros((12, 16)))
-    with pytest.raises(ValueError, match="turned by its Exif orientation"):
+    with pytest.raises(ValueError, match="turned by 90° by its Exif orientation, the label"):
         source[0]
 
 
@@ -192,6 +192,14 @@ def test_name_that_is_no_text(tmp_path: Path, name: str, shown: str) -> None:
         ("classes = ['a', 1]", "classes must be a list of names"),
         ("classes = ['a']", "classes must be 2 to 255, got 1"),
         ("classes = ['a', 'b', 'a']", "classes must have different names, got a twice"),
+        (r"classes = ['a', 'b\u001b[2J']".replace("'", '"'), "without control characters, got 'b"),
+        ("a = " + "[" * 100_000, "must be TOML in UTF-8, got: "),
+        ("a" + ".a" * 1_500 + " = 1", "must have no keys but .*; got a|must be TOML"),
+        (
+            HEAD + "[splits]\ntrain = 'train'\n'../../../x' = 'train'",
+            "are no paths, got '../../../x'",
+        ),
+        (HEAD + "root = '~nobody here'", "must begin with a user's folder, got"),
         (HEAD + "clases = 1", "must have no keys but .*; got clases"),
         (HEAD + "ignore = 255", "ignore must be a list"),
         (HEAD + "ignore = [true]", "ignore must be a list"),
@@ -211,6 +219,17 @@ def test_wrong_toml(tmp_path: Path, text: str, words: str) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=f"data.toml.*{words}"):
         open_dataset(file)
+
+
+def test_a_split_is_a_name_and_no_path(tmp_path: Path) -> None:
+    write_image(tmp_path / "images/a.png")
+    write_label(tmp_path / "labels/a.png", bands())
+    (tmp_path / "data.toml").write_text(HEAD)  # without splits, any name stands for the root
+    for split in ("../../../x", "a/b", "..", ""):
+        with pytest.raises(ValueError, match="split must be a name, not a path"):
+            Folder(tmp_path / "data.toml", split, "dense")
+    with pytest.raises(ValueError, match="must begin with a user's folder"):
+        Folder("~nobody-here/data.toml", "train", "dense")
 
 
 def test_toml_that_is_no_text_or_not_there(tmp_path: Path) -> None:

@@ -93,6 +93,13 @@ def test_the_embedding_is_built_only_where_it_is_used():
     assert needs_embedding(config.Loss(method="non_local"))
 
 
+def test_a_name_tells_the_warmup():
+    """So that a run with a warm-up is not taken for the same run without one."""
+    assert methods.title(config.Loss(warmup=0.2)) == "TEL low+high from 20%"
+    assert methods.title(config.Loss("gated_crf", warmup=0.1)) == "Gated CRF from 10%"
+    assert methods.title(config.Loss("partial", warmup=0.1)) == "partial CE"
+
+
 def test_warmup_and_ramp():
     options = config.Train(iterations=100, loss=config.Loss(warmup=0.2, ramp=0.4))
     factors = [schedule(options, i) for i in (0, 19, 20, 40, 60, 99)]
@@ -118,7 +125,8 @@ def test_warmup_and_ramp_reach_the_loss(iteration, factor):
 def test_cross_entropy_at_the_predictions_resolution():
     torch.manual_seed(0)
     loss = config.Loss(method="partial", resolution="prediction")
-    objective = Objective(config.Train(loss=loss), 3).train()
+    data = config.Data(labels="nearest")
+    objective = Objective(config.Train(loss=loss, data=data), 3).train()
     guide, label = torch.rand(2, 3, 32, 32), torch.randint(-2, 3, (2, 32, 32))
     out = objective(guide, guide, label, 0)
     logits = out.prediction.logits

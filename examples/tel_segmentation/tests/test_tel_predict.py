@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -103,12 +104,28 @@ def test_inputs_are_not_overwritten(tmp_path, network):
     assert given.read_bytes() == before
 
 
+def test_images_of_one_name_have_different_outputs(tmp_path, network):
+    names = ("in/a.JPG", "in/a.png", "in/b.png", "more/a.png", "x/more/a.png", "in/B.jpg")
+    for number, name in enumerate(names):
+        noise(tmp_path / name, (32, 32 + number))
+    images = tuple(tmp_path / name for name in names)
+    assert predict.run(Predict(tmp_path, images, tmp_path / "out", overlay="none")) == 0
+    widths = {}
+    for file in (tmp_path / "out" / "labels").iterdir():
+        with Image.open(file) as picture:
+            widths[file.stem] = picture.width - 32
+    assert widths == {
+        "a.JPG": 0, "in-a.png": 1, "b.png": 2, "4-more-a.png": 3, "5-more-a.png": 4, "B.jpg": 5,
+    }  # fmt: skip
+    limited = Predict(tmp_path, images[:3], tmp_path / "few", overlay="none", limit=1)
+    assert predict.run(limited) == 0
+    assert [file.name for file in (tmp_path / "few" / "labels").iterdir()] == ["a.JPG.png"]
+
+
 def test_errors(tmp_path, network):
-    for name in ("a.png", "a.jpg"):
-        noise(tmp_path / "in" / name, (32, 32))
+    noise(tmp_path / "in" / "a.png", (32, 32))
     (tmp_path / "empty").mkdir()
     for options, message in (
-        (Predict(tmp_path, (tmp_path / "in",)), "names must differ"),
         (Predict(tmp_path, (tmp_path / "empty",)), "got none in"),
         (Predict(tmp_path, (tmp_path / "in",), opacity=2.0), "opacity must be"),
     ):
@@ -213,3 +230,34 @@ def test_points_on_a_photograph_are_drawn_so_that_they_can_be_seen():
     assert 4 < marked.sum() < 40
     assert not marked[-1].any()  # nothing wraps around
     assert not marked[:, -1].any()
+
+
+def test_what_cannot_be_read_or_held_is_skipped(tmp_path, network, capsys, monkeypatch):
+    inputs = tmp_path / "in"
+    noise(inputs / "a.png", (33, 57))
+    noise(inputs / "large.png", (33, 58))
+    noise(inputs / "larger.png", (33, 59))
+    (inputs / "._a.png").write_bytes(b"a Finder's file")
+    (inputs / "link.png").symlink_to("nowhere.png")
+    os.mkfifo(inputs / "pipe.png")
+    errors = {
+        58: RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        59: MemoryError(),
+    }
+
+    def logits(trained, image, options):
+        if error := errors.get(image.shape[2]):
+            raise error
+        return calculated(trained, image, options)
+
+    calculated = predict._logits
+    monkeypatch.setattr(predict, "_logits", logits)
+    assert predict.run(Predict(tmp_path, (inputs,), tmp_path / "out")) == 1
+    out, err = capsys.readouterr()
+    assert "1 of 5 images segmented" in out
+    for line in ("large.png must fit into memory", "larger.png must fit into memory",
+                 "link.png must be a readable image", "got: a FIFO"):  # fmt: skip
+        assert sum(line in x for x in err.splitlines()) == 1
+    errors[57] = RuntimeError("a mistake in the program")
+    with pytest.raises(RuntimeError, match="a mistake"):
+        predict.run(Predict(tmp_path, (inputs / "a.png",), tmp_path / "out"))

@@ -396,6 +396,31 @@ def test_a_loss_is_told_as_one(tmp_path):
     assert "not closed" in text
 
 
+def test_bold_is_what_is_best(tmp_path):
+    """In each column on its own, and without full supervision, which is the goal."""
+    diagnostics = {"affinity_low_median": 0.9}
+    for method, shift in (("partial CE", 0.0), ("TEL low", -0.4), ("full", 0.0)):
+        make_run(tmp_path / method, "e", method, 0, shift, diagnostics=diagnostics, split="val")
+    file = tmp_path / "TEL low" / "result.json"
+    result = json.loads(file.read_text())
+    result["evaluation"]["last"]["boundary_miou"] = 0.99
+    file.write_text(json.dumps(result))
+    report.run(Report((tmp_path,), tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    rows = re.findall(r'<tr(?: class=key)?><th scope="row">(.*?)</tr>', text)
+    bold = {
+        re.sub("<.*?>", "", row.partition("</th>")[0]): re.findall(
+            r'<td data-label="([^"]*)" class=best>', row
+        )
+        for row in rows
+        if 'data-label="mIoU"' in row
+    }
+    assert bold == {"partial CE": ["mIoU", "accuracy"], "TEL low": ["boundary mIoU"], "full": []}
+    assert "Bold: the best mean of a column, full supervision apart." in text
+    assert "The same training images, segmented by every method" in text
+    assert "affinity_<wbr>low_<wbr>median</th>" in text  # the table is no wider than its card
+
+
 def test_one_run_alone_is_a_page(tmp_path):
     make_run(tmp_path / "a", "e", "TEL low", 0, pictures=False)
     (tmp_path / "a" / "history.jsonl").unlink()

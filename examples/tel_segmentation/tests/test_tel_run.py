@@ -197,6 +197,17 @@ def test_every_protocol_of_every_data_set(id, trained, scales, root, tmp_path):
     assert (len(official["scales"]), official["flip"]) == (scales, scales == 7)
 
 
+def test_a_rehearsal_takes_minutes_not_hours(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "TINY_IMAGES", 2)
+    assert run.run(tiny("t7.dlv2.tel", root, tmp_path, protocols=("ss",))) == 0
+    (file,) = tmp_path.glob("*/result.json")
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert record["training_images"] == 2
+    evaluation = record["evaluation"]
+    each = (evaluation["last"], evaluation["best"], evaluation["protocols"]["ss"]["last"])
+    assert [metrics["images"] for metrics in each] == [2] * 3
+
+
 def test_a_run_that_is_there_goes_on_or_is_done(root, tmp_path, capsys, monkeypatch):
     options = tiny("t1.point.dlv3p.tel", root, tmp_path)
     monkeypatch.setattr(run, "train", lambda settings, resume: pytest.fail("trained twice"))

@@ -1,10 +1,13 @@
 """SBD's MATLAB files and lists."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tel_voc
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
+from tel_segmentation.data.datasets.matlab import read_field
 from tel_segmentation.data.datasets.sbd import augmented_names, read_mask, read_names
 
 
@@ -37,6 +40,30 @@ def test_other_files_are_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=f"{path}.* GTcls.Segmentation"):
         read_mask(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_one_changed_byte_gives_a_mask_or_a_message(tmp_path, compressed):
+    """scipy, which reads intact files alike, follows such lengths into memory that is not its."""
+    path = tmp_path / "a.mat"
+    for kind in (np.uint8, np.int16, np.int32):
+        values = np.random.default_rng(0).integers(0, 21, (9, 7)).astype(kind)
+        struct = {"Boundaries": np.eye(2), "Segmentation": values, "CategoriesPresent": [1, 2]}
+        savemat(path, {"x": 1, "GTcls": struct}, do_compression=compressed)
+        assert np.array_equal(read_mask(path), values)
+        assert np.array_equal(loadmat(path)["GTcls"].flat[0]["Segmentation"], values)
+        content = path.read_bytes()
+        for index in range(0, len(content), 2):
+            for byte in (0, 255, content[index] ^ 128):
+                changed = content[:index] + bytes([byte]) + content[index + 1 :]
+                with contextlib.suppress(ValueError):
+                    read_field(changed, "GTcls", "Segmentation")
+
+
+def test_values_that_are_no_class_do_not_wrap(tmp_path):
+    savemat(tmp_path / "a.mat", {"GTcls": {"Segmentation": np.array([[65541, 0]], np.int32)}})
+    with pytest.raises(ValueError, match="values from 0 to 65535, has also 65541"):
+        read_mask(tmp_path / "a.mat")
 
 
 def test_the_rule_of_trainaug():

@@ -23,7 +23,7 @@ namespace {
 void check_roots(Span<const int64_t> root, int64_t num_nodes) {
   for (int64_t b = 0; b < root.size; ++b) {
     if (root[b] < 0 || root[b] >= num_nodes) {
-      throw std::invalid_argument("mst: root must be in [0, " + std::to_string(num_nodes) + "), got " +
+      throw std::invalid_argument("root must be in [0, " + std::to_string(num_nodes) + "), got " +
                                   std::to_string(root[b]));
     }
   }
@@ -41,8 +41,7 @@ std::vector<uint8_t> check_weights(Cpu cpu, Span<const float> weight, int64_t ba
       const Weight* w = weight.data + item / chunks * num_edges;
       int32_t largest = 0;
       for (int64_t e = begin; e < end; ++e) largest = std::max(largest, magnitude_bits(w[e]));
-      if (largest > kInfinityMagnitude)
-        throw std::invalid_argument("mst: weight must not be NaN, got NaN");
+      if (largest > kInfinityMagnitude) throw std::invalid_argument("weight must not be NaN, got NaN");
       complete_part[item] = largest < kInfinityMagnitude;
     };
   });

@@ -10,6 +10,7 @@
 // busy cores a time slice, so small work stays on one thread.
 //
 // All loops here check for interrupts (Cpu::check) about every kVisitsPerCheck visits, between items.
+// The calling thread does so too while it waits for the others.
 //
 // TREEFILTER_STD_THREADS replaces OpenMP by std::thread for ThreadSanitizer, which does not know the
 // synchronisation of libgomp.
@@ -17,13 +18,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
+#include <thread>
 
 #include "../../core.h"
 
 #ifdef TREEFILTER_STD_THREADS
-#include <thread>
 #include <vector>
 #elif __has_include(<pthread.h>)
 #include <pthread.h>
@@ -57,6 +59,22 @@ class Checks {
   int64_t items_, done_ = 0;
 };
 
+// Waits until finished(), and checks for interrupts meanwhile. A short wait costs no more than that at
+// the end of a parallel region.
+template <class Finished>
+void wait_until(const Cpu& cpu, const Finished& finished) {
+  using namespace std::chrono;
+  const auto start = steady_clock::now();
+  while (!finished()) {
+    if (steady_clock::now() - start < milliseconds(1)) {
+      std::this_thread::yield();
+    } else {
+      std::this_thread::sleep_for(microseconds(50));
+      cpu.check();
+    }
+  }
+}
+
 // Calls make_worker() once in each thread, and the worker that it returns, which may own buffers, for
 // the items 0 … count - 1. The first exception stops the loop and is thrown again in the calling thread.
 template <class MakeWorker>
@@ -75,9 +93,10 @@ void parallel_for(int64_t count, int64_t cost, const Cpu& cpu, const MakeWorker&
     }
     return;
   }
-  std::atomic<int64_t> next{0};
+  std::atomic<int64_t> next{0}, done{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;
+  const auto caller = std::this_thread::get_id();
   const auto run = [&] {
     try {
       auto worker = make_worker();
@@ -86,7 +105,12 @@ void parallel_for(int64_t count, int64_t cost, const Cpu& cpu, const MakeWorker&
         const int64_t i = next++;
         if (i >= count) break;
         worker(i);
+        ++done;
         checks.after_item();
+      }
+      // Only the calling thread can find an interrupt: it must not sleep until the others are ready.
+      if (cpu.interrupts != nullptr && std::this_thread::get_id() == caller) {
+        wait_until(cpu, [&] { return failed || done == count; });
       }
     } catch (...) {
       if (!failed.exchange(true)) error = std::current_exception();

@@ -140,9 +140,9 @@ struct FindBest {
     const int32_t a = p.component[base + p.lower[i]], b = p.component[base + p.upper[i]];
     if (a == b) return;
     const int32_t e = static_cast<int32_t>(i % p.n);
-    atomic_min(p.best + base + a, e);
-    atomic_min(p.best + base + b, e);
-    store_relaxed(more, 1);
+    lower(p.best + base + a, e);
+    lower(p.best + base + b, e);
+    set_flag(more);
   }
 };
 
@@ -198,7 +198,7 @@ struct ClearIds {
     const int32_t seed = p.label(bit)[i];
     if (seed == p.kNone) return;
     const int64_t base = i / (2 * p.n) * 2 * p.n + p.n;
-    atomic_min(p.all_label + base + p.component[i], seed);
+    lower(p.all_label + base + p.component[i], seed);
   }
 };
 
@@ -213,8 +213,8 @@ struct FindIds {
     const int64_t base = p.base(i);
     const int32_t e = static_cast<int32_t>(i % p.n), a = p.lower[i], b = p.upper[i];
     const bool one = p.edge_bit(i, bit);
-    atomic_min(one ? p.hook + base + p.component[base + a] : p.best + base + a, e);
-    atomic_min(one ? p.hook + base + p.component[base + b] : p.best + base + b, -1 - e);
+    lower(one ? p.hook + base + p.component[base + a] : p.best + base + a, e);
+    lower(one ? p.hook + base + p.component[base + b] : p.best + base + b, -1 - e);
   }
 };
 

@@ -14,8 +14,8 @@
 //
 // Cost: B C N features are read, and B C N written by edge_scatter; it is bound by memory bandwidth. An
 // edge list adds O(E + N) to find the edges of its vertices, and reads both ends of every edge: sectors
-// of memory, not rows. For a hub of a list a thread sums 1024 edges, then one thread the sums: the one
-// place where the order is not that of the CPU.
+// of memory, not runs of it. For a hub of a list a thread sums 1024 edges, then one thread the sums: the
+// one place where the order is not that of the CPU.
 #include <type_traits>
 
 #include "../../edge_weight.h"
@@ -91,9 +91,9 @@ void scatter(const Cuda& cuda, const EdgeList& list, Psi psi, int64_t batch, int
   const Parts all{graph.edges};
   const auto [parts] = cuda.arrays<T>(batch * channels * all.count());
   const Phase phase{graph, adjacency.lists, psi, channels, weight, euclidean, f, out, parts};
-  const int64_t rows = batch * Phase::slices(channels);
-  launch_flat(cuda, "edge_scatter (parts)", rows * all.count(), ListParts<X, T>{phase});
-  launch_flat(cuda, "edge_scatter", rows * graph.nodes, phase);
+  const int64_t slices = batch * Phase::slices(channels);
+  launch_flat(cuda, "edge_scatter (parts)", slices * all.count(), ListParts<X, T>{phase});
+  launch_flat(cuda, "edge_scatter", slices * graph.nodes, phase);
 }
 
 template <class X, class T>

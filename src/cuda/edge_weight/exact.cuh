@@ -22,11 +22,11 @@ TREEFILTER_HD bool finish(Psi psi, T (&sums)[Count]) {
   return out_of_range;
 }
 
-template <class T, size_t Rows, size_t Count>
-TREEFILTER_HD bool finish(Psi psi, T (&sums)[Rows][Count]) {
+template <class T, size_t Outer, size_t Count>
+TREEFILTER_HD bool finish(Psi psi, T (&sums)[Outer][Count]) {
   bool out_of_range = false;
   TREEFILTER_UNROLL
-  for (size_t i = 0; i < Rows; ++i) out_of_range = finish(psi, sums[i]) || out_of_range;
+  for (size_t i = 0; i < Outer; ++i) out_of_range = finish(psi, sums[i]) || out_of_range;
   return out_of_range;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "../../edge_weight.h"
+#include "../runtime/grid_step.cuh"
 #include "../runtime/launch.cuh"
 
 namespace treefilter::cuda {
@@ -26,9 +27,6 @@ template <int Count>
 class Directions {
  public:
   static constexpr int kCount = Count;
-  struct Position {
-    int32_t z, y, x;
-  };
 
   explicit Directions(const Grid& grid)
       : nodes_(grid.num_nodes()),
@@ -39,44 +37,29 @@ class Directions {
       const Direction& d = grid.directions[i];
       steps_[i] = {{size(d.dz), size(d.dy), size(d.dx), size(d.y0), size(d.x0), size(d.depth),
                     size(d.height), size(d.width), size(d.first_edge)},
-                   size((d.dz * grid.height + d.dy) * grid.width + d.dx)};
+                   height_,
+                   width_};
     }
   }
 
   TREEFILTER_HD int64_t nodes() const { return nodes_; }
   TREEFILTER_HD int64_t edges() const { return edges_; }
 
-  TREEFILTER_HD Position position(int32_t v) const {
-    const int32_t row = v / width_;
-    return {row / height_, row % height_, v - row * width_};
-  }
+  TREEFILTER_HD GridPosition position(int32_t v) const { return GridPosition::of(v, height_, width_); }
 
   // From the number of a vertex to that of its neighbour in direction i.
   TREEFILTER_HD int32_t offset(int i) const { return steps_[i].offset; }
 
   // The edge of direction i that starts, or ends, at a vertex; -1 if there is none.
-  TREEFILTER_HD int32_t starting(int i, const Position& at) const {
-    return edge(steps_[i], at.z, at.y, at.x);
-  }
-  TREEFILTER_HD int32_t ending(int i, const Position& at) const {
-    const Step& s = steps_[i];
-    return edge(s, at.z - s.dz, at.y - s.dy, at.x - s.dx);
-  }
+  TREEFILTER_HD int32_t starting(int i, const GridPosition& at) const { return steps_[i].starting(at); }
+  TREEFILTER_HD int32_t ending(int i, const GridPosition& at) const { return steps_[i].ending(at); }
 
  private:
-  struct Step : DirectionOf<int32_t> {
-    int32_t offset;  // from an edge's first vertex to its second
-  };
-
   static int32_t size(int64_t value) { return static_cast<int32_t>(value); }
-
-  TREEFILTER_HD static int32_t edge(const Step& s, int32_t z, int32_t y, int32_t x) {
-    return s.starts_at(z, y, x) ? s.edge_at(z, y, x) : -1;
-  }
 
   int64_t nodes_, edges_;
   int32_t height_, width_;
-  Step steps_[Count] = {};
+  GridStep steps_[Count];
 };
 
 // The vertex of a thread of a phase over [B, N], and the other ends of the edges that start there, as

@@ -124,8 +124,8 @@ struct GridScatter {
 
   TREEFILTER_HD void operator()(int64_t i) const {
     constexpr int kAtOnce = Count <= 4 ? 4 : 1;
-    const int64_t row = i / grid.nodes(), b = row / slices(channels), slice = row - b * slices(channels);
-    const int32_t v = static_cast<int32_t>(i - row * grid.nodes());
+    const int64_t all = i / grid.nodes(), b = all / slices(channels), slice = all - b * slices(channels);
+    const int32_t v = static_cast<int32_t>(i - all * grid.nodes());
     T w[2 * Count];  // for each direction, of the edge that starts here, then of the edge that ends here
     const auto at = grid.position(v);
     const T* weights = weight + b * grid.edges();

@@ -57,33 +57,33 @@ inline Adjacency make_adjacency(const Cuda& cuda, const ListedEdges& graph) {
            nodes + 1, edges}};
 }
 
-// One of the two lists of a vertex, first … last - 1; row 0: the edges that it is the first end of.
+// One of the two lists of a vertex, first … last - 1; which = 0: the edges that it is the first end of.
 struct Incident {
   const int32_t* edges;
   int32_t first, last;
 
-  TREEFILTER_HD Incident(const Grouping& lists, int row, int64_t v)
-      : edges(lists.items + row * lists.items_stride),
-        first(lists.begin[row * lists.begin_stride + v]),
-        last(lists.begin[row * lists.begin_stride + v + 1]) {}
+  TREEFILTER_HD Incident(const Grouping& lists, int which, int64_t v)
+      : edges(lists.items + which * lists.items_stride),
+        first(lists.begin[which * lists.begin_stride + v]),
+        last(lists.begin[which * lists.begin_stride + v + 1]) {}
   TREEFILTER_HD int32_t count() const { return last - first; }
 };
 
-// The rows of lists are cut into parts of this many edges. A list with more edges is summed part by
-// part, so that many threads share the edges of a hub. A part contains edges of at most two such lists.
+// The lists of all first ends, one after the other, and those of all second ends are cut into parts of
+// this many edges. A list with more edges is summed part by part, so that many threads share the edges
+// of a hub. A part contains edges of at most two such lists.
 constexpr int32_t kPart = 1024;
 
 struct Parts {
   int64_t edges;
 
-  TREEFILTER_HD int64_t in_row() const { return (edges + kPart - 1) / kPart; }
-  TREEFILTER_HD int64_t count() const { return 2 * 2 * in_row(); }
+  // Of each of the two.
+  TREEFILTER_HD int64_t of_each() const { return (edges + kPart - 1) / kPart; }
+  TREEFILTER_HD int64_t count() const { return 2 * 2 * of_each(); }
   // side 1: for the list that starts inside of the part.
-  TREEFILTER_HD int64_t number(int row, int64_t part, int side) const {
-    return (row * in_row() + part) * 2 + side;
+  TREEFILTER_HD int64_t number(int which, int64_t part, int side) const {
+    return (which * of_each() + part) * 2 + side;
   }
 };
-
-// The contributions of edges to one vertex, summed for a few channels at once.
 
 }  // namespace treefilter::cuda

@@ -90,6 +90,7 @@ struct ListArgmax {
   }
 };
 
+// The contributions of edges to one vertex, summed for a few channels at once.
 template <class X, class T, int kChannels>
 struct EdgeSums {
   const ListedEdges& graph;
@@ -133,8 +134,8 @@ struct ListScatter {
   // Calls visit.run<n>(image, channel) for n channels from `channel` on: a slice of an image, all at
   // once or one by one.
   template <class Visit>
-  TREEFILTER_HD void visit_slice(int64_t row, const Visit& visit) const {
-    const int64_t b = row / slices(channels), c = (row - b * slices(channels)) * kAtOnce;
+  TREEFILTER_HD void visit_slice(int64_t slice, const Visit& visit) const {
+    const int64_t b = slice / slices(channels), c = (slice - b * slices(channels)) * kAtOnce;
     if (c + kAtOnce <= channels) return visit.template run<kAtOnce>(b, c);
     for (int64_t k = c; k < channels; ++k) visit.template run<1>(b, k);
   }
@@ -149,8 +150,8 @@ struct ListScatter {
   };
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t row = i / graph.nodes;
-    visit_slice(row, OfVertex{*this, i - row * graph.nodes});
+    const int64_t slice = i / graph.nodes;
+    visit_slice(slice, OfVertex{*this, i - slice * graph.nodes});
   }
 
   template <int kChannels>
@@ -200,16 +201,16 @@ struct ListScatter {
   }
 
   template <int kChannels>
-  TREEFILTER_HD void add_list(const Incident& list, int row, int64_t b, int64_t c,
+  TREEFILTER_HD void add_list(const Incident& list, int which, int64_t b, int64_t c,
                               EdgeSums<X, T, kChannels>& to) const {
     if (list.count() <= kPart) {
-      for (int32_t i = list.first; i < list.last; ++i) to.add(list.edges[i], row == 0);
+      for (int32_t i = list.first; i < list.last; ++i) to.add(list.edges[i], which == 0);
       return;
     }
     const Parts all{graph.edges};
     const T* const sums = parts + (b * channels + c) * all.count();
     for (int64_t part = list.first / kPart; part * kPart < list.last; ++part) {
-      const int64_t at = all.number(row, part, list.first > part * kPart);
+      const int64_t at = all.number(which, part, list.first > part * kPart);
       for (int k = 0; k < kChannels; ++k) to.sums[k] += sums[k * all.count() + at];
     }
   }
@@ -230,29 +231,29 @@ struct ListParts {
   };
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t count = Parts{to.graph.edges}.count(), row = i / count;
-    to.visit_slice(row, OfPart{*this, i - row * count});
+    const int64_t count = Parts{to.graph.edges}.count(), slice = i / count;
+    to.visit_slice(slice, OfPart{*this, i - slice * count});
   }
 
   template <int kChannels>
   TREEFILTER_HD void sum(int64_t b, int64_t c, int64_t number) const {
     const ListedEdges& graph = to.graph;
     const Parts all{graph.edges};
-    const int row = number / 2 >= all.in_row(), side = static_cast<int>(number % 2);
-    const int64_t begin = (number / 2 - row * all.in_row()) * kPart;
+    const int which = number / 2 >= all.of_each(), side = static_cast<int>(number % 2);
+    const int64_t begin = (number / 2 - which * all.of_each()) * kPart;
     // Edges that do not exist are in no list, so the positions behind the last list are not filled.
-    const int64_t filled = to.lists.begin[row * to.lists.begin_stride + graph.nodes];
+    const int64_t filled = to.lists.begin[which * to.lists.begin_stride + graph.nodes];
     const int64_t end = begin + kPart < filled ? begin + kPart : filled;
     if (begin >= end) return;
-    const int32_t* const edges = to.lists.items + row * to.lists.items_stride;
-    const int32_t v = (row == 0 ? graph.first : graph.second)[edges[side == 0 ? begin : end - 1]];
-    const Incident list(to.lists, row, v);
+    const int32_t* const edges = to.lists.items + which * to.lists.items_stride;
+    const int32_t v = (which == 0 ? graph.first : graph.second)[edges[side == 0 ? begin : end - 1]];
+    const Incident list(to.lists, which, v);
     if (list.count() <= kPart || (list.first > begin) != (side == 1)) return;
     const int64_t first = list.first > begin ? list.first : begin;
     const int64_t last = list.last < end ? list.last : end;
     EdgeSums<X, T, kChannels> sums(graph, to.psi, to.weight + b * graph.edges,
                                    to.f + (b * to.channels + c) * graph.nodes, v);
-    for (int64_t i = first; i < last; ++i) sums.add(edges[i], row == 0);
+    for (int64_t i = first; i < last; ++i) sums.add(edges[i], which == 0);
     for (int k = 0; k < kChannels; ++k) {
       to.parts[(b * to.channels + c + k) * all.count() + number] = sums.sums[k];
     }

@@ -188,7 +188,7 @@ struct RunScatter {
     for (int d = 0; d < kCount; ++d) {
       TREEFILTER_UNROLL
       for (int j = 0; j < kRun; ++j) {
-        const typename Directions<kCount>::Position at{here.at.z, here.at.y, here.at.x + j};
+        const GridPosition at{here.at.z, here.at.y, here.at.x + j};
         const int32_t starting = grid.grid.starting(d, at), ending = grid.grid.ending(d, at);
         w[2 * d][j] = starting < 0 ? T(0) : weights[starting];
         w[2 * d + 1][j] = ending < 0 ? T(0) : weights[ending];

@@ -107,7 +107,7 @@ struct Runs {
   struct RunPosition {
     int64_t b;
     int32_t v;
-    typename Directions<Kind::kCount>::Position at;
+    GridPosition at;
   };
 
   // Calls visit(RunPosition) for the run of a thread, if there is one.

@@ -161,9 +161,10 @@ void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& 
 }
 
 #ifdef __CUDACC__
-// A map of several lanes in double, and what enters it, take more registers than a quarter.
+// A quarter of the registers is enough for values in float. In double, what several lanes of a map and
+// their values take would be spilled.
 template <class Task>
-constexpr int kPhasedBlocks<LargeChannels<Task>> = 2;
+constexpr int kPhasedBlocks<LargeChannels<Task>> = sizeof(typename Task::Value) == 4 ? 4 : 2;
 #endif
 
 }  // namespace treefilter::cuda

@@ -114,7 +114,7 @@ struct Hook {
     const int32_t other = a == v ? root_of(component, ends.b) : a;
     if (p.best[first + other] == chosen && v < other) return;
     store_relaxed(component + v, ~other);
-    if (load_relaxed(hooked) == 0) store_relaxed(hooked, 1);
+    set_flag(hooked);
   }
 
   // A vertex that hooked in this phase was a root when the phase began.
@@ -150,7 +150,7 @@ struct Relabel {
       at = next;
       store_relaxed(component + v, hooked ? ~at : at);
     }
-    if (load_relaxed(unfinished) == 0) store_relaxed(unfinished, 1);
+    set_flag(unfinished);
   }
 };
 

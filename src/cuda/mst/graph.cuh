@@ -6,8 +6,8 @@
 // list are its edges.
 #pragma once
 
-#include "../../graph.h"
 #include "../runtime/divisor.cuh"
+#include "../runtime/grid_step.cuh"
 
 namespace treefilter::cuda {
 
@@ -31,7 +31,7 @@ class GridGraph {
       const Direction& d = grid.directions[i];
       const int64_t code = (d.dz * 3 + d.dy) * 3 + d.dx - 1;
       if (code < 0 || code >= kMaxDirections) {
-        throw std::invalid_argument("mst: a grid's steps must lead to its next vertices");
+        throw std::invalid_argument("a grid's steps must lead to its next vertices");
       }
       codes_ |= static_cast<uint64_t>(code) << (4 * i);
     }
@@ -46,32 +46,36 @@ class GridGraph {
   template <class Visit>
   TREEFILTER_HD void edges_of_item(int64_t item, const Visit& visit) const {
     const int32_t v = static_cast<int32_t>(item);
-    const Position position = position_of(v);
+    const GridPosition at = GridPosition::of(v, height_, width_);
     int32_t first_edge = 0;
     for (int i = 0; i < directions_; ++i) {
-      const Step s = step(i, first_edge);
-      visit_step(s, position, v, visit);
-      first_edge += s.count();
+      const GridStep s = step(i, first_edge);
+      first_edge += s.count();  // before the visit, across which it is one value less to keep
+      visit_edge(s.starting(at), v, v + s.offset, visit);
     }
   }
 
   // Calls visit(edge, Ends) for all edges of a vertex.
   template <class Visit>
   TREEFILTER_HD void edges_of_vertex(int32_t v, const Visit& visit) const {
-    const Position position = position_of(v);
+    const GridPosition at = GridPosition::of(v, height_, width_);
     int32_t first_edge = 0;
     for (int i = 0; i < directions_; ++i) {
-      const Step s = step(i, first_edge);
-      visit_step(s, position, v, visit);
-      visit_step(s, {position.z - s.dz, position.y - s.dy, position.x - s.dx}, v - s.offset, visit);
+      const GridStep s = step(i, first_edge);
+      visit_edge(s.starting(at), v, v + s.offset, visit);
+      visit_edge(s.ending(at), v - s.offset, v, visit);
       first_edge += s.count();
     }
   }
 
   TREEFILTER_HD Ends ends(int32_t edge) const {
     int i = 0;
-    Step s = step(0, 0);
-    for (; i + 1 < directions_ && edge >= s.count(); s = step(++i, 0)) edge -= s.count();
+    for (; i + 1 < directions_; ++i) {
+      const int32_t count = step(i, 0).count();
+      if (edge < count) break;
+      edge -= count;
+    }
+    const GridStep s = step(i, 0);
     const uint32_t rest = static_cast<uint32_t>(edge), row = rest / static_cast<uint32_t>(s.width);
     const int32_t x = static_cast<int32_t>(rest % static_cast<uint32_t>(s.width)) + s.x0;
     const int32_t y = static_cast<int32_t>(row % static_cast<uint32_t>(s.height)) + s.y0;
@@ -81,35 +85,18 @@ class GridGraph {
   }
 
  private:
-  struct Step : DirectionOf<int32_t> {
-    int32_t offset;  // from an edge's first vertex to its second
-  };
-  struct Position {
-    int32_t z, y, x;
-  };
-
   // Direction i. It is computed each time: a table in the kernel's parameters that threads index would
   // be copied to local memory first.
-  TREEFILTER_HD Step step(int i, int32_t first_edge) const {
+  TREEFILTER_HD GridStep step(int i, int32_t first_edge) const {
     const int32_t code = static_cast<int32_t>(codes_ >> (4 * i) & 15) + 5;
     const int32_t dz = code / 9, dy = code % 9 / 3 - 1, dx = code % 3 - 1;
-    return {DirectionOf<int32_t>::in_grid(dz, dy, dx, depth_, height_, width_, first_edge),
-            (dz * height_ + dy) * width_ + dx};
+    return {DirectionOf<int32_t>::in_grid(dz, dy, dx, depth_, height_, width_, first_edge), height_,
+            width_};
   }
 
-  TREEFILTER_HD Position position_of(int32_t v) const {
-    const uint32_t row = static_cast<uint32_t>(v) / static_cast<uint32_t>(width_);
-    const uint32_t height = static_cast<uint32_t>(height_);
-    return {static_cast<int32_t>(row / height), static_cast<int32_t>(row % height),
-            v - static_cast<int32_t>(row) * width_};
-  }
-
-  // Visits the edge of direction s that starts at vertex v, which is at `position`, if there is one.
   template <class Visit>
-  static TREEFILTER_HD void visit_step(const Step& s, const Position& position, int32_t v,
-                                       const Visit& visit) {
-    if (!s.starts_at(position.z, position.y, position.x)) return;
-    visit(s.edge_at(position.z, position.y, position.x), Ends{v, v + s.offset});
+  static TREEFILTER_HD void visit_edge(int32_t edge, int32_t a, int32_t b, const Visit& visit) {
+    if (edge >= 0) visit(edge, Ends{a, b});
   }
 
   int64_t edges_;

@@ -88,7 +88,7 @@ struct Climb {
       p.parent[first + v] = above;
       if (degree[above] != 2) break;
       if (position == p.longest_climb) {
-        store_relaxed(too_long, 1);
+        set_flag(too_long);
         return;
       }
       const int32_t next = neighbour[above] ^ v;
@@ -111,7 +111,7 @@ struct Detach {
     const int64_t top = first + p.top[i];
     p.length[i] = p.position[top] + 1;
     atomic_add(p.count_of(i, round), p.length[i]);
-    if (atomic_add(p.forest.degree + first + p.parent[top], -1) == 2) store_relaxed(more, 1);
+    if (atomic_add(p.forest.degree + first + p.parent[top], -1) == 2) set_flag(more);
   }
 };
 
@@ -197,7 +197,7 @@ struct JumpArcs {
     Arc arc{chains.p.arcs[i]};
     for (int step = 0; !arc.end(); ++step) {
       if (step == Peel::kJump) {
-        if (load_relaxed(unfinished) == 0) store_relaxed(unfinished, 1);
+        set_flag(unfinished);
         return;
       }
       arc = arc.then(Arc{load_relaxed(arcs + arc.next())});

@@ -25,8 +25,8 @@ struct RootAndOrder {
   int32_t* list_flags;  // of Grouping
   int32_t *sums, *sums_of_sums;
 
-  // The longest row of prefix sums.
-  static TREEFILTER_HD int64_t row(int64_t nodes) {
+  // The longest sequence that prefix sums are taken of.
+  static TREEFILTER_HD int64_t longest_sequence(int64_t nodes) {
     const int64_t counts = Peel::num_counts(nodes);
     return counts > nodes ? counts : nodes + 1;
   }
@@ -169,13 +169,13 @@ struct AddParent {
 void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* parent, int32_t* order,
                           int32_t* plan) {
   const int64_t batch = forest.batch, nodes = forest.nodes.size, vertices = batch * nodes;
-  const int64_t row = RootAndOrder::row(nodes);
+  const int64_t longest = RootAndOrder::longest_sequence(nodes);
   const auto [leaf, position, top, length, near, arcs, counts, flags, list_flags, sums, sums_of_sums] =
       cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, uint64_t, int32_t, int32_t, int32_t,
                   int32_t, int32_t>(vertices, vertices, vertices, vertices, vertices, 2 * vertices,
                                     batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
-                                    batch * Grouping::kLevels, PrefixSum::sums_size(batch, row),
-                                    PrefixSum::sums_of_sums_size(batch, row));
+                                    batch * Grouping::kLevels, PrefixSum::sums_size(batch, longest),
+                                    PrefixSum::sums_of_sums_size(batch, longest));
   const Peel peel{forest, longest_climb, parent, leaf, position, top, length, counts, near, arcs, flags};
   const RootAndOrder kernel{peel, order, plan, list_flags, sums, sums_of_sums};
   run_batch(cuda, "plan", batch, nodes, kernel);

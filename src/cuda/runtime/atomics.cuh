@@ -64,4 +64,9 @@ TREEFILTER_HD void lower(T* to, T value) {
   if (value < load_relaxed(to)) atomic_min(to, value);
 }
 
+// Sets a flag. Most threads find it set, and reading costs less than all of them writing to one place.
+TREEFILTER_HD inline void set_flag(int32_t* flag) {
+  if (load_relaxed(flag) == 0) store_relaxed(flag, 1);
+}
+
 }  // namespace treefilter::cuda

@@ -1,8 +1,9 @@
 // Device code on the CPU, for tests (launch.cuh): the threads of a phase run in an order of choice.
 //
 // The environment variable TREEFILTER_EMULATION chooses the order: forward (the default), reverse,
-// shuffled, threads (three real threads, for a race detector), or blind (forward, but every group.more()
-// is true, as where each phase is a launch of its own). The results must be the same bits.
+// shuffled, or threads (three real threads, for a race detector). With TREEFILTER_PHASES=launches
+// (cooperative.h) every group.more() is true, as where each phase is a launch of its own. The results
+// must be the same bits.
 #pragma once
 
 #include <cstdint>
@@ -13,21 +14,23 @@
 #include <thread>
 #include <vector>
 
+#include "cooperative.h"
+
 namespace treefilter::emulation {
 
 enum class Schedule { kForward, kReverse, kShuffled, kThreads };
 
-inline bool blind = false;
+// Whether each phase is as if it were a launch of its own.
+inline bool blind = cuda::phases_by_environment() == cuda::Phases::kLaunches;
 
 inline Schedule schedule_of(const char* name) {
   const std::string asked = name == nullptr ? "forward" : name;
-  blind = asked == "blind";
-  if (asked == "forward" || blind) return Schedule::kForward;
+  if (asked == "forward") return Schedule::kForward;
   if (asked == "reverse") return Schedule::kReverse;
   if (asked == "shuffled") return Schedule::kShuffled;
   if (asked == "threads") return Schedule::kThreads;
   throw std::invalid_argument(
-      "TREEFILTER_EMULATION must be forward, reverse, shuffled, threads or blind, got " + asked);
+      "TREEFILTER_EMULATION: expected forward, reverse, shuffled or threads, got " + asked);
 }
 
 inline Schedule schedule = schedule_of(std::getenv("TREEFILTER_EMULATION"));

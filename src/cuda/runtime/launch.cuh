@@ -10,7 +10,7 @@
 //            waits for all threads of the *grid group*. A grid group is one of these sets of threads:
 //              GridGroup    all threads of one cooperative kernel, with barriers across the whole grid
 //              LaunchGroup  a kernel launch for each phase, where a cooperative kernel is not possible
-//                           or the stream is being captured into a graph
+//                           (cooperative.h)
 //              BlockGroup   the threads of one block, which works on one image of many
 //   block    A struct with operator()(Block&): the code of one block (block.cuh). It is made of
 //            block.each([&](int t) {…}), which runs for every thread and ends with a barrier, of
@@ -33,10 +33,12 @@
 #include "atomics.cuh"
 #include "block.cuh"
 #include "call.h"
+#include "cooperative.h"
 
 #ifdef __CUDACC__
 #include <cooperative_groups.h>
-#include <cuda_runtime.h>
+
+#include "device_api.cuh"
 // In front of `template <class Group>`: some grid groups live on the host, some on the device.
 #define TREEFILTER_PHASED _Pragma("nv_exec_check_disable")
 #else
@@ -107,29 +109,6 @@ class BlockGroup {
 
 // ---- launchers on the device ----
 
-inline void check_cuda(cudaError_t error, const char* name) {
-  if (error == cudaSuccess) return;
-  cudaGetLastError();  // clears the error, which the next caller would find
-  throw std::runtime_error(std::string("treefilter: CUDA kernel ") + name + ": " +
-                           cudaGetErrorString(error));
-}
-
-inline cudaStream_t stream_of(const Cuda& cuda) {
-  return static_cast<cudaStream_t>(cuda.stream);
-}
-
-inline int attribute(cudaDeviceAttr which) {
-  int device = 0, value = 0;
-  check_cuda(cudaGetDevice(&device), "device");
-  check_cuda(cudaDeviceGetAttribute(&value, which, device), "device attribute");
-  return value;
-}
-
-// The bytes of shared memory that a block can have.
-inline int64_t shared_limit() {
-  return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-}
-
 constexpr int kFlatThreads = 256, kPhasedThreads = 256;
 // Blocks of a flat or phased kernel on one multiprocessor. This bounds the registers of a thread.
 // Without the bound ptxas chooses a limit by itself and spills.
@@ -147,6 +126,7 @@ __global__ void __launch_bounds__(kFlatThreads, kBlocksPerProcessor)
 template <class Phase>
 void launch_flat(const Cuda& cuda, const char* name, int64_t count, const Phase& phase) {
   if (count <= 0) return;
+  load_kernel<flat_kernel<Phase>>(name);
   const int64_t blocks = (count + kFlatThreads - 1) / kFlatThreads;
   flat_kernel<<<static_cast<unsigned>(blocks < (1 << 24) ? blocks : (1 << 24)), kFlatThreads, 0,
                 stream_of(cuda)>>>(count, phase);
@@ -166,6 +146,7 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
                    const Body& body) {
   static_assert(Threads % kWarp == 0 && Threads <= 1024);
   if (blocks <= 0) return;
+  load_kernel<block_kernel<Threads, Body>>(name);
   if (shared_bytes > 48 * 1024) {
     // The limit, not what this launch needs: a larger launch from another thread must not fail.
     check_cuda(
@@ -205,30 +186,41 @@ class LaunchGroup {
   const char* name_;
 };
 
+// The blocks of a phased kernel that can be on the device at the same time; 0 if it must be run by a
+// launch for each phase.
+template <class Kernel>
+int64_t cooperative_blocks(const char* name) {
+  if (phases_by_environment() == Phases::kLaunches) return 0;
+  if (attribute(cudaDevAttrCooperativeLaunch) == 0) return 0;
+  int per_processor = 0;
+  check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, phased_kernel<Kernel>,
+                                                           kPhasedThreads, 0),
+             name);
+  return int64_t{per_processor} * attribute(cudaDevAttrMultiProcessorCount);
+}
+
 // `widest`: the largest count among the phases that matter for speed.
 template <class Kernel>
 void launch_phased(const Cuda& cuda, const char* name, int64_t widest, const Kernel& kernel) {
-  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  check_cuda(cudaStreamIsCapturing(stream_of(cuda), &capture), name);
-  int per_processor = 0;
-  if (capture == cudaStreamCaptureStatusNone && attribute(cudaDevAttrCooperativeLaunch) != 0) {
-    check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, phased_kernel<Kernel>,
-                                                             kPhasedThreads, 0),
-               name);
-  }
-  if (per_processor == 0) {
-    LaunchGroup group(cuda, name);
-    kernel(group);
-    return;
-  }
-  const int64_t most = static_cast<int64_t>(per_processor) * attribute(cudaDevAttrMultiProcessorCount);
-  const int64_t wanted = (widest + kPhasedThreads - 1) / kPhasedThreads;
-  const int64_t blocks = wanted < 1 ? 1 : wanted < most ? wanted : most;
+  load_kernel<phased_kernel<Kernel>>(name);
+  const int64_t most = cooperative_blocks<Kernel>(name);
+  const int64_t wanted = widest > 0 ? (widest + kPhasedThreads - 1) / kPhasedThreads : 1;
   Kernel copy = kernel;
   void* arguments[] = {&copy};
-  check_cuda(cudaLaunchCooperativeKernel(phased_kernel<Kernel>, dim3(static_cast<unsigned>(blocks)),
-                                         dim3(kPhasedThreads), arguments, 0, stream_of(cuda)),
-             name);
+  const bool launched = launch_what_fits(wanted < most ? wanted : most, [&](int64_t blocks) {
+    const cudaError_t error =
+        cudaLaunchCooperativeKernel(phased_kernel<Kernel>, dim3(static_cast<unsigned>(blocks)),
+                                    dim3(kPhasedThreads), arguments, 0, stream_of(cuda));
+    if (error != cudaErrorCooperativeLaunchTooLarge) {
+      check_cuda(error, name);
+      return true;
+    }
+    cudaGetLastError();  // clears the error
+    return false;
+  });
+  if (launched) return;
+  LaunchGroup group(cuda, name);
+  kernel(group);
 }
 
 #else

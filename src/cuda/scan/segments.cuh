@@ -23,7 +23,7 @@
 
 namespace treefilter::cuda {
 
-constexpr int64_t kSegment = 64;
+constexpr int32_t kSegment = 64;
 
 // A channel that is up to this many times larger than the shared memory is still scanned by one block.
 // The choice depends on the size of the image alone, since it changes the order of additions.
@@ -45,19 +45,25 @@ inline TREEFILTER_HD int most_rounds(int64_t nodes) {
 }
 
 // A round of one plan: its slots, and the segments and bundles that contain any, each as first … last
-// - 1.
+// - 1. (Within a channel, numbers are int32: they take half the registers.)
 struct RoundOf {
-  int64_t first_slot, last_slot, first_segment, last_segment, first_bundle, last_bundle;
+  int32_t first_slot, last_slot, first_segment, last_segment, first_bundle, last_bundle;
 
   TREEFILTER_HD RoundOf(const PlanView& plan, int k) {
     first_slot = plan.rounds()[k], last_slot = plan.rounds()[k + 1];
-    first_segment = first_slot / kSegment, last_segment = (last_slot + kSegment - 1) / kSegment;
-    first_bundle = first_segment / kSegment, last_bundle = (last_segment + kSegment - 1) / kSegment;
+    first_segment = first_slot / kSegment, last_segment = after(last_slot);
+    first_bundle = first_segment / kSegment, last_bundle = after(last_segment);
     if (first_slot == last_slot) last_segment = first_segment, last_bundle = first_bundle;
   }
 
   TREEFILTER_HD bool has_segment(int64_t i) const { return i >= first_segment && i < last_segment; }
   TREEFILTER_HD bool has_bundle(int64_t i) const { return i >= first_bundle && i < last_bundle; }
+
+ private:
+  // The number of parts of kSegment that contain the first `count` items; count may be INT32_MAX.
+  static TREEFILTER_HD int32_t after(int32_t count) {
+    return count / kSegment + (count % kSegment != 0);
+  }
 };
 
 // The round's slots in a segment, first … last - 1.
@@ -65,9 +71,9 @@ struct SlotsOf {
   int32_t first, last;
 
   TREEFILTER_HD SlotsOf(const RoundOf& round, int64_t segment) {
-    const int64_t begin = segment * kSegment, end = begin + kSegment;
-    first = static_cast<int32_t>(begin > round.first_slot ? begin : round.first_slot);
-    last = static_cast<int32_t>(end < round.last_slot ? end : round.last_slot);
+    const int32_t begin = static_cast<int32_t>(segment) * kSegment;
+    first = begin > round.first_slot ? begin : round.first_slot;
+    last = round.last_slot - begin > kSegment ? begin + kSegment : round.last_slot;
   }
 };
 
@@ -78,7 +84,7 @@ struct SegmentsOf {
   int64_t first, end;  // of [channel][segment]
 
   TREEFILTER_HD SegmentsOf(const RoundOf& round, int64_t channel_begin, int64_t bundle) {
-    const int64_t begin = bundle * kSegment, after = begin + kSegment;
+    const int32_t begin = static_cast<int32_t>(bundle) * kSegment, after = begin + kSegment;
     const int64_t low = channel_begin + (begin > round.first_segment ? begin : round.first_segment);
     const int64_t high = channel_begin + (after < round.last_segment ? after : round.last_segment);
     first = kUp ? low : high - 1, end = kUp ? high : low - 1;
@@ -113,23 +119,32 @@ struct FindRounds {
 //   enter(i, map)               notes what enters segment i: the value that `map` makes of nothing
 //   Segments<kReduce>{scan, k}  phases 1 and 4 in round k
 
+// Calls visit(segments, first) for bundle i of [channel][bundle], if it has slots of round k. segments:
+// SegmentsOf the bundle. first: the bundle with which the channel's scan of the round begins.
+template <class Scan, class Visit>
+TREEFILTER_HD void visit_bundle(const Scan& scan, int k, int64_t i, const Visit& visit) {
+  const int64_t nodes = scan.nodes();
+  const Split at(i, bundles_of(nodes));
+  const RoundOf round(scan.plan(at.quotient), k);
+  if (!round.has_bundle(at.rest)) return;
+  const SegmentsOf<Scan::kUp> segments(round, at.quotient * segments_of(nodes), at.rest);
+  visit(segments, i - at.rest + (Scan::kUp ? round.first_bundle : round.last_bundle - 1));
+}
+
 template <class Scan>
 struct ReduceBundles {
   Scan scan;
   int k;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = scan.nodes();
-    const Split at(i, bundles_of(nodes));
-    const RoundOf round(scan.plan(at.quotient), k);
-    if (!round.has_bundle(at.rest)) return;
-    const SegmentsOf<Scan::kUp> of(round, at.quotient * segments_of(nodes), at.rest);
-    auto all = Scan::Map::identity();
-    TREEFILTER_ONE_BY_ONE
-    for (int64_t s = of.first; s != of.end; s += of.step) {
-      all = Scan::Map::compose(all, scan.segments[s]);
-    }
-    scan.bundles[i] = all;
+    visit_bundle(scan, k, i, [&](const SegmentsOf<Scan::kUp>& of, int64_t) {
+      auto all = Scan::Map::identity();
+      TREEFILTER_ONE_BY_ONE
+      for (int64_t s = of.first; s != of.end; s += of.step) {
+        all = Scan::Map::compose(all, scan.segments[s]);
+      }
+      scan.bundles[i] = all;
+    });
   }
 };
 
@@ -139,25 +154,21 @@ struct EnterSegments {
   int k;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = scan.nodes();
-    const Split at(i, bundles_of(nodes));
-    const RoundOf round(scan.plan(at.quotient), k);
-    if (!round.has_bundle(at.rest)) return;
-    const SegmentsOf<Scan::kUp> of(round, at.quotient * segments_of(nodes), at.rest);
-    const int64_t start = i - at.rest + (Scan::kUp ? round.first_bundle : round.last_bundle - 1);
-    int64_t from = i;
-    while (from != start) {
-      from -= of.step;
-      if (!scan.bundles[from].is_open()) break;
-    }
-    auto sum = Scan::Map::identity();
-    TREEFILTER_ONE_BY_ONE
-    for (; from != i; from += of.step) sum = Scan::Map::compose(sum, scan.bundles[from]);
-    TREEFILTER_ONE_BY_ONE
-    for (int64_t s = of.first; s != of.end; s += of.step) {
-      scan.enter(s, sum);
-      sum = Scan::Map::compose(sum, scan.segments[s]);
-    }
+    visit_bundle(scan, k, i, [&](const SegmentsOf<Scan::kUp>& of, int64_t start) {
+      int64_t from = i;
+      while (from != start) {
+        from -= of.step;
+        if (!scan.bundles[from].is_open()) break;
+      }
+      auto sum = Scan::Map::identity();
+      TREEFILTER_ONE_BY_ONE
+      for (; from != i; from += of.step) sum = Scan::Map::compose(sum, scan.bundles[from]);
+      TREEFILTER_ONE_BY_ONE
+      for (int64_t s = of.first; s != of.end; s += of.step) {
+        scan.enter(s, sum);
+        sum = Scan::Map::compose(sum, scan.segments[s]);
+      }
+    });
   }
 };
 

@@ -26,7 +26,7 @@ from tel_segmentation.commands.contact_sheet import VOID_COLOR, contact_sheet
 from tel_segmentation.commands.dense_labels import DenseLabels, open_dense
 from tel_segmentation.data.annotations import points, scribbles
 from tel_segmentation.data.blocks import Ties, blocks, blocks_above, interior_distance
-from tel_segmentation.data.image_files import some, visible
+from tel_segmentation.data.image_files import expanded, some, visible
 from tel_segmentation.data.manifest import (
     MANIFEST,
     SHEET,
@@ -159,7 +159,7 @@ def _plan(dense: DenseLabels, options: Annotate) -> list[_Work]:
     if SHEET in names:
         raise ValueError(f"image {SHEET} must have another name: this is the contact sheet's name")
     folder = options.output or dense.base / "annotations" / name_of(options) / options.split
-    folder = folder.expanduser()
+    folder = expanded(folder)
     return [_Work(name, i, folder / f"{name}.png", options) for i, name in enumerate(names)]
 
 

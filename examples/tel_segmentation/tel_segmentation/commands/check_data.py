@@ -10,7 +10,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from tel_segmentation.commands.check_photos import Photos
 from tel_segmentation.commands.check_public import check_public
 from tel_segmentation.commands.check_report import (
     TRAIN,
@@ -34,8 +35,17 @@ from tel_segmentation.config import Data
 from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, where
 from tel_segmentation.data.datasets.public import public_dataset
 from tel_segmentation.data.folder import label_table, wrong_values
-from tel_segmentation.data.image_files import check_size, read_image, read_label, some
+from tel_segmentation.data.image_files import (
+    check_size,
+    labels_of_other_formats,
+    read_image,
+    read_label,
+    some,
+)
 from tel_segmentation.data.manifest import SHEET
+from tel_segmentation.data.reach import Reach
+from tel_segmentation.data.sample import UNLABELLED
+from tel_segmentation.presets import PRESETS
 
 T = TypeVar("T")
 
@@ -62,6 +72,10 @@ class CheckData:
     """As --data.stroke (Pascal VOC)."""
     jobs: int = 1
     """Number of processes (public data sets)."""
+    preset: str = "photos"
+    """The preset of ``tel train`` for which it is counted how many labels reach the network."""
+    size: tuple[int, int] | None = None
+    """As --data.size, instead of the preset's."""
 
 
 @dataclass
@@ -75,6 +89,10 @@ class Split:
     labels: dict[str, dict[str, Path]]  # for each kind that exists: image name → file
     counts: dict[str, Counts]
     report: Report
+    reach: Reach
+    size: tuple[int, int] | None  # that images are resized to in training
+    photos: Photos = field(default_factory=Photos)
+    ignored: dict[str, Counter[int]] = field(default_factory=dict)  # pixels of values without class
 
     def title(self, kind: str) -> str:
         """How messages name the split's labels of this kind."""
@@ -103,6 +121,8 @@ def run(options: CheckData) -> int:
                 stroke=options.stroke,
             )
             return check_public(*public, data, options.splits, options.jobs)
+        if options.preset not in PRESETS:
+            return _usage(f"preset must be one of {', '.join(PRESETS)}, got {options.preset!r}")
         info = open_dataset(options.data)
         names = options.splits or tuple(info.splits) or (TRAIN,)
         folders = {name: info.folder(name).resolve() for name in names}
@@ -112,7 +132,7 @@ def run(options: CheckData) -> int:
     images = {}
     for name in folders:
         try:
-            split = _open(info, name, options.annotation, report)
+            split = _open(info, name, options, report)
         except ValueError as error:
             report.problem(str(error))
             continue
@@ -124,6 +144,7 @@ def run(options: CheckData) -> int:
             dense = split.counts.get("dense", counts)
             title, count = split.title(split.needed), len(split.images)
             check_classes(report, title, info.classes, counts, dense, count, name == TRAIN)
+            _check_labels(split, counts)
     _check_overlap(info, folders, images, report)
     print("\n".join(report.lines()))
     return 1 if report.problems else 0
@@ -134,19 +155,52 @@ def _usage(message: str) -> int:
     return 2
 
 
-def _open(info: DatasetInfo, name: str, annotation: str, report: Report) -> Split:
-    needed = annotation if name == TRAIN else "dense"
+def _open(info: DatasetInfo, name: str, options: CheckData, report: Report) -> Split:
+    needed = options.annotation if name == TRAIN else "dense"
     labels = {kind: info.labels(name, kind) for kind in dict.fromkeys(("dense", needed))}
     labels = {kind: files for kind, files in labels.items() if files}
     counts = {kind: Counts(len(info.classes)) for kind in labels}
-    return Split(info, name, needed, info.images(name), labels, counts, report)
+    data = PRESETS[options.preset][1].data
+    reach, size = Reach(data.labels, needed != "dense"), options.size or data.size
+    return Split(info, name, needed, info.images(name), labels, counts, report, reach, size)
+
+
+def _check_labels(split: Split, counts: Counts) -> None:
+    """What values without a class are taken for, and how many labels reach the network."""
+    title = split.title(split.needed)
+    total = max(1, counts.all_pixels)
+    for value, pixels in sorted(split.ignored.get(split.needed, Counter()).items()):
+        meaning = "no class here (ignore)" if split.needed == "dense" else "unlabelled here"
+        split.report.notes.append(
+            f"{title}: {value} means {meaning}: {100 * pixels / total:.3g} % of the pixels"
+        )
+    if split.name != TRAIN:
+        if not counts.labelled:
+            split.report.problem(f"{title}: no pixel has a class, so that nothing can be compared")
+        return
+    absent = [f"{k} ({name})" for k, name in enumerate(split.info.classes) if not counts.images[k]]
+    if absent and counts.labelled:
+        values = ", ".join(map(str, split.ignored.get(split.needed, ())))
+        hint = f". Is {values} one of them? Then write the class's number instead" if values else ""
+        split.report.problem(
+            f"{title}: classes without a label in any image, without --data.absent they end a"
+            f" training at its start{hint}",
+            *absent,
+        )
+    try:
+        split.report.notes.append(f"{title}: {split.reach.text()}")
+    except ValueError as error:
+        split.report.problem(f"{title}: {error}")
 
 
 def _check_pairs(split: Split) -> None:
     """Images without their label are a problem; labels without an image are noted."""
     if split.needed not in split.labels:
         place = where(split.info, split.name, split.needed)
-        split.report.problem(f"{split.title(split.needed)}: no files in {place}")
+        folders = split.info.label_folders(split.name, split.needed)
+        hints = (labels_of_other_formats(folder, split.images) for folder in folders)
+        hint = next(filter(None, hints), "")
+        split.report.problem(f"{split.title(split.needed)}: no files in {place}{hint}")
     for kind, files in split.labels.items():
         missing = [image.name for name, image in split.images.items() if name not in files]
         if missing and kind == split.needed:
@@ -164,7 +218,9 @@ def _check_files(split: Split) -> Counter[tuple[int, int]]:
     contradictions = []
     for name, file in tqdm(split.images.items(), split.name, leave=False):
         image = _try(split, read_image, file)
-        sizes.update([image.size] if image else [])
+        if image:
+            sizes[image.size] += 1
+            split.photos.add(file.name, image)
         maps = []
         for kind, files in split.labels.items():
             if name in files:
@@ -176,6 +232,7 @@ def _check_files(split: Split) -> Counter[tuple[int, int]]:
         split.report.warnings.append(
             f"{split.title(split.needed)}: contradicts the dense labels of {some(contradictions)}"
         )
+    split.photos.report(split.name, split.report)
     return sizes
 
 
@@ -202,6 +259,11 @@ def _count(split: Split, kind: str, file: Path, values: NDArray[np.uint16]) -> N
             f"{split.title(kind)}: value {value} is neither a class nor ignored", file
         )
     label = classes[values]
+    ignored, pixels = np.unique(values[label == UNLABELLED], return_counts=True)
+    found = dict(zip(ignored.tolist(), pixels.tolist(), strict=True))
+    split.ignored.setdefault(kind, Counter()).update(found)
+    if split.name == TRAIN and kind == split.needed:
+        split.reach.add(file.stem, label, split.size)
     split.counts[kind].add(pixels_of(label, len(split.info.classes)), label.size)
     return label
 
@@ -213,6 +275,11 @@ def _check_overlap(
     if not info.splits:
         report.notes.append(
             f"{info.root} is used for every split: training and evaluation see the same images"
+        )
+    elif "val" not in info.splits:
+        report.warnings.append(
+            f"{info.path}: no val split: nothing is evaluated during a training, and its result is"
+            " on the training images, unless some are held out (--data.holdout 0.1)"
         )
     for one, other in itertools.combinations(images, 2):
         if folders[one] == folders[other]:

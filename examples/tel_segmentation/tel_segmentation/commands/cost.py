@@ -79,7 +79,7 @@ class Measured:
     def iteration(self, index: int) -> float:
         """Runs one iteration of ``tel train``; returns its time in seconds."""
         self.state.iteration = index
-        batches = iter([self.batches[index % len(self.batches)]])
+        batches = [self.batches[index % len(self.batches)]]
         self._wait()
         began = time.perf_counter()
         with tuned_convolutions(self.device):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -11,7 +12,16 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from tel_segmentation.data.loading import open_source
+from tel_segmentation.config import Data
+from tel_segmentation.data.folder import Folder
+from tel_segmentation.data.image_files import some
+from tel_segmentation.data.loading import check_place, dense, open_source
+from tel_segmentation.data.reach import (
+    absent_classes,
+    check_training,
+    check_truth,
+    ignored_hint,
+)
 from tel_segmentation.data.sample import Sample, Source
 from tel_segmentation.evaluation.evaluate_model import Postprocess, evaluate_model
 from tel_segmentation.evaluation.postprocess import DenseCrf, LowTree
@@ -64,13 +74,13 @@ class NativeTruth:
 
     def __init__(self, resized: Source, native: Source) -> None:
         self.classes, self.colors = resized.classes, resized.colors
-        self._resized, self._native = resized, native
+        self.resized, self._native = resized, native
 
     def __len__(self) -> int:
-        return len(self._resized)
+        return len(self.resized)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._resized[index]._replace(truth=self._native[index].truth)
+        return self.resized[index]._replace(truth=self._native[index].truth)
 
 
 def run(options: Evaluate) -> dict[str, Any]:
@@ -82,6 +92,9 @@ def run(options: Evaluate) -> dict[str, Any]:
     trained = load_trained(options.run, options.which, options.device)
     source = _open(trained, options)
     _check_classes(trained, source, options)
+    check_truth(source, options.split)
+    if note := _check_labels(trained, source, options):
+        print(note)
     postprocess: Postprocess | None = None
     if options.crf:
         postprocess = DenseCrf()
@@ -117,14 +130,49 @@ def run(options: Evaluate) -> dict[str, Any]:
     return result
 
 
-def _open(trained: Trained, options: Evaluate) -> Source:
+def _data(trained: Trained, options: Evaluate) -> Data:
     given = {name: value for name, value in vars(options.data).items() if value is not None}
-    data = dataclasses.replace(trained.config.data, annotation="dense", **given)
+    data = dataclasses.replace(trained.config.data, **given)
+    if "source" in given:
+        data = dataclasses.replace(data, holdout=0.0)  # of the training's data set
+    check_place(data)
+    if not (data.holdout and options.split == "val"):  # held out images may have no dense labels
+        data = dense(data)
+    return data
+
+
+def _open(trained: Trained, options: Evaluate) -> Source:
+    data = _data(trained, options)
     source = open_source(data, options.split, trained.config.seed)
     if not options.native:
         return source
     unresized = dataclasses.replace(data, size=None)
     return NativeTruth(source, open_source(unresized, options.split, trained.config.seed))
+
+
+def _check_labels(trained: Trained, source: Source, options: Evaluate) -> str:
+    """A line on classes that the split lacks, of a user's own data set; empty if there are none.
+
+    Raises:
+        ValueError: a class has no label in the training set, or the split has fewer than two
+            classes, so that every result would look good.
+    """
+    source = source.resized if isinstance(source, NativeTruth) else source
+    if not isinstance(source, Folder):
+        return ""
+    training: Source | None = None
+    own = dataclasses.replace(trained.config.data, source=str(source.info.path))
+    with contextlib.suppress(ValueError, OSError):  # the training images may be elsewhere now
+        training = open_source(own, "train", trained.config.seed)
+    if training is not None:
+        check_training(training, own)
+    absent = absent_classes(source)
+    if len(absent) > len(source.classes) - 2:
+        raise ValueError(
+            f"{options.split} must have pixels of at least two classes, has none of"
+            f" {some(absent)}{ignored_hint(source, [source.classes.index(x) for x in absent])}"
+        )
+    return f"{options.split} has no pixel of {some(absent)}" if absent else ""
 
 
 def _check_classes(trained: Trained, source: Source, options: Evaluate) -> None:

@@ -24,6 +24,8 @@ from tel_segmentation.data.formats.photographs import TOML, Photograph
 from tel_segmentation.data.formats.shapes import Drawn, LabelMap, Size
 from tel_segmentation.data.image_files import some
 from tel_segmentation.data.regions import VOID
+from tel_segmentation.data.sample import UNLABELLED
+from tel_segmentation.data.sparse_labels import resize_label
 from tel_segmentation.runtime.workers import each
 
 Label = NDArray[np.uint8]
@@ -159,7 +161,9 @@ def _looked_up(numbers: NDArray[Any], work: _Work, file: Path, size: Size) -> La
     table = np.array([work.values[int(value)] for value in found], np.uint8)
     label = table[np.searchsorted(found, numbers)]
     if label.shape != size[::-1]:
-        label = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
+        marks = np.where(label == VOID, UNLABELLED, label.astype(np.int64))
+        marks = resize_label(marks, size[::-1])
+        label = np.where(marks < 0, VOID, marks).astype(np.uint8)
     return label
 
 

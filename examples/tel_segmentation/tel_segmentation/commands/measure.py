@@ -133,7 +133,8 @@ def street(seeds: int, source: Path) -> Iterator[Planned]:
         yield _plan(base, FULL, "dense", seed, part="/street")
         for annotation in ("block10", "block20", "block50"):
             for loss in compared:
-                yield _plan(base, loss, annotation, seed, part="/street")
+                title = methods.title(replace(loss, warmup=0.0))
+                yield _plan(base, loss, annotation, seed, title, part="/street")
 
 
 def _plan(
@@ -146,9 +147,10 @@ def _plan(
 ) -> Planned:
     options = replace(
         base,
-        loss=loss,
+        # Labels are resized as in the published runs, which new ones are compared with.
+        loss=replace(loss, tel=replace(loss.tel, roi="nearest")),
         seed=seed,
-        data=replace(base.data, annotation=annotation),
+        data=replace(base.data, annotation=annotation, labels="nearest"),
         tensorboard=False,
     )
     title = method or methods.title(loss)

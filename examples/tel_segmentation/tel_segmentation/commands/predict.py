@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ class Predict(ProtocolOptions):
     images: Positional[tuple[Path, ...]] = ()
     """Images, or folders of images."""
     output: Path = Path("predictions")
-    """Folder for labels/NAME.png and overlays/NAME.jpg."""
+    """Folder for labels/NAME.png and overlays/NAME.jpg; NAME is that of the image without its
+    suffix, or with it if there are several of that name."""
     voc_test: Path | None = None
     """Pascal VOC's folder. Its test images are segmented, and the output has the folders that the
     VOC server expects (results/VOC2012/Segmentation/comp6_test_cls)."""
@@ -54,6 +56,8 @@ class Predict(ProtocolOptions):
     """Refine the prediction with a dense CRF (needs pydensecrf2)."""
     overlay: Literal["jpg", "png", "none"] = "jpg"
     """Format of the overlay: the image with the classes' colours over it."""
+    limit: int | None = None
+    """Number of images that are segmented, for rehearsals; by default all."""
     opacity: float = 0.5
     """Opacity of these colours, in [0, 1]."""
     device: str = "auto"
@@ -67,8 +71,7 @@ def run(options: Predict) -> int:
         The exit code: 0, or 1 if an image could not be read. The command names and skips it.
 
     Raises:
-        ValueError: no image is given, two images would have the same output, or one would
-            overwrite an input.
+        ValueError: no image is given, or an output would overwrite an input.
     """
     if not 0 <= options.opacity <= 1:
         raise ValueError(f"opacity must be in [0, 1], got {options.opacity}")
@@ -84,17 +87,32 @@ def run(options: Predict) -> int:
         try:
             # Pascal VOC's labels fit the pixels as stored, whatever orientation the EXIF data say.
             image = read(path, upright=options.voc_test is None)
-        except ValueError as error:
+            logits = _logits(trained, image, options)
+            if postprocess is not None:
+                logits = postprocess(image, logits.softmax(0).cpu())
+            label = logits.argmax(0).cpu()
+        except (ValueError, MemoryError, RuntimeError) as error:
             failed += 1
-            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            tqdm.write(f"skipped: {_why(path, error)}", file=sys.stderr)
             continue
-        logits = _logits(trained, image, options)
-        if postprocess is not None:
-            logits = postprocess(image, logits.softmax(0).cpu())
-        _write(options, stem, image, logits.argmax(0).cpu(), trained.colors)
+        _write(options, stem, image, label, trained.colors)
     done = len(jobs) - failed
     print(f"{done} of {len(jobs)} images segmented: {options.output}")
     return 1 if failed else 0
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Why an image is skipped. Other errors than of the file and of memory are raised again."""
+    if isinstance(error, ValueError):
+        return str(error)
+    # torch says so in a RuntimeError on a CPU, and in a class of its own on a GPU.
+    words = ("allocate", "out of memory", "bad_alloc", "numel", "too large")
+    if not isinstance(error, MemoryError) and not any(word in str(error) for word in words):
+        raise error
+    return (
+        f"{path} must fit into memory, is too large; a smaller --size, or --protocol sliding, needs"
+        " less"
+    )
 
 
 def voc_server(options: Predict) -> Predict:
@@ -118,28 +136,47 @@ def read(path: Path, upright: bool = True) -> Tensor:
 
 def _jobs(options: Predict) -> list[tuple[Path, str]]:
     """Each input with the stem of its outputs."""
-    jobs = [(path, path.stem) for given in options.images for path in _expand(given)]
-    if not jobs:
+    paths = list(dict.fromkeys(path for given in options.images for path in _expand(given)))
+    if not paths:
         given = ", ".join(map(str, options.images))
         raise ValueError(f"images must name images, got none in {given}")
-    inputs = {path.resolve() for path, _ in jobs}
-    seen: dict[str, Path] = {}
-    for path, stem in jobs:
-        if stem in seen:
-            raise ValueError(f"the images' names must differ, got {seen[stem]} and {path}")
-        seen[stem] = path
+    inputs = {path.resolve() for path in paths}
+    jobs = list(zip(paths, _names(paths), strict=True))[: options.limit]
+    for _, stem in jobs:
         for target in _targets(options, stem):
             if target.resolve() in inputs:
                 raise ValueError(f"output must not overwrite an input, got {target}")
     return jobs
 
 
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Different names for the outputs: stems, or where these are the same, more of the path."""
+    names = [path.stem for path in paths]
+    for longer in (lambda path: path.name, lambda path: f"{path.parent.name}-{path.name}"):
+        twice = _twice(names)
+        names = [
+            longer(path) if name.casefold() in twice else name
+            for path, name in zip(paths, names, strict=True)
+        ]
+    twice = _twice(names)
+    return [
+        f"{number}-{name}" if name.casefold() in twice else name
+        for number, name in enumerate(names, 1)
+    ]
+
+
+def _twice(names: Sequence[str]) -> set[str]:
+    """Names that occur more than once, also where upper and lower case are the same."""
+    counts = Counter(name.casefold() for name in names)
+    return {name for name, count in counts.items() if count > 1}
+
+
 def _expand(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for each in sorted(path.iterdir()):
-        if each.is_file() and each.suffix.lower() in IMAGE_SUFFIXES:
+    for each in sorted(path.iterdir()):  # a link to nothing, too: it is named and skipped
+        if each.name[0] != "." and each.suffix.lower() in IMAGE_SUFFIXES and not each.is_dir():
             yield each
 
 

@@ -180,7 +180,7 @@ def _annotation(file: Path, choose: Callable[[str], str | None]) -> str | None:
     try:
         objects = [point for points in json.loads(file.read_bytes()).values() for point in points]
         foreground = any(point["cls"] for point in objects)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{file} must have a list of points (x, y, cls) for every image, got: {error!r}"
         ) from error

@@ -30,6 +30,7 @@ from tel_segmentation.training.engine import train
 from tel_segmentation.training.same_run import has_begun
 
 TINY_CROP = (64, 64)
+TINY_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Run:
     backbone: str | None = None
     """Another timm backbone for the same network; the result is then not the experiment's."""
     tiny: bool = False
-    """A rehearsal with the real data: two iterations of a small network on crops of 64 × 64."""
+    """A rehearsal with the real data, in minutes: two iterations of a small network on crops of
+    64 × 64, with the first images of each split."""
     amp: Literal["off", "bf16", "fp16"] | None = None
     """Mixed precision. By default fp16 on a GPU, as in the official code, and off on a CPU."""
     device: str = "auto"
@@ -181,7 +183,7 @@ def _tiny(settings: config.Train, options: Run, processes: int) -> config.Train:
     evaluation = settings.evaluation
     if evaluation.size is not None:
         evaluation = replace(evaluation, size=TINY_CROP)
-    data = replace(settings.data, crop=TINY_CROP, workers=0)
+    data = replace(settings.data, crop=TINY_CROP, workers=0, limit=TINY_IMAGES)
     if data.short_side is not None:
         data = replace(data, short_side=max(SMALLEST, TINY_CROP[0]))
     return replace(
@@ -232,6 +234,7 @@ def _predict_test(options: Run, experiment: Experiment, settings: config.Train) 
             scales=SCALES,
             flip=True,
             crf=experiment.crf,
+            limit=TINY_IMAGES if options.tiny else None,
             device=options.device,
         )
     )

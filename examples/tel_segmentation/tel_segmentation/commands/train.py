@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from tel_segmentation import config, presets
+from tel_segmentation.data.loading import check_place
 from tel_segmentation.runtime.run_folder import CONFIG
 from tel_segmentation.training.engine import train
 
@@ -20,11 +22,27 @@ DESCRIPTION = """Train a network. Choose a preset; every field can be overridden
 
 
 @dataclass(frozen=True)
+class ResumeData:
+    """What may differ: where the data are now, and how they are read."""
+
+    source: str | None = None
+    """The data set's new place, if it has moved."""
+    annotation: str | None = None
+    """The new place of annotations that were given by a folder's path."""
+    workers: int | None = None
+    """Number of processes that read images."""
+
+
+@dataclass(frozen=True)
 class Resume:
     """Resume a run from its last checkpoint, with the configuration it was started with."""
 
     resume: Path
     """The run's folder."""
+    iterations: int | None = None
+    """Another number of iterations, to train a run longer. From here on the learning rate follows
+    the schedule of that number."""
+    data: ResumeData = field(default_factory=ResumeData)
 
 
 def main(arguments: list[str]) -> int:
@@ -33,10 +51,7 @@ def main(arguments: list[str]) -> int:
     The options depend on the presets; so they are no class, as the options of other commands are.
     """
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
-        folder = tyro.cli(Resume, prog="tel train", args=arguments).resume
-        options = config.load(folder / CONFIG)
-        # The folder may have been moved since.
-        result = train(config.moved(options, folder), resume=True)
+        options, result = _resume(tyro.cli(Resume, prog="tel train", args=arguments))
     else:
         options = tyro.extras.overridable_config_cli(
             presets.PRESETS, prog="tel train", args=arguments, description=DESCRIPTION
@@ -44,6 +59,28 @@ def main(arguments: list[str]) -> int:
         result = train(options)
     if result["finished"]:
         last = result["evaluation"]["last"]
-        scores = f"mIoU {100 * last['miou']:.1f}, accuracy {100 * last['accuracy']:.1f}"
+        scores = ", ".join(
+            f"{title} {'–' if last[name] is None else f'{100 * last[name]:.1f}'}"
+            for name, title in (("miou", "mIoU"), ("accuracy", "accuracy"))
+        )
         print(f"{options.output}: {scores} on {result['evaluation']['split']}")
     return 0
+
+
+def _resume(given: Resume) -> tuple[config.Train, dict[str, Any]]:
+    """Resumes a run.
+
+    Raises:
+        ValueError: the folder has no run, or the data are not where they were.
+    """
+    # "." has no name, which the record needs. The folder may have been moved since.
+    folder = given.resume if given.resume.name else given.resume.resolve()
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"resume must be the folder of a run, got {folder}, without {CONFIG}")
+    options = config.moved(config.load(folder / CONFIG), folder)
+    changes = {name: value for name, value in vars(given.data).items() if value is not None}
+    options = replace(options, data=replace(options.data, **changes))
+    if given.iterations is not None:
+        options = replace(options, iterations=given.iterations)
+    check_place(options.data)
+    return options, train(options, resume=True, extend=given.iterations is not None)

@@ -1,23 +1,23 @@
 """The configuration of a run: ``run`` has its options, ``loss`` those of its loss."""
 
+from tel_segmentation.config.files import PUBLIC, absolute, build, load, moved, parse, to_json
 from tel_segmentation.config.loss import Kernel, Level, Loss, Method, TreeEnergy
 from tel_segmentation.config.run import (
     Data,
     Evaluation,
+    Labels,
     Model,
     Optimizer,
     Train,
-    build,
     check,
-    load,
-    moved,
-    to_json,
 )
 
 __all__ = [
+    "PUBLIC",
     "Data",
     "Evaluation",
     "Kernel",
+    "Labels",
     "Level",
     "Loss",
     "Method",
@@ -25,9 +25,11 @@ __all__ = [
     "Optimizer",
     "Train",
     "TreeEnergy",
+    "absolute",
     "build",
     "check",
     "load",
     "moved",
+    "parse",
     "to_json",
 ]

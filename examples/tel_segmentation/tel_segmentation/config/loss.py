@@ -53,9 +53,10 @@ class TreeEnergy:
     resize: Literal["bilinear", "antialias", "area"] = "bilinear"
     """How the guide is resized to the prediction: bilinear without or with antialiasing, or by
     area means."""
-    roi: Literal["nearest", "any"] = "nearest"
-    """A pixel of the prediction counts as labelled if the pixel at its upper left corner is
-    (nearest), or if any pixel that it covers is (any)."""
+    roi: Literal["nearest", "any"] = "any"
+    """A pixel of the prediction counts as labelled if any pixel that it covers is (any), so that no
+    label vanishes, or if the one at its upper left corner is (nearest), as in the official
+    code."""
     exclude_void: bool = False
     """Leave void pixels (of no class) out of the loss; the loss must be given their mask."""
     mask_padding: bool = False
@@ -108,7 +109,8 @@ class Loss:
     """Cross entropy is the mean over the labelled pixels of this process's batch, or of all
     processes (global)."""
     resolution: Literal["full", "prediction"] = "full"
-    """Cross entropy is computed at the labels' resolution (full), or at the prediction's, with the
-    label at each pixel's upper left corner."""
+    """Cross entropy is computed at the labels' resolution (full), or at the prediction's. Labels
+    are then made smaller as ``data.labels`` says; nearest then takes the one at each pixel's upper
+    left corner."""
     tel: TreeEnergy = field(default_factory=TreeEnergy)
     kernel: Kernel = field(default_factory=Kernel)

@@ -1,20 +1,17 @@
 """The configuration of a run: typed options, each of which the command line can override.
 
-A run's whole configuration is saved as ``config.json`` beside its results; ``load`` reads it back.
-``presets`` has configurations by name.
+``files`` writes and reads them. ``presets`` has configurations by name.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tel_segmentation.config.loss import Loss
+
+Labels = Literal["kept", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,12 @@ class Data:
     in this one are read."""
     stroke: int = 3
     """Width in pixels of drawn points and scribbles (Pascal VOC)."""
+    labels: Labels = "kept"
+    """How labels are made smaller: so that every annotated object keeps a labelled pixel (kept), or
+    as in the official code, each pixel with the label at its centre (nearest), where thin strokes
+    and points may vanish. Dense labels are always resized to the nearest."""
+    absent: bool = False
+    """Train although a class of the data set has no label in any training image."""
     short_side: int | None = None
     """Length to which the shorter side is resized before augmentation; the aspect ratio is kept."""
     size: tuple[int, int] | None = None
@@ -63,6 +66,11 @@ class Data:
     """Number of test scenes (generated data only)."""
     workers: int = 0
     """Number of processes that read and augment images; 0: the training process does it."""
+    holdout: float = 0.0
+    """Fraction of the training images that are not trained on, but are the validation set; for data
+    sets without one. Where such an image has no dense label, its annotation is the truth."""
+    limit: int | None = None
+    """Number of images of each split that are used, for rehearsals; by default all."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +216,22 @@ def check(options: Train) -> None:
         value = getattr(options, name)
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
+    if not options.data.source:
+        raise ValueError(
+            "data.source must be given: --data.source FILE, the TOML file of your data set, or a"
+            " public data set, voc:FOLDER, cityscapes:FOLDER or ade20k:FOLDER"
+        )
     if options.data.workers < 0:
         raise ValueError(f"data.workers must not be negative, got {options.data.workers}")
+    if not 0 <= options.data.holdout < 1:
+        raise ValueError(f"data.holdout must be at least 0 and below 1, got {options.data.holdout}")
+    if options.data.limit is not None and options.data.limit < 1:
+        raise ValueError(f"data.limit must be at least 1, got {options.data.limit}")
+    if not options.output.name:
+        raise ValueError(
+            f"output must be a folder of the run's own, got {str(options.output)!r}: it would be"
+            " the current folder, or has no name"
+        )
     if options.data.short_side is not None and options.data.short_side < 1:
         raise ValueError(f"data.short_side must be at least 1, got {options.data.short_side}")
     if options.optimizer.lr <= 0 or not 0 <= options.optimizer.ema < 1:
@@ -234,53 +256,3 @@ def check(options: Train) -> None:
             "loss.tel.exclude_void must be off: data sets do not say which of the pixels without a"
             " label are void (tree_energy_loss takes a mask)"
         )
-
-
-def to_json(config: Any) -> str:
-    """The configuration as JSON, with all its fields."""
-    return json.dumps(dataclasses.asdict(config), indent=1, default=str)
-
-
-def load(path: Path) -> Train:
-    """The configuration that a run saved.
-
-    Raises:
-        ValueError: the file is not the JSON of a configuration.
-    """
-    try:
-        return build(Train, json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} must be a run's configuration, got: {error}") from error
-
-
-def moved(options: Train, output: Path) -> Train:
-    """The same configuration with another output folder."""
-    return dataclasses.replace(options, output=output)
-
-
-def build(kind: type, values: dict[str, Any]) -> Any:
-    """Restores a dataclass from the JSON of its ``dataclasses.asdict``.
-
-    Fields that are absent get their defaults.
-
-    Raises:
-        ValueError: a name is not that of a field, or a value is not allowed.
-    """
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(hints))
-    if unknown:
-        raise ValueError(f"{kind.__name__} must have no field called {', '.join(unknown)}")
-    return kind(**{name: _restore(hints[name], value) for name, value in values.items()})
-
-
-def _restore(hint: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return build(typing.cast(type, hint), value)
-    if hint is Path:
-        return Path(value)
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if isinstance(value, list) and any(typing.get_origin(option) is tuple for option in options):
-        return tuple(value)
-    if typing.get_origin(hint) is Literal and value not in typing.get_args(hint):
-        raise ValueError(f"expected one of {typing.get_args(hint)}, got {value!r}")
-    return value

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from tel_segmentation.config import Data
 from tel_segmentation.data.sample import PADDING, Sample
+from tel_segmentation.data.sparse_labels import is_sparse, label_kind, resize_label
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet
 STD = (0.229, 0.224, 0.225)
@@ -37,14 +38,14 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
 
     Image, label and truth are flipped with probability ``options.flip``, and resized to
     W' = ⌊W·√a·s⌋ × H' = ⌊H·s/√a⌋ pixels, at least 2 × 2, for a scale s and an aspect ratio a (the
-    image bicubic and antialiased, the labels nearest). They are cropped at a random position; a
-    side that is smaller than the crop is padded to it, with the image at a random position (padding
-    is 0 in the image, -2 in labels). The network's input is then made brighter or darker by an
-    integer number of grey levels.
+    image bicubic and antialiased, the labels by the rule of ``sparse_labels``). They are cropped at
+    a random position; a side that is smaller than the crop is padded to it, with the image at a
+    random position (padding is 0 in the image, -2 in labels). The network's input is then made
+    brighter or darker by an integer number of grey levels.
 
     Args:
         sample: image (3, H, W) uint8, label and truth (H, W) int64.
-        options: flip, scale, aspect, crop, brightness.
+        options: flip, scale, aspect, crop, brightness, annotation, labels.
         rng: the source of randomness.
 
     Raises:
@@ -66,7 +67,7 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
         max(2, int(width * math.sqrt(aspect) * scale)),
     ]
     image = F.resize(image, size, InterpolationMode.BICUBIC)
-    labels = F.resize(labels, size, InterpolationMode.NEAREST_EXACT)
+    labels = _resized(labels, size, options)
     window = _window(size, options.crop, place)
     padding = _padding(window[2:], options.crop, offset)
     image = F.pad(F.crop(image, *window), padding)
@@ -79,6 +80,17 @@ def augment(sample: Sample, options: Data, rng: np.random.Generator) -> Augmente
         label=labels[0],
         truth=labels[1],
     )
+
+
+def _resized(labels: Tensor, size: list[int], options: Data) -> Tensor:
+    """Label and truth (2, H, W) in another size."""
+    resized: Tensor = F.resize(labels, size, InterpolationMode.NEAREST_EXACT)
+    for index, sparse in enumerate((options.annotation != "dense", False)):
+        label = labels[index].numpy()
+        kind = label_kind(sparse, options.labels)
+        if is_sparse(label) if kind is None else kind:
+            resized[index] = torch.from_numpy(resize_label(label, (size[0], size[1]), True))
+    return resized
 
 
 def normalize(guide: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The TOML file that describes a data set of the user: folders of images and labels.
 
+    name = "streets"                      # in reports (optional; by default the folder's name)
     classes = ["sky", "road"]             # label value 0, 1, …
     ignore = [255]                        # label values that mean no class (this is the default)
     colors = [[0, 0, 255], [90, 90, 90]]  # for pictures (optional)
@@ -24,8 +25,12 @@ from tel_segmentation.data.image_files import (
     IMAGE_SUFFIXES,
     LARGEST,
     by_name,
+    expanded,
+    is_name,
     is_text,
     label_files,
+    no_files,
+    shortened,
     some,
     visible,
 )
@@ -42,6 +47,7 @@ class DatasetInfo:
     """The content of a data set's TOML file."""
 
     path: Path
+    name: str
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
     ignore: tuple[int, ...]
@@ -55,6 +61,8 @@ class DatasetInfo:
         Raises:
             ValueError: there is no such split.
         """
+        if not is_name(split):  # without splits, every name stands for the root
+            raise ValueError(f"{self.path}: split must be a name, not a path, got {split!r}")
         if self.splits and split not in self.splits:
             raise ValueError(
                 f"{self.path}: split must be one of {', '.join(self.splits)}, got {split!r}"
@@ -71,6 +79,8 @@ class DatasetInfo:
         folder = self.folder(split) / "images"
         if not folder.is_dir():
             raise ValueError(f"{self.path}: split {split} must have a folder {folder}")
+        if odd := no_files(folder, IMAGE_SUFFIXES):
+            raise ValueError(f"{folder} must have images as files, has also {some(odd)}")
         files = [file for file in visible(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise ValueError(f"{folder} must have images ({', '.join(IMAGE_SUFFIXES)}), has none")
@@ -90,15 +100,18 @@ class DatasetInfo:
         ``annotation`` is ``dense`` (``labels/``), the name of a folder in ``annotations/`` beside
         the TOML file, or a folder's path; the last two with or without a sub-folder for the split.
         """
-        if annotation == "dense":
-            folders = [self.folder(split) / "labels"]
-        else:
-            bases = (self.path.parent / "annotations" / annotation, Path(annotation).expanduser())
-            folders = [folder for base in bases for folder in (base / split, base)]
-        for folder in folders:
+        for folder in self.label_folders(split, annotation):
             if files := label_files(folder):
                 return files
         return {}
+
+    def label_folders(self, split: str, annotation: str = "dense") -> list[Path]:
+        """The folders in which label files are searched, which need not exist."""
+        own = self.folder(split) / "labels"
+        if annotation == "dense":
+            return [own]
+        bases = (self.path.parent / "annotations" / annotation, expanded(annotation))
+        return [folder for base in bases for folder in (base / split, base)]
 
 
 def open_dataset(path: Path | str) -> DatasetInfo:
@@ -109,14 +122,20 @@ def open_dataset(path: Path | str) -> DatasetInfo:
         ValueError: the file is not TOML, a key is missing, unknown or of the wrong type, or a
             folder that it names does not exist. The message names the file.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
+    if path.is_dir():
+        found = [str(file) for file in sorted(path.glob("*.toml"))]
+        raise IsADirectoryError(
+            f"{path} must be a data set's TOML file, is a folder; TOML files in it:"
+            f" {some(found) if found else 'none'}"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a data set's TOML file, there is no such file")
     try:  # utf-8-sig: some editors write a byte order mark, which TOML does not know
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be TOML in UTF-8, got: {error}") from error
-    keys = ("classes", "ignore", "colors", "root", "splits")
+    keys = ("name", "classes", "ignore", "colors", "root", "splits")
     if unknown := sorted(set(values) - set(keys)):
         raise ValueError(f"{path} must have no keys but {', '.join(keys)}; got {some(unknown)}")
     classes = _classes(path, values.get("classes"))
@@ -124,6 +143,7 @@ def open_dataset(path: Path | str) -> DatasetInfo:
     root = _root(path, values.get("root", "."))
     return DatasetInfo(
         path=path,
+        name=_name(path, values.get("name")),
         classes=classes,
         colors=_colors(path, colors, len(classes)),
         ignore=_ignore(path, values.get("ignore", [VOID]), classes),
@@ -148,9 +168,21 @@ def where(info: DatasetInfo, split: str, annotation: str) -> str:
     return f"{beside} (or a folder given by its path)"
 
 
+def _name(path: Path, name: Any) -> str:
+    if name is None:
+        return path.resolve().parent.name or path.stem
+    if not isinstance(name, str) or not name.strip() or not is_text(name):
+        raise ValueError(f"{path}: name must be a text without control characters, got {name!r}")
+    return name
+
+
 def _classes(path: Path, classes: Any) -> tuple[str, ...]:
     if not isinstance(classes, list) or not all(isinstance(n, str) and n for n in classes):
-        raise ValueError(f"{path}: classes must be a list of names, got {classes!r}")
+        raise ValueError(f"{path}: classes must be a list of names, got {shortened(classes)}")
+    if odd := [ascii(name) for name in classes if not is_text(name)]:
+        raise ValueError(
+            f"{path}: classes must have names without control characters, got {some(odd)}"
+        )
     if not 2 <= len(classes) <= VOID:
         raise ValueError(f"{path}: classes must be 2 to {VOID}, got {len(classes)}")
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
@@ -168,7 +200,7 @@ def _ignore(path: Path, ignore: Any, classes: tuple[str, ...]) -> tuple[int, ...
     if not _integers(ignore, len(classes), LARGEST):
         raise ValueError(
             f"{path}: ignore must be a list of label values that are no class, {len(classes)} to"
-            f" {LARGEST}, got {ignore!r}"
+            f" {LARGEST}, got {shortened(ignore)}"
         )
     return tuple(ignore)
 
@@ -185,8 +217,13 @@ def _colors(path: Path, colors: Any, count: int) -> tuple[tuple[int, int, int], 
 
 def _root(path: Path, root: Any) -> Path:
     if not isinstance(root, str):
-        raise ValueError(f"{path}: root must be the name of a folder, got {root!r}")
-    folder = path.parent / Path(root).expanduser()
+        raise ValueError(f"{path}: root must be the name of a folder, got {shortened(root)}")
+    if not is_text(root):
+        raise ValueError(f"{path}: root must have no control characters, got {root!r}")
+    try:
+        folder = path.parent / expanded(root)
+    except ValueError as error:
+        raise ValueError(f"{path}: root: {error}") from error
     if not folder.is_dir():
         raise ValueError(
             f"{path}: root must be a folder that exists, got {folder}; write the data set's folder"
@@ -200,5 +237,13 @@ def _splits(path: Path, splits: Any, root: Path) -> dict[str, Path]:
         found = {name: root / name for name in ("train", "val", "test")}
         return {name: folder for name, folder in found.items() if (folder / "images").is_dir()}
     if not isinstance(splits, dict) or not all(isinstance(value, str) for value in splits.values()):
-        raise ValueError(f"{path}: splits must be a table of folders' names, got {splits!r}")
+        raise ValueError(
+            f"{path}: splits must be a table of folders' names, got {shortened(splits)}"
+        )
+    if odd := [ascii(name) for name in splits if not is_name(name)]:
+        raise ValueError(f"{path}: splits must have names that are no paths, got {some(odd)}")
+    if odd := [ascii(folder) for folder in splits.values() if not is_text(folder)]:
+        raise ValueError(
+            f"{path}: splits must have folders without control characters, got {some(odd)}"
+        )
     return {name: root / folder for name, folder in splits.items()}

@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from tel_segmentation.config import Labels
 from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, where
 from tel_segmentation.data.image_files import (
     LARGEST,
     check_size,
-    nearest,
+    labels_of_other_formats,
     read_image,
     read_label,
     some,
 )
 from tel_segmentation.data.regions import VOID
 from tel_segmentation.data.sample import UNLABELLED, Sample
+from tel_segmentation.data.sparse_labels import label_kind, resize_label
 
 _UNKNOWN = -3
 
@@ -32,37 +34,47 @@ class Folder:
         toml: the data set's TOML file.
         split: train, val, ….
         annotation: the labels for training; see ``DatasetInfo.labels``.
-        size: height and width to which image (bicubic, antialiased) and labels (nearest) are
-            resized; None leaves them as they are.
+        size: height and width to which image (bicubic, antialiased) and labels
+            (``sparse_labels``) are resized; None leaves them as they are.
+        labels: as ``config.Data.labels``.
 
     Raises:
         ValueError: the TOML file is not valid, or a folder or an image's label is missing.
     """
 
     def __init__(
-        self, toml: Path | str, split: str, annotation: str, size: tuple[int, int] | None = None
+        self,
+        toml: Path | str,
+        split: str,
+        annotation: str,
+        size: tuple[int, int] | None = None,
+        labels: Labels = "kept",
     ) -> None:
         self.info = open_dataset(toml)
         self.classes = self.info.classes
         self.colors = self.info.colors
-        self.size = size
+        self.size, self.labels = size, labels
         images = self.info.images(split)
-        labels = self.info.labels(split, annotation)
-        if missing := [images[name].name for name in images if name not in labels]:
+        marked = self.info.labels(split, annotation)
+        if missing := [name for name in images if name not in marked]:
             place = where(self.info, split, annotation)
+            folders = self.info.label_folders(split, annotation)
+            hints = (labels_of_other_formats(folder, missing) for folder in folders)
             raise ValueError(
                 f"{self.info.path}: every image of {split} must have a label of the same name in"
-                f" {place}; {len(missing)} of {len(images)} have none: {some(missing)}"
+                f" {place}; {len(missing)} of {len(images)} have none:"
+                f" {some(images[name].name for name in missing)}{next(filter(None, hints), '')}"
             )
-        truths = labels if annotation == "dense" else self.info.labels(split)
-        self._values = label_table(self.info, sparse=annotation != "dense")
+        truths = marked if annotation == "dense" else self.info.labels(split)
+        self.sparse = annotation != "dense"
+        self._values = label_table(self.info, sparse=self.sparse)
         self._truth_values = label_table(self.info)
         self.names = tuple(images)
         self.annotation_folder: Path | None = None
         """The folder of the sparse label files; None: training uses the dense labels."""
         if annotation != "dense":
-            self.annotation_folder = next(iter(labels.values())).parent
-        self._files = [(name, images[name], labels[name], truths.get(name)) for name in images]
+            self.annotation_folder = next(iter(marked.values())).parent
+        self._files = [(name, images[name], marked[name], truths.get(name)) for name in images]
 
     def __len__(self) -> int:
         return len(self._files)
@@ -76,7 +88,7 @@ class Folder:
         """
         name, image_file, label_file, truth_file = self._files[index]
         image = read_image(image_file)
-        label = self._label(label_file, image, self._values)
+        label = self._label(label_file, image, self._values, self.sparse)
         if truth_file == label_file:
             truth = label.clone()
         elif truth_file is None:
@@ -88,11 +100,24 @@ class Folder:
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         return Sample(name, pixels, label, truth)
 
-    def _label(self, file: Path, image: Image.Image, table: NDArray[np.int64]) -> Tensor:
+    def full_label(self, index: int) -> NDArray[np.int64]:
+        """The labels for training in the size of their file, (H, W); the image is not read.
+
+        Raises:
+            ValueError: as for a sample, except that sizes are not compared.
+        """
+        file = self._files[index][2]
+        return to_classes(file, read_label(file), self._values)
+
+    def _label(
+        self, file: Path, image: Image.Image, table: NDArray[np.int64], sparse: bool = False
+    ) -> Tensor:
         values = read_label(file)
         check_size(file, values, image)
         label = to_classes(file, values, table)
-        return torch.from_numpy(label if self.size is None else nearest(label, self.size))
+        if self.size is not None:
+            label = resize_label(label, self.size, label_kind(sparse, self.labels))
+        return torch.from_numpy(label)
 
 
 def label_table(info: DatasetInfo, sparse: bool = False) -> NDArray[np.int64]:

@@ -7,7 +7,11 @@ for any number of processes and workers, and when it is resumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import multiprocessing
+import sys
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,24 +22,57 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tel_segmentation import config
 from tel_segmentation.data.augment import augment
+from tel_segmentation.data.dataset_file import open_dataset
 from tel_segmentation.data.datasets.public import open_dataset_source, public_dataset
+from tel_segmentation.data.ending import end_workers
 from tel_segmentation.data.folder import Folder
+from tel_segmentation.data.parts import Part, held_out, limited
 from tel_segmentation.data.sample import Batch, Source
 from tel_segmentation.data.scenes import Scenes
+from tel_segmentation.data.shared_memory import fitting_workers, local_processes, shared
+
+PATIENCE = 600
+"""Seconds without a batch after which the workers count as stuck."""
+
+
+class WorkersLostError(OSError):
+    """A process that reads images has died, or it is stuck."""
 
 
 def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
     """A split of the data set that ``options.source`` names.
 
     Args:
-        options: source, annotation, size, for generated scenes the counts, and for public data
-            sets what their files are like.
+        options: source, annotation, size, holdout, limit, for generated scenes the counts, and for
+            public data sets what their files are like.
         split: ``train``, ``val`` or ``test``.
-        seed: of annotations that are generated.
+        seed: of annotations that are generated, and of the choice of held out images.
 
     Raises:
         ValueError: the source does not exist or is not what it should be.
     """
+    if options.holdout and split in ("train", "val"):
+        whole = _open(options, "train", seed)
+        return limited(held_out(whole, options, seed, split), options)
+    return limited(_open(options, split, seed), options)
+
+
+def check_place(options: config.Data) -> None:
+    """Checks that the data are where a run's configuration says.
+
+    Raises:
+        ValueError: they are not; the message says what to do if they have moved.
+    """
+    public = public_dataset(options.source)
+    place = public[1] if public else Path(options.source).expanduser()
+    if not options.source.startswith("scenes:") and not place.exists():
+        raise ValueError(
+            f"data.source must exist, got {options.source}: if the data set has moved, say where"
+            " it is now with --data.source"
+        )
+
+
+def _open(options: config.Data, split: str, seed: int) -> Source:
     if options.source.startswith("scenes:"):
         counts = {"train": options.train, "val": options.val, "test": options.test}
         if split not in counts:
@@ -47,12 +84,50 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
         )
     if public := public_dataset(options.source):
         return open_dataset_source(*public, options, split)
-    return Folder(Path(options.source), split, options.annotation, options.size)
+    return Folder(Path(options.source), split, options.annotation, options.size, options.labels)
 
 
-def final_split(options: config.Data) -> str:
-    """The split that results are reported on: a data set's ``val``, the scenes' ``test``."""
-    return "test" if options.source.startswith("scenes:") else "val"
+def open_validation(options: config.Data, seed: int = 0) -> Source | None:
+    """The validation set, with its dense labels; None if the data set has none.
+
+    Held out training images are compared with their annotation where they have no dense label.
+
+    Raises:
+        ValueError: as ``open_source``.
+    """
+    if options.holdout:
+        return open_source(options, "val", seed)
+    return open_source(dense(options), "val", seed) if has_validation(options) else None
+
+
+def open_reported(options: config.Data, seed: int = 0) -> tuple[str, Source]:
+    """The split that results are reported on, and its images.
+
+    It is ``test`` of generated scenes, ``val`` of other data sets, and ``train`` of those without
+    a validation set.
+
+    Raises:
+        ValueError: as ``open_source``.
+    """
+    if options.source.startswith("scenes:"):
+        return "test", open_source(dense(options), "test", seed)
+    if (validation := open_validation(options, seed)) is not None:
+        return "val", validation
+    training = open_source(options, "train", seed)
+    return "train", Part(training, range(len(training)), truth_from_label=True)
+
+
+def has_validation(options: config.Data) -> bool:
+    """Whether the data set has a validation set, be it of held out training images."""
+    if options.holdout or options.source.startswith("scenes:") or public_dataset(options.source):
+        return True
+    splits = open_dataset(options.source).splits
+    return not splits or "val" in splits
+
+
+def dense(options: config.Data) -> config.Data:
+    """The same data with dense labels, which evaluation compares with."""
+    return replace(options, annotation="dense")
 
 
 class TrainingSet(Dataset[tuple[str, Any]]):
@@ -114,24 +189,83 @@ def collate(samples: list[tuple[str, Any]]) -> Batch | Exception:
     return Batch(list(names), *(torch.stack(x) for x in zip(*items, strict=True)))
 
 
+def collate_shared(samples: list[tuple[str, Any]]) -> Batch | Exception:
+    """``collate`` in a worker: the batch is in shared memory, or the error says that it is full.
+
+    torch would move it there later, in a thread that drops the batch if that fails: the training
+    would wait for it for ever.
+    """
+    batch = collate(samples)
+    return batch if isinstance(batch, Exception) else shared(batch)
+
+
 def training_batches(
-    source: Source, options: config.Train, *, start: int, rank: int = 0, world: int = 1
-) -> Iterator[Batch]:
+    source: Source,
+    options: config.Train,
+    *,
+    start: int,
+    rank: int = 0,
+    world: int = 1,
+    prepare: Callable[[int], None] | None = None,
+) -> Generator[Batch, None, None]:
     """The batches of a run from iteration ``start`` to its end, for one process.
+
+    Close it when the training ends early: that ends its workers.
+
+    Args:
+        source: the training images.
+        options: of the run.
+        start: the first iteration.
+        rank: the number of this process.
+        world: number of processes.
+        prepare: called in each worker when it starts.
 
     Raises:
         ValueError: a file cannot be read; it is named.
+        RuntimeError: a worker is lost; see ``workers_watched``.
     """
-    workers = options.data.workers
+    workers, prefetch, reason = fitting_workers(options, local_processes(world))
+    if reason and rank == 0:
+        print(reason, file=sys.stderr)
     loader = DataLoader(
         TrainingSet(source, options.data, options.seed),
         batch_sampler=Order(len(source), options, start=start, rank=rank, world=world),
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=collate_shared if workers else collate,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=prefetch if workers else None,
+        timeout=PATIENCE if workers else 0,
+        worker_init_fn=prepare,
+        # By default the loader draws from torch's generator, from which dropout draws, too: after
+        # a resume, whose loader is a new one, dropout would be another.
+        generator=torch.Generator(),
     )
-    for batch in loader:
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+    others = set(multiprocessing.active_children())
+    batches = iter(loader)
+    mine = set(multiprocessing.active_children()) - others
+    try:
+        for batch in batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    finally:
+        end_workers(batches, mine)
+
+
+@contextlib.contextmanager
+def workers_watched() -> Iterator[None]:
+    """Gives torch's errors about workers another type and text.
+
+    Raises:
+        WorkersLostError: a worker has died, or none has made a batch for a long time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader"):
+            raise
+        reason = str(error).strip().split("\n")[0].rstrip(". ")
+        raise WorkersLostError(
+            f"a process that reads images has died or is stuck ({reason}); if memory ran out, use"
+            " fewer of them (--data.workers)"
+        ) from error

@@ -36,7 +36,7 @@ def read_manifest(file: Path) -> Manifest | None:
             raise TypeError("options that are no table")
         if manifest["options"].get("kind") == "block":  # older files lack it
             manifest["options"].setdefault("ties", "hash")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{file} must be a manifest of tel annotate, got: {error}") from error
     return dict(manifest)
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from tel_segmentation.config import Evaluation
 from tel_segmentation.data.sample import Sample, Source, size_of
 from tel_segmentation.evaluation.metrics import ConfusionMatrix, boundary_band
 from tel_segmentation.evaluation.protocols import predict_logits, resized
+from tel_segmentation.runtime.progress import shown_progress
 
 Postprocess = Callable[[Tensor, Tensor], Tensor]
 """Image (3, H, W) uint8 and probabilities (K, H, W) → probabilities (K, H, W)."""
@@ -46,7 +46,7 @@ def evaluate_model(
         boundary: half the width of the boundary band in pixels of the truth.
         evaluation: the protocol; by default each image at its own size.
         postprocess: applied to each image's probabilities (on the CPU).
-        progress: show a bar (on rank 0).
+        progress: show the progress (on rank 0).
         rank: the number of this process.
         world: number of processes.
 
@@ -60,8 +60,7 @@ def evaluate_model(
     model.eval()
     mine = range(rank, len(source), world)
     try:
-        with tqdm(total=len(mine), unit="img", desc="evaluate", leave=False,
-                  disable=not progress or rank > 0) as bar:  # fmt: skip
+        with shown_progress(len(mine), "evaluate", "images", shown=progress and rank == 0) as bar:
             for samples in _batches(source, mine, batch):
                 images = torch.stack([sample.image for sample in samples]).to(device)
                 truth = torch.stack([sample.truth for sample in samples]).to(device)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tel_segmentation import config
+from tel_segmentation.data.image_files import is_text
 from tel_segmentation.networks.segmenter import Segmenter, build_model
 from tel_segmentation.runtime import checkpoint
 from tel_segmentation.runtime.distributed import pick_device
@@ -56,7 +57,9 @@ def load_trained(path: Path, which: Which = "last", device: str = "auto") -> Tra
         averaged = which == "teacher" or (which != "raw" and options.optimizer.ema > 0)
         state = _averaged(saved["ema"]) if averaged and saved["ema"] else saved["model"]
         model = _fitting_model(options.model, len(saved["classes"]), state)
-    except (ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+    except (
+        ValueError, TypeError, KeyError, RuntimeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{file} must fit its own configuration, got: {error}") from error
     colors = tuple((int(r), int(g), int(b)) for r, g, b in saved["colors"])
     model.to(pick_device(device)).eval()
@@ -106,6 +109,8 @@ def _read_checkpoint(file: Path) -> dict[str, Any]:
     missing = {"ema", "classes", "colors"} - saved.keys()
     if missing:
         raise ValueError(f"{file} must be a checkpoint of a run, got one without {sorted(missing)}")
+    if odd := [ascii(name) for name in saved["classes"] if not is_text(str(name))]:
+        raise ValueError(f"{file} must have class names without control characters, got {odd[0]}")
     return saved
 
 

@@ -14,27 +14,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tel_segmentation.data.sample import size_of
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, known_labels, unlabelled_region
 from tel_segmentation.losses.precision import lifted
 from tel_segmentation.runtime.distributed import mean_over
 
 
 def partial_cross_entropy(
-    logits: Tensor, label: Tensor, *, reduction: Literal["batch", "global"] = "batch"
+    logits: Tensor,
+    label: Tensor,
+    *,
+    reduction: Literal["batch", "global"] = "batch",
+    ignore_index: int | None = None,
 ) -> Tensor:
     """Mean cross entropy over the labelled pixels (paper, Eq. 2).
 
     Args:
         logits: (B, K, H, W) floating point; half precision is converted to float32.
-        label: (B, H, W) int64; class, or negative where there is no label.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding.
         reduction: ``batch``: the mean over the labelled pixels of this process's batch;
             ``global``: over those of all processes.
+        ignore_index: a further number that means unlabelled.
 
     Returns:
         A scalar; 0, with a gradient of 0, if nothing is labelled.
 
     Raises:
-        ValueError: the shapes do not match, or a label is not below K.
+        ValueError: the shapes do not match, or a label has another number (on CUDA: see
+            ``known_labels``).
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]]).view(1, 2, 1, 2)
@@ -47,10 +53,7 @@ def partial_cross_entropy(
             "partial_cross_entropy: label must be (B, H, W) with the logits' size"
             f" {tuple(logits.shape)}, got {tuple(label.shape)}"
         )
-    if not label.is_cuda and label.numel() and int(label.max()) >= logits.shape[1]:
-        raise ValueError(
-            f"partial_cross_entropy: label must be below {logits.shape[1]}, got {int(label.max())}"
-        )
+    label = known_labels("partial_cross_entropy", logits, label, ignore_index)
     with torch.autocast(logits.device.type, enabled=False):
         known = label >= 0
         terms = F.cross_entropy(
@@ -71,7 +74,9 @@ class PartialCrossEntropy(nn.Module):
         return partial_cross_entropy(logits, label, reduction=self.reduction)
 
 
-def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9) -> LossOutput:
+def naive_self_training(
+    logits: Tensor, label: Tensor, *, threshold: float = 0.9, ignore_index: int | None = None
+) -> LossOutput:
     """Cross entropy to the network's own confident predictions on Ω_U (paper, Tab. 6).
 
     The target is argmax P wherever max P > threshold; it gets no gradient. At threshold 1 no pixel
@@ -79,15 +84,21 @@ def naive_self_training(logits: Tensor, label: Tensor, *, threshold: float = 0.9
 
     Args:
         logits: (B, K, h, w).
-        label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding.
         threshold: in [0, 1].
+        ignore_index: a further number in ``label`` that means unlabelled.
 
     Returns:
         The mean over the confident unlabelled pixels; the softmax as pseudo label ``final``; in the
         logs, as ``confident``, the fraction of the unlabelled pixels that are confident.
+
+    Raises:
+        ValueError: the shapes do not match, the threshold is outside [0, 1], or the label has
+            another number (on CUDA: see ``known_labels``).
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"naive_self_training: threshold must be in [0, 1], got {threshold}")
+    label = known_labels("naive_self_training", logits, label, ignore_index)
     with torch.autocast(logits.device.type, enabled=False):
         single = lifted(logits)
         probability = single.detach().softmax(1)
@@ -109,4 +120,9 @@ class NaiveSelfTraining(nn.Module):
 
     def forward(self, inputs: LossInputs) -> LossOutput:
         """The term for one batch."""
-        return naive_self_training(inputs.logits, inputs.label, threshold=self.threshold)
+        return naive_self_training(
+            inputs.logits,
+            inputs.label,
+            threshold=self.threshold,
+            ignore_index=inputs.ignore_index,
+        )

@@ -45,9 +45,17 @@ class Cut(NamedTuple):
 
 
 def _cut(
-    function: str, logits: Tensor, guide: Tensor, label: Tensor, sigma_xy: float, sigma_rgb: float
+    function: str,
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    sigma_xy: float,
+    sigma_rgb: float,
+    ignore_index: int | None,
 ) -> Cut:
-    check(function, logits, guide, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
+    label = check(
+        function, logits, guide, label, ignore_index, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb
+    )
     prob, averaged, valid, scale = coarse(logits, guide, label, MOST_PIXELS)
     prob = prob * valid
     features = bilateral_features(averaged, sigma_xy * scale, sigma_rgb)
@@ -78,6 +86,7 @@ def dense_crf_loss(
     *,
     sigma_xy: float = SIGMA_XY,
     sigma_rgb: float = SIGMA_RGB,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """DenseCRF loss 1 - Σ_k S_kᵀ W S_k / 1ᵀ W 1, per image, then the mean; in [0, 1].
 
@@ -87,19 +96,20 @@ def dense_crf_loss(
     Args:
         logits: (B, K, h, w); S is their softmax.
         guide: (B, 3, H, W), colours in [0, 1].
-        label: (B, H, W) integers; only padding (-2) is used.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding, which alone is used.
         sigma_xy: Width in pixels of the guide; it is scaled to pixels of the prediction.
         sigma_rgb: Width in units of colours in [0, 1].
+        ignore_index: A further number in ``label`` that means unlabelled.
 
     Returns:
         The loss, with neither pseudo labels nor logs.
 
     Raises:
-        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], the label has another
+            number, or a width is ≤ 0. On CUDA a wrong value fails a device-side assertion instead.
     """
-    return LossOutput(
-        _dense_crf(_cut("dense_crf_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
-    )
+    cut = _cut("dense_crf_loss", logits, guide, label, sigma_xy, sigma_rgb, ignore_index)
+    return LossOutput(_dense_crf(cut), {}, {})
 
 
 @full_precision
@@ -110,6 +120,7 @@ def norm_cut_loss(
     *,
     sigma_xy: float = SIGMA_XY,
     sigma_rgb: float = SIGMA_RGB,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """Normalised cut Σ_k S_kᵀ W (1 - S_k) / dᵀ S_k with d = W1, per image, then the mean.
 
@@ -118,9 +129,8 @@ def norm_cut_loss(
 
     Arguments, result and errors are those of ``dense_crf_loss``.
     """
-    return LossOutput(
-        _norm_cut(_cut("norm_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)), {}, {}
-    )
+    cut = _cut("norm_cut_loss", logits, guide, label, sigma_xy, sigma_rgb, ignore_index)
+    return LossOutput(_norm_cut(cut), {}, {})
 
 
 @full_precision
@@ -132,6 +142,7 @@ def kernel_cut_loss(
     sigma_xy: float = SIGMA_XY,
     sigma_rgb: float = SIGMA_RGB,
     balance: float = 0.25,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """Kernel cut: the normalised cut plus ``balance`` times the DenseCRF loss.
 
@@ -139,7 +150,7 @@ def kernel_cut_loss(
     ``dense_crf_loss``; the logs contain both parts. The default of ``balance`` is the ratio of the
     default weights of the two losses, 0.4 / 1.6.
     """
-    cut = _cut("kernel_cut_loss", logits, guide, label, sigma_xy, sigma_rgb)
+    cut = _cut("kernel_cut_loss", logits, guide, label, sigma_xy, sigma_rgb, ignore_index)
     norm_cut, dense_crf = _norm_cut(cut), _dense_crf(cut)
     logs = {"norm_cut": norm_cut.detach(), "dense_crf": dense_crf.detach()}
     return LossOutput(norm_cut + balance * dense_crf, {}, logs)

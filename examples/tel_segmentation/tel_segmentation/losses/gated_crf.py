@@ -31,6 +31,7 @@ def gated_crf_loss(
     radius: int = 5,
     sigma_xy: float = 24.0,
     sigma_rgb: float = 0.0226,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """Σ_ij k_ij m_i m_j (1 - P_iᵀP_j) / Σ m over the batch, j ≠ i in a window around i.
 
@@ -45,22 +46,25 @@ def gated_crf_loss(
     Args:
         logits: (B, K, h, w).
         guide: (B, 3, H, W), colours in [0, 1].
-        label: (B, H, W) integers; only padding (-2) is used.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding, which alone is used.
         radius: Radius of the window, in pixels of the prediction.
         sigma_xy: Width in pixels of the guide; h / H converts it to pixels of the prediction.
         sigma_rgb: Width in units of colours in [0, 1].
+        ignore_index: A further number in ``label`` that means unlabelled.
 
     Returns:
         The loss, with neither pseudo labels nor logs.
 
     Raises:
-        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], the label has another
+            number, or a width is ≤ 0. On CUDA a wrong value fails a device-side assertion instead.
     """
-    check(
+    label = check(
         "gated_crf_loss",
         logits,
         guide,
         label,
+        ignore_index,
         radius=radius,
         sigma_xy=sigma_xy,
         sigma_rgb=sigma_rgb,

@@ -27,7 +27,12 @@ from tel_segmentation.losses.precision import full_precision
 
 @full_precision
 def grid_crf_loss(
-    logits: Tensor, guide: Tensor, label: Tensor, *, sigma_rgb: float | None = None
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    *,
+    sigma_rgb: float | None = None,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """Σ_pq w_pq (1 - P_pᵀP_q) / Σ_pq 1 over the pairs of 8-neighbours, per image, then the mean.
 
@@ -36,18 +41,20 @@ def grid_crf_loss(
     Args:
         logits: (B, K, h, w).
         guide: (B, 3, H, W), colours in [0, 1]; averaged over the area of a prediction's pixel.
-        label: (B, H, W) integers; only padding (-2) is used.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding, which alone is used.
         sigma_rgb: σ in units of colours in [0, 1]. By default each image has its own, as in the
             authors' code: the square root of the mean of |Δrgb|² over its pairs.
+        ignore_index: A further number in ``label`` that means unlabelled.
 
     Returns:
         The loss, with neither pseudo labels nor logs.
 
     Raises:
-        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], the label has another
+            number, or a width is ≤ 0. On CUDA a wrong value fails a device-side assertion instead.
     """
     widths = {} if sigma_rgb is None else {"sigma_rgb": sigma_rgb}
-    check("grid_crf_loss", logits, guide, label, **widths)
+    label = check("grid_crf_loss", logits, guide, label, ignore_index, **widths)
     prob, averaged, valid, _ = coarse(logits, guide, label)
 
     def both(dy: int, dx: int) -> Tensor:

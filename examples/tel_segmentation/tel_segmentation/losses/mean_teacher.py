@@ -21,8 +21,12 @@ from torch import Tensor, nn
 
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.data.sample import size_of
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
-from tel_segmentation.losses.pairwise import check_label
+from tel_segmentation.losses.inputs import (
+    LossInputs,
+    LossOutput,
+    known_labels,
+    unlabelled_region,
+)
 from tel_segmentation.losses.precision import full_precision, probabilities
 from tel_segmentation.losses.tree_energy import TreeEnergyLoss
 
@@ -43,24 +47,31 @@ def sigmoid_ramp(iteration: int, length: int) -> float:
 
 @full_precision
 def mean_teacher_loss(
-    logits: Tensor, teacher: Tensor, label: Tensor, *, ramp: float = 1.0
+    logits: Tensor,
+    teacher: Tensor,
+    label: Tensor,
+    *,
+    ramp: float = 1.0,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """Ramp · Σ_i |P_i - T_i|² / |Ω_U| over the unlabelled pixels of the batch, summed over classes.
 
     Args:
         logits: (B, K, h, w) of the student; P is their softmax.
         teacher: (B, K, h, w) logits of the teacher; T is their softmax, which gets no gradient.
-        label: (B, H, W) integers; only -1 (unlabelled) is used.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding.
         ramp: Factor μ(t), see ``sigmoid_ramp``.
+        ignore_index: A further number in ``label`` that means unlabelled.
 
     Returns:
         The loss, the pseudo label "final" (T), and in the logs the number of unlabelled pixels and
         the ramp.
 
     Raises:
-        ValueError: the shapes do not match.
+        ValueError: the shapes do not match, or the label has another number (on CUDA: see
+            ``known_labels``).
     """
-    check_label("mean_teacher_loss", logits, label)
+    label = known_labels("mean_teacher_loss", logits, label, ignore_index)
     if teacher.shape != logits.shape:
         raise ValueError(
             f"mean_teacher_loss: teacher must have the logits' shape {tuple(logits.shape)}, "
@@ -98,7 +109,13 @@ class MeanTeacherLoss(nn.Module):
                 f" {len(inputs.teachers)}"
             )
         ramp = sigmoid_ramp(inputs.iteration, self.ramp)
-        return mean_teacher_loss(inputs.logits, inputs.teachers[0], inputs.label, ramp=ramp)
+        return mean_teacher_loss(
+            inputs.logits,
+            inputs.teachers[0],
+            inputs.label,
+            ramp=ramp,
+            ignore_index=inputs.ignore_index,
+        )
 
 
 class SeminarLite(nn.Module):

@@ -68,12 +68,15 @@ def term(options: config.Loss) -> tuple[nn.Module | None, float]:
 def title(options: config.Loss) -> str:
     """The method's name in tables."""
     name = TAUGHT if options.teachers else METHODS[options.method].title
-    if options.method != "tel":
+    if METHODS[options.method].term is None:
         return name
+    warmup = [f"from {options.warmup:.0%}"] if options.warmup else []
+    if options.method != "tel":
+        return " ".join([name, *warmup])
     tel = options.tel
     changes = {
         tel.aggregation: tel.level == "low+high" and tel.aggregation != "LH-C",
         tel.delta: tel.delta != "l1",
         "shuffled guide": tel.shuffle_guide,
     }
-    return " ".join([name, tel.level, *(text for text, said in changes.items() if said)])
+    return " ".join([name, tel.level, *(text for text, said in changes.items() if said), *warmup])

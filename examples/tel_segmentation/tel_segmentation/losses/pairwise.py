@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tel_segmentation.config import Kernel
 from tel_segmentation.data.sample import PADDING
-from tel_segmentation.losses.inputs import LossInputs, LossOutput
+from tel_segmentation.losses.inputs import LossInputs, LossOutput, known_labels, require
 from tel_segmentation.losses.precision import full_precision, probabilities
 
 CHUNK = 2**22
@@ -156,11 +156,30 @@ class PairwiseLoss(nn.Module):
 
     def forward(self, inputs: LossInputs) -> LossOutput:
         """The loss of a batch."""
-        return self.function(inputs.logits, inputs.guide, inputs.label, **self.options)
+        return self.function(
+            inputs.logits,
+            inputs.guide,
+            inputs.label,
+            ignore_index=inputs.ignore_index,
+            **self.options,
+        )
 
 
-def check(function: str, logits: Tensor, guide: Tensor, label: Tensor, **positive: float) -> None:
-    """Raises a ValueError if shapes do not match, the guide is not in [0, 1], or a width is ≤ 0."""
+def check(
+    function: str,
+    logits: Tensor,
+    guide: Tensor,
+    label: Tensor,
+    ignore_index: int | None = None,
+    **positive: float,
+) -> Tensor:
+    """The label with ``ignore_index`` as unlabelled, once all arguments are checked.
+
+    Raises:
+        ValueError: shapes do not match, the guide is not in [0, 1], the label has another number
+            than ``known_labels`` allows, or a width is ≤ 0. On CUDA a wrong value of the guide or
+            the label fails a device-side assertion instead.
+    """
     if logits.ndim != 4 or not logits.is_floating_point():
         raise ValueError(
             f"{function}: logits must be floating point of shape (B, K, h, w), "
@@ -170,27 +189,21 @@ def check(function: str, logits: Tensor, guide: Tensor, label: Tensor, **positiv
         raise ValueError(
             f"{function}: guide must have shape ({len(logits)}, 3, H, W), got {tuple(guide.shape)}"
         )
-    check_label(function, logits, label)
+    label = known_labels(function, logits, label, ignore_index)
     if label.shape[1:] != guide.shape[2:]:
         raise ValueError(
             f"{function}: label must have the guide's height and width {tuple(guide.shape[2:])}, "
             f"got {tuple(label.shape[1:])}"
         )
-    low, high = (float(value) for value in guide.aminmax())
-    if not (low >= -0.1 and high <= 1.5):
-        raise ValueError(
-            f"{function}: guide must be colours in [0, 1], neither 0 to 255 nor "
-            f"normalised by mean and standard deviation, got values from {low:.3g} to {high:.3g}"
-        )
     for name, value in positive.items():
         if not value > 0:
             raise ValueError(f"{function}: {name} must be positive, got {value}")
-
-
-def check_label(function: str, logits: Tensor, label: Tensor) -> None:
-    """Raises a ValueError if the label is not one map of integers for each image of the batch."""
-    if label.ndim != 3 or len(label) != len(logits) or label.is_floating_point():
-        raise ValueError(
-            f"{function}: label must be integers of shape ({len(logits)}, H, W), "
-            f"got {label.dtype} of {tuple(label.shape)}"
+    if guide.numel():
+        low, high = guide.detach().aminmax()
+        require(
+            (low >= -0.1) & (high <= 1.5),
+            f"{function}: guide must be colours in [0, 1], neither 0 to 255 nor"
+            " normalised by mean and standard deviation",
+            lambda: f"got values from {low.item():.3g} to {high.item():.3g}",
         )
+    return label

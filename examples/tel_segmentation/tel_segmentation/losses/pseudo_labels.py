@@ -21,13 +21,18 @@ from torch.utils.checkpoint import checkpoint
 from tel_segmentation.config import Kernel
 from tel_segmentation.data.sample import PADDING, size_of
 from tel_segmentation.losses.dense_crf import SIGMA_RGB, SIGMA_XY
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unlabelled_region
+from tel_segmentation.losses.inputs import (
+    LossInputs,
+    LossOutput,
+    known_labels,
+    nearest,
+    unlabelled_region,
+)
 from tel_segmentation.losses.pairwise import (
     CHUNK,
     PairwiseLoss,
     bilateral_features,
     check,
-    check_label,
     gaussian_product,
 )
 from tel_segmentation.losses.precision import full_precision, probabilities
@@ -67,6 +72,7 @@ def bilateral_loss(
     *,
     sigma_xy: float = SIGMA_XY,
     sigma_rgb: float = SIGMA_RGB,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """|P - Ỹ| on the unlabelled pixels, where Ỹ is P filtered by a bilateral filter.
 
@@ -77,17 +83,21 @@ def bilateral_loss(
     Args:
         logits: (B, K, h, w); P is their softmax.
         guide: (B, 3, H, W), colours in [0, 1].
-        label: (B, H, W) integers: -1 unlabelled, -2 padding.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding.
         sigma_xy: Width in pixels of the guide; it is scaled to pixels of the prediction.
         sigma_rgb: Width in units of colours in [0, 1].
+        ignore_index: A further number in ``label`` that means unlabelled.
 
     Returns:
         The loss, the pseudo label "final", and the number of unlabelled pixels in the logs.
 
     Raises:
-        ValueError: the shapes do not match, the guide is not in [0, 1], or a width is ≤ 0.
+        ValueError: the shapes do not match, the guide is not in [0, 1], the label has another
+            number, or a width is ≤ 0. On CUDA a wrong value fails a device-side assertion instead.
     """
-    check("bilateral_loss", logits, guide, label, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
+    label = check(
+        "bilateral_loss", logits, guide, label, ignore_index, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb
+    )
     prob = probabilities(logits)
     size = size_of(prob)
     resized = F.interpolate(guide.to(prob.dtype), size, mode="bilinear", align_corners=False)
@@ -112,23 +122,27 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
 
 
 @full_precision
-def non_local_loss(logits: Tensor, theta: Tensor, phi: Tensor, label: Tensor) -> LossOutput:
+def non_local_loss(
+    logits: Tensor, theta: Tensor, phi: Tensor, label: Tensor, *, ignore_index: int | None = None
+) -> LossOutput:
     """|P - Ỹ| on the unlabelled pixels, where Ỹ_i = Σ_j softmax_j(θ_iᵀ φ_j) P_j.
 
     Args:
         logits: (B, K, h, w); P is their softmax.
         theta: (B, D, h, w), the queries: an embedding of every pixel i.
         phi: (B, D, h, w), the keys: an embedding of every pixel j.
-        label: (B, H, W) integers: -1 unlabelled, -2 padding.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding.
+        ignore_index: A further number in ``label`` that means unlabelled.
 
     Returns:
         The loss, differentiable in logits, theta and phi; the pseudo label "final"; and the number
         of unlabelled pixels in the logs.
 
     Raises:
-        ValueError: the shapes do not match.
+        ValueError: the shapes do not match, or the label has another number (on CUDA: see
+            ``known_labels``).
     """
-    check_label("non_local_loss", logits, label)
+    label = known_labels("non_local_loss", logits, label, ignore_index)
     for name, embedding in (("theta", theta), ("phi", phi)):
         expected = (len(logits), theta.shape[1], *logits.shape[2:])
         if embedding.shape != expected:
@@ -178,4 +192,10 @@ class NonLocalLoss(nn.Module):
             raise ValueError("NonLocalLoss: inputs.embed must be the embedding F, got None")
         with torch.autocast(inputs.embed.device.type, enabled=False):
             embed = inputs.embed.to(self.theta.weight.dtype)
-            return non_local_loss(inputs.logits, self.theta(embed), self.phi(embed), inputs.label)
+            return non_local_loss(
+                inputs.logits,
+                self.theta(embed),
+                self.phi(embed),
+                inputs.label,
+                ignore_index=inputs.ignore_index,
+            )

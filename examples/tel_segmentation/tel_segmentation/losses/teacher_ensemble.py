@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.data.sample import size_of
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, unlabelled_region
-from tel_segmentation.losses.pairwise import check_label
+from tel_segmentation.losses.inputs import (
+    LossInputs,
+    LossOutput,
+    known_labels,
+    unlabelled_region,
+)
 from tel_segmentation.losses.precision import full_precision, lifted, probabilities
 from tel_segmentation.losses.tree_energy import TreeEnergyLoss
 from tel_segmentation.runtime.distributed import mean_over
@@ -54,7 +58,12 @@ def confident_agreement(
 
 @full_precision
 def teacher_ensemble_loss(
-    logits: Tensor, teachers: Sequence[Tensor], label: Tensor, *, threshold: float = 0.9
+    logits: Tensor,
+    teachers: Sequence[Tensor],
+    label: Tensor,
+    *,
+    threshold: float = 0.9,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """Cross entropy to the ensemble's argmax on the unlabelled pixels of confident agreement.
 
@@ -65,18 +74,19 @@ def teacher_ensemble_loss(
         logits: (B, K, h, w) of the student.
         teachers: (B, K, h', w') each, logits of at least one network; they get no gradient. Their
             probabilities are resized to the student's size.
-        label: (B, H, W) integers; only -1 (unlabelled) is used.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding.
         threshold: in [0, 1].
+        ignore_index: a further number in ``label`` that means unlabelled.
 
     Returns:
         The mean over those pixels (0 if there is none), the ensemble's mean probability as pseudo
         label "final", and in the logs, as ``agreed``, their fraction of the unlabelled pixels.
 
     Raises:
-        ValueError: the shapes do not match, there is no teacher, or the threshold is outside
-            [0, 1].
+        ValueError: the shapes do not match, there is no teacher, the threshold is outside [0, 1],
+            or the label has another number (on CUDA: see ``known_labels``).
     """
-    check_label("teacher_ensemble_loss", logits, label)
+    label = known_labels("teacher_ensemble_loss", logits, label, ignore_index)
     for teacher in teachers:
         if teacher.shape[:2] != logits.shape[:2]:
             raise ValueError(
@@ -122,7 +132,11 @@ class TaughtTreeEnergy(nn.Module):
             ValueError: there is no teacher.
         """
         taught = teacher_ensemble_loss(
-            inputs.logits, inputs.teachers, inputs.label, threshold=self.threshold
+            inputs.logits,
+            inputs.teachers,
+            inputs.label,
+            threshold=self.threshold,
+            ignore_index=inputs.ignore_index,
         )
         tree: LossOutput = self.tree_energy(inputs)
         logs = {**taught.logs, **tree.logs, "taught": taught.loss.detach()}

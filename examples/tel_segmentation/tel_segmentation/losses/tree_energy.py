@@ -25,7 +25,14 @@ from torch import Tensor, nn
 
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.data.sample import PADDING, size_of
-from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest, unlabelled_region
+from tel_segmentation.losses.inputs import (
+    LossInputs,
+    LossOutput,
+    known_labels,
+    nearest,
+    require,
+    unlabelled_region,
+)
 from tel_segmentation.losses.precision import probabilities
 from tel_segmentation.runtime.distributed import mean_over
 from treefilter.losses import TreeAffinity, difference, pseudo_labels, tree_affinity
@@ -40,6 +47,7 @@ def tree_energy_loss(
     embed: Tensor | None = None,
     options: TreeEnergy = TreeEnergy(),  # noqa: B008 (frozen)
     void: Tensor | None = None,
+    ignore_index: int | None = None,
 ) -> LossOutput:
     """The tree energy loss (Liang et al., CVPR 2022, Eq. 9) with its pseudo labels.
 
@@ -47,10 +55,12 @@ def tree_energy_loss(
         logits: (B, K, h, w), the main prediction.
         guide: (B, 3, H, W), colours in [0, 1], neither normalised nor jittered. Other
             numbers of channels work too.
-        label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
+        label: (B, H, W) integers; class, -1 unlabelled, -2 padding.
         embed: (B, C, h, w), the embedding F; needed for the high level.
         options: see ``config.TreeEnergy``.
         void: (B, H, W) bool; pixels that have no class, needed for ``options.exclude_void``.
+        ignore_index: a further number in ``label`` that means unlabelled, as 255 and -100 do in
+            other libraries.
 
     Returns:
         The loss (a scalar, not yet multiplied by λ; 0 if every pixel is labelled); the pseudo
@@ -60,10 +70,10 @@ def tree_energy_loss(
 
     Raises:
         ValueError: the shapes do not match; the guide is outside [0, 1] (σ is chosen for that
-            range: in a normalised image, squared distances are about twenty times as large); or F
-            is missing for the high level. On CUDA, a guide out of range fails a device-side
-            assertion instead, which a later operation reports as a RuntimeError, because this
-            function does not wait for the device.
+            range: in a normalised image, squared distances are about twenty times as large); the
+            label has another number; or F is missing for the high level. On CUDA, a guide out of
+            range and another number fail a device-side assertion instead, which a later operation
+            reports as a RuntimeError, because this function does not wait for the device.
 
     Example:
         Two pixels with edge affinity a: the loss is a / (1 + a) · |P1 - P2|.
@@ -76,6 +86,7 @@ def tree_energy_loss(
         0.3808
     """
     _check(logits, guide, label, embed, options, void)
+    label = known_labels("tree_energy_loss", logits, label, ignore_index)
     size = size_of(logits)
     region = unlabelled_region(label, size, options.roi)
     if options.exclude_void and void is not None:
@@ -161,10 +172,7 @@ def _check_range(guide: Tensor, limits: tuple[float, float]) -> None:
         " colours in [0, 1], neither normalised by mean and deviation nor 0 to 255, unless"
         " guide_range allows it"
     )
-    if guide.is_cuda:  # without waiting for the device
-        torch._assert_async(inside, message)
-    elif not inside:
-        raise ValueError(f"{message}; got values from {low.item():.3g} to {high.item():.3g}")
+    require(inside, message, lambda: f"got values from {low.item():.3g} to {high.item():.3g}")
 
 
 def _resized(
@@ -217,5 +225,11 @@ class TreeEnergyLoss(nn.Module):
     def forward(self, inputs: LossInputs) -> LossOutput:
         """The term for one batch."""
         return tree_energy_loss(
-            inputs.logits, inputs.guide, inputs.label, inputs.embed, self.options, inputs.void
+            inputs.logits,
+            inputs.guide,
+            inputs.label,
+            inputs.embed,
+            self.options,
+            inputs.void,
+            inputs.ignore_index,
         )

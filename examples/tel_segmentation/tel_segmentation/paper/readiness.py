@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tel_segmentation import config
 from tel_segmentation.data.datasets.cityscapes import Cityscapes
 from tel_segmentation.data.datasets.public import public_dataset
-from tel_segmentation.data.loading import open_source
+from tel_segmentation.data.loading import dense, open_source
 from tel_segmentation.data.sample import Source
 from tel_segmentation.evaluation.postprocess import DenseCrf
 from tel_segmentation.paper.experiment import Experiment
 from tel_segmentation.paper.sameness import ignored_classes, other_counts
-from tel_segmentation.training.outcome import dense
 
 
 def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
@@ -31,11 +31,12 @@ def check_ready(experiment: Experiment, settings: config.Train) -> list[str]:
             are read with the wrong encoding.
         ModuleNotFoundError: the dense CRF is not installed.
     """
-    training = open_source(settings.data, "train", settings.seed)
-    validation = open_source(dense(settings.data), "val")
-    _check_encoding(training, settings.data)
+    data = replace(settings.data, limit=None)  # a rehearsal uses few images
+    training = open_source(data, "train", settings.seed)
+    validation = open_source(dense(data), "val")
+    _check_encoding(training, data)
     if experiment.kind == "test":
-        open_source(dense(settings.data), "test")
+        open_source(dense(data), "test")
     if experiment.crf:
         DenseCrf()
     kind, _ = public_dataset(settings.data.source) or ("", Path())

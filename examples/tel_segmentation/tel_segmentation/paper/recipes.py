@@ -112,6 +112,7 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
         aspect=(0.9, 1.1) if official else (1.0, 1.0),
         flip=0.5,
         brightness=10,
+        labels="nearest",  # in both recipes; the text does not mention it
         workers=4,
     )
     model = replace(
@@ -122,7 +123,7 @@ def resolve(dataset: str, network: str, recipe: Recipe = "official") -> config.T
         # DeepLabV2 is not released; torchvision's weights are trained on RGB
         bgr=official and network != "dlv2",
     )
-    tree = config.TreeEnergy(sigma=chosen.sigma, mst_offset=1.0 if official else 0.0)
+    tree = config.TreeEnergy(sigma=chosen.sigma, mst_offset=1.0 if official else 0.0, roi="nearest")
     return config.Train(
         data=data,
         model=model,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tel_segmentation.report.format import percent
-from tel_segmentation.report.html import text
+from tel_segmentation.report.html import breakable, text
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.table import Experiment, Row, cost, natural, spread
 
@@ -40,7 +40,7 @@ def _details(title: str, table: Table, shown: bool) -> str:
     head, *rows = table
     kinds = [_kind(column) for column in zip(*rows, strict=True)]
     columns = "".join(
-        f'<th scope="col" class="{kind}">{text(cell)}</th>'
+        f'<th scope="col" class="{kind}">{_breakable(cell)}</th>'
         for cell, kind in zip(head, kinds, strict=True)
     )
     body, above = "", ""
@@ -49,12 +49,17 @@ def _details(title: str, table: Table, shown: bool) -> str:
             f'<td class="{kind}">{text(cell)}</td>'
             for cell, kind in zip(rest, kinds[1:], strict=True)
         )
-        body += f'<tr><th scope="row">{text(first) if first != above else ""}</th>{cells}</tr>'
+        body += f'<tr><th scope="row">{breakable(first) if first != above else ""}</th>{cells}</tr>'
         above = first
     return (
         f"<details{' open' * shown}><summary>{title}</summary><div class='card scroll'><table>"
         f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div></details>"
     )
+
+
+def _breakable(name: str) -> str:
+    """A column's name, in which a line may break at an underscore: so the table fits its card."""
+    return text(name).replace("_", "_<wbr>")
 
 
 def _kind(column: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from tel_segmentation.report.format import HEADER, cells, percent
 from tel_segmentation.report.html import Colors, breakable, head, legend, swatch, text
 from tel_segmentation.report.pictures import Strip, Tile, strips
 from tel_segmentation.report.plots import curve, draw
-from tel_segmentation.report.table import Experiment, spread
+from tel_segmentation.report.table import Experiment, best_rows, spread
 
 _MOST_TILES = 7  # most pictures in a row
 
@@ -43,6 +43,7 @@ def _table(group: Experiment, colors: Colors) -> str:
         return 100 * (value - low + margin) / (high - low + 2 * margin)
 
     bases = [place(row.miou) for row in (group.partial, group.full) if row]
+    best = best_rows(group)
     rows = []
     for row in group.rows:
         dots = [
@@ -51,7 +52,8 @@ def _table(group: Experiment, colors: Colors) -> str:
             _dot(place(row.miou), colors[row.method], "mean"),
         ]
         rest = "".join(
-            f'<td data-label="{label}"{" class=main" * (label == "mIoU")}>{text(value)}</td>'
+            f'<td data-label="{label}"{" class=best" * (row in best.get(label, ()))}>'
+            f"{text(value)}</td>"
             for label, value in zip(HEADER[1:], cells(row)[1:], strict=True)
         )
         name = f"{swatch(colors[row.method])}{text(row.method)}"
@@ -66,7 +68,7 @@ def _table(group: Experiment, colors: Colors) -> str:
         f"<tbody>{''.join(rows)}</tbody></table></div>"
         "<p class='soft'><small>In percent, of the last iterate. Mean ± standard deviation over"
         " seeds; differences to partial cross entropy are paired by seed, ± twice their standard"
-        " error.</small></p>"
+        " error. Bold: the best mean of a column, full supervision apart.</small></p>"
     )
 
 
@@ -92,7 +94,7 @@ def _pictures(images: Sequence[Strip], group: Experiment, colors: Colors) -> str
         if steps and group.headline
         else ""
     )
-    return f"<h3>The same images, segmented by every method</h3>{key}{compared}{more}"
+    return f"<h3>The same training images, segmented by every method</h3>{key}{compared}{more}"
 
 
 def _strip(parts: Sequence[Tile], name: str, colors: Colors) -> str:

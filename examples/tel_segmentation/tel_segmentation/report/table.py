@@ -131,6 +131,28 @@ class Experiment:
 _HEADLINE = {"low+high": 3, "low": 2, "high": 1}
 
 
+def best_rows(group: Experiment) -> dict[str, list[Row]]:
+    """For each metric, by its name in tables, the rows with the best mean over their seeds.
+
+    Full supervision is left out, since it is the goal; so is a metric that only one row has.
+    """
+    best: dict[str, list[Row]] = {}
+    for title, name in METRICS.items():
+        values = {
+            place: metric.mean
+            for place, row in enumerate(group.rows)
+            if row.kind != "full" and (metric := row.metric(name))
+        }
+        if len(values) > 1:
+            top = max(values.values())
+            best[title] = [group.rows[place] for place, value in values.items() if value == top]
+    return best
+
+
+METRICS = {"mIoU": "miou", "accuracy": "accuracy", "boundary mIoU": "boundary_miou"}
+"""The metrics of a table by their titles."""
+
+
 def spread(values: Iterable[float | None]) -> Spread | None:
     """Mean and deviation of the values that are not None; None if there are none."""
     present = [value for value in values if value is not None]

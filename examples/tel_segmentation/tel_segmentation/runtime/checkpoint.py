@@ -7,9 +7,11 @@ read with ``weights_only=True``.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,12 +28,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         OSError: the file could not be written (for example, the disk is full); a file that existed
             before is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            _flush(file.fileno())
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -42,15 +44,35 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     _flush_folder(path.parent)
 
 
+def _temporary(path: Path) -> Path:
+    """A name beside the file; as short as possible, since the file's own may be of full length."""
+    return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.tmp")
+
+
 def _flush_folder(folder: Path) -> None:
     """Flushes a folder to the disk, so that a rename in it is permanent; not on Windows."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder in which one may write but not list
+        return
+    try:
+        _flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush(descriptor: int) -> None:
+    """Flushes a file or folder to the disk, on file systems that can do so."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # shared folders of virtual machines, SMB
+        if error.errno not in _CANNOT_FLUSH:
+            raise
+
+
+_CANNOT_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,7 +88,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     if path.name == LAST and path.exists():
         previous = path.with_name(PREVIOUS)
-        spare = path.with_name(f".{PREVIOUS}.{os.getpid()}.tmp")
+        spare = _temporary(previous)
         spare.unlink(missing_ok=True)
         try:
             os.link(path, spare)
@@ -98,7 +120,72 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         raise ValueError(f"{path} is corrupt or no checkpoint ({reason}){_older(path)}") from error
     if not isinstance(state, dict) or not {"model", "config", "iteration"} <= set(state):
         raise ValueError(f"{path} is not a checkpoint of this package{_older(path)}")
+    for name, value in state.items():
+        if not _FIELDS.get(name, _anything)(value):
+            raise ValueError(
+                f"{path} must be a checkpoint of a run, got {name} with other content"
+                f" ({type(value).__name__}){_older(path)}"
+            )
     return state
+
+
+def require_all(state: dict[str, Any]) -> None:
+    """Checks that a checkpoint has all fields of a run's.
+
+    Raises:
+        ValueError: one is missing.
+    """
+    if missing := sorted(_FIELDS.keys() - state.keys()):
+        raise ValueError(f"the checkpoint must have all fields of a run's, lacks {missing}")
+
+
+def _anything(_: Any) -> bool:
+    return True
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_weights(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
+
+
+def _is_best(value: Any) -> bool:
+    return isinstance(value, dict) and (
+        not value
+        or (
+            isinstance(value.get("miou", ""), (float, type(None)))
+            and isinstance(value.get("iteration"), int)
+        )
+    )
+
+
+def _are_colors(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(color, list)
+        and len(color) == 3
+        and all(isinstance(x, int) and 0 <= x < 256 for x in color)
+        for color in value
+    )
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "config": lambda value: isinstance(value, str),
+    "classes": lambda value: (
+        isinstance(value, list) and all(isinstance(name, str) for name in value)
+    ),
+    "colors": _are_colors,
+    "iteration": lambda value: type(value) is int and value >= 0,
+    "seconds": lambda value: isinstance(value, float) and 0 <= value < float("inf"),
+    "best": _is_best,
+    "model": _is_weights,
+    "term": _is_weights,
+    "ema": lambda value: value is None or _is_weights(value),
+    "optimizer": _is_mapping,
+    "scaler": _is_mapping,
+}
+"""What the fields of a run's checkpoint must be."""
 
 
 def _older(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,13 @@ import torch.distributed as dist
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
+
+
+class OthersFailedError(OSError):
+    """Another process of the training has failed; it tells why."""
+
+    def __init__(self) -> None:
+        super().__init__("ended, since another process of this training failed: see its message")
 
 
 def world() -> tuple[int, int]:
@@ -70,6 +78,32 @@ def session(device: str) -> Iterator[torch.device]:
     finally:
         if outermost and dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Raises OthersFailedError where a collective call fails because another process is gone.
+
+    Other errors are this process's own. It waits a moment before it ends, since torchrun names the
+    process that ends first as the cause.
+    """
+    try:
+        yield
+    except OthersFailedError:
+        time.sleep(_LATER)
+        raise
+    except RuntimeError as error:
+        if world()[1] == 1 or not _is_of_a_connection(error):
+            raise
+        time.sleep(_LATER)
+        raise OthersFailedError from error
+
+
+_LATER = 3.0  # seconds
+
+
+def _is_of_a_connection(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "Connection" in str(error) or "gloo" in str(error)
 
 
 def mean_over(total: Tensor, count: Tensor, *, across_processes: bool = False) -> Tensor:

@@ -6,7 +6,9 @@ Losses, speed, and the accuracy of the prediction P and the pseudo label Ỹ on 
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tel_segmentation import config
 from tel_segmentation.data.augment import normalize
 from tel_segmentation.data.sample import Batch, Source, size_of
 from tel_segmentation.evaluation.metrics import ConfusionMatrix
@@ -80,6 +83,41 @@ class Window:
         return result
 
 
+class Labels:
+    """Whether any label reaches the network; without one, nothing is learnt.
+
+    Args:
+        options: of the run.
+        epoch: iterations in which every image is used.
+    """
+
+    def __init__(self, options: config.Train, epoch: float) -> None:
+        self.options, self.epoch = options, epoch
+        self.seen = self.checked = False
+
+    def check(self, batches: list[Batch], done: int, device: torch.device) -> None:
+        """Looks at the labels of an iteration.
+
+        Args:
+            batches: of the iteration.
+            done: iterations since the training was started or resumed.
+            device: of this process.
+
+        Raises:
+            ValueError: all images were used, and no pixel had a label.
+        """
+        self.seen = self.seen or any(bool((batch.label >= 0).any()) for batch in batches)
+        if self.checked or done < min(self.epoch, self.options.iterations):
+            return
+        self.checked = True
+        if not distributed.anyone(self.seen, device):
+            raise ValueError(
+                f"{self.options.data.source} must have labels, got none that reaches the network"
+                f" in {done} iterations: is every value ignored, or are labels lost when images"
+                " are made smaller?"
+            )
+
+
 def panels(
     objective: Objective, source: Source, count: int, device: torch.device
 ) -> list[tuple[str, Any]]:
@@ -90,16 +128,11 @@ def panels(
     """
     count = min(count, len(source))
     chosen = [int(i) for i in np.linspace(0, len(source) - 1, count)] if count else []
-    was_training = objective.training
-    objective.train()
-    for module in objective.modules():  # as in evaluation, but with the embedding branch
-        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
-            module.eval()
     result = []
-    for index in chosen:
-        sample = source[index]
-        guide = _presentable(sample.image[None].to(device).float() / 255)
-        with torch.no_grad():
+    with _evaluated(objective):
+        for index in chosen:
+            sample = source[index]
+            guide = _presentable(sample.image[None].to(device).float() / 255)
             prediction = objective.model(normalize(guide))
             pseudo = {}
             # The control uses the trees of another image of the batch; here a batch is one image.
@@ -108,9 +141,29 @@ def panels(
                 logits = prediction.logits  # stand in for teachers, whose predictions are not drawn
                 inputs = LossInputs(logits, prediction.embed, guide, label, 0, (logits,))
                 pseudo = objective.term(inputs).pseudo
-        result.append((sample.name, _panel(sample, prediction.full, pseudo, source)))
-    objective.train(was_training)
+            result.append((sample.name, _panel(sample, prediction.full, pseudo, source)))
     return result
+
+
+def gives_finite_output(objective: Objective, batch: Batch, device: torch.device) -> bool:
+    """Whether the network's output for a batch is finite, in evaluation."""
+    with _evaluated(objective):
+        prediction = objective.model(batch.image.to(device))
+    outputs = [x for x in (prediction.full, prediction.embed) if x is not None]
+    return all(bool(x.isfinite().all()) for x in outputs)
+
+
+@contextlib.contextmanager
+def _evaluated(objective: Objective) -> Iterator[None]:
+    """As in evaluation, without gradients, but with the embedding branch."""
+    was_training = objective.training
+    objective.train()
+    for module in objective.modules():
+        if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
+            module.eval()
+    with torch.no_grad():
+        yield
+    objective.train(was_training)
 
 
 def _presentable(guide: Tensor) -> Tensor:

@@ -8,9 +8,11 @@ uninterrupted one: bit by bit on a CPU; on a GPU the order of sums differs from 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,25 +20,39 @@ import torch
 from tqdm import tqdm
 
 from tel_segmentation import config
-from tel_segmentation.data.loading import open_source, training_batches
-from tel_segmentation.data.sample import Source
+from tel_segmentation.data.loading import (
+    WorkersLostError,
+    open_source,
+    open_validation,
+    training_batches,
+    workers_watched,
+)
+from tel_segmentation.data.reach import check_training, check_truth
+from tel_segmentation.data.sample import Batch, Source
 from tel_segmentation.evaluation import protocols
-from tel_segmentation.runtime import checkpoint, distributed, memory
-from tel_segmentation.runtime.interrupts import Interrupted, collected_signals
-from tel_segmentation.runtime.run_folder import CONFIG, LAST
-from tel_segmentation.training import outcome
-from tel_segmentation.training.diagnosis import Window, panels
+from tel_segmentation.runtime import distributed, memory
+from tel_segmentation.runtime.interrupts import (
+    Interrupted,
+    Signals,
+    Woken,
+    collected_signals,
+    prepare_worker,
+)
+from tel_segmentation.runtime.run_folder import LAST, RESULT
+from tel_segmentation.training import outcome, start
+from tel_segmentation.training.diagnosis import Labels, Window, panels
 from tel_segmentation.training.state import State
-from tel_segmentation.training.step import tuned_convolutions, update
+from tel_segmentation.training.step import check_weights, tuned_convolutions, update
 from tel_segmentation.training.tracking import Board, History
 
 
-def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
+def train(options: config.Train, *, resume: bool = False, extend: bool = False) -> dict[str, Any]:
     """Trains a network and writes everything into ``options.output``.
 
     Args:
-        options: the run.
+        options: the run. Paths are made absolute.
         resume: go on from ``last.pt`` in the run's folder, or start where there is none yet.
+        extend: when resuming, ``options.iterations`` may be another number than before.
 
     Returns:
         The run's record, which is also ``result.json``.
@@ -44,23 +60,33 @@ def train(options: config.Train, *, resume: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: options, data or a checkpoint that cannot be used.
         FileExistsError: the folder has a run already, and ``resume`` is false.
+        LockedError: another training runs in the folder.
         NonFiniteLossError: with the iteration, the loss's terms and the files they are of.
-        Interrupted: after SIGINT or SIGTERM, when the checkpoint is written.
+        WorkersLostError: a process that reads images has died; the checkpoint is written.
+        Interrupted: after SIGINT, SIGTERM or SIGHUP, when the checkpoint is written.
+        OthersFailedError: another process of this training has failed.
     """
+    options = config.absolute(options)
     _check(options)
-    with distributed.session(options.device) as device:
+    with (
+        distributed.session(options.device) as device,
+        distributed.failing_together(),
+        start.opened(options, resume, device) as saved,
+    ):
         if options.threads:
             torch.set_num_threads(options.threads)
         memory.reset_peak(device)
-        saved = _earlier(options, resume, device)
+        changes = start.same_settings(options, saved, extend) if saved else []
         source = open_source(options.data, "train", options.seed)
-        validation = open_source(outcome.dense(options.data), "val")
-        state = State(options, source, device)
+        validation = open_validation(options.data, options.seed)
+        labels = check_training(source, options.data, options.seed)
+        if validation is not None:
+            check_truth(validation, "val")
+        state = State(options, source, device, begun=saved is not None)
         if saved is not None:
             state.restore(saved)
         if distributed.world()[0] == 0:
-            _start_folder(options.output, options)
-            print(f"{options.output}: {state.model.weights}", file=sys.stderr)
+            _begin(options, state, changes, validation, labels)
         seconds = _loop(options, state, source, validation)
         return outcome.finish(options, state, source, seconds)
 
@@ -73,36 +99,44 @@ def _check(options: config.Train) -> None:
         protocols.named(name, options)
 
 
-def _earlier(options: config.Train, resume: bool, device: torch.device) -> dict[str, Any] | None:
-    """The checkpoint to resume from, or None. An existing run that is not resumed is an error."""
-    # All processes look before one of them writes the configuration.
-    exists = distributed.anyone((options.output / CONFIG).exists(), device)
-    if exists and not resume:
-        raise FileExistsError(
-            f"{options.output} has a run already: go on with --resume {options.output},"
-            " or choose another --output"
+def _begin(
+    options: config.Train,
+    state: State,
+    changes: list[str],
+    validation: Source | None,
+    labels: str,
+) -> None:
+    """Says how the run begins, and writes its configuration."""
+    lines = [str(state.model.weights), labels]
+    if state.iteration:
+        lines = [f"resumed from iteration {state.iteration} of {options.iterations}", labels]
+    lines += [f"changed since the checkpoint: {each}" for each in changes]
+    if validation is None:
+        lines.append(
+            "the data set has no val split: nothing is evaluated during the training, and its"
+            " result is on the training images (--data.holdout 0.1 holds out a tenth of them)"
         )
-    last = options.output / LAST
-    return checkpoint.load(last) if resume and last.exists() else None
+    for line in lines:
+        print(f"{options.output}: {line}", file=sys.stderr)
+    if any(each.startswith("iterations:") for each in changes):
+        state.save(options.output / LAST)  # with the new number: it decides, not config.json
+        (options.output / RESULT).unlink(missing_ok=True)
+    start.write_config(options)
 
 
-def _start_folder(folder: Path, options: config.Train) -> None:
-    """Makes the run's folder, writes the configuration, and removes unfinished files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for unfinished in folder.glob(".*.tmp"):
-        unfinished.unlink()
-    if not (folder / CONFIG).exists():
-        checkpoint.write_text(folder / CONFIG, config.to_json(options) + "\n")
-
-
-def _loop(options: config.Train, state: State, source: Source, validation: Source) -> list[float]:
+def _loop(
+    options: config.Train, state: State, source: Source, validation: Source | None
+) -> list[float]:
     """Runs the iterations that are left and returns the seconds that each took."""
     rank, world = distributed.world()
     objective = state.distributed()
     history = History(options.output, state.iteration) if rank == 0 else None
     board = Board(options.output, options.tensorboard and rank == 0, state.iteration)
     window = Window(len(source.classes), state.device)
-    batches = training_batches(source, options, start=state.iteration, rank=rank, world=world)
+    batches = training_batches(
+        source, options, start=state.iteration, rank=rank, world=world, prepare=prepare_worker
+    )
+    labels = Labels(options, len(source) / (options.batch * options.accumulate * world))
     durations: list[float] = []
     started = time.perf_counter()
     bar = tqdm(
@@ -122,39 +156,93 @@ def _loop(options: config.Train, state: State, source: Source, validation: Sourc
         if rank == 0:
             state.save(options.output / LAST)
 
-    with bar, collected_signals() as stop:
-        while state.iteration < options.iterations:
-            began = time.perf_counter()
-            lr = state.set_learning_rate()
-            with tuned_convolutions(state.device):
-                update(options, state, objective, batches, window)
-            state.iteration += 1
-            durations.append(time.perf_counter() - began)
-            state.seconds += durations[-1]
-            bar.update()
-            if _due(state.iteration, options.log_every, options):
-                line = window.line()
-                add({**line, "lr": lr, "seconds": state.seconds})
-                pace = (time.perf_counter() - started) / len(durations)  # with evaluations
-                _show(bar, options, state.iteration, line, pace)
-                window.reset()
-            if _due(state.iteration, options.eval_every, options):
-                add({"evaluation": outcome.validate(options, state, validation)})
-                if options.tensorboard:  # in every process: a term may reduce over all of them
-                    for name, picture in panels(state.objective, source, 2, state.device):
-                        board.picture(name, np.asarray(picture), state.iteration)
-                window.started = time.perf_counter()
-            if _due(state.iteration, options.checkpoint_every, options):
-                save()
-            if distributed.anyone(bool(stop), state.device):
-                save()
-                board.close()
-                raise Interrupted(
-                    f"stopped after iteration {state.iteration} of {options.iterations};"
-                    f" go on with --resume {options.output}"
-                )
-    board.close()
+    def evaluate(stop: Signals) -> None:
+        assert validation is not None
+        with stop.waiting(wake=world == 1):
+            found = outcome.validate(options, state, validation)
+        metrics = outcome.keep_best(options, state, found)
+        state.unevaluated = False
+        add({"evaluation": metrics})
+        _show_evaluation(options, state, metrics)
+        if options.tensorboard:  # in every process: a term may reduce over all of them
+            for name, picture in panels(state.objective, source, 2, state.device):
+                board.picture(name, np.asarray(picture), state.iteration)
+        window.started = time.perf_counter()
+
+    def iterate(stop: Signals) -> None:
+        began = time.perf_counter()
+        try:
+            parts = _taken(batches, options.accumulate, stop, state.device)
+        except (ValueError, OSError) as error:
+            if world > 1 or not durations:
+                raise
+            save()
+            if isinstance(error, WorkersLostError):
+                raise WorkersLostError(f"{error}; {_goes_on(options, state)}") from error
+            raise
+        lr = state.set_learning_rate()
+        with tuned_convolutions(state.device):
+            update(options, state, objective, parts, window)
+        state.iteration += 1
+        durations.append(time.perf_counter() - began)
+        state.seconds += durations[-1]
+        bar.update()
+        labels.check(parts, len(durations), state.device)
+        stopped = distributed.anyone(bool(stop), state.device)
+        due = functools.partial(_due, state.iteration, options=options)
+        state.unevaluated = validation is not None and due(options.eval_every)
+        if stopped or state.unevaluated or due(options.checkpoint_every):
+            check_weights(state, parts)
+        if due(options.log_every):
+            line = window.line()
+            add({**line, "lr": lr, "seconds": state.seconds})
+            pace = (time.perf_counter() - started) / len(durations)  # with evaluations
+            _show(bar, options, state.iteration, line, pace)
+            window.reset()
+        if stopped:
+            raise Woken
+        if state.unevaluated:
+            evaluate(stop)
+        if due(options.checkpoint_every):
+            save()
+
+    with contextlib.closing(board), collected_signals() as stop, contextlib.closing(batches), bar:
+        try:
+            if state.unevaluated:
+                evaluate(stop)
+            while state.iteration < options.iterations:
+                iterate(stop)
+        except Woken:
+            save()
+            raise Interrupted(_goes_on(options, state)) from None
     return durations
+
+
+def _taken(
+    batches: Iterator[Batch], count: int, stop: Signals, device: torch.device
+) -> list[Batch]:
+    """The batches of an iteration, all of them before anything is changed.
+
+    With several processes a signal does not end the wait, since the others may be in the iteration
+    already; and if one of them fails, all of them do.
+    """
+    problem: Exception | None = None
+    batch: list[Batch] = []
+    try:
+        with workers_watched(), stop.waiting(wake=distributed.world()[1] == 1):
+            batch = [next(batches) for _ in range(count)]
+    except (Woken, ValueError, OSError) as error:
+        problem = error
+    if distributed.anyone(problem is not None, device):
+        raise problem or distributed.OthersFailedError
+    return batch
+
+
+def _goes_on(options: config.Train, state: State) -> str:
+    return (
+        f"stopped after iteration {state.iteration} of {options.iterations};"
+        f" go on with --resume {options.output}"
+    )
 
 
 def _show(
@@ -174,6 +262,22 @@ def _show(
             f"{options.output.name}: {iteration}/{options.iterations}: {text}, {left} left",
             file=sys.stderr,
         )
+
+
+def _show_evaluation(options: config.Train, state: State, metrics: dict[str, Any]) -> None:
+    """A line with the metrics and the best so far."""
+    if distributed.world()[0] == 0:
+        best, at = state.best["miou"], state.best["iteration"]
+        tqdm.write(
+            f"{options.output.name}: {state.iteration}/{options.iterations}: on val: mIoU"
+            f" {_percent(metrics['miou'])}, accuracy {_percent(metrics['accuracy'])}; best mIoU"
+            f" {_percent(best)}, at {at}",
+            file=sys.stderr,
+        )
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _due(iteration: int, every: int, options: config.Train) -> bool:

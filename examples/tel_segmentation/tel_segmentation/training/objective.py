@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tel_segmentation import config
 from tel_segmentation.data.sample import size_of
+from tel_segmentation.data.sparse_labels import resize_labels
 from tel_segmentation.losses import methods
 from tel_segmentation.losses.cross_entropy import PartialCrossEntropy
 from tel_segmentation.losses.inputs import LossInputs, LossOutput, nearest_label
@@ -51,7 +52,9 @@ class Objective(nn.Module):
             seg = self.cross_entropy(prediction.full, label)
         else:
             logits = prediction.logits
-            seg = self.cross_entropy(logits, nearest_label(label, size_of(logits)))
+            kept = self.options.data.labels == "kept"
+            smaller = (resize_labels if kept else nearest_label)(label, size_of(logits))
+            seg = self.cross_entropy(logits, smaller)
         parts = {"loss_seg": seg.detach()}
         # If this loss is not finite, the step's own check reports it; the term would raise first.
         if self.term is None or (not seg.is_cuda and not torch.isfinite(seg)):

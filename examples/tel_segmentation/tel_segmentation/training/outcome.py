@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from tel_segmentation import config
-from tel_segmentation.data.loading import final_split, open_source
+from tel_segmentation.data.loading import open_reported
 from tel_segmentation.data.sample import Source
 from tel_segmentation.evaluation import protocols
 from tel_segmentation.evaluation.evaluate_model import evaluate_model
@@ -20,14 +19,13 @@ from tel_segmentation.training.diagnosis import panels
 from tel_segmentation.training.state import State
 
 
-def dense(options: config.Data) -> config.Data:
-    """The same data with dense labels, which evaluation compares with."""
-    return dataclasses.replace(options, annotation="dense")
-
-
 def validate(options: config.Train, state: State, validation: Source) -> dict[str, Any]:
-    """Metrics on the validation set; the best network so far is kept."""
-    metrics = _metrics(options, state, validation, options.evaluation)
+    """Metrics on the validation set; see ``keep_best``."""
+    return _metrics(options, state, validation, options.evaluation)
+
+
+def keep_best(options: config.Train, state: State, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Keeps the best network so far; returns the metrics for the history."""
     if (metrics["miou"] or 0.0) > state.best.get("miou", -1.0):
         state.best = metrics
         if distributed.world()[0] == 0:
@@ -54,7 +52,6 @@ def _metrics(
         batch=options.batch if whole else 1,
         boundary=options.boundary,
         evaluation=evaluation,
-        progress=False,
         rank=rank,
         world=world,
     )
@@ -68,16 +65,15 @@ def finish(
     durations: list[float],
 ) -> dict[str, Any]:
     """Evaluates the last and the best network, draws the panels, writes the record."""
-    split = final_split(options.data)
-    reported = open_source(dense(options.data), split)
+    split, reported = open_reported(options.data, options.seed)
     more = {name: protocols.named(name, options) for name in options.protocols}
     last, last_more = _final_metrics(options, state, reported, more)
     pictures = panels(state.objective, source, options.pictures, state.device)
     if distributed.world()[0] == 0:
         _write_panels(options.output / PANELS, pictures)
-    best: dict[str, Any] = state.best
-    best_more: dict[str, dict[str, Any]] = {}
-    if split != "val" or more:  # otherwise it was evaluated when it was saved
+    best: dict[str, Any] = state.best or last  # without a validation set none is chosen
+    best_more: dict[str, dict[str, Any]] = {} if state.best else last_more
+    if state.best and (split != "val" or more):  # otherwise it was evaluated when it was saved
         iteration, seconds = state.iteration, state.seconds
         state.restore(checkpoint.load(options.output / BEST))
         found = best if split == "val" else None

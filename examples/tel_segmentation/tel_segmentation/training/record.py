@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tel_segmentation import config
+from tel_segmentation.data.dataset_file import open_dataset
 from tel_segmentation.data.datasets.public import public_dataset
 from tel_segmentation.data.manifest import MANIFEST, read_manifest
 from tel_segmentation.data.sample import Source
@@ -118,7 +119,7 @@ def default_experiment(options: config.Train) -> str:
     elif source.startswith("scenes:"):
         name = source.replace(":", "/")
     else:
-        name = Path(source).stem
+        name = open_dataset(source).name if Path(source).is_file() else Path(source).stem
     return f"{name}/{Path(options.data.annotation).name}"
 
 

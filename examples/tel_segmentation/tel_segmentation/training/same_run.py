@@ -7,9 +7,17 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from tel_segmentation import config
+from tel_segmentation.runtime import distributed
 from tel_segmentation.runtime.run_folder import CONFIG
 
 Differences = Callable[[config.Train, config.Train, Collection[str]], list[str]]
+
+NOT_LEARNT = (
+    "output", "experiment", "method", "paper_id", "recipe", "protocols", "data.source",
+    "data.annotation", "data.workers", "model.weights", "loss.teachers", "threads", "device",
+    "log_every", "checkpoint_every", "pictures", "tensorboard",
+)  # fmt: skip
+"""Settings with which a run is still the same: names, places of files, and what is reported."""
 
 
 def differences(
@@ -30,6 +38,44 @@ def differences(
     ]
 
 
+def check_resumable(
+    found: config.Train, wanted: config.Train, total: int | None, extend: bool
+) -> list[str]:
+    """Checks that a run can go on from a checkpoint with the wanted configuration.
+
+    Args:
+        found: the checkpoint's configuration.
+        wanted: the one it is to go on with.
+        total: images in an iteration of the checkpoint's run, over all its processes; None if it
+            is not known.
+        extend: whether the number of iterations may differ.
+
+    Returns:
+        The fields that differ, and may.
+
+    Raises:
+        ValueError: a field differs with which it would be another run; all of them are named.
+    """
+    found, wanted = config.absolute(found), config.absolute(wanted)
+    may = {*NOT_LEARNT, "batch", "accumulate"}
+    other = differences(wanted, found, {*may, "iterations"})
+    now = wanted.batch * wanted.accumulate * distributed.world()[1]
+    if total not in (now, None):
+        other.append(f"images in an iteration: {now} instead of {total}")
+    if wanted.iterations != found.iterations and not extend:
+        other.append(
+            f"iterations: {wanted.iterations} instead of {found.iterations} (--resume with"
+            " --iterations changes them)"
+        )
+    if other:
+        raise ValueError(
+            f"settings must be those of the checkpoint, got {', '.join(other)}: restore them in"
+            f" {CONFIG}, or start another run"
+        )
+    everything = differences(wanted, found, ("output",))
+    return [each for each in everything if each.partition(":")[0] in {*may, "iterations"}]
+
+
 def has_begun(
     wanted: config.Train, ignored: Collection[str] = (), compare: Differences = differences
 ) -> bool:
@@ -46,7 +92,8 @@ def has_begun(
     file = wanted.output / CONFIG
     if not file.exists():
         return False
-    if other := compare(config.load(file), wanted, ignored):
+    found = config.absolute(config.load(file))
+    if other := compare(found, config.absolute(wanted), ignored):
         raise ValueError(
             f"{wanted.output} must be a run with the same settings, got {', '.join(other)}: move it"
             " away or choose another --output"

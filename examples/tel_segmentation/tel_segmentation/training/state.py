@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,23 @@ from tel_segmentation.training.objective import Objective, teacher_ramp
 
 
 class State:
-    """Network, optimiser, average of the weights and counters of a run."""
+    """Network, optimiser, average of the weights and counters of a run.
 
-    def __init__(self, options: config.Train, source: Source, device: torch.device) -> None:
+    Args:
+        options: of the run.
+        source: the training images, whose classes and colours are used.
+        device: of this process.
+        begun: a checkpoint will be restored: files of pretrained weights are not read any more.
+    """
+
+    def __init__(
+        self, options: config.Train, source: Source, device: torch.device, *, begun: bool = False
+    ) -> None:
         torch.manual_seed(options.seed)
-        self.options, self.device = options, device
+        self.options = options
+        if begun:
+            options = replace(options, model=replace(options.model, weights="none"))
+        self.device = device
         self.classes, self.colors = list(source.classes), [list(c) for c in source.colors]
         objective = Objective(options, len(source.classes)).to(device)
         self.objective: Objective = synchronized(objective, device)  # type: ignore[assignment]
@@ -39,6 +52,7 @@ class State:
         self.iteration = 0
         self.seconds = 0.0
         self.best: dict[str, Any] = {}  # metrics of the best evaluation on val
+        self.unevaluated = False  # an evaluation is due, or was interrupted
 
     def distributed(self) -> nn.Module:
         """The objective; if there are several processes, in a DistributedDataParallel."""
@@ -88,11 +102,14 @@ class State:
             path,
             {
                 "config": config.to_json(self.options),
+                "total": self.options.batch * self.options.accumulate * world()[1],
+                "weights": self.model.weights,
                 "classes": self.classes,
                 "colors": self.colors,
                 "iteration": self.iteration,
                 "seconds": self.seconds,
                 "best": self.best,
+                "unevaluated": self.unevaluated,
                 "model": self.model.state_dict(),
                 "term": self.objective.term.state_dict() if self.objective.term else {},
                 "ema": self.ema.state_dict() if self.ema else None,
@@ -107,6 +124,7 @@ class State:
         Raises:
             ValueError: the checkpoint is of another network or another set of classes.
         """
+        checkpoint.require_all(saved)
         if saved["classes"] != self.classes:
             raise ValueError(
                 f"the checkpoint's classes {saved['classes']} are not the data's {self.classes}"
@@ -118,11 +136,13 @@ class State:
             if self.ema is not None:
                 self.ema.load_state_dict(saved["ema"])
             self.optimizer.load_state_dict(saved["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise ValueError(f"the checkpoint is of another configuration: {error}") from error
-        self.scaler.load_state_dict(saved["scaler"])
+            self.scaler.load_state_dict(saved["scaler"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"the checkpoint is of another configuration: {reason}") from error
         self.iteration, self.seconds = saved["iteration"], saved["seconds"]
-        self.best = saved["best"]
+        self.best, self.unevaluated = saved["best"], saved.get("unevaluated") is True
+        self.model.weights = saved.get("weights", self.options.model.weights)
 
 
 def _optimizer(objective: Objective, options: config.Optimizer) -> torch.optim.Optimizer:

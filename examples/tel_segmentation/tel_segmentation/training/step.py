@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tel_segmentation import config
 from tel_segmentation.data.sample import Batch
 from tel_segmentation.runtime import distributed
-from tel_segmentation.training.diagnosis import Window
+from tel_segmentation.training.diagnosis import Window, gives_finite_output
 from tel_segmentation.training.objective import StepOutput
 from tel_segmentation.training.state import State
 
@@ -28,7 +28,7 @@ def update(
     options: config.Train,
     state: State,
     objective: nn.Module,
-    batches: Iterator[Batch],
+    batches: Sequence[Batch],
     window: Window,
 ) -> None:
     """One iteration: ``options.accumulate`` batches, one update of the weights and their average.
@@ -38,7 +38,7 @@ def update(
         state: network, optimiser, scaler; ``state.iteration`` is the number of the iteration. The
             caller counts it.
         objective: ``state.distributed()``.
-        batches: where the batches are taken from.
+        batches: ``options.accumulate`` of them.
         window: gets the numbers of each batch.
 
     Raises:
@@ -50,9 +50,9 @@ def update(
     objective.train()
     state.optimizer.zero_grad(set_to_none=True)
     parts: list[Part] = []
-    for part in range(options.accumulate):
-        batch = next(batches).to(state.device)
-        last = part == options.accumulate - 1
+    for part, given in enumerate(batches, 1):
+        batch = given.to(state.device)
+        last = part == len(batches)
         with contextlib.nullcontext() if last else _no_sync(objective):
             output = _forward(options, state, objective, batch)
             parts.append((batch.names, output.parts))
@@ -65,6 +65,35 @@ def update(
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.update_average()
+
+
+def check_weights(state: State, batches: Sequence[Batch]) -> None:
+    """Checks the weights and the running statistics after an iteration.
+
+    The update may have ruined them although loss and gradient were finite. The next iteration
+    would find that out; before a checkpoint, and after the last iteration, there is none.
+
+    Args:
+        state: after the iteration.
+        batches: of the iteration. After the last one, also the network's output for one of them is
+            checked.
+
+    Raises:
+        NonFiniteLossError: a value is not finite.
+    """
+    tensors = [x for x in state.model.state_dict().values() if x.is_floating_point()]
+    what = ""
+    if not bool(torch.stack([x.isfinite().all() for x in tensors]).all()):
+        what = "the weights are not finite"
+    elif state.iteration == state.options.iterations and not gives_finite_output(
+        state.objective, batches[-1], state.device
+    ):
+        what = "the network's output is not finite"
+    if what:
+        files = "; ".join(", ".join(batch.names) for batch in batches)
+        raise NonFiniteLossError(
+            f"iteration {state.iteration - 1}: {what} after it; files: {files}"
+        )
 
 
 def _no_sync(objective: nn.Module) -> contextlib.AbstractContextManager[None]:

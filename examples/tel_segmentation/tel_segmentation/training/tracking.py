@@ -40,11 +40,19 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines):
         try:
             if line:
-                result.append(json.loads(line))
-        except ValueError:
+                result.append(_checked(json.loads(line)))
+        except (ValueError, RecursionError):
             if number < len(lines) - 1:
-                raise ValueError(f"{path}, line {number + 1}: not JSON") from None
+                raise ValueError(
+                    f"{path}, line {number + 1}: must be a JSON object with an iteration"
+                ) from None
     return result
+
+
+def _checked(line: Any) -> dict[str, Any]:
+    if not isinstance(line, dict) or type(line.get("iteration")) is not int:
+        raise ValueError(line)
+    return line
 
 
 class Board:

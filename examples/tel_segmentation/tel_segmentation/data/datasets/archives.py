@@ -36,6 +36,14 @@ _DAMAGED = (
 )
 
 
+RATIO = 100
+"""How much larger than the archive its files may be: images and label maps are compressed."""
+LEAST_LIMIT = 2**26
+"""Bytes that any archive may unpack to."""
+SPARE = 2**26
+"""Bytes that stay free on the disk."""
+
+
 class Extracted(NamedTuple):
     """How many of the chosen files were written, and how many existed already."""
 
@@ -65,11 +73,14 @@ def extract(archive: Path, target: Path, choose: Choose, progress: bool = True) 
         How many files were written, and how many existed already.
 
     Raises:
-        ValueError: the archive is damaged, incomplete or of another kind, or has a member that
-            must not be extracted: a link, or one whose path is not in the target folder.
-        OSError: a file could not be written.
+        ValueError: the archive is damaged, incomplete or of another kind, unpacks to more than
+            ``RATIO`` times its size, or has a member that must not be extracted: a link, one whose
+            path is not in the target folder, or two for one path.
+        OSError: a file could not be written, or the disk has no space for it.
     """
-    written = present = 0
+    written = present = unpacked = 0
+    most = LEAST_LIMIT + RATIO * archive.stat().st_size
+    placed: dict[Path, str] = {}
     bar = tqdm(
         total=archive.stat().st_size,
         desc=archive.name,
@@ -86,6 +97,18 @@ def extract(archive: Path, target: Path, choose: Choose, progress: bool = True) 
             if not member.plain:
                 raise ValueError(f"{archive}: {member.name} must be a file, got a link or device")
             path = inside(target, place, f"{archive}: {member.name}")
+            if path in placed:
+                raise ValueError(
+                    f"{archive}: members must have different places, got {placed[path]} and"
+                    f" {member.name} for {path}"
+                )
+            placed[path] = member.name
+            unpacked += member.size
+            if unpacked > most:
+                raise ValueError(
+                    f"{archive} must unpack to at most {most:,} bytes, {RATIO} times its size, got"
+                    f" {unpacked:,} or more"
+                )
             if _is_there(member, path):
                 present += 1
             else:
@@ -210,6 +233,12 @@ def _write(member: _Member, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)  # it may be a link
+    free = shutil.disk_usage(path.parent).free
+    if free < member.size + SPARE:
+        raise OSError(
+            f"{path}: {member.size:,} bytes and {SPARE:,} to spare must be free on the disk, got"
+            f" {free:,}"
+        )
     try:
         with member.open() as source, part.open("xb") as file:
             shutil.copyfileobj(source, file, 1 << 20)

@@ -16,6 +16,7 @@ from tel_segmentation.data.datasets.samples import make_sample
 from tel_segmentation.data.image_files import (
     by_name,
     check_size,
+    expanded,
     is_text,
     read_image,
     read_label,
@@ -145,7 +146,7 @@ def annotation_files(
     Raises:
         ValueError: none of these folders has such files; the message lists the folders.
     """
-    path = Path(annotation).expanduser()
+    path = expanded(annotation)
     folders = [path / split, path]
     if len(path.parts) == 1:
         named = (root / split / "sparse_label" / path, root / "annotations" / path / split)

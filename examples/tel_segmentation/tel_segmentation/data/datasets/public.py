@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tel_segmentation.config import Data
+from tel_segmentation.config import PUBLIC, Data
 from tel_segmentation.data.datasets import ade20k, cityscapes, voc
+from tel_segmentation.data.image_files import expanded
 from tel_segmentation.data.sample import Source
 
-KINDS = ("voc", "cityscapes", "ade20k")
+KINDS = PUBLIC
 
 
 def public_dataset(source: str) -> tuple[str, Path] | None:
@@ -26,7 +27,7 @@ def public_dataset(source: str) -> tuple[str, Path] | None:
         return None
     if not folder:
         raise ValueError(f"source must be {kind}:FOLDER with the data set's folder, got {source!r}")
-    return kind, Path(folder).expanduser()
+    return kind, expanded(folder)
 
 
 def published_counts(kind: str) -> dict[str, int]:

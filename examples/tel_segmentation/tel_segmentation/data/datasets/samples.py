@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tel_segmentation.config import Data
-from tel_segmentation.data.image_files import nearest
 from tel_segmentation.data.sample import Sample
+from tel_segmentation.data.sparse_labels import label_kind, resize_label
 
 
 def make_sample(
@@ -24,27 +24,34 @@ def make_sample(
 
     ``size`` is used for every split. ``short_side`` is used for ``train`` only, before augmentation
     (``config.Evaluation`` has the sizes for evaluation). The image is resized bicubically with
-    antialiasing, the labels to the nearest pixel.
+    antialiasing, the labels as ``sparse_labels`` describes.
 
     Args:
         name: of the image.
         image: RGB.
         label: (H, W) int64 in the image's size: the labels for training, -1 unlabelled.
         truth: (H, W) int64, dense, -1 where there is no class.
-        options: size, short_side.
+        options: size, short_side, annotation, labels.
         split: of the image.
 
     Raises:
         ValueError: both ``size`` and ``short_side`` are given.
     """
-    if size := _size(label.shape[0], label.shape[1], options, split):
+    if size := size_of_sample(label.shape[0], label.shape[1], options, split):
         image = image.resize(size[::-1], Image.Resampling.BICUBIC)
-        label, truth = nearest(label, size), nearest(truth, size)
+        sparse = split == "train" and options.annotation != "dense"
+        label = resize_label(label, size, label_kind(sparse, options.labels))
+        truth = resize_label(truth, size, label_kind(False, options.labels))
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
     return Sample(name, pixels, torch.from_numpy(label), torch.from_numpy(truth))
 
 
-def _size(height: int, width: int, options: Data, split: str) -> tuple[int, int] | None:
+def size_of_sample(height: int, width: int, options: Data, split: str) -> tuple[int, int] | None:
+    """The size to which an image of this size is resized; None: it is not.
+
+    Raises:
+        ValueError: both ``size`` and ``short_side`` are given.
+    """
     if options.size is not None and options.short_side is not None:
         raise ValueError(
             "size and short_side must not both be given, got"

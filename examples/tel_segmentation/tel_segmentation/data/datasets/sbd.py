@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
 
-from tel_segmentation.data.image_files import some
+from tel_segmentation.data.datasets.matlab import read_field
+from tel_segmentation.data.image_files import label_values, some
 
 
 def read_mask(path: Path) -> NDArray[np.uint16]:
@@ -25,16 +25,14 @@ def read_mask(path: Path) -> NDArray[np.uint16]:
             ``Segmentation``.
     """
     try:
-        # A struct is read as an array of records, a field of one as an array of objects.
-        mask = np.asarray(loadmat(path, variable_names=["GTcls"])["GTcls"].flat[0]["Segmentation"])
-    except Exception as error:  # scipy raises errors of many types for a broken file
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} must have GTcls.Segmentation as SBD has, got {reason}") from error
+        mask = read_field(path.read_bytes(), "GTcls", "Segmentation")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} must have GTcls.Segmentation as SBD has, got {error}") from error
     if mask.ndim != 2 or not np.issubdtype(mask.dtype, np.integer) or mask.size == 0:
         raise ValueError(
             f"{path}: GTcls.Segmentation must be a map of integers, got {mask.shape} {mask.dtype}"
         )
-    return mask.astype(np.uint16)
+    return label_values(path, mask)
 
 
 def augmented_names(

@@ -13,7 +13,7 @@ from PIL import Image
 from tel_segmentation.data.datasets.encoding import encoding_of_annotations
 from tel_segmentation.data.datasets.voc_classes import ENCODING
 from tel_segmentation.data.datasets.voc_strokes import Points, Scribbles
-from tel_segmentation.data.image_files import check_size, label_files, read_label
+from tel_segmentation.data.image_files import check_size, expanded, label_files, read_label
 from tel_segmentation.data.manifest import SHEET
 
 FOREGROUND = "voc_whats_the_point.json"
@@ -110,7 +110,7 @@ def find_annotation(
             f" with XML files or {SCRIBBLE_MAPS} with PNG files beside it), there is none of them"
         )
     bases = [place / "annotations" / annotation for place in places]
-    bases += [place / annotation for place in places] + [Path(annotation).expanduser()]
+    bases += [place / annotation for place in places] + [expanded(annotation)]
     folders = [folder for base in bases for folder in (base / "train", base)]
     for folder in folders:
         if label_files(folder):

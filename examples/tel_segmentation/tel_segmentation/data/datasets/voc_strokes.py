@@ -34,6 +34,7 @@ from tel_segmentation.data.regions import VOID
 from tel_segmentation.data.sample import UNLABELLED
 
 Size = tuple[int, int]  # width, height
+LARGEST = 2**24  # bytes of a file of scribbles; the published ones have some thousands
 
 
 class Point(NamedTuple):
@@ -137,7 +138,10 @@ class Scribbles:
             if self.source.is_dir():
                 return (self.source / member).read_bytes()
             stat = self.source.stat()
-            return _zip(self.source, stat.st_mtime_ns, stat.st_size, os.getpid()).read(member)
+            archive = _zip(self.source, stat.st_mtime_ns, stat.st_size, os.getpid())
+            if (size := archive.getinfo(member).file_size) > LARGEST:
+                raise RuntimeError(f"{size:,} bytes, more than {LARGEST:,}")
+            return archive.read(member)
         # KeyError: the file was replaced by one that has no such member
         except (OSError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
             raise ValueError(f"{self.source}: {member} must be readable, got: {error}") from error
