@@ -226,3 +226,9 @@ def test_errors():
     tree = tf.mst(torch.zeros(1, 4), tf.grid(2, 2)).to("meta")
     with pytest.raises(ValueError, match="TreeScan2d: tree must be on cpu like x, got meta"):
         scan(torch.rand(1, 4, 2, 2), tree)
+
+
+def test_shapes_on_the_meta_device():
+    x, guide = torch.rand(2, 4, 3, 5, device="meta"), torch.rand(2, 3, 3, 5, device="meta")
+    assert tf.nn.TreeScan2d(4).to("meta")(x).shape == x.shape
+    assert tf.nn.TreeFilterMRF2d(4, 3, 6, random="none").to("meta")(x, guide).shape == x.shape

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ._autograd import values_of
-from ._checks import check_choice, check_devices, check_integer, check_tensor
+from ._checks import autocast_device, check_choice, check_devices, check_integer, check_tensor
 from .affinity import affinity
 from .edge_weight import edge_weight
 from .filter import filter
@@ -182,7 +182,7 @@ def tree_energy(
     size = logits.shape[2], logits.shape[3]
     mask = (label == check_integer("tree_energy", "unlabelled", unlabelled)).unsqueeze(1)
     region = functional.interpolate(mask.to(torch.uint8), size).bool()
-    with torch.autocast(logits.device.type, enabled=False):
+    with torch.autocast(autocast_device(logits), enabled=False):
         wide = torch.promote_types(logits.dtype, torch.float32)
         probability = logits.to(wide).softmax(1)
         with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import check_choice, check_devices, check_integer, check_tensor
+from .._checks import autocast_device, check_choice, check_devices, check_integer, check_tensor
 from ..affinity import affinity
 from ..edge_weight import edge_weight
 from ..filter import filter
@@ -109,7 +109,7 @@ class TreeFilterMRF2d(Layer):
         embed = self.embed(x)
         guide = self.guide(functional.adaptive_avg_pool2d(guide, size))
         confidence = self.confidence(x).sigmoid()
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(autocast_device(x), enabled=False):
             graph = grid(*size)
             joint = edge_weight(guide.detach(), graph)
             if self.training and self.random != NO_RANDOM:

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import check_choice, check_devices, check_flag, check_integer, check_tensor
+from .._checks import (
+    autocast_device,
+    check_choice,
+    check_devices,
+    check_flag,
+    check_integer,
+    check_tensor,
+)
 from ..edge_weight import METRICS, edge_weight
 from ..filter import filter, leaf_to_root
 from ..graph import grid
@@ -144,7 +151,7 @@ class TreeScan2d(Layer):
                 f"TreeScan2d: x must have {tree.num_nodes} vertices like the tree, "
                 f"got {tuple(x.shape)}"
             )
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(autocast_device(x), enabled=False):
             y = self._scan(x.flatten(2).to(torch.promote_types(x.dtype, torch.float32)), tree)
         return y.view(x.shape).to(x.dtype)
 
