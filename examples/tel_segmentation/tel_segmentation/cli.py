@@ -20,6 +20,7 @@ COMMANDS = {
     "annotate": "make point, scribble or block annotations from dense labels",
     "compare-annotations": "measure how far two folders of annotations agree",
     "fill": "make dense labels from sparse ones along the trees, without training",
+    "tune-sigma": "which sigma suits a data set's photographs, judged by its labels",
     "prepare": "unpack the archives of Pascal VOC, Cityscapes or ADE20K for training",
     "check-data": "check a data set before training on it",
     "experiments": "list the paper's experiments: numbers, required files, hours",
@@ -186,6 +187,10 @@ def _command(name: str) -> tuple[type, Callable[[Any], object]]:
             from tel_segmentation.commands import run
 
             return run.Run, run.run
+        case "tune-sigma":
+            from tel_segmentation.commands import tune_sigma
+
+            return tune_sigma.TuneSigma, tune_sigma.run
     raise ValueError(f"command must be one of {', '.join(COMMANDS)}, got {name!r}")
 
 

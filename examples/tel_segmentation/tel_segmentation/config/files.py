@@ -39,7 +39,8 @@ def parse(text: str | bytes, name: str) -> Train:
     """
     try:
         values = json.loads(text)
-        values["data"].setdefault("labels", "nearest")  # as runs without this option had it
+        if isinstance(values, dict) and isinstance(values.get("data"), dict):
+            values["data"].setdefault("labels", "nearest")  # as runs without this option had it
         options: Train = build(Train, values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{name} must be a run's configuration, got: {error}") from error
