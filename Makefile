@@ -9,7 +9,7 @@ SOURCES := $(foreach depth,* */* */*/*,$(wildcard src/$(depth).h src/$(depth).cp
 # Only the targets for CUDA build for it, because all architectures take minutes. A plain `pip install .`
 # builds for CUDA wherever it finds nvcc.
 export TREEFILTER_CUDA ?= OFF
-PACKAGE := $(wildcard treefilter/*)
+PACKAGE := $(wildcard treefilter/* treefilter/*/*.py)
 TEL := examples/tel_segmentation
 FORMATTED := $(SOURCES) $(wildcard tests/native/*.cpp tests/native/*.h benchmarks/gpu/*.cu benchmarks/gpu/baseline/*.cpp \
                                       benchmarks/gpu/baseline/*.cu benchmarks/gpu/baseline/*.h)
@@ -22,7 +22,7 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 # Trees of many random graphs, compared with those of the other libraries before anything is timed.
 BENCH_VERIFY := $(BENCH_VENV)/bin/pytest -q benchmarks/test_generated_graphs.py
 
-.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-report bench-profile \
+.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-layers bench-report bench-profile \
         bench-compare bench-gpu gpu-build gpu-check gpu-results test-asan test-native test-tsan \
         test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
@@ -102,10 +102,15 @@ bench-profile: $(BENCH_VENV)/.installed
 bench-sigma: $(VENV)/.installed
 	$(BIN)/python benchmarks/sigma.py
 
+# Layers of the field beside plain PyTorch: results/layers.json and the table in docs/migration.md.
+bench-layers: $(VENV)/.installed
+	$(BIN)/python benchmarks/layers.py
+
 # Makes the pages and the tables in README.md again from the existing JSON files.
 bench-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/sigma.py --report
+	$(BIN)/python benchmarks/layers.py --report
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.report
 
 # On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.
@@ -218,7 +223,7 @@ test-emulated: build/emulated/.built
 PRETENDED_TESTS := tests/test_graph.py tests/test_nn.py tests/test_take.py tests/test_tree.py \
                    tests/test_mst.py tests/test_filter.py tests/test_edge_weight.py tests/test_distance.py \
                    tests/test_filter_derivatives.py tests/test_dendrogram.py tests/test_watershed.py \
-                   tests/test_bottleneck.py tests/test_persistence.py tests/test_malis.py
+                   tests/test_bottleneck.py tests/test_persistence.py tests/test_malis.py tests/test_layers_on_devices.py
 test-pretended: build/emulated/.built
 	TREEFILTER_PRETEND_GPU=1 HYPOTHESIS_PROFILE=few PYTHONPATH=build/emulated \
 	TREEFILTER_FROM=$(CURDIR)/build/emulated $(BIN)/pytest -q -n auto --maxprocesses 8 $(PRETENDED_TESTS) \

@@ -22,6 +22,7 @@ GUIDE = torch.rand(2, 3, 3, 4)
 SOURCE = torch.tensor([0, 3])
 SEEDS = torch.zeros(2, 12, dtype=torch.bool)
 SIGMA = torch.ones(2, 1)
+LABEL = torch.full((2, 3, 4), -1)
 
 H = tf.dendrogram(WEIGHT, TREE)
 MARKERS = torch.arange(24).view(2, 12) % 5
@@ -33,6 +34,8 @@ CALLS = {
     "mst, root": (lambda w, root: tf.mst(w, GRID, root=root), [WEIGHT, torch.tensor([0, 3])]),
     "affinity": (tf.affinity, [WEIGHT, TREE, SIGMA]),
     "filter": (tf.filter, [X, TREE, A]),
+    "mass": (tf.mass, [TREE, A]),
+    "sigma_for_mass": (tf.sigma_for_mass, [WEIGHT, TREE]),
     "leaf_to_root": (tf.leaf_to_root, [X, TREE, A]),
     "root_to_leaf": (tf.root_to_leaf, [X, TREE, A]),
     "distance": (tf.distance, [WEIGHT, TREE, SOURCE]),
@@ -46,6 +49,7 @@ CALLS = {
     "filter, min": (lambda x, t, a: tf.filter(x, t, a, path="min"), [X, TREE, A]),
     "malis_pairs": (tf.malis_pairs, [H, MARKERS]),
     "TreeFilter2d": (lambda x, guide: tf.nn.TreeFilter2d(0.1)(x, guide), [X, GUIDE]),
+    "tree_energy": (tf.losses.tree_energy, [X, GUIDE, LABEL, X]),
     "TreeFilter2d, sigma": (lambda s, x: tf.nn.TreeFilter2d(s)(x), [torch.tensor(0.1), X]),
 }
 PLACES = [(name, place) for name, (_, values) in CALLS.items() for place in range(len(values))]

@@ -50,7 +50,7 @@ CASES = [
     case(TypeError, "graph: edge_index must be an integer tensor, got torch.float32",
          tf.graph, LOOPS.float(), 3),
     case(TypeError, "graph: edge_index must be an integer tensor, got list", tf.graph, [[0], [1]], 3),
-    case(ValueError, "graph: edge_index must have shape (2, E), got (3, 2)", tf.graph, LOOPS.mT, 3),
+    case(ValueError, "graph: edge_index must have shape (2, E) or (B, 2, E), got (3, 2)", tf.graph, LOOPS.mT, 3),
     case(ValueError, "graph: num_nodes must be at least 1, got 0", tf.graph, LOOPS, 0),
     case(TypeError, "graph: num_nodes must be an integer, got float", tf.graph, LOOPS, 3.0),
     seen_here(ValueError, "graph: edge_index must be in [0, 3), got 3", tf.graph, LOOPS + 3, 3),

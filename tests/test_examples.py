@@ -12,9 +12,10 @@ import pytest
 import treefilter
 
 MODULES = [
-    importlib.import_module(f"treefilter.{module.name}")
-    for module in pkgutil.iter_modules(treefilter.__path__)
-    if not module.name.startswith("_C")  # one of the native modules is imported, and no other
+    importlib.import_module(module.name)
+    for module in pkgutil.walk_packages(treefilter.__path__, "treefilter.")
+    # One of the native modules is imported, and no other.
+    if not module.name.startswith("treefilter._C")
 ]
 README = Path(__file__).parent.parent / "README.md"
 

@@ -211,6 +211,7 @@ def test_tracing_by_jit_names_the_way():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_torchscript_names_the_way():
     layer = tf.nn.TreeFilter2d(0.1)
+    layers = [tf.nn.TreeScan2d(4), tf.nn.TreeFilterMRF2d(4, 3, 4), tf.nn.TreeEnergyLoss()]
     functions = [getattr(tf, name) for name in tf.__all__ if name.islower()]
     functions = [function for function in functions if callable(function)]
     assert len(functions) >= 12
@@ -218,7 +219,8 @@ def test_torchscript_names_the_way():
     def of_the_user(x: torch.Tensor):
         return tf.leaf_to_root(x, None, x)
 
-    for thing in (layer, torch.nn.Sequential(torch.nn.ReLU(), layer), *functions, of_the_user):
+    functions += [tf.losses.tree_energy, of_the_user]
+    for thing in (layer, torch.nn.Sequential(torch.nn.ReLU(), layer), *layers, *functions):
         with pytest.raises(
             RuntimeError, match=r"^treefilter: a model must be exported by torch\.ex"
         ):

@@ -12,18 +12,19 @@ from typing import NoReturn as _NoReturn
 
 import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that ours shares
 
-from . import _ops, nn, reference
+from . import _ops, compat, losses, nn, reference
 from .affinity import affinity
 from .cut import cut
 from .dendrogram import Dendrogram, altitude, dendrogram
 from .distance import distance, distance_matrix, distance_transform
 from .edge_weight import edge_weight
-from .filter import filter, leaf_to_root, root_to_leaf
+from .filter import filter, leaf_to_root, mass, root_to_leaf
 from .graph import Graph, graph, grid
 from .linkage import linkage
 from .malis import malis_pairs
 from .mst import mst
 from .persistence import persistence
+from .random_tree import random_tree
 from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
 from .watershed import watershed
@@ -36,8 +37,9 @@ def _script() -> _NoReturn:
 
 
 for _function in (
-    *(affinity, distance, distance_matrix, distance_transform, edge_weight, filter, graph, grid),
-    *(leaf_to_root, mst, root_to_leaf, sigma_for_mass),
+    *(affinity, altitude, cut, dendrogram, distance, distance_matrix, distance_transform),
+    *(edge_weight, filter, graph, grid, leaf_to_root, linkage, losses.tree_energy, malis_pairs),
+    *(mass, mst, persistence, random_tree, root_to_leaf, sigma_for_mass, watershed),
 ):
     # What torch.jit.script calls of a function, or of one that is called by its function.
     setattr(_function, "__prepare_scriptable__", _script)  # noqa: B010  mypy knows no such name
@@ -48,6 +50,7 @@ __all__ = [
     "Tree",
     "affinity",
     "altitude",
+    "compat",
     "cut",
     "dendrogram",
     "distance",
@@ -59,10 +62,13 @@ __all__ = [
     "grid",
     "leaf_to_root",
     "linkage",
+    "losses",
     "malis_pairs",
+    "mass",
     "mst",
     "nn",
     "persistence",
+    "random_tree",
     "reference",
     "root_to_leaf",
     "sigma_for_mass",

@@ -137,6 +137,11 @@ def widen(value: Tensor) -> Tensor:
     return value
 
 
+def autocast_device(value: Tensor) -> str:
+    """The kind of device whose autocast is to be turned off for ``value``."""
+    return "cpu" if value.is_meta else value.device.type  # there is no autocast for meta
+
+
 # ---- what is no tensor ----
 
 

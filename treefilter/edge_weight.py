@@ -28,7 +28,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     Args:
         guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is
             not contiguous is copied). 16-bit features are read as they are and summed in float32.
-        graph: The graph, from :func:`treefilter.grid` or :func:`treefilter.graph`.
+        graph: The graph, from :func:`treefilter.grid` or :func:`treefilter.graph`, or a batch of B
+            graphs.
         metric: Names of ``scipy.spatial.distance``: ``"sqeuclidean"``, ``"euclidean"`` (derivative
             0 at distance 0), ``"cityblock"`` (Σ|f_u − f_v|), ``"chebyshev"`` (max |f_u − f_v|, the
             derivative goes to the first channel that attains it) or ``"cosine"`` (half the squared
@@ -56,7 +57,17 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     graph._edges_on("edge_weight", guide.device)
     f = widen(guide)
     check_nodes("edge_weight", "guide", f, graph.shape, graph.num_nodes)
-    return _METRICS[metric](f, graph)
+    if graph.batch is None:
+        return _METRICS[metric](f, graph)
+    if f.shape[0] != graph.batch:
+        raise ValueError(
+            f"edge_weight: guide must have batch {graph.batch} like the graph, got {f.shape[0]}"
+        )
+    if graph.batch == 0:
+        wide = torch.promote_types(f.dtype, torch.float32)
+        return f.flatten(1).sum(1, keepdim=True).to(wide).expand(0, graph.num_edges)
+    united = f.flatten(2).transpose(0, 1).reshape(1, f.shape[1], graph.batch * graph.num_nodes)
+    return _METRICS[metric](united, graph._united).view(graph.batch, graph.num_edges)
 
 
 def _sqeuclidean(f: Tensor, graph: Graph) -> Tensor:

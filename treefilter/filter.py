@@ -72,6 +72,47 @@ def filter(
     return apply("filter", x, tree, affinity, kind, path == "min")
 
 
+def mass(tree: Tree, affinity: Tensor) -> Tensor:
+    """Σ_j A_ij: the number of vertices that the filter averages over at each vertex.
+
+    The mean is the sum divided by it: ``filter(x, tree, a)`` is
+    ``filter(x, tree, a, normalize=False) / mass(tree, a)``. :func:`treefilter.sigma_for_mass` finds
+    the σ that gives a mass. Saved for backward: ``affinity``, the tree and ones like the affinity.
+
+    Args:
+        tree: The trees, B of them or one for all.
+        affinity: (B, N) or (B, G, N), as for :func:`treefilter.filter`.
+
+    Returns:
+        (B, N) or (B, G, N), at least 1, in the dtype of the affinity (float32 under autocast).
+        Differentiable in ``affinity``, twice.
+
+    Raises:
+        ValueError: If shapes or devices do not fit each other.
+        TypeError: If ``affinity`` is no floating-point tensor or ``tree`` no Tree.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> tree = tf.mst(torch.zeros(1, 2), tf.grid(1, 3))
+        >>> tf.mass(tree, torch.tensor([[0.0, 0.5, 0.5]]))
+        tensor([[1.7500, 2.0000, 1.7500]])
+    """
+    check_tensor("mass", "affinity", affinity, "float")
+    check_tree("mass", tree)
+    check_devices("mass", "affinity", affinity, tree=tree)
+    if affinity.ndim not in (2, 3) or affinity.shape[1] == 0:
+        raise ValueError(
+            f"mass: affinity must have shape {describe('B', '', None, tree.num_nodes)} or "
+            f"(B, G, {tree.num_nodes}), got {tuple(affinity.shape)}"
+        )
+    grouped = affinity.ndim == 3
+    groups = affinity.shape[1] if grouped else 1
+    batch = len(affinity) if len(tree) == 1 else len(tree)
+    ones = affinity.new_ones((batch, groups, tree.num_nodes))
+    y = apply("mass", ones, tree, affinity, _ops.SUM)
+    return y if grouped else y.squeeze(1)
+
+
 def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
     """S_v = x_v + Σ a_c S_c over the children c of v: every vertex collects what lies below it.
 

@@ -46,13 +46,17 @@ class Graph:
         num_edges: Number of edges E, at most 2³¹−1.
         shape: ``(H, W)`` or ``(D, H, W)`` of a grid, ``None`` for an edge list.
         connectivity: 4, 8, 6 or 26 for a grid, ``None`` for an edge list.
+        batch: Number of images B that have an edge list each, ``None`` if one graph serves all.
     """
 
     num_nodes: int
     num_edges: int
     shape: tuple[int, ...] | None = None
     connectivity: int | None = None
-    _edges: Tensor | None = None  # (2, E) int32, edge lists only; never handed out
+    # Edge lists only, never handed out: (2, E) int32; of a batch the lists of all images, (2, B·E),
+    # as one graph of B·N vertices, image after image.
+    _edges: Tensor | None = None
+    batch: int | None = None
     _made_by: InitVar[object] = None
 
     def __post_init__(self, _made_by: object) -> None:
@@ -63,7 +67,7 @@ class Graph:
             fields = _check_edge_list(self)
         else:
             fields = _check_grid("Graph", self.shape, self.connectivity)
-            if self._edges is not None:
+            if self._edges is not None or self.batch is not None:
                 raise ValueError("Graph: a grid must have no edge list, got one")
         for name, value in zip(("num_nodes", "num_edges"), fields, strict=False):
             given = check_integer("Graph", name, getattr(self, name))
@@ -75,7 +79,7 @@ class Graph:
 
     def __reduce__(self) -> tuple[Any, ...]:
         fields = (self.num_nodes, self.num_edges, self.shape, self.connectivity, self._edges)
-        return Graph, fields
+        return Graph, fields if self.batch is None else (*fields, self.batch)
 
     def __setstate__(self, state: dict[str, Any]) -> None:  # pickles of version 0.1.0
         self.__init__(**state)  # type: ignore[misc]
@@ -84,9 +88,26 @@ class Graph:
     def edge_index(self) -> Tensor:
         """Both ends of every edge, (2, E) int64: a new tensor at each access.
 
-        For a grid the first row holds the lower index.
+        For a grid the first row holds the lower index. (B, 2, E) where every image has a list.
         """
-        return self._ends(None)
+        ends = self._ends(None)
+        if self.batch is None:
+            return ends
+        return ends.view(2, self.batch, -1).transpose(0, 1) - self._offsets.view(-1, 1, 1)
+
+    @property
+    def _offsets(self) -> Tensor:
+        """(B,) int64: the number of the first vertex of every image in ``_united``."""
+        assert self.batch is not None
+        assert self._edges is not None
+        return torch.arange(self.batch, device=self._edges.device) * self.num_nodes
+
+    @property
+    def _united(self) -> Graph:
+        """The graphs of a batch side by side, as one graph of B·N vertices."""
+        assert self.batch is not None
+        sizes = self.batch * self.num_nodes, self.batch * self.num_edges
+        return Graph(*sizes, None, None, self._edges, None, _MADE_HERE)
 
     def to(self, device: torch.device | str | int) -> Graph:
         """The same graph for tensors on another device. A grid has no tensors and serves all."""
@@ -146,6 +167,8 @@ class Graph:
         kind = (
             f"shape={self.shape}, connectivity={self.connectivity}" if self.shape else "edge list"
         )
+        if self.batch is not None:
+            kind = f"batch={self.batch}, {kind}s"
         return f"Graph(num_nodes={self.num_nodes}, num_edges={self.num_edges}, {kind})"
 
 
@@ -183,7 +206,7 @@ def grid(*shape: int, connectivity: int | None = None) -> Graph:
 def grid_for(function: str, shape: tuple[int, ...], connectivity: int) -> Graph:
     """:func:`grid`, whose errors are those of ``function``."""
     num_nodes, num_edges, sizes, joined = _check_grid(function, shape, connectivity)
-    return Graph(num_nodes, num_edges, sizes, joined, None, _MADE_HERE)
+    return Graph(num_nodes, num_edges, sizes, joined, None, None, _MADE_HERE)
 
 
 def graph(edge_index: Tensor, num_nodes: int) -> Graph:
@@ -194,15 +217,16 @@ def graph(edge_index: Tensor, num_nodes: int) -> Graph:
     Args:
         edge_index: (2, E) integer tensor, the two ends of every edge (the convention of PyTorch
             Geometric). An undirected edge is listed once; listed twice, the second copy only loses
-            ties. It is copied: later changes to it do not change the graph.
+            ties. It is copied: later changes to it do not change the graph. (B, 2, E) for a batch
+            of graphs, each with a list of its own: guides and weights then have that batch.
         num_nodes: Number of vertices N, at least 1.
 
     Returns:
         The graph.
 
     Raises:
-        ValueError: If the shape is not (2, E), an index is outside [0, N), or N or E is out of
-            range.
+        ValueError: If the shape is neither (2, E) nor (B, 2, E), an index is outside [0, N), or N
+            or E, times B, is out of range.
         TypeError: If ``edge_index`` is no integer tensor or ``num_nodes`` no integer.
 
     Example:
@@ -212,13 +236,24 @@ def graph(edge_index: Tensor, num_nodes: int) -> Graph:
     """
     check_tensor("graph", "edge_index", edge_index, "int")
     num_nodes = check_integer("graph", "num_nodes", num_nodes)
-    if edge_index.ndim != 2 or edge_index.shape[0] != 2:
-        raise ValueError(f"graph: edge_index must have shape (2, E), got {tuple(edge_index.shape)}")
+    if edge_index.ndim not in (2, 3) or edge_index.shape[-2] != 2:
+        raise ValueError(
+            f"graph: edge_index must have shape (2, E) or (B, 2, E), got {tuple(edge_index.shape)}"
+        )
     if num_nodes < 1:
         raise ValueError(f"graph: num_nodes must be at least 1, got {num_nodes}")
-    _check_counts("graph", num_nodes, edge_index.shape[1])
-    edges = _ops.edge_list(edge_index.long(), num_nodes)
-    return Graph(num_nodes, edge_index.shape[1], None, None, edges, _MADE_HERE)
+    num_edges = edge_index.shape[-1]
+    if edge_index.ndim == 2:
+        _check_counts("graph", num_nodes, num_edges)
+        edges = _ops.edge_list(edge_index.long(), num_nodes)
+        return Graph(num_nodes, num_edges, None, None, edges, None, _MADE_HERE)
+    batch = edge_index.shape[0]
+    _check_counts("graph", batch * num_nodes, batch * num_edges)
+    _check_counts("graph", num_nodes, num_edges)
+    edges = _ops.edge_list(edge_index.long().transpose(0, 1).reshape(2, -1), num_nodes)
+    first = torch.arange(batch, dtype=torch.int32, device=edges.device) * num_nodes
+    united = (edges.view(2, batch, num_edges) + first.unsqueeze(1)).reshape(2, -1)
+    return Graph(num_nodes, num_edges, None, None, united, batch, _MADE_HERE)
 
 
 def _check_grid(
@@ -269,7 +304,20 @@ def _check_edge_list(graph: Graph) -> tuple[int, int, None, None]:
     if num_nodes < 1:
         raise ValueError(f"Graph: num_nodes must be at least 1, got {num_nodes}")
     _check_counts("Graph", num_nodes, edges.shape[1])
-    return num_nodes, edges.shape[1], None, None
+    if graph.batch is None:
+        return num_nodes, edges.shape[1], None, None
+    batch, num_edges = (
+        check_integer("Graph", n, getattr(graph, n)) for n in ("batch", "num_edges")
+    )
+    if batch < 0 or num_edges < 0 or edges.shape[1] != batch * num_edges:
+        raise ValueError(
+            f"Graph: edges must be {num_edges} for each of {batch} images, got {edges.shape[1]}"
+        )
+    _check_counts("Graph", batch * num_nodes, edges.shape[1])
+    image = edges.view(2, batch, num_edges).long() // num_nodes
+    if edges.device.type == "cpu" and not (image == torch.arange(batch).unsqueeze(1)).all():
+        raise ValueError("Graph: edges must join vertices of one image, got others")
+    return num_nodes, num_edges, None, None
 
 
 def _check_counts(function: str, num_nodes: int, num_edges: int) -> None:

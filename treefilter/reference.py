@@ -49,6 +49,7 @@ __all__ = [
     "leaf_to_root",
     "linkage",
     "malis_pairs",
+    "mass",
     "mst",
     "persistence",
     "root_to_leaf",
@@ -74,12 +75,13 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     ``guide`` (B, C, \*shape) or (B, C, N) → (B, E) in float32, or float64 if the guide is.
     """
     graph._edges_on("edge_weight", guide.device)
-    u, v = graph.edge_index.to(guide.device)
     x = guide.double().reshape(*guide.shape[:2], graph.num_nodes)
     x = torch.where(x.isinf(), torch.nan, x)
     if metric == "cosine":
         x = _unit(x)
-    d = x[:, :, u] - x[:, :, v]
+    ends = graph.edge_index.to(guide.device).expand(len(x), 2, -1)
+    u, v = ends.unsqueeze(2).expand(-1, -1, x.shape[1], -1).unbind(1)
+    d = x.gather(2, u) - x.gather(2, v)
     dtype = _compute_dtype(guide)
     largest = torch.finfo(dtype).max
     beyond = d.isinf().any(1) | (_size(d, metric).to(dtype) >= largest)
@@ -113,11 +115,11 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
     graph._edges_on("mst", weight.device)
     if isinstance(root, Tensor):
         check_devices("mst", "weight", weight, root=root)
-    ends: list[list[int]] = graph.edge_index.T.tolist()
+    ends: list[list[list[int]]] = graph.edge_index.expand(len(weight), 2, -1).mT.tolist()
     roots = torch.as_tensor(root).expand(len(weight)).tolist()
     parents, edges, orders = [], [], []
-    for image, first in zip(weight, roots, strict=True):
-        up, up_edge, depth = _hang(_kruskal(image, ends, graph.num_nodes), ends, first)
+    for image, pairs, first in zip(weight, ends, roots, strict=True):
+        up, up_edge, depth = _hang(_kruskal(image, pairs, graph.num_nodes), pairs, first)
         parents.append(up)
         edges.append(up_edge)
         orders.append(sorted(range(graph.num_nodes), key=depth.__getitem__, reverse=True))
@@ -205,6 +207,15 @@ def filter(
     if normalize:
         y = y / sum_over_tree(torch.ones_like(values))
     return _result(y.reshape(x.shape), x)
+
+
+def mass(tree: Tree, affinity: Tensor) -> Tensor:
+    """Σ_j A_ij: the normaliser of :func:`filter`. ``affinity`` (B, N) or (B, G, N) → likewise."""
+    check_devices("mass", "affinity", affinity, tree=tree)
+    groups = affinity.shape[1] if affinity.ndim == 3 else 1
+    batch = len(affinity) if len(tree) == 1 else len(tree)
+    ones = affinity.new_ones((batch, groups, tree.num_nodes))
+    return filter(ones, tree, affinity, normalize=False).reshape(-1, *affinity.shape[1:])
 
 
 def leaf_to_root(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:

@@ -23,16 +23,16 @@ _STEPS = 20
 def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Tensor:
     """The σ at which the median mass of an image's vertices is a given share of the image.
 
-    The mass of vertex i, z_i = Σ_j A_ij, is the number of vertices that it averages over, each
-    counted by its affinity; it grows with σ. What a σ means depends on the guide's range, metric,
-    channels and resolution; what a mass means does not. Found by bisection of log σ to a relative
-    error of 10⁻⁴, in 20 passes of O(N) for each group. The device is not waited for, and the
-    result has no derivative.
+    The mass of vertex i, z_i = Σ_j A_ij (:func:`treefilter.mass`), is the number of vertices that
+    it averages over, each counted by its affinity; it grows with σ. What a σ means depends on the
+    guide's range, metric, channels and resolution; what a mass means does not. Found by bisection
+    of log σ to a relative error of 10⁻⁴, in 20 passes of O(N) for each group. The device is not
+    waited for, and the result has no derivative.
 
     Args:
         weight: (B, E), or (B, G, E) for G groups with weights of their own; ≥ 0.
         tree: The trees, B of them or one for all.
-        mass: The share of the N vertices, in (0, 1].
+        mass: The median mass, as a share of the N vertices, in (0, 1].
 
     Returns:
         (B,), or (B, G) for groups, float32 or float64 like ``weight`` (16-bit: float32). For
@@ -54,9 +54,7 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Te
         >>> weight = tf.edge_weight(torch.rand(2, 3, 16, 16), graph)
         >>> tree = tf.mst(weight, graph)
         >>> sigma = tf.sigma_for_mass(weight, tree, mass=0.05)[:, None]
-        >>> ones = torch.ones(2, 1, 16, 16)
-        >>> masses = tf.filter(ones, tree, tf.affinity(weight, tree, sigma), normalize=False)
-        >>> masses.flatten(1).median(1).values / 256
+        >>> tf.mass(tree, tf.affinity(weight, tree, sigma)).median(1).values / 256
         tensor([0.0500, 0.0500])
     """
     function = "sigma_for_mass"

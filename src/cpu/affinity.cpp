@@ -17,7 +17,7 @@ namespace {
                               std::to_string(e));
 }
 
-// Throws if an edge is outside of [-1, num_edges).
+// Throws if an edge is outside of [-1, num_edges), naming the first.
 void check_edges(const int32_t* edges, int64_t count, int64_t num_edges) {
   uint32_t largest = 0;
   for (int64_t v = 0; v < count; ++v) largest = std::max(largest, static_cast<uint32_t>(edges[v]) + 1u);

@@ -159,6 +159,10 @@ class Draw:
             keywords = {"normalize": self.random.random() < 0.5, "path": path}
         return Call(name, [self.strided(x), tree, self.strided(a)], keywords)
 
+    def mass(self) -> Call:
+        call = self.filter("mass")
+        return Call("mass", call.arguments[1:])
+
     def leaf_to_root(self) -> Call:
         return self.filter("leaf_to_root")
 
@@ -276,7 +280,7 @@ class Draw:
     def valid(self) -> Call:
         kinds = [
             self.grid, self.edge_list, self.edge_weight, self.mst, self.affinity, self.filter,
-            self.leaf_to_root, self.root_to_leaf, self.distance, self.distance_transform,
+            self.mass, self.leaf_to_root, self.root_to_leaf, self.distance, self.distance_transform,
             self.distance_matrix, self.from_parents, self.cat, self.index, self.tree_fields,
             self.graph_fields, self.layer, self.dendrogram, self.dendrogram_fields, self.altitude,
             self.cut, self.linkage, self.watershed, self.malis_pairs,

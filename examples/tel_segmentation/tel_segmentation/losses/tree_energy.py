@@ -16,14 +16,13 @@ precision, small differences of embeddings and their squares would be flushed to
 
 from __future__ import annotations
 
+import functools
 import typing
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import treefilter as tf
 from tel_segmentation.config import TreeEnergy
 from tel_segmentation.data.sample import PADDING, size_of
 from tel_segmentation.losses.inputs import (
@@ -36,27 +35,9 @@ from tel_segmentation.losses.inputs import (
 )
 from tel_segmentation.losses.precision import probabilities
 from tel_segmentation.runtime.distributed import mean_over
+from treefilter.losses import TreeAffinity, difference, pseudo_labels, tree_affinity
 
 GUIDE_RANGE = (-0.1, 1.5)  # excludes guides normalised by mean and deviation, or from 0 to 255
-SMALLEST_PROBABILITY = 1e-7  # the lower bound before the logarithm is taken
-
-
-class Affinity(NamedTuple):
-    """Trees with the affinities of their edges."""
-
-    tree: tf.Tree
-    edges: Tensor  # (B, N)
-
-    def filter(self, x: Tensor) -> Tensor:
-        """Filters x along the trees (Eq. 7)."""
-        return tf.filter(x, self.tree, self.edges)
-
-    def logs(self, level: str) -> dict[str, Tensor]:
-        """Mean and median affinity of the trees' edges."""
-        edges = self.edges.detach()[self.tree.edge >= 0]
-        if edges.numel() == 0:
-            return {}
-        return {f"affinity_{level}": edges.mean(), f"affinity_{level}_median": edges.median()}
 
 
 def tree_energy_loss(
@@ -116,17 +97,18 @@ def tree_energy_loss(
     with torch.autocast(logits.device.type, enabled=False):
         probability = probabilities(logits)
         padding = nearest(label == PADDING, size) if options.mask_padding else None
+        trees = functools.partial(tree_affinity, offset=options.mst_offset, outside=padding)
         affinities = {}
         if "low" in options.level:
             small = _resized(guide, size, probability.dtype, options)
-            affinities["low"] = _affinity(small, options.sigma, options.mst_offset, padding)
+            affinities["low"] = trees(small, options.sigma)
         if embed is not None and "high" in options.level:
             features = embed.to(probability.dtype)
             features = features.detach() if options.detach == "affinity" else features
-            affinities["high"] = _affinity(features, 1.0, options.mst_offset, padding)
+            affinities["high"] = trees(features)
         for level, affinity in affinities.items():
-            logs |= affinity.logs(level)
-        pseudo, targets = _pseudo_labels(probability, affinities, options.aggregation)
+            logs |= _logs(level, affinity)
+        pseudo, targets = pseudo_labels(probability, affinities, options.aggregation)
         terms = [_reduced(_difference(probability, y, options), region, options) for y in targets]
         loss = torch.stack(terms).sum()
         if options.parallel == "mean":
@@ -206,48 +188,18 @@ def _resized(
         return small.roll(1, dims=0) if options.shuffle_guide else small
 
 
-def _affinity(guide: Tensor, sigma: float, offset: float, padding: Tensor | None) -> Affinity:
-    """The trees of a guide (B, C, h, w), with the affinities of their edges (Eqs. 4 and 5)."""
-    graph = tf.grid(*guide.shape[-2:])
-    weight = tf.edge_weight(guide, graph)
-    if padding is not None:  # an edge of infinite weight is in no tree
-        outside = padding.flatten(1)
-        a, b = graph.edge_index.to(guide.device)
-        weight = weight.masked_fill(outside[:, a] | outside[:, b], torch.inf)
-    tree = tf.mst(weight.detach() + offset if offset else weight.detach(), graph)
-    return Affinity(tree, tf.affinity(weight, tree, sigma))
-
-
-def _pseudo_labels(
-    probability: Tensor, affinities: dict[str, Affinity], aggregation: str
-) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The pseudo labels by name, and a list of those that P is compared with (Eq. 6)."""
-    if len(affinities) == 1:
-        ((level, affinity),) = affinities.items()
-        filtered = affinity.filter(probability)
-        return {level: filtered, "final": filtered}, [filtered]
-    first, second = ("high", "low") if aggregation == "HL-C" else ("low", "high")
-    once = affinities[first].filter(probability)
-    if aggregation == "LH-P":
-        other = affinities[second].filter(probability)
-        return {first: once, second: other, "final": (once + other) / 2}, [once, other]
-    twice = affinities[second].filter(once)
-    return {first: once, "final": twice}, [twice]
+def _logs(level: str, affinity: TreeAffinity) -> dict[str, Tensor]:
+    """Mean and median affinity of the trees' edges."""
+    edges = affinity.edges.detach()[affinity.tree.edge >= 0]
+    if edges.numel() == 0:
+        return {}
+    return {f"affinity_{level}": edges.mean(), f"affinity_{level}_median": edges.median()}
 
 
 def _difference(probability: Tensor, pseudo: Tensor, options: TreeEnergy) -> Tensor:
     """δ(P, Ỹ) at every pixel, (B, 1, h, w)."""
-    if options.detach == "target":
-        pseudo = pseudo.detach()
-    if options.delta == "l1":
-        difference = (probability - pseudo).abs()
-    elif options.delta == "l2":
-        difference = (probability - pseudo).square()
-    elif options.delta == "ce":
-        difference = -pseudo * probability.clamp_min(SMALLEST_PROBABILITY).log()
-    else:
-        difference = -pseudo * probability
-    total = difference.sum(1, keepdim=True)
+    pseudo = pseudo.detach() if options.detach == "target" else pseudo
+    total = difference(probability, pseudo, options.delta)
     return total / probability.shape[1] if options.classes == "mean" else total
 
 

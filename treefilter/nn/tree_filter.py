@@ -1,15 +1,15 @@
-"""Modules: the whole pipeline as one layer."""
+"""The tree filter as a layer."""
 
 from __future__ import annotations
 
-from typing import Literal, NoReturn, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from . import _ops
-from ._autograd import values_of
-from ._checks import (
+from .. import _ops
+from .._autograd import values_of
+from .._checks import (
     check_choice,
     check_devices,
     check_integer,
@@ -17,16 +17,17 @@ from ._checks import (
     check_sigma_values,
     check_tensor,
 )
-from .affinity import affinity_for
-from .edge_weight import METRICS, edge_weight
-from .filter import apply
-from .graph import Graph, grid_for
-from .mst import mst
-from .sigma_for_mass import DEFAULT_MASS, check_mass, sigma_for_mass
-from .tree import Tree
+from ..affinity import affinity_for
+from ..edge_weight import METRICS, edge_weight
+from ..filter import apply
+from ..graph import Graph, grid_for
+from ..mst import mst
+from ..sigma_for_mass import DEFAULT_MASS, check_mass, sigma_for_mass
+from ..tree import Tree
+from ._layer import Layer
 
 
-class TreeFilter2d(nn.Module):
+class TreeFilter2d(Layer):
     """Filters x along the minimum spanning trees of a guide's image grid.
 
     The trees come from all channels of the guide (Song et al., NeurIPS 2019); with ``groups`` the
@@ -138,10 +139,6 @@ class TreeFilter2d(nn.Module):
             sigma = sigma_for_mass(weight, tree, cast(float, self.mass))
             sigma = sigma if self.groups > 1 else sigma.unsqueeze(1)
         return apply(function, x, tree, affinity_for(function, weight, tree, sigma), _ops.MEAN)
-
-    def __prepare_scriptable__(self) -> NoReturn:
-        """Called by torch.jit.script."""
-        raise RuntimeError(_ops.JIT_MESSAGE)
 
     def extra_repr(self) -> str:
         """The configuration, for ``print``."""

@@ -1,0 +1,172 @@
+"""The tree energy loss: dense matrices in float64, the research code's form, compiled, with DDP."""
+
+import compat_oracle as oracle
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import treefilter as tf
+
+SIZE = (5, 6)
+
+
+def inputs(dtype=torch.float64, embed_channels=4):
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, *SIZE, dtype=dtype, requires_grad=True)
+    embed = torch.randn(2, embed_channels, *SIZE, dtype=dtype, requires_grad=True)
+    image = torch.rand(2, 3, 10, 12, dtype=dtype)
+    label = torch.randint(-2, 3, (2, 10, 12))
+    return logits, image, label, embed
+
+
+def mean_matrix(guide, sigma):
+    """(N, N): the filter along the tree of one guide (C, h, w), with its derivatives."""
+    graph = tf.grid(*SIZE)
+    u, v = graph.edge_index
+    flat = guide.flatten(1)
+    weight = (flat[:, u] - flat[:, v]).square().sum(0)
+    chosen = sorted(oracle.kruskal(graph.edge_index.T, weight, graph.num_nodes))
+    parent, order = oracle.hang(graph.edge_index.T[chosen])
+    d = (flat - flat[:, torch.tensor(parent)]).square().sum(0)
+    k = oracle.products(parent, order, torch.exp(-d / sigma).unsqueeze(0))[0]
+    return k / k.sum(1, keepdim=True)
+
+
+def dense(logits, image, label, embed, sigma=0.02, aggregation="LH-C", delta="l1", by="batch"):
+    small = functional.interpolate(image, SIZE, mode="bilinear")
+    region = functional.interpolate((label == -1).double().unsqueeze(1), SIZE).flatten(1)
+    sums = []
+    for b in range(len(logits)):
+        p = logits[b].softmax(0).flatten(1)
+        levels = [mean_matrix(small[b], sigma)]
+        levels += [] if embed is None else [mean_matrix(embed[b], 1.0)]
+        if aggregation == "LH-P":
+            targets = [p @ k.T for k in levels]
+        else:
+            target = p
+            for k in levels if aggregation == "LH-C" else levels[::-1]:
+                target = target @ k.T
+            targets = [target]
+        terms = {
+            "l1": lambda y, p=p: (p - y).abs(),
+            "l2": lambda y, p=p: (p - y) ** 2,
+            "ce": lambda y, p=p: -y * p.log(),
+            "dot": lambda y, p=p: -y * p,
+        }[delta]
+        sums.append(sum((terms(y).sum(0) * region[b]).sum() for y in targets) / len(targets))
+    sums, count = torch.stack(sums), region.sum(1)
+    return (sums / count).mean() if by == "image" else sums.sum() / count.sum()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sigma": 0.2, "aggregation": "HL-C", "delta": "l2"},
+        {"aggregation": "LH-P", "delta": "ce"},
+        {"delta": "dot", "reduction": "image"},
+    ],
+)
+def test_loss_and_gradients(options):
+    logits, image, label, embed = inputs()
+    ours = tf.losses.tree_energy(logits, image, label, embed, **options)
+    by = {"by": options.pop("reduction", "batch")}
+    want = dense(logits, image, label, embed, **options, **by)
+    torch.testing.assert_close(ours, want, rtol=1e-10, atol=0)
+    grads = [torch.autograd.grad(loss, (logits, embed)) for loss in (ours, want)]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-8, atol=1e-12)
+    low = tf.losses.tree_energy(logits, image, label, sigma=0.1)
+    torch.testing.assert_close(low, dense(logits, image, label, None, 0.1), rtol=1e-10, atol=0)
+
+
+def test_what_counts_as_unlabelled():
+    logits, image, label, embed = inputs()
+    usual = tf.losses.tree_energy(logits, image, label, embed)
+    other = label.masked_fill(label == -1, 255).to(torch.uint8)
+    assert torch.equal(tf.losses.tree_energy(logits, image, other, embed, unlabelled=255), usual)
+    assert tf.losses.tree_energy(logits, image, label.clamp(0), embed) == 0
+
+
+def test_the_research_codes_form():
+    logits, image, label, embed = inputs()
+    theirs = tf.compat.tel.TreeEnergyLoss(sigma=0.02)(logits, image, embed, label == -1)
+    ours = tf.nn.TreeEnergyLoss(sigma=0.02, offset=1.0)(logits, image, label, embed)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+
+
+def test_half_precision_and_autocast():
+    logits, image, label, embed = inputs(torch.float32)
+    loss = tf.nn.TreeEnergyLoss()
+    want = loss(logits, image, label, embed)
+    with torch.autocast("cpu"):
+        torch.testing.assert_close(loss(logits, image, label, embed), want)
+    half = loss(logits.half(), image, label, embed.half())
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, want, rtol=0.05, atol=1e-3)
+
+
+class Model(nn.Module):
+    """A network with all that learns along trees."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.scan, self.mrf = tf.nn.TreeScan2d(8), tf.nn.TreeFilterMRF2d(8, 3, 4, random="none")
+        self.head = nn.Conv2d(8, 4, 1)
+        self.loss = tf.nn.TreeEnergyLoss()
+        self.adopted = tf.compat.tree_filter.TreeFilter2D(2)
+        self.trees = tf.compat.tree_filter.MinimumSpanningTree(tf.compat.tree_filter.norm2_distance)
+
+    def forward(self, image, label):
+        x = self.mrf(self.scan(self.conv(image)), image)
+        x = x + self.adopted(x, x, self.trees(x), low_tree=False)
+        return self.loss(self.head(x), image, label, x)
+
+
+def test_compiled():
+    torch.manual_seed(0)
+    model, image, label = Model(), torch.rand(2, 3, 8, 10), torch.randint(-1, 4, (2, 8, 10))
+    losses, grads = [], []
+    for f in (model, torch.compile(model, backend="eager", fullgraph=True)):
+        model.zero_grad()
+        losses.append(f(image, label))
+        losses[-1].backward()
+        grads.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_step_under_ddp(tmp_path):
+    torch.manual_seed(0)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1
+    )
+    try:
+        model = nn.parallel.DistributedDataParallel(Model())
+        optimiser = torch.optim.SGD(model.parameters(), 0.1)
+        image, label = torch.rand(2, 3, 8, 10), torch.randint(-1, 4, (2, 8, 10))
+        before = model(image, label)
+        before.backward()
+        assert all(p.grad is not None for p in model.parameters())
+        optimiser.step()
+        assert model(image, label) < before
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_errors():
+    logits, image, label, embed = inputs()
+    loss = tf.losses.tree_energy
+    with pytest.raises(ValueError, match=r"image must have values in \[0, 1\]"):
+        loss(logits, image * 255, label)
+    with pytest.raises(ValueError, match=r"label must have shape \(B, H, W\) like the image"):
+        loss(logits, image, label[:, 1:])
+    with pytest.raises(ValueError, match="embed must have shape"):
+        loss(logits, image, label, embed[..., 1:])
+    with pytest.raises(ValueError, match="delta must be one of l1, l2, ce, dot"):
+        loss(logits, image, label, delta="l3")
+    with pytest.raises(ValueError, match="TreeEnergyLoss: reduction must be one of"):
+        tf.nn.TreeEnergyLoss(reduction="sum")
+    with pytest.raises(TypeError, match="label must be an integer tensor"):
+        loss(logits, image, label.float())

@@ -1,0 +1,109 @@
+"""Affinity propagation (Li et al., *Label-efficient segmentation via affinity propagation*, 2023).
+
+The classes have the research code's names, arguments and defaults. There is no gradient, as there:
+what comes out is a pseudo label.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .._checks import check_sigma, check_tensor
+from ..distance import distance
+from ._ranks import rooted
+from .tree_filter import norm2_distance
+
+_AT_ONCE = 1 << 24
+"""How many pairs of vertices are held at once."""
+
+
+def gp_forward(edges: Tensor, edge_weight: Tensor, prob: Tensor, sigma: float) -> Tensor:
+    """y_i = Σ_j K_ij p_j / Σ_j K_ij with K_ij = exp(−M_ij / σ²), M_ij the largest weight on i…j.
+
+    All pairs are visited: a time of N².
+
+    Args:
+        edges: (B, N − 1, 2) int32, raw trees.
+        edge_weight: (B, N − 1), floating point.
+        prob: (B, N), floating point.
+        sigma: σ > 0.
+
+    Returns:
+        (B, N), like ``prob``. No gradient.
+    """
+    function = "gp_forward"
+    tree = rooted(function, edges)
+    for name, value, size in (
+        ("edge_weight", edge_weight, tree.num_nodes - 1), ("prob", prob, tree.num_nodes),
+    ):  # fmt: skip
+        check_tensor(function, name, value, "float")
+        if value.shape != (len(tree), size):
+            raise ValueError(
+                f"{function}: {name} must have shape {(len(tree), size)}, got {tuple(value.shape)}"
+            )
+    width = check_sigma(function, sigma, torch.float64) ** 2
+    wide = torch.promote_types(prob.dtype, torch.float32)
+    values = prob.detach().to(wide)
+    weight = edge_weight.detach().to(wide)
+    vertices = torch.arange(tree.num_nodes, device=prob.device)
+    step = max(1, _AT_ONCE // max(1, len(tree) * tree.num_nodes))
+    means = []
+    for sources in vertices.split(step):
+        k = torch.exp(distance(weight, tree, sources, path="max") / -width)
+        means.append((k @ values.unsqueeze(2)).squeeze(2) / k.sum(2))
+    return torch.cat(means, 1).to(prob.dtype)
+
+
+class Global_APro(nn.Module):  # noqa: N801  the research code's name
+    """Propagation along a tree, weighted by the largest difference of ``embed_in`` on the path."""
+
+    def forward(
+        self, feature_in: Tensor, embed_in: Tensor, tree: Tensor, zeta_g: float = 0.01
+    ) -> Tensor:
+        """``feature_in`` (B, 1, H, W), ``embed_in`` (B, C, H, W), raw ``tree`` → (B, 1, H, W)."""
+        check_tensor("Global_APro", "embed_in", embed_in, "float")
+        batch, _, height, width = embed_in.shape
+        if feature_in.numel() != batch * height * width:
+            raise ValueError(
+                f"Global_APro: feature_in must have shape {(batch, 1, height, width)}, "
+                f"got {tuple(feature_in.shape)}"
+            )
+        embed = embed_in.flatten(2)
+        ends = tree.long().unsqueeze(1).expand(-1, embed.shape[1], -1, -1)
+        weight = norm2_distance(embed.gather(2, ends[..., 0]), embed.gather(2, ends[..., 1]))
+        out = gp_forward(tree, weight, feature_in.reshape(batch, -1), zeta_g)
+        return out.view(batch, 1, height, width)
+
+
+class Local_APro(nn.Module):  # noqa: N801
+    """Repeated averaging over a window, weighted by differences of colour."""
+
+    def __init__(self, kernel_size: int = 5, zeta_s: float = 0.15, num_iter: int = 20) -> None:
+        super().__init__()
+        if kernel_size % 2 != 1:
+            raise ValueError(f"Local_APro: kernel_size must be odd, got {kernel_size}")
+        self.kernel_size = kernel_size
+        self.zeta_s = zeta_s
+        self.num_iter = num_iter
+
+    @torch.no_grad()
+    def forward(self, img: Tensor, feat: Tensor, masked_box: Tensor | None = None) -> Tensor:
+        """``img`` (B, C, H, W) and ``feat`` (B, H, W), optionally a mask like it → (B, H, W)."""
+        batch, height, width = feat.shape
+        colours = img.float() + 10  # what lies outside is 0, and unlike any colour
+        around = self._windows(colours).unflatten(1, (img.shape[1], -1))
+        difference = around - colours.reshape(batch, -1, 1, height * width)
+        affinity = torch.exp(-(difference.square() / self.zeta_s**2).sum(1))
+        total = affinity.sum(1) + 1e-10
+        mask = None if masked_box is None else masked_box.reshape(batch, height, width)
+        feat = feat if mask is None else feat * mask
+        for _ in range(self.num_iter):
+            mean = (self._windows(feat.unsqueeze(1)) * affinity).sum(1) / total
+            feat = mean.view(batch, height, width)
+            feat = feat if mask is None else feat * mask
+        return feat
+
+    def _windows(self, x: Tensor) -> Tensor:
+        return functional.unfold(x, self.kernel_size, padding=self.kernel_size // 2)

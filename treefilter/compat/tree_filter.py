@@ -1,0 +1,159 @@
+"""The first learnable tree filter (Song et al., NeurIPS 2019) and that of the Tree Energy Loss.
+
+The classes have the research code's names, arguments and defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .._checks import check_integer, check_tensor
+from ..edge_weight import edge_weight
+from ..filter import filter
+from ..graph import graph, grid
+from ..mst import mst
+from ..tree import Tree
+from ._ranks import edges_of, finite, rooted
+
+Distance = Callable[..., Tensor]
+Mapping = Callable[[Tensor], Tensor]
+
+
+def norm2_distance(fm_ref: Tensor, fm_tar: Tensor | float) -> Tensor:
+    """Σ_c (a − b)², the sum over dimension 1."""
+    return (fm_ref - fm_tar).square().sum(1)
+
+
+def grid_weight(fm: Tensor, distance_func: Distance) -> Tensor:
+    """(B, E): the distance of vertical neighbours, then that of horizontal ones."""
+    vertical = distance_func(fm[:, :, :-1], fm[:, :, 1:])
+    horizontal = distance_func(fm[..., :-1], fm[..., 1:])
+    return torch.cat([w.reshape(len(fm), -1) for w in (vertical, horizontal)], 1)
+
+
+def check_image(function: str, name: str, value: Tensor) -> None:
+    """ValueError if ``value`` is not (B, C, H, W)."""
+    check_tensor(function, name, value, "float")
+    if value.ndim != 4:
+        raise ValueError(
+            f"{function}: {name} must have shape (B, C, H, W), got {tuple(value.shape)}"
+        )
+
+
+def grid_tree(weight: Tensor, height: int, width: int) -> Tensor:
+    """The raw tree (B, N − 1, 2) int32 of weights of a grid."""
+    neighbours = grid(height, width)
+    tree = mst(finite(weight), neighbours)
+    return edges_of(tree, neighbours._ends(weight.device).T.unsqueeze(0))
+
+
+class MinimumSpanningTree(nn.Module):
+    """The minimum spanning trees of a guide's image grid, as raw trees.
+
+    Args:
+        distance_func: Distances of two slices of the guide (B, C, H', W'), as (B, H', W').
+        mapping_func: Applied to the weights; without it, 1 is added to them. Both in the guide's
+            precision, before weights are compared: the sum makes ties of small differences.
+    """
+
+    def __init__(self, distance_func: Distance, mapping_func: Mapping | None = None) -> None:
+        super().__init__()
+        self.distance_func = distance_func
+        self.mapping_func = mapping_func
+
+    @torch.no_grad()
+    def forward(self, guide_in: Tensor, label: Tensor | None = None) -> Tensor:
+        """``guide_in`` (B, C, H, W) → (B, N − 1, 2) int32.
+
+        Where the ``label`` (B, C', H, W) of two neighbours differs and is not 0 on both, their
+        weight becomes its sigmoid: these edges come first.
+        """
+        check_image("MinimumSpanningTree", "guide_in", guide_in)
+        guide = guide_in if guide_in.dtype.itemsize > 2 else guide_in.float()
+        weight = grid_weight(guide, self.distance_func)
+        weight = weight + 1 if self.mapping_func is None else self.mapping_func(weight)
+        if label is not None:
+            if label.ndim != 4 or (len(label), *label.shape[2:]) != (len(guide), *guide.shape[2:]):
+                raise ValueError(
+                    f"MinimumSpanningTree: label must be (B, C, H, W) like guide_in, "
+                    f"got {tuple(label.shape)}"
+                )
+            sums = grid_weight(label, lambda a, b: (a + b).sum(1))
+            changes = grid_weight(label, self.distance_func) * sums > 0
+            weight = torch.where(changes, weight.sigmoid(), weight)
+        return grid_tree(weight, *guide.shape[2:])
+
+
+class TreeFilter2D(nn.Module):
+    """The tree filter, along raw trees.
+
+    Args:
+        groups: Number of groups that the channels of feature and embedding are split into.
+        sigma: σ of the low level.
+        distance_func: Squared Euclidean distance by default; of (B·groups, C/groups, N) tensors.
+        enable_log: Taken, and without effect, as in the research code.
+    """
+
+    norm2_distance = staticmethod(norm2_distance)
+
+    def __init__(
+        self,
+        groups: int = 1,
+        sigma: float = 0.02,
+        distance_func: Distance | None = None,
+        enable_log: bool = False,
+    ) -> None:
+        super().__init__()
+        self.groups = check_integer("TreeFilter2D", "groups", groups)
+        self.sigma = sigma
+        self.distance_func = norm2_distance if distance_func is None else distance_func
+        self.enable_log = enable_log
+
+    def forward(
+        self, feature_in: Tensor, embed_in: Tensor, tree: Tensor, low_tree: bool = True
+    ) -> Tensor:
+        """``feature_in`` filtered along ``tree``, weighted by ``embed_in``.
+
+        On the low level the affinities are exp(−d/σ) and have no gradient, otherwise exp(−d).
+        """
+        joined = rooted("TreeFilter2D", tree)
+        embed = self._checked(feature_in, embed_in, joined)
+        distance = parent_distance(embed, joined, self.groups, self.distance_func)
+        a = torch.exp(-distance / self.sigma).detach() if low_tree else torch.exp(-distance)
+        return filter(feature_in.flatten(2), joined, a).view(feature_in.shape)
+
+    def _checked(self, feature: Tensor, embed: Tensor, tree: Tree) -> Tensor:
+        check_filter_arguments("TreeFilter2D", feature, embed, tree, self.groups)
+        return embed if embed.dtype.itemsize > 2 else embed.float()
+
+
+def check_filter_arguments(
+    function: str, feature: Tensor, embed: Tensor, tree: Tree, groups: int
+) -> None:
+    """ValueError if feature and embedding do not have the size of the tree."""
+    for name, value in (("feature_in", feature), ("embed_in", embed)):
+        check_image(function, name, value)
+        size = value.shape[2] * value.shape[3]
+        if size != tree.num_nodes or len(value) != len(tree) or value.shape[1] % groups:
+            raise ValueError(
+                f"{function}: {name} must have batch {len(tree)}, {tree.num_nodes} pixels like the "
+                f"tree and channels divisible by {groups}, got {tuple(value.shape)}"
+            )
+
+
+def parent_distance(embed: Tensor, tree: Tree, groups: int, distance_func: Distance) -> Tensor:
+    """(B, groups, N): the distance of every vertex to its parent."""
+    batch, channels = embed.shape[:2]
+    if distance_func is norm2_distance:  # without two copies of the embedding
+        own = torch.arange(tree.num_nodes, dtype=torch.int32, device=embed.device)
+        ends = torch.stack([own.expand(tree.parent.shape), tree.parent], 1)
+        ends = ends[0] if batch == 1 else ends.repeat_interleave(groups, 0)
+        parts = embed.reshape(batch * groups, channels // groups, tree.num_nodes)
+        return edge_weight(parts, graph(ends, tree.num_nodes)).view(batch, groups, -1)
+    own = embed.flatten(2)
+    above = own.gather(2, tree.parent.long().unsqueeze(1).expand(-1, channels, -1))
+    split = [t.reshape(batch * groups, channels // groups, -1) for t in (own, above)]
+    return distance_func(*split).view(batch, groups, -1)

@@ -1,0 +1,236 @@
+"""The tree energy loss.
+
+    L = 1/|Ω_U| Σ_{i ∈ Ω_U} δ(P_i, Ỹ_i),   Ỹ = F(F(P, A_low), A_high)
+
+P is the softmax of a network's logits, Ω_U the set of pixels without a label. The soft pseudo label
+Ỹ is P filtered along two minimum spanning trees: first that of the image's colours (low level, the
+affinity of an edge is exp(−ω/σ)), then that of an embedding (high level, exp(−ω)). The trees have
+no gradient; the affinities have one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ._autograd import values_of
+from ._checks import autocast_device, check_choice, check_devices, check_integer, check_tensor
+from .affinity import affinity
+from .edge_weight import edge_weight
+from .filter import filter
+from .graph import grid
+from .mst import mst
+from .tree import Tree
+
+__all__ = ["TreeAffinity", "difference", "pseudo_labels", "tree_affinity", "tree_energy"]
+
+AGGREGATIONS = ("LH-C", "HL-C", "LH-P")
+DELTAS = ("l1", "l2", "ce", "dot")
+REDUCTIONS = ("batch", "image")
+COLOUR_RANGE = (-0.1, 1.5)  # excludes images normalised by mean and deviation, or from 0 to 255
+SMALLEST_PROBABILITY = 1e-7  # the lower bound before the logarithm is taken
+
+
+class TreeAffinity(NamedTuple):
+    """Trees with the affinities of their edges."""
+
+    tree: Tree
+    edges: Tensor  # (B, N)
+
+    def filter(self, x: Tensor) -> Tensor:
+        """Filters x along the trees."""
+        return filter(x, self.tree, self.edges)
+
+
+def tree_affinity(
+    guide: Tensor,
+    sigma: float | Tensor = 1.0,
+    *,
+    offset: float = 0.0,
+    outside: Tensor | None = None,
+) -> TreeAffinity:
+    """The trees of a guide (B, C, h, w) and their affinities.
+
+    Args:
+        guide: Features, floating point.
+        sigma: As for :func:`treefilter.affinity`.
+        offset: Added to the weights while trees are built; 1 makes the research code's ties.
+        outside: (B, 1, h, w) bool: pixels that no edge leads to.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> low = tf.losses.tree_affinity(torch.rand(1, 3, 4, 5), sigma=0.02)
+        >>> low.filter(torch.rand(1, 21, 4, 5)).shape
+        torch.Size([1, 21, 4, 5])
+    """
+    graph = grid(*guide.shape[-2:])
+    weight = edge_weight(guide, graph)
+    if outside is not None:  # an edge of infinite weight is in no tree
+        away = outside.flatten(1)
+        a, b = graph._ends(guide.device)
+        weight = weight.masked_fill(away[:, a] | away[:, b], torch.inf)
+    tree = mst(weight.detach() + offset if offset else weight.detach(), graph)
+    return TreeAffinity(tree, affinity(weight, tree, sigma))
+
+
+def pseudo_labels(
+    probability: Tensor, affinities: dict[str, TreeAffinity], aggregation: str = "LH-C"
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Probabilities filtered along the trees ``"low"``, ``"high"``, or both.
+
+    Args:
+        probability: (B, K, h, w).
+        affinities: One or both levels, by name.
+        aggregation: Low then high (``"LH-C"``), high then low (``"HL-C"``), or in parallel
+            (``"LH-P"``).
+
+    Returns:
+        The pseudo labels by name (each level, and ``"final"``), and a list of those that the
+        prediction is compared with.
+    """
+    if len(affinities) == 1:
+        ((level, only),) = affinities.items()
+        filtered = only.filter(probability)
+        return {level: filtered, "final": filtered}, [filtered]
+    first, second = ("high", "low") if aggregation == "HL-C" else ("low", "high")
+    once = affinities[first].filter(probability)
+    if aggregation == "LH-P":
+        other = affinities[second].filter(probability)
+        return {first: once, second: other, "final": (once + other) / 2}, [once, other]
+    twice = affinities[second].filter(once)
+    return {first: once, "final": twice}, [twice]
+
+
+def difference(probability: Tensor, pseudo: Tensor, delta: str = "l1") -> Tensor:
+    r"""δ(P, Ỹ) of every pixel, (B, 1, h, w).
+
+    The sum over the classes of \|P − Y\| (``"l1"``), (P − Y)² (``"l2"``), −Y log P (``"ce"``) or
+    −P Y (``"dot"``).
+    """
+    if delta == "l1":
+        terms = (probability - pseudo).abs()
+    elif delta == "l2":
+        terms = (probability - pseudo).square()
+    elif delta == "ce":
+        terms = -pseudo * probability.clamp_min(SMALLEST_PROBABILITY).log()
+    else:
+        terms = -pseudo * probability
+    return terms.sum(1, keepdim=True)
+
+
+def tree_energy(
+    logits: Tensor,
+    image: Tensor,
+    label: Tensor,
+    embed: Tensor | None = None,
+    *,
+    sigma: float | Tensor = 0.02,
+    unlabelled: int = -1,
+    aggregation: str = "LH-C",
+    delta: str = "l1",
+    reduction: str = "batch",
+    offset: float = 0.0,
+) -> Tensor:
+    r"""The tree energy loss (Liang et al., CVPR 2022, Eq. 9).
+
+    Where a network's prediction has no label to learn from, it learns to agree with itself along
+    trees of similar pixels. To be added, times 0.4 in the paper, to the cross entropy of the
+    labelled pixels. Computed in float32 (float64 if the logits are), also under autocast.
+
+    Args:
+        logits: (B, K, h, w), the prediction.
+        image: (B, C, H, W), colours in [0, 1], neither normalised nor jittered; resized to (h, w)
+            bilinearly.
+        label: (B, H, W) integers, of which only ``unlabelled`` counts; sampled at the upper left
+            corner of each pixel of the prediction.
+        embed: (B, C', h, w), an embedding of the network for the high level; without it there is
+            only the low level.
+        sigma: σ of the low level: 0.02 for Pascal VOC, 0.002 for Cityscapes in the paper.
+        unlabelled: The number in ``label`` that means that there is none; other numbers, be they
+            classes or of pixels to leave out, have no loss.
+        aggregation: Low then high (``"LH-C"``), high then low (``"HL-C"``) or both in parallel
+            (``"LH-P"``).
+        delta: ``"l1"``, ``"l2"``, ``"ce"`` or ``"dot"``, see :func:`difference`.
+        reduction: Mean over the unlabelled pixels of the ``"batch"``, or mean over the images of
+            the mean over each ``"image"``.
+        offset: Added to the weights while trees are built; 1 makes the research code's ties.
+
+    Returns:
+        A scalar; 0 if every pixel has a label. Differentiable in ``logits`` and ``embed``.
+
+    Raises:
+        ValueError: If shapes do not fit, a name is unknown, or (on the CPU) the image has values
+            outside of [−0.1, 1.5]: σ is for colours in [0, 1].
+        TypeError: If an argument is of the wrong type.
+
+    Example:
+        Two pixels with edge affinity a: the loss is a / (1 + a) · \|P1 − P2\|.
+
+        >>> import torch, treefilter as tf
+        >>> logits = torch.tensor([[0.0, 2.0], [0.0, 0.0]]).view(1, 2, 1, 2)
+        >>> image = torch.zeros(1, 3, 1, 2)  # equal colours: a = 1
+        >>> tf.losses.tree_energy(logits, image, torch.full((1, 1, 2), -1))
+        tensor(0.3808)
+    """
+    _check(logits, image, label, embed)
+    check_choice("tree_energy", "aggregation", aggregation, AGGREGATIONS)
+    check_choice("tree_energy", "delta", delta, DELTAS)
+    check_choice("tree_energy", "reduction", reduction, REDUCTIONS)
+    size = logits.shape[2], logits.shape[3]
+    mask = (label == check_integer("tree_energy", "unlabelled", unlabelled)).unsqueeze(1)
+    region = functional.interpolate(mask.to(torch.uint8), size).bool()
+    with torch.autocast(autocast_device(logits), enabled=False):
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        probability = logits.to(wide).softmax(1)
+        with torch.no_grad():
+            small = functional.interpolate(image.to(wide), size, mode="bilinear")
+        affinities = {"low": tree_affinity(small, sigma, offset=offset)}
+        if embed is not None:
+            affinities["high"] = tree_affinity(embed.to(wide), offset=offset)
+        _, targets = pseudo_labels(probability, affinities, aggregation)
+        losses = []
+        for pseudo in targets:
+            inside = (difference(probability, pseudo, delta) * region).flatten(1).sum(1)
+            count = region.flatten(1).sum(1)
+            if reduction == "image":
+                losses.append((inside / count.clamp_min(1)).mean())
+            else:
+                losses.append(inside.sum() / count.sum().clamp_min(1))
+        return torch.stack(losses).mean()
+
+
+def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -> None:
+    name = "tree_energy"
+    check_tensor(name, "logits", logits, "float")
+    check_tensor(name, "image", image, "float")
+    check_tensor(name, "label", label, "int")
+    check_devices(name, "logits", logits, image=image, label=label)
+    for what, value in (("logits", logits), ("image", image)):
+        if value.ndim != 4 or len(value) != len(logits):
+            raise ValueError(
+                f"{name}: {what} must have shape (B, C, H, W), got {tuple(value.shape)}"
+            )
+    if label.shape != (image.shape[0], *image.shape[2:]):
+        raise ValueError(
+            f"{name}: label must have shape (B, H, W) like the image {tuple(image.shape)}, "
+            f"got {tuple(label.shape)}"
+        )
+    if embed is not None:
+        check_tensor(name, "embed", embed, "float")
+        check_devices(name, "logits", logits, embed=embed)
+        if embed.ndim != 4 or (len(embed), *embed.shape[2:]) != (len(logits), *logits.shape[2:]):
+            raise ValueError(
+                f"{name}: embed must have shape (B, C, h, w) like the logits "
+                f"{tuple(logits.shape)}, got {tuple(embed.shape)}"
+            )
+    values = values_of(image.detach())
+    if values is not None and values.numel():
+        low, high = (v.item() for v in values.aminmax())
+        if not (low >= COLOUR_RANGE[0] and high <= COLOUR_RANGE[1]):
+            raise ValueError(
+                f"{name}: image must have values in [0, 1], neither normalised by mean and "
+                f"deviation nor 0 to 255, got values from {low:.3g} to {high:.3g}"
+            )

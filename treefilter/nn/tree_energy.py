@@ -1,0 +1,75 @@
+"""The tree energy loss as a module."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .._checks import check_choice, check_integer
+from ..losses import AGGREGATIONS, DELTAS, REDUCTIONS, tree_energy
+from ._layer import Layer
+
+
+class TreeEnergyLoss(Layer):
+    """:func:`treefilter.losses.tree_energy` as a module; its arguments are explained there.
+
+    Args:
+        sigma: σ of the low level.
+        weight: Factor λ of the loss, 0.4 in the paper.
+        unlabelled: The number in a label that means that there is none.
+        aggregation: ``"LH-C"``, ``"HL-C"`` or ``"LH-P"``.
+        delta: ``"l1"``, ``"l2"``, ``"ce"`` or ``"dot"``.
+        reduction: ``"batch"`` or ``"image"``.
+        offset: Added to the weights while trees are built; 1 makes the research code's ties.
+
+    Shape:
+        logits (B, K, h, w), image (B, C, H, W), label (B, H, W) and embed (B, C', h, w) or None
+        give a scalar.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> loss = tf.nn.TreeEnergyLoss(sigma=0.02)
+        >>> label = torch.full((1, 32, 32), -1)
+        >>> embed = torch.rand(1, 64, 8, 8)
+        >>> loss(torch.randn(1, 21, 8, 8), torch.rand(1, 3, 32, 32), label, embed).shape
+        torch.Size([])
+    """
+
+    def __init__(
+        self,
+        sigma: float | Tensor = 0.02,
+        weight: float = 0.4,
+        unlabelled: int = -1,
+        aggregation: str = "LH-C",
+        delta: str = "l1",
+        reduction: str = "batch",
+        offset: float = 0.0,
+    ) -> None:
+        super().__init__()
+        name = "TreeEnergyLoss"
+        check_choice(name, "aggregation", aggregation, AGGREGATIONS)
+        check_choice(name, "delta", delta, DELTAS)
+        check_choice(name, "reduction", reduction, REDUCTIONS)
+        self.unlabelled = check_integer(name, "unlabelled", unlabelled)
+        self.sigma, self.weight, self.offset = sigma, weight, offset
+        self.aggregation, self.delta, self.reduction = aggregation, delta, reduction
+
+    def forward(
+        self, logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None = None
+    ) -> Tensor:
+        """λ times the loss."""
+        return self.weight * tree_energy(
+            logits,
+            image,
+            label,
+            embed,
+            sigma=self.sigma,
+            unlabelled=self.unlabelled,
+            aggregation=self.aggregation,
+            delta=self.delta,
+            reduction=self.reduction,
+            offset=self.offset,
+        )
+
+    def extra_repr(self) -> str:
+        """The configuration, for ``print``."""
+        return f"sigma={self.sigma}, weight={self.weight}, aggregation={self.aggregation!r}"
