@@ -408,8 +408,8 @@ def bottleneck_sums(x: Tensor, parent: Tensor, children: Tensor, k: Tensor) -> T
     """``x`` (B, C, N) and ``k`` (1 or B, N − 1), both float64; of a dendrogram the rest."""
     if forward_ad._current_level >= 0:
         refuse_tangents()
+    out = _empty_bottleneck_sums(x, parent, children, k)
     if x.device.type == "cpu" and not _C.emulated:
-        out = _empty_bottleneck_sums(x, parent, children, k)
         x, children, k = x.contiguous(), children.contiguous(), k.contiguous()
         _C.bottleneck_sums(x, children, k, out, torch.get_num_threads())
         return out
@@ -421,14 +421,16 @@ def bottleneck_sums(x: Tensor, parent: Tensor, children: Tensor, k: Tensor) -> T
     leaves = torch.nn.functional.pad(x, (0, nodes - 1))
     sums = propagate(leaves, *topology, one, LEAF_TO_ROOT)
     if nodes == 1:
-        return sums
+        return out.copy_(sums)
     own = torch.arange(2 * nodes - 1, device=x.device)
     root = parent == own
     merge = (parent.long() - nodes).clamp(min=0)
     sibling = torch.where(root, own, children.sum(2).gather(1, merge) - own)
     factor = k.gather(1, merge.expand(k.shape[0], -1)).masked_fill(root, 0).unsqueeze(1)
     passed = sums.gather(2, sibling.unsqueeze(1).expand(x.shape[0], x.shape[1], -1)) * factor
-    return propagate(leaves + passed, *topology, one, ROOT_TO_LEAF)[..., :nodes].contiguous()
+    y = propagate(leaves + passed, *topology, one, ROOT_TO_LEAF)
+    # Not y[..., :nodes].contiguous(), whose strides are y's in a batch of 1: tangents need x's.
+    return out.copy_(y[..., :nodes])
 
 
 def _empty_labels(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> Tensor:
