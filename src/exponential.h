@@ -42,7 +42,7 @@ struct Exponential<double> {
 };
 
 template <class T>
-constexpr T inverse_factorial(int k) {
+TREEFILTER_HD constexpr T inverse_factorial(int k) {
   double factorial = 1;
   for (int i = 2; i <= k; ++i) factorial *= i;
   return static_cast<T>(1 / factorial);

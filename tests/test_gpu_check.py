@@ -431,4 +431,5 @@ def test_the_plain_script_calls_every_op():
         for schema in torch._C._jit_get_all_schemas()
         if schema.name.startswith("treefilter::")
     }
-    assert registered - ops == {"edge_list", "order"}  # on a GPU made of torch's own operations
+    # On a GPU these are made of torch's own operations and of other ops.
+    assert registered - ops == {"edge_list", "order", "bottleneck_sums"}

@@ -64,8 +64,8 @@ def test_both_stages(root, tmp_path, monkeypatch, capsys):
 
     # If it is killed during the second teacher, finished runs are kept.
     trained.clear()
-    (folder / "result.json").unlink()
-    (folder / "config.json").unlink()
+    for name_of_file in ("result.json", "config.json", "last.pt"):
+        (folder / name_of_file).unlink()
     shutil.rmtree(folder / "teacher2")
     assert run.run(options) == 0
     assert trained == [("teacher2", False), (name, False)]

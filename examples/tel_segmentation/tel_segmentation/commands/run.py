@@ -25,7 +25,7 @@ from tel_segmentation.paper.readiness import check_ready
 from tel_segmentation.paper.recipes import SEED, Recipe
 from tel_segmentation.paper.sameness import MAY_DIFFER, differences
 from tel_segmentation.runtime.distributed import session
-from tel_segmentation.runtime.run_folder import CONFIG, COST, RESULT
+from tel_segmentation.runtime.run_folder import COST, LAST, RESULT
 from tel_segmentation.training.engine import train
 from tel_segmentation.training.same_run import has_begun
 
@@ -99,8 +99,8 @@ def run(options: Run) -> int:
         with session(options.device):
             for teacher in stages.teachers(settings):
                 if _finished(teacher) is None:
-                    train(teacher, resume=(teacher.output / CONFIG).exists())
-            result = train(settings, resume=(folder / CONFIG).exists())
+                    train(teacher, resume=(teacher.output / LAST).exists())
+            result = train(settings, resume=(folder / LAST).exists())
     if _rank():
         return 0
     print(comparison(experiment, result))
