@@ -413,7 +413,8 @@ void check_range(const Case& one) {
       long double wanted = 0, scale = 0;
       for (const Listed::Half& h : g.of[v]) {
         const long double d = distance[b * edges + h.edge], w = gradient[b * edges + h.edge];
-        if (d != 0) wanted += w * (difference(b, c, v, h.other) / d);
+        // The largest distance stands for all that lies beyond: a constant.
+        if (d != 0 && d != kLargest) wanted += w * (difference(b, c, v, h.other) / d);
         scale += std::abs(w);
       }
       if (std::is_same_v<X, T>)
