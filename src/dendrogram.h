@@ -24,6 +24,10 @@ struct TreeEdges {
 
   TREEFILTER_HD const int32_t* parent_of(int64_t b) const { return at(parent, b); }
   TREEFILTER_HD const int32_t* edge_of(int64_t b) const { return at(edge, b); }
+  // On CUDA nothing is checked before: a vertex whose parent is none has no edge.
+  TREEFILTER_HD bool has_parent(int64_t b, int64_t v) const {
+    return static_cast<uint32_t>(parent_of(b)[v]) < static_cast<uint32_t>(nodes);
+  }
 
  private:
   TREEFILTER_HD const int32_t* at(Span<const int32_t> values, int64_t b) const {

@@ -44,7 +44,7 @@ struct Merging {
     const int32_t v = sorted[b * n + k];
     int32_t* const pair = out.children.data + 2 * (b * (n - 1) + k);
     SetElement* const set = sets + b * n;
-    const int32_t top = v < 0 ? v : find(set, tree.parent_of(b)[v]);
+    const int32_t top = v < 0 || !tree.has_parent(b, v) ? v : find(set, tree.parent_of(b)[v]);
     if (v == top) {  // no edge; or a cycle of what is no tree
       pair[0] = pair[1] = out.edge[b * (n - 1) + k] = -1;
       return;

@@ -35,7 +35,8 @@ struct Flood {
   TREEFILTER_HD EdgeOrder order_of(int64_t i) const {
     const int64_t b = i / tree.nodes, v = i % tree.nodes;
     const int32_t e = tree.edge_of(b)[v];
-    return e < 0 || e >= edges ? kNoEdge : edge_order(weight[b * edges + e], e);
+    const bool none = e < 0 || e >= edges || !tree.has_parent(b, v);
+    return none ? kNoEdge : edge_order(weight[b * edges + e], e);
   }
   TREEFILTER_HD int32_t parent_of(int64_t i) const {
     return tree.parent_of(i / tree.nodes)[i % tree.nodes];
