@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tyro.conf import Positional
@@ -24,6 +23,7 @@ from tel_segmentation.data.image_files import some
 from tel_segmentation.data.manifest import MANIFEST, read_manifest
 from tel_segmentation.data.regions import VOID
 from tel_segmentation.data.sample import UNLABELLED
+from tel_segmentation.data.sparse_labels import resize_label
 from tel_segmentation.evaluation.fill import fill
 from tel_segmentation.evaluation.metrics import ConfusionMatrix
 from tel_segmentation.runtime.workers import each
@@ -154,7 +154,7 @@ def _make(work: _Work, index: int) -> tuple[int, int, Tensor]:
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())
         smaller = np.array(picture.resize((width, height), Image.Resampling.BICUBIC))
         image = torch.from_numpy(smaller).permute(2, 0, 1)
-        label = torch.from_numpy(_smaller(label.numpy(), (height, width)))
+        label = torch.from_numpy(resize_label(label.numpy(), (height, width), True))
     filled = fill(image, label, options.sigma, options.mass)
     result = filled.label.masked_fill(filled.confidence < options.least, UNLABELLED)
     maps = torch.stack([result.double(), filled.confidence])[None]
@@ -177,16 +177,3 @@ def _save(work: _Work, name: str, result: Tensor, confidence: Tensor) -> None:
         temporary = file / f".{name}.tmp"
         picture.save(temporary, format="PNG")
         temporary.replace(file / f"{name}.png")
-
-
-def _smaller(label: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.int64]:
-    """A smaller label map in which no labelled pixel is lost to an unlabelled one.
-
-    Where several classes meet in a pixel, the rarest wins.
-    """
-    small = np.full(size, UNLABELLED, np.int64)
-    classes, counts = np.unique(label[label >= 0], return_counts=True)
-    for number in classes[np.argsort(-counts)]:
-        y, x = np.nonzero(label == number)
-        small[y * size[0] // label.shape[0], x * size[1] // label.shape[1]] = number
-    return small
