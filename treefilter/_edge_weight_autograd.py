@@ -1,6 +1,6 @@
 """Derivatives of the sums over channels of edge_weight.h.
 
-With d = f_u − f_v of an edge {u, v}: D(f) = I(f, f) = Σ ψ(d) d is what is asked for, L(w, f) its
+With d = f_u − f_v of an edge {u, v}: D(f) = I(f, f) = Σ ψ(d) d is the weight, L(w, f) its
 derivative. L has the factor 2 inside: so the first derivative makes nothing of the size of w.
 Derivatives of both:
 
@@ -95,15 +95,19 @@ class EdgeSum(Function):
         save(ctx, *tensors)
 
 
-class _Norm(Function):
-    @staticmethod
-    def forward(f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor:
-        return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, sum.psi)
+class EdgeNorm(Function):
+    """What D and the Euclidean distance have in common: a tensor, the edges and the sum."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         f, edges, ctx.sum = inputs
         save(ctx, f, edges, output)
+
+
+class _Norm(EdgeNorm):
+    @staticmethod
+    def forward(f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor:
+        return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, sum.psi)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import Function, call, recorded, save, values_of
-from ._edge_weight_autograd import EdgeSum, Sum, inner, largest, scatter, total
+from ._autograd import call, recorded, values_of
+from ._edge_weight_autograd import EdgeNorm, EdgeSum, Sum, inner, largest, scatter, total
 from .graph import Graph
 
 
@@ -35,15 +35,10 @@ def euclidean(f: Tensor, graph: Graph) -> Tensor:
     return _ops.edge_inner(f, f, edges, layout, num_edges, _ops.EUCLIDEAN)
 
 
-class _Euclidean(Function):
+class _Euclidean(EdgeNorm):
     @staticmethod
     def forward(f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor:
         return _ops.edge_inner(f, f, edges, sum.layout, sum.num_edges, _ops.EUCLIDEAN)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        f, edges, ctx.sum = inputs
-        save(ctx, f, edges, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
