@@ -83,7 +83,7 @@ def _roots(root: int | Tensor, weight: Tensor, num_nodes: int) -> tuple[Tensor |
 def _united(weight: Tensor, graph: Graph, roots: Tensor | None, root: int) -> Tree:
     """The trees of a batch of edge lists, found as one forest of the graphs side by side.
 
-    Only one tree of a forest has a root that is asked for, each other its lowest vertex. So in
+    Only one tree of a forest has the given root, each other its lowest vertex. So in
     each image the root changes its number to 0, and the vertices below it to one more.
     """
     assert graph.batch is not None

@@ -62,7 +62,7 @@ def run(options: Export) -> None:
     Raises:
         ValueError: the file's name has another suffix, the file exists, the network cannot be
             exported in this form, or the file does not give the network's probabilities.
-        ImportError: ONNX is asked for and its packages are not installed.
+        ImportError: the file is ONNX and its packages are not installed.
     """
     suffix = options.output.suffix.lower()
     if suffix not in SUFFIXES:

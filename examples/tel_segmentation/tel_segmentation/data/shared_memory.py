@@ -22,11 +22,11 @@ class Workers(NamedTuple):
     number: int
     prefetch: int
     reason: str
-    """Empty, or why there are fewer than was asked for."""
+    """Empty, or why there are fewer than ``data.workers``."""
 
 
 def fitting_workers(options: config.Train, processes: int = 1) -> Workers:
-    """As many workers as asked for, or as many as have room for their batches.
+    """``data.workers``, or as many as have room for their batches.
 
     Batches do not depend on the number of workers.
 
