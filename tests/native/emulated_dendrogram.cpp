@@ -11,6 +11,8 @@
 #include "../../src/dendrogram.h"
 #include "../../src/malis.h"
 #include "../../src/watershed.h"
+#include "device_memory.h"
+#include "vectors.h"
 
 namespace {
 
@@ -24,26 +26,6 @@ void expect(bool holds, const char* what, const std::string& where) {
   std::printf("FAILED: %s (%s)\n", what, where.c_str());
   if (++failures == 20) std::exit(1);
 }
-
-template <class T>
-Span<T> span(std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-template <class T>
-Span<const T> view(const std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-
-class Memory final : public DeviceMemory {
- public:
-  void* take(size_t bytes) override {
-    blocks_.emplace_back(bytes);
-    return blocks_.back().data();
-  }
-
- private:
-  std::vector<emulation::Garbage> blocks_;
-};
 
 std::mt19937 engine(1);
 int64_t below(int64_t bound) {

@@ -11,7 +11,9 @@
 #include "../../src/distance.h"
 #include "../../src/mst.h"
 #include "../../src/watershed.h"
+#include "device_memory.h"
 #include "plans.h"
+#include "vectors.h"
 
 namespace {
 
@@ -27,15 +29,6 @@ void expect(bool holds, const char* what, const std::string& where) {
   if (++failures == 20) std::exit(1);
 }
 
-template <class T>
-Span<T> span(std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-template <class T>
-Span<const T> view(const std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-
 // A vector<bool> has no data().
 struct Flags {
   explicit Flags(int64_t size) : values(static_cast<size_t>(size), 0) {}
@@ -43,17 +36,6 @@ struct Flags {
     return {reinterpret_cast<const bool*>(values.data()), static_cast<int64_t>(values.size())};
   }
   std::vector<char> values;
-};
-
-class Memory final : public DeviceMemory {
- public:
-  void* take(size_t bytes) override {
-    pieces_.emplace_back(bytes);
-    return pieces_.back().data();
-  }
-
- private:
-  std::vector<emulation::Garbage> pieces_;
 };
 
 std::mt19937 engine(1);

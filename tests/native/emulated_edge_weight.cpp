@@ -11,23 +11,14 @@
 #include "../../src/affinity.h"
 #include "../../src/cuda/runtime/emulation.h"
 #include "../../src/edge_weight.h"
+#include "device_memory.h"
+#include "vectors.h"
 
 namespace {
 
 using namespace treefilter;
 
 int64_t failures = 0, checks = 0;
-
-class Memory final : public DeviceMemory {
- public:
-  void* take(size_t bytes) override {
-    blocks_.emplace_back(bytes);
-    return blocks_.back().data();
-  }
-
- private:
-  std::vector<emulation::Garbage> blocks_;
-};
 
 // Calls run(name, Cuda) in every order of threads.
 template <class Run>
@@ -51,14 +42,6 @@ void for_schedules(const Run& run) {
 }
 
 // An array of exactly its length, so that a sanitizer notices accesses beyond it.
-template <class T>
-Span<T> span(std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-template <class T>
-Span<const T> view(const std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
 
 template <class X>
 constexpr const char* kName = "";

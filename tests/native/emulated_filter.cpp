@@ -14,7 +14,9 @@
 #include "../../src/cuda/runtime/emulation.h"
 #include "../../src/filter.h"
 #include "../../src/mst.h"
+#include "device_memory.h"
 #include "plans.h"
+#include "vectors.h"
 
 namespace {
 
@@ -25,26 +27,6 @@ void check(bool ok, const std::string& what) {
   if (ok) return;
   if (++failures <= 30) std::printf("FAILED: %s\n", what.c_str());
 }
-
-template <class T>
-Span<const T> view(const std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-template <class T>
-Span<T> span(std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-
-class Memory final : public DeviceMemory {
- public:
-  void* take(size_t bytes) override {
-    blocks_.emplace_back(bytes);
-    return blocks_.back().data();
-  }
-
- private:
-  std::vector<emulation::Garbage> blocks_;
-};
 
 std::mt19937 engine(1);
 double uniform(double low = 0, double high = 1) {

@@ -17,6 +17,7 @@
 #include "../../src/mst.h"
 #include "../../src/plan.h"
 #include "plans.h"
+#include "vectors.h"
 
 namespace {
 
@@ -35,14 +36,6 @@ struct Memory final : DeviceMemory {
   }
 };
 
-template <class T>
-Span<T> span(std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-template <class T>
-Span<const T> view(const std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
 Span<bool> mask_of(std::vector<char>& v) {
   return {reinterpret_cast<bool*>(v.data()), static_cast<int64_t>(v.size())};
 }

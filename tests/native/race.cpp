@@ -12,6 +12,7 @@
 #include "../../src/malis.h"
 #include "../../src/mst.h"
 #include "../../src/watershed.h"
+#include "vectors.h"
 
 namespace {
 
@@ -20,14 +21,6 @@ using namespace treefilter;
 constexpr int64_t kBatch = 2, kHeight = 260, kWidth = 257, kNodes = kHeight * kWidth;
 constexpr int64_t kChannels = 20, kSources = 2;
 
-template <class T>
-Span<T> span(std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
-template <class T>
-Span<const T> view(const std::vector<T>& v) {
-  return {v.data(), static_cast<int64_t>(v.size())};
-}
 template <class T>
 Strided<T> planes(T* data) {
   return {data, kBatch, kChannels, kNodes, kChannels * kNodes, kNodes, 1};
