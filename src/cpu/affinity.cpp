@@ -12,19 +12,21 @@
 namespace treefilter {
 namespace {
 
-[[noreturn]] void fail(int64_t e, int64_t num_edges) {
-  throw std::invalid_argument("tree.edge must be in [-1, " + std::to_string(num_edges) + "), got " +
-                              std::to_string(e));
+// The edge, which must be in [-1, num_edges).
+inline int64_t checked(int64_t e, int64_t num_edges) {
+  if (e >= num_edges || e < -1) {
+    throw std::invalid_argument("tree.edge must be in [-1, " + std::to_string(num_edges) + "), got " +
+                                std::to_string(e));
+  }
+  return e;
 }
 
-// Throws if an edge is outside of [-1, num_edges), naming the first.
+// The same for many, without a branch for each as long as all are right. Names the first that is not.
 void check_edges(const int32_t* edges, int64_t count, int64_t num_edges) {
   uint32_t largest = 0;
   for (int64_t v = 0; v < count; ++v) largest = std::max(largest, static_cast<uint32_t>(edges[v]) + 1u);
   if (largest <= static_cast<uint32_t>(num_edges)) return;
-  for (int64_t v = 0; v < count; ++v) {
-    if (edges[v] < -1 || edges[v] >= num_edges) fail(edges[v], num_edges);
-  }
+  for (int64_t v = 0; v < count; ++v) checked(edges[v], num_edges);
 }
 
 // Calls visit(i, v, e) for every vertex v, its edge e (-1 at a root) and every i = b * groups + g.
@@ -34,11 +36,7 @@ void for_edges(Cpu cpu, int64_t batch, int64_t groups, int64_t num_edges, Span<c
   parallel_for(batch * groups, num_nodes, cpu, [&] {
     return [&](int64_t i) {
       const int32_t* edges = edge.data + (edge.size == num_nodes ? 0 : i / groups * num_nodes);
-      for_ascending(cpu, 0, num_nodes, [&](int64_t v) {
-        const int64_t e = edges[v];
-        if (e >= num_edges || e < -1) fail(e, num_edges);
-        visit(i, v, e);
-      });
+      for_ascending(cpu, 0, num_nodes, [&](int64_t v) { visit(i, v, checked(edges[v], num_edges)); });
     };
   });
 }
@@ -119,8 +117,7 @@ void affinity_backward(Cpu cpu, int64_t batch, int64_t groups, Span<const T> gra
         const T negative_sigma = -sigma.of(b, i % groups);
         const T *grads = grad.data + i * num_nodes, *values = a.data + i * num_nodes;
         for_ascending(cpu, 0, num_nodes, [&](int64_t v) {
-          const int64_t e = edges[v];
-          if (e >= num_edges || e < -1) fail(e, num_edges);
+          const int64_t e = checked(edges[v], num_edges);
           if (e >= 0) to[e] += grads[v] * values[v] / negative_sigma;
         });
       }
