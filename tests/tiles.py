@@ -110,3 +110,52 @@ def numbers(edges, tiling):
         assert of.sum() == box.sum()
         found.append(box.flatten())
     return torch.cat(found).nonzero().flatten()
+
+
+def filtered(x, guide, tiling, mask=None, **options):
+    """Through all stages of the filter."""
+    tiles = [
+        (cut(x, tile), cut(guide, tile), tile, {"mask": cut(mask, tile), **options})
+        for tile in tiling.tiles
+    ]
+    parts, skeletons = zip(*(tiled.reduce_tile(a, f, t, **opts) for a, f, t, opts in tiles), strict=True)
+    image = tiling.lattice
+    whole = tiled.merge(parts, image, metric=options["metric"])
+    choices = tiled.choose(whole, parts, tiling)
+    pruned = [tiled.prune_tile(s, c, image) for s, c in zip(skeletons, choices, strict=True)]
+    outside = tiled.exchange(pruned, choices, image, **options)
+    return paste(
+        [
+            tiled.finish(a, f, t, choice, *arriving, **opts)
+            for (a, f, t, opts), choice, arriving in zip(tiles, choices, outside, strict=True)
+        ],
+        tiling,
+    )
+
+
+def whole_filtered(x, guide, tiling, mask=None, *, sigma, groups, metric):
+    """The image in one piece."""
+    graph, weight = whole_weight(guide, tiling, mask, metric)
+    tree = tf.mst(weight, graph)
+    if groups > 1:
+        _, weight = whole_weight(guide.unflatten(0, (groups, -1)), tiling, mask, metric)
+    sigma = weight.new_tensor(sigma) if isinstance(sigma, list) else sigma
+    a = tf.affinity(weight[None] if groups > 1 else weight, tree, sigma)
+    return tf.filter(x[None], tree, a)[0]
+
+
+def labelled(guide, markers, tiling, mask=None, metric="sqeuclidean"):
+    """Through all stages of the watershed."""
+    tiles = [
+        (cut(guide, tile), cut(markers, tile), tile, {"metric": metric, "mask": cut(mask, tile)})
+        for tile in tiling.tiles
+    ]
+    parts = [tiled.flood_candidates(f, m, tile, **opts) for f, m, tile, opts in tiles]
+    known = tiled.flood(parts, tiling.lattice, metric=metric)
+    return paste(
+        [
+            tiled.finish_flood(f, m, tile, *at_border, **opts)
+            for (f, m, tile, opts), at_border in zip(tiles, known, strict=True)
+        ],
+        tiling,
+    )

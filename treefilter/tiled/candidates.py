@@ -20,7 +20,7 @@ from ..filter import leaf_to_root
 from ..graph import graph
 from ..mst import mst
 from .geometry import Array, Tile
-from .local import LocalTree, local_tree, steiner
+from .local import LocalTree, Steiner, local_tree, steiner
 
 
 @dataclass
@@ -62,13 +62,12 @@ def candidates(
         ValueError: If a feature is NaN or infinite where the mask is true.
     """
     local = local_tree("candidates", guide, tile, metric, mask)
-    return candidates_of(local, guide)
+    return candidates_of(local, guide, steiner(local, local.border))
 
 
-def candidates_of(local: LocalTree, guide: Tensor) -> Part:
-    """Of a tile whose tree is known."""
+def candidates_of(local: LocalTree, guide: Tensor, part: Steiner) -> Part:
+    """Of a tile whose tree is known, and the part of it that spans its border."""
     tile, border = local.tile, local.border
-    part = steiner(local, border)
     weight = local.weight[0].numpy()[part.edge]
     decision = decide(len(part.vertex), part.ends, weight, part.at(border))
     chosen = decision.undecided

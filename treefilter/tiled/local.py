@@ -106,13 +106,17 @@ class Steiner:
 def steiner(local: LocalTree, terminal: Array) -> Steiner:
     """Of the paths between ``terminal``, the tile's vertices, and from them to the roots."""
     tree = local.tree
-    is_terminal = torch.zeros(1, 1, tree.num_nodes)
-    is_terminal[..., torch.from_numpy(terminal)] = 1
-    one = torch.ones(1, tree.num_nodes)
-    vertex = np.flatnonzero(leaf_to_root(is_terminal, tree, one)[0, 0].numpy())
+    vertex = np.flatnonzero(spanned(tree, torch.from_numpy(terminal)).numpy())
     up, number = local.ends
     parent = np.searchsorted(vertex, up[vertex])
     child = np.flatnonzero(number[vertex] >= 0)
     child = child[np.argsort(number[vertex[child]])]
     ends = np.stack([child, parent[child]])
     return Steiner(vertex, parent, ends, number[vertex[child]].astype(np.int64))
+
+
+def spanned(tree: Tree, terminal: Tensor) -> Tensor:
+    """(n,) bool: the vertices on paths between terminals, and from them to the roots."""
+    reached = torch.zeros(1, 1, tree.num_nodes)
+    reached[..., terminal] = 1
+    return leaf_to_root(reached, tree, torch.ones(1, tree.num_nodes))[0, 0] > 0
