@@ -74,18 +74,18 @@ def flood_candidates(
     left = np.flatnonzero(decision.undecided)
     labels = watershed(local.weight, local.tree, given[None])[0].numpy()
 
-    position = np.full(count + 2, -1)
+    position = np.full(count + 1, -1)
     position[border] = np.arange(len(border))
-    zone = decision.zone[ends[:, left]]
+    zone = decision.zone[ends[:, left]].ravel()
     joined = position[zone]
-    inside = np.flatnonzero(zone.ravel() == count)
-    joined.reshape(-1)[inside] = len(border) + np.arange(len(inside))
+    inside = zone == count
+    joined[inside] = len(border) + np.arange(np.count_nonzero(inside))
     known = labels[spanning.vertex[spanning.ends[:, left].ravel()[inside]]]
     return Flood(
         vertex=tile.vertices_in_image(local.border),
         features=guide.flatten(1).numpy()[:, local.border],
         label=np.concatenate([given.numpy()[local.border], known]),
-        ends=joined,
+        ends=joined.reshape(2, -1),
         weight=weight[left],
         edge=tile.edges_in_image(spanning.edge[left]),
     )
