@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import SEEDS
+from strategies import SEEDS, uniform
 from tiles import filtered, images, labelled, numbers, tree_of, whole_filtered, whole_weight
 
 import treefilter as tf
@@ -26,7 +26,7 @@ def test_filter_is_that_of_the_whole_image(drawn, data):
     guide = torch.cat([guide * (i + 1) + i for i in range(groups)])
     channels = data.draw(st.integers(1, 2)) * groups
     dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
-    x = torch.from_numpy(np.random.default_rng(len(guide)).random((channels, *tiling.shape))).to(dtype)
+    x = uniform(channels, channels, *tiling.shape, dtype=dtype)
     one = st.sampled_from([1e-3, 0.3, 2.0, 1e3])
     sigma = data.draw(one if groups == 1 else st.lists(one, min_size=groups, max_size=groups))
     options = {"sigma": sigma, "groups": groups, "metric": metric}

@@ -1,6 +1,7 @@
 """Whole images through treefilter.tiled, tile after tile; and what hypothesis draws for it."""
 
 import numpy as np
+import oracle
 import torch
 from hypothesis import strategies as st
 from strategies import SEEDS
@@ -94,22 +95,24 @@ def tree_of(guide, tiling, mask=None, metric="sqeuclidean", pair=False):
 def whole_weight(guide, tiling, mask=None, metric="sqeuclidean"):
     """(graph, weight (B, E)) of the image in one piece, +inf where an end is masked."""
     graph = tf.grid(*tiling.shape, connectivity=tiling.connectivity)
-    weight = tf.edge_weight(guide if guide.ndim > len(tiling.shape) + 1 else guide[None], graph, metric)
+    batch = guide if guide.ndim > len(tiling.shape) + 1 else guide[None]
+    weight = tf.edge_weight(batch, graph, metric)
     if mask is not None:
         weight[:, ~mask.flatten()[graph.edge_index].all(0)] = torch.inf
     return graph, weight
 
 
 def numbers(edges, tiling):
-    """The numbers of the edges that (K, *shape) says."""
-    graph = tf.grid(*tiling.shape, connectivity=tiling.connectivity)
+    """The numbers of the edges that (K, *shape) says, ascending."""
+    shape = tiling.shape
+    ends = oracle.grid_edges(shape, tiling.connectivity).T.tolist()
+    number_of = {pair: e for e, pair in enumerate(map(tuple, ends))}
     found = []
-    for (dz, dy, dx), of in zip(graph._directions, edges.view(-1, *graph._box), strict=True):
-        d, h, w = graph._box
-        box = of[: max(0, d - dz), max(0, -dy) : max(0, h - max(0, dy)), max(0, -dx) : max(0, w - max(0, dx))]
-        assert of.sum() == box.sum()
-        found.append(box.flatten())
-    return torch.cat(found).nonzero().flatten()
+    for direction, *at in edges.nonzero().tolist():
+        to = np.add(at, oracle.DIRECTIONS[tiling.connectivity][direction])
+        pair = (int(np.ravel_multi_index(tuple(end), shape)) for end in (at, to))
+        found.append(number_of[tuple(pair)])
+    return torch.tensor(sorted(found), dtype=torch.int64)
 
 
 def filtered(x, guide, tiling, mask=None, **options):
@@ -118,7 +121,8 @@ def filtered(x, guide, tiling, mask=None, **options):
         (cut(x, tile), cut(guide, tile), tile, {"mask": cut(mask, tile), **options})
         for tile in tiling.tiles
     ]
-    parts, skeletons = zip(*(tiled.reduce_tile(a, f, t, **opts) for a, f, t, opts in tiles), strict=True)
+    found = [tiled.reduce_tile(a, f, tile, **opts) for a, f, tile, opts in tiles]
+    parts, skeletons = zip(*found, strict=True)
     image = tiling.lattice
     whole = tiled.merge(parts, image, metric=options["metric"])
     choices = tiled.choose(whole, parts, tiling)

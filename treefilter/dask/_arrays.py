@@ -53,7 +53,8 @@ def check_chunks(function: str, name: str, value: da.Array, guide: da.Array) -> 
     spatial = value.ndim - (guide.ndim - 1)
     if chunks != expected or spatial not in (0, 1):
         raise ValueError(
-            f"{function}: {name} must have the spatial chunks of the guide, {expected}, got {chunks}"
+            f"{function}: {name} must have the spatial chunks of the guide, {expected}, "
+            f"got {chunks}"
         )
 
 
@@ -102,5 +103,3 @@ def checked_groups(function: str, groups: Any, **arrays: da.Array) -> int:
                 f"{value.shape[0]}"
             )
     return count
-
-

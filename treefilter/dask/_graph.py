@@ -11,7 +11,6 @@ import torch
 from dask.delayed import Delayed
 from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
-from torch import Tensor
 
 from ..tiled import Tiling
 
@@ -63,7 +62,7 @@ class Stage:
             rows = np.moveaxis(grid, axis, 0)
             halved = np.empty((-(-len(rows) // 2), *rows.shape[1:]), object)
             for at in np.ndindex(halved.shape):
-                pair = [rows[i, *at[1:]] for i in range(2 * at[0], min(2 * at[0] + 2, len(rows)))]
+                pair = [rows[(i, *at[1:])] for i in (2 * at[0], 2 * at[0] + 1) if i < len(rows)]
                 halved[at] = self.one((step, count), merge, pair) if len(pair) > 1 else pair[0]
                 count += 1
             grid = np.moveaxis(halved, 0, axis)
@@ -106,8 +105,6 @@ def _item(values: Any, i: int) -> Any:
     return values[i]
 
 
-def tensor(chunk: Any) -> Tensor | None:
+def tensor(chunk: Any) -> Any:
     """A chunk for torch, which takes no array that is read-only or has negative strides."""
     return None if chunk is None else torch.from_numpy(np.require(chunk, requirements=["C", "W"]))
-
-

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import dask.array as da
-import numpy as np
 import torch
 from dask.base import tokenize
 
@@ -21,7 +20,7 @@ from ._arrays import (
     checked_sigma,
     tiling_of,
 )
-from ._graph import Key, Stage, again, tensor
+from ._graph import Stage, again, tensor
 from .mst import Tree, choices_of
 
 
@@ -50,7 +49,9 @@ def filter(
             neither a guide nor a tree is given.
         sigma: σ > 0, a number, or one for each group.
         groups: Number of groups, as in ``TreeFilter2d``; divides the channels of x and the guide.
-        metric, connectivity, mask: As for :func:`mst`. What is masked is its own result.
+        metric: As for :func:`mst`.
+        connectivity: Likewise.
+        mask: Likewise. What is masked is its own result.
         tree: Of :func:`mst`, in place of a guide and of its options.
 
     Returns:
@@ -70,7 +71,7 @@ def filter(
     """
     guide, mask, metric, tiling = _topology(x, guide, metric, connectivity, mask, tree)
     groups = checked_groups("filter", groups, x=x, guide=guide)
-    options = {
+    options: dict[str, Any] = {
         "sigma": checked_sigma("filter", sigma, groups, guide),
         "groups": groups,
         "metric": metric,
@@ -93,8 +94,8 @@ def filter(
 
     second = Stage(f"finish-{token}", tiling)
     decided = second.item_of("outside", second.reads(done))
-    inputs = tuple(second.chunks_of(value) for value in again(done, x, guide, mask))
-    keys = second.each("finish", partial(_finish, **options), *inputs, tiling.tiles, decided)
+    read = [second.chunks_of(value) for value in again(done, x, guide, mask)]
+    keys = second.each("finish", partial(_finish, **options), *read, tiling.tiles, decided)
     dtype = tiled.result_dtype(FLOATS[x.dtype], FLOATS[guide.dtype])
     return second.array(keys, torch.empty(0, dtype=dtype).numpy().dtype, x.shape[0])
 
@@ -117,7 +118,9 @@ def _topology(
     elif not isinstance(tree, Tree):
         raise TypeError(f"filter: tree must be of treefilter.dask.mst, got {type(tree).__name__}")
     elif guide is not None or mask is not None or connectivity is not None:
-        raise TypeError("filter: tree must be given without a guide, mask or connectivity, got both")
+        raise TypeError(
+            "filter: tree must be given without a guide, mask or connectivity, got both"
+        )
     else:
         guide, mask, metric, tiling = tree.guide, tree.mask, tree.metric, tree.tiling
     check_chunks("filter", "x", x, guide)

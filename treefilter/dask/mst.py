@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -124,6 +123,4 @@ def _candidates(guide: Any, mask: Any, tile: tiled.Tile, *, metric: str) -> tile
 def _edges(
     guide: Any, mask: Any, tile: tiled.Tile, choice: tiled.Choice, *, metric: str
 ) -> np.ndarray:
-    return tiled.tree_edges(
-        tensor(guide), tile, choice, metric=metric, mask=tensor(mask)
-    ).numpy()
+    return tiled.tree_edges(tensor(guide), tile, choice, metric=metric, mask=tensor(mask)).numpy()

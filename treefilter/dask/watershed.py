@@ -27,8 +27,11 @@ def watershed(
     yet. Each chunk is read twice.
 
     Args:
-        guide: As for :func:`mst`, like ``metric``, ``connectivity`` and ``mask``.
+        guide: As for :func:`mst`.
         markers: (H, W) or (D, H, W) integer dask array with the guide's chunks; 0 is no marker.
+        metric: As for :func:`mst`.
+        connectivity: Likewise.
+        mask: Likewise.
 
     Returns:
         The labels, like ``markers``; 0 where no marker can be reached.
@@ -64,8 +67,8 @@ def watershed(
 
     second = Stage(f"finish-{token}", tiling)
     labels = second.item_of("labels", second.reads(known))
-    inputs = tuple(second.chunks_of(value) for value in again(known, guide, markers, mask))
-    keys = second.each("finish", partial(_finish, metric=metric), *inputs, tiling.tiles, labels)
+    read = [second.chunks_of(value) for value in again(known, guide, markers, mask)]
+    keys = second.each("finish", partial(_finish, metric=metric), *read, tiling.tiles, labels)
     return second.array(keys, markers.dtype)
 
 

@@ -22,8 +22,11 @@ def tree_edges(
     """Which edges of the image's minimum spanning tree start in a tile.
 
     Args:
-        guide: As for :func:`candidates`, like ``tile``, ``metric`` and ``mask``.
+        guide: As for :func:`candidates`.
+        tile: Where it is.
         choice: The tile's, of :func:`choose`.
+        metric: As for :func:`candidates`.
+        mask: Likewise.
 
     Returns:
         (K, *tile.shape) bool. K is half the connectivity: an edge leads from its lower vertex in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +42,9 @@ def exchange(
         skeletons: Of all tiles, of :func:`prune_tile`.
         choices: Of all tiles.
         image: The numbers of the image, ``tiling.lattice``.
-        sigma, groups, metric: As for :func:`reduce_tile`.
+        sigma: As for :func:`reduce_tile`.
+        groups: Likewise.
+        metric: Likewise.
 
     Returns:
         Of each tile the image's numbers of vertices, and (V, vertices) what comes there.
@@ -67,7 +70,7 @@ def exchange(
     bounds = np.cumsum([0, *(len(part.terminal) for part in skeletons)])
     return [
         (vertex[start:stop], np.ascontiguousarray(outside[:, start:stop]))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in itertools.pairwise(bounds)
     ]
 
 

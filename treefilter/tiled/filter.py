@@ -37,34 +37,37 @@ def reduce_tile(
 
     Args:
         x: (C, *tile.shape) floating point: what is filtered.
-        guide: As for :func:`candidates`, like ``tile``, ``metric`` and ``mask``.
+        guide: As for :func:`candidates`.
+        tile: Where it is.
         sigma: Positive: a number, or one for each group.
         groups: As for :class:`treefilter.nn.TreeFilter2d`: divides the channels of both.
+        metric: As for :func:`candidates`.
+        mask: Likewise.
     """
     local = local_tree("filter", guide, tile, metric, mask)
     spanning = steiner(local, local.border)
     part = candidates_of(local, guide, spanning)
+    if not len(spanning.vertex):
+        return part, _nothing(part, len(x) + groups, groups)
     a = _affinity(local, guide, sigma, groups, metric, mask)
-    marked = torch.zeros(local.tree.num_nodes, dtype=torch.bool)
-    marked[torch.from_numpy(spanning.vertex)] = True
-    value = [
-        leaf_to_root(values, local.tree, a[:, g] * ~marked)[0][:, marked]
-        for g, values in _values(x, groups)
+    at = torch.from_numpy(spanning.vertex)
+    along = a[:, :, at]
+    a[:, :, at] = 0  # what hangs from these vertices does not contain what hangs from others
+    sums = [
+        leaf_to_root(values, local.tree, a[:, g])[:, :, at] for g, values, _ in _values(x, groups)
     ]
-    compact = a[:, :, marked]
-    none = torch.zeros(1, 1, 1, dtype=torch.float64).expand(1, len(x) + groups, len(spanning.vertex))
-    skeleton = _skeleton(local, spanning, part, Forest(
-        Tree.from_parents(torch.from_numpy(spanning.parent)[None]), torch.cat(value)[None], compact, none, none,
-    )) if len(spanning.vertex) else _empty(part, len(x) + groups, groups)
-    return part, skeleton
+    value = torch.cat(sums, 1)
+    tree = Tree.from_parents(torch.from_numpy(spanning.parent)[None])
+    nothing = torch.zeros_like(value)
+    return part, _skeleton(local, spanning, part, Forest(tree, value, along, nothing, nothing))
 
 
-def _empty(part: Part, values: int, groups: int) -> Skeleton:
-    index = np.empty(0, np.int64)
-    return Skeleton(
-        index, index, part.features, np.empty((values, 0)), np.empty((2, 0), np.int64), index,
-        np.empty((groups, 0)), np.empty((2, values, 0)),
-    )
+def _nothing(part: Part, values: int, groups: int) -> Skeleton:
+    """The skeleton of a tile without neighbours."""
+    none, affinity = np.empty(0, np.int64), np.empty((groups, 0))
+    value, ends = np.empty((values, 0)), np.empty((2, 0), np.int64)
+    toward = np.empty((2, values, 0))
+    return Skeleton(none, none, part.features, value, ends, none, affinity, toward)
 
 
 def _skeleton(local: LocalTree, spanning: Steiner, part: Part, forest: Forest) -> Skeleton:
@@ -113,31 +116,38 @@ def finish(
     """The filtered tile.
 
     Args:
-        x: As for :func:`reduce_tile`, like all arguments that are not named here.
+        x: As for :func:`reduce_tile`.
+        guide: Likewise.
+        tile: Where it is.
         choice: The tile's, of :func:`choose`.
         vertex: The image's numbers of the vertices where something comes from outside.
         outside: (V, len(vertex)) what comes: both are the tile's, of :func:`exchange`.
+        sigma: As for :func:`reduce_tile`.
+        groups: Likewise.
+        metric: Likewise.
+        mask: Likewise.
 
     Returns:
         Like ``x``; in float64 if the guide is and ``x`` has not 16 bits.
     """
     local = local_tree("filter", guide, tile, metric, mask)
     a = _affinity(local, guide, sigma, groups, metric, mask)
-    cut = np.isin(local.ends[1], tile.edges_in_tile(choice.cut))
-    a[:, :, torch.from_numpy(cut)] = 0
+    cut = torch.zeros(local.weight.shape[1] + 1, dtype=torch.bool)
+    cut[torch.from_numpy(tile.edges_in_tile(choice.cut))] = True
+    a.masked_fill_(cut[local.tree.edge.long()], 0)  # of a root the edge is −1, and the last entry
     at = torch.from_numpy(tile.vertices_in_tile(vertex))
-    arriving, done = torch.from_numpy(outside), 0
+    arriving = torch.from_numpy(outside)
     out = torch.empty(x.shape, dtype=result_dtype(x.dtype, guide.dtype))
-    flat, channel, mass = out.flatten(1), 0, None
-    for g, values in _values(x, groups):
+    flat, done, mass = out.flatten(1), 0, torch.empty(0)
+    for g, values, with_mass in _values(x, groups):
         count = values.shape[1]
         values[0, :, at] += arriving[done : done + count]
-        done += count
         sums = tree_filter(values, local.tree, a[:, g], normalize=False)[0]
-        if mass is None or g != group:
-            group, mass, sums = g, sums[0], sums[1:]
-        flat[channel : channel + len(sums)] = sums / mass
-        channel += len(sums)
+        if with_mass:
+            mass, sums = sums[0], sums[1:]
+        done += count
+        last = done - g - 1  # of the channels; each group has a mass before them
+        flat[last - len(sums) : last] = sums / mass
     return out
 
 
@@ -166,11 +176,16 @@ def affinities(weight: Tensor, tree: Tree, sigma: Sigma) -> Tensor:
     return a.double()
 
 
-def _values(x: Tensor, groups: int) -> Iterator[tuple[int, Tensor]]:
-    """Of each group its number and (1, k, N) float64: ones, then its channels, a few at a time."""
-    for g, channels in enumerate(x.flatten(1).chunk(groups) if len(x) else [x.flatten(1)] * groups):
-        ones = channels.new_ones((1, channels.shape[1]), dtype=torch.float64)
-        first, *others = channels.split(_CHANNELS) if len(channels) else [channels]
-        yield g, torch.cat([ones, first.double()])[None]
-        for piece in others:
-            yield g, piece.double()[None]
+def _values(x: Tensor, groups: int) -> Iterator[tuple[int, Tensor, bool]]:
+    """Of each group its number, (1, k, N) float64 values, and whether a mass comes first.
+
+    The values are ones and the group's channels, a few at a time.
+    """
+    flat = x.flatten(1)
+    for g, channels in enumerate(flat.unflatten(0, (groups, -1))):
+        for first in range(0, max(1, len(channels)), _CHANNELS):
+            piece, with_mass = channels[first : first + _CHANNELS], first == 0
+            size = (1, len(piece) + with_mass, flat.shape[1])
+            values = piece.new_ones(size, dtype=torch.float64)
+            values[0, int(with_mass) :] = piece
+            yield g, values, with_mass

@@ -207,8 +207,8 @@ class Tiling:
 
     def tile_of(self, vertex: Array) -> Array:
         """The numbers of the tiles that have the image's vertices."""
-        axes = len(self.chunks)
         number = np.zeros(len(vertex), np.int64)
-        for sizes, at in zip(self.chunks, self.lattice.coordinates(vertex)[3 - axes :], strict=True):
+        coordinates = self.lattice.coordinates(vertex)[3 - len(self.chunks) :]
+        for sizes, at in zip(self.chunks, coordinates, strict=True):
             number = number * len(sizes) + np.searchsorted(np.cumsum(sizes), at, "right")
         return number

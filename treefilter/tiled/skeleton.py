@@ -100,7 +100,7 @@ def times(affinity: Tensor, sums: Tensor) -> Tensor:
 
 
 def add_from_children(forest: Forest, value: Tensor, which: Tensor) -> Tensor:
-    """``value`` with the sums ``up`` of the vertices ``which``, (n,) bool, added at their parents."""
+    """``value``, with ``up`` of the vertices ``which``, (n,) bool, added at their parents."""
     at = which.nonzero().flatten()
     return value.index_add(2, forest.parent[at], forest.up[:, :, at])
 

@@ -20,7 +20,7 @@ from ..graph import graph
 from ..mst import mst
 from ..watershed import watershed
 from .candidates import decide
-from .geometry import Array, Tile, Lattice
+from .geometry import Array, Lattice, Tile
 from .local import local_tree, steiner
 from .reduce import seams, weights_between
 
@@ -57,8 +57,11 @@ def flood_candidates(
     """The candidates of a tile's watershed.
 
     Args:
-        guide: As for :func:`candidates`, like ``tile``, ``metric`` and ``mask``.
+        guide: As for :func:`candidates`.
         markers: (*tile.shape) integer; 0 is no marker.
+        tile: Where it is.
+        metric: As for :func:`candidates`.
+        mask: Likewise.
     """
     local = local_tree("watershed", guide, tile, metric, mask)
     given = markers.flatten().long()
@@ -110,7 +113,7 @@ def flood(
     vertex = np.concatenate([part.vertex for part in parts])
     if not len(vertex):
         return [(part.vertex, part.label) for part in parts]
-    at = np.concatenate([np.arange(size) + start for size, start in zip(sizes, first, strict=False)])
+    at = np.concatenate([np.arange(len(part.vertex)) + start for part, start in placed])
     between, number = seams(vertex, np.repeat(np.arange(len(parts)), sizes), image)
     features = np.concatenate([part.features for part in parts], 1)
     edge = np.concatenate([*(part.edge for part in parts), number])
@@ -121,9 +124,7 @@ def flood(
     tree = mst(values, graph(torch.from_numpy(ends[:, order]), int(first[-1])))
     label = np.concatenate([part.label for part in parts])
     labels = watershed(values, tree, torch.from_numpy(label)[None])[0].numpy()
-    return [
-        (part.vertex, labels[start : start + len(part.vertex)]) for part, start in placed
-    ]
+    return [(part.vertex, labels[start : start + len(part.vertex)]) for part, start in placed]
 
 
 def finish_flood(
@@ -139,8 +140,13 @@ def finish_flood(
     """The labels of a tile, like ``markers``.
 
     Args:
-        guide: As for :func:`flood_candidates`, like all arguments that are not named here.
-        vertex, label: The tile's, of :func:`flood`.
+        guide: As for :func:`candidates`.
+        markers: As for :func:`flood_candidates`.
+        tile: Where it is.
+        vertex: The image's numbers of vertices, of :func:`flood`.
+        label: Their labels.
+        metric: As for :func:`candidates`.
+        mask: Likewise.
     """
     local = local_tree("watershed", guide, tile, metric, mask)
     known = markers.flatten().long().clone()  # the caller keeps its own
