@@ -24,7 +24,7 @@ class Stage:
         self.name = name
         self.tiling = tiling
         self.blocks = tuple(map(len, tiling.chunks))
-        self._tasks: dict[Key | str, Any] = {}
+        self._tasks: dict[Any, Any] = {}
         self._reads: list[Any] = []
 
     def chunks_of(self, value: da.Array | None) -> list[Any]:

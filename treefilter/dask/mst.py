@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
-from dask.base import tokenize
+from dask.base import persist, tokenize
 from dask.delayed import Delayed
 
 from .. import tiled
@@ -43,20 +42,19 @@ class Tree:
     @property
     def edges(self) -> da.Array:
         """See above."""
-        options = {"metric": self.metric}
         stage = Stage(f"edges-{tokenize(self._choices)}", self.tiling)
         choices = stage.item_of("choice", stage.reads(self._choices))
         guide, mask = again(self._choices, self.guide, self.mask)
         keys = stage.each(
             "edges",
-            partial(_edges, **options),
+            partial(_edges, metric=self.metric),
             *(stage.chunks_of(guide), stage.chunks_of(mask), self.tiling.tiles, choices),
         )
         return stage.array(keys, bool, len(self.tiling.lattice.directions))
 
     def persist(self, **options: Any) -> Tree:
         """The same tree, whose choices are computed now; ``options`` as for ``dask.persist``."""
-        (choices,) = dask.persist(self._choices, **options)
+        (choices,) = persist(self._choices, **options)
         return replace(self, _choices=choices)
 
 

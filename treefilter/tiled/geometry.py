@@ -67,7 +67,8 @@ class Lattice:
 
     def contains(self, coordinates: Array) -> Array:
         """Bool: whether there are such vertices."""
-        return ((coordinates >= 0) & (coordinates < self.box[:, None])).all(0)
+        inside: Array = (coordinates >= 0) & (coordinates < self.box[:, None])
+        return np.all(inside, axis=0)
 
     def edge(self, direction: Array, lower: Array) -> Array:
         """The numbers of the edges that leave ``lower``, coordinates, in these directions."""
