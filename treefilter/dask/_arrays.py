@@ -88,8 +88,6 @@ def checked_sigma(function: str, sigma: Any, groups: int, guide: da.Array) -> Si
                 f"got {len(values)}"
             )
         return values
-    if isinstance(sigma, da.Array | np.ndarray | torch.Tensor):
-        raise TypeError(f"{function}: sigma must be a number, got {type(sigma).__name__}")
     return check_sigma(function, sigma, dtype)
 
 
