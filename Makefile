@@ -55,10 +55,11 @@ tel-results: $(VENV)/.installed
 	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
-# The pictures in README.md and in examples/photo_demo/README.md.
+# The pictures in README.md, docs and examples.
 figure: $(VENV)/.installed
 	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
+	$(BIN)/python examples/gigapixel/gigapixel.py --output docs/gigapixel.png
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8

@@ -36,7 +36,9 @@ def markers(shape=PHOTO.shape[1:], count=12):
 def client():
     """Two processes of one thread each."""
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(
+            2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         distributed.Client(cluster) as connected,
     ):
         yield connected
