@@ -224,15 +224,16 @@ def write() -> None:
 Made by `make bench-tiled` from `tiled.json` beside this page; nothing here is typed. Each run reads
 a uint8 zarr store and writes a float32 one, in a process of its own, whose start is in its times,
 like reading and writing. Memory is all that the process and its workers have resident, Python and
-torch included. In *limited memory* the worker may have {LIMIT}.
+torch included. In *limited memory* the worker may have {LIMIT}. Where the wall clock is far beyond
+the processor time, other programs had the processor.
 
-{report.machine_table(content["machine"])}
+{_machine(content["machine"])}
 
 {report.table(head, rows)}
 
 Tiles take {many["processor"] / one["processor"]:.1f} times the processor time of one piece, and
 {many["peak"] / one["peak"]:.2f} times its memory. The largest difference of the two results is
-{content["difference"]:.1e}.
+{content["difference"]:.1g}.
 
 ![Memory over time](tiled.png)
 
@@ -241,10 +242,18 @@ Tiles take {many["processor"] / one["processor"]:.1f} times the processor time o
     _plot(content["runs"])
 
 
+def _machine(found: dict) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    return (
+        f"{found['processor']}, {found['cores']} cores, {found['memory GiB']} GiB; "
+        f"{found['date']}, commit {found['commit']}; {versions}."
+    )
+
+
 def _on_paper(told: dict, run: dict) -> str:
     """100,000² × 3 on 16 machines, from what was measured."""
     side, tile, machines, cores = 100_000, 2048, 16, 8
-    count = -((-side // tile) ** 2)
+    count = (side // -tile) ** 2
     border = 4 * tile * count
     hours = run["processor"] / run["side"] ** 2 * side**2 / 3600
     gigabytes = {name: size * border / 1e9 for name, size in told["bytes"].items()}
