@@ -115,7 +115,7 @@ def _settings(groups: Sequence[Experiment]) -> Table:
     for group, row in _own(groups):
         base = group.partial or group.rows[0]
         theirs, mine = _flat(base.runs[0].config), _flat(row.runs[0].config)
-        if row is not base:
+        if row is not base and row.kind != "fill":  # which has no training
             table.append([group.name, row.method, _difference(theirs, mine) or "the same"])
     return table
 
