@@ -59,6 +59,7 @@ tel-results: $(VENV)/.installed
 figure: $(VENV)/.installed
 	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
+	$(BIN)/python docs/tel_user.py --output docs/tel_user.png
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8

@@ -18,7 +18,7 @@ NONE = 255
 RADIUS = WIDTH / 500  # of a point, as tel import draws it
 SCENE = 10  # a pixel of a scene is so many pixels of its photograph wide
 
-Point = tuple[int, int]
+Point = tuple[float, float]
 
 
 class Mark(NamedTuple):
@@ -78,7 +78,7 @@ def marks(seed: int, kinds: tuple[str, str, str] = ("point", "stroke", "box")) -
         y, x = (SCENE * int(each) for each in rng.choice(np.argwhere(inside)))
         ends: tuple[Point, ...] = ((x, y),)
         if kind == "stroke":
-            ends = ((x - 50, y), (x + 60, y))
+            ends = ((x - 50, y + 0.25), (x + 60, y + 0.25))  # no pixel's centre is on its outline
         elif kind == "box":
             ends = ((x - 40, y - 30), (x + 50, y + 40))
         drawn.append(Mark(name, kind, ends))
@@ -90,9 +90,9 @@ def label_of(drawn: list[Mark], classes: tuple[str, ...] = CLASSES) -> NDArray[n
     label = np.full((HEIGHT, WIDTH), NONE, np.uint8)
     for name, kind, corners in drawn:
         (left, top), (right, bottom) = np.min(corners, 0), np.max(corners, 0)
-        reach = 0 if kind == "box" else int(2 * RADIUS)
-        rows = np.arange(max(0, top - reach), min(HEIGHT, bottom + reach))
-        columns = np.arange(max(0, left - reach), min(WIDTH, right + reach))
+        reach = 0 if kind == "box" else 2 * RADIUS
+        rows = np.arange(max(0, int(top - reach)), min(HEIGHT, int(bottom + reach)))
+        columns = np.arange(max(0, int(left - reach)), min(WIDTH, int(right + reach)))
         part = np.ix_(rows, columns)
         y, x = rows[:, None] + 0.5, columns[None] + 0.5
         away = np.hypot(
@@ -104,7 +104,7 @@ def label_of(drawn: list[Mark], classes: tuple[str, ...] = CLASSES) -> NDArray[n
     return label
 
 
-def _ring(mark: Mark) -> list[list[int]]:
+def _ring(mark: Mark) -> list[list[float]]:
     (left, top), (right, bottom) = mark.corners
     return [[left, top], [right, top], [right, bottom], [left, bottom]]
 

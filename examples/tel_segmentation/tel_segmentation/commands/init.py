@@ -187,7 +187,7 @@ def _report(info: DatasetInfo) -> list[str]:
         f"Suits them: the preset photos at {height} × {width} (height × width) on this"
         f" {'GPU' if device == 'cuda' else 'CPU'}",
         "Next:",
-        f"  tel check-data {where} --annotation {kind}",
+        f"  tel check-data {where} --annotation {kind} --size {height} {width}",
         f"  tel train photos --data.source {where} --data.annotation {kind} {size}"
         f" {' '.join([*options, ''])}--output {name}",
     ]
