@@ -72,7 +72,7 @@ sys.exit(cli.main({[str(a) for a in arguments]!r}))
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 

@@ -246,7 +246,7 @@ def _overlay(options: Predict, image: Tensor, label: Tensor, trained: Trained) -
     if not options.legend:
         return drawn
     found = [int(k) for k in label.unique()]
-    names, colors = ([each[k] for k in found] for each in (trained.classes, trained.colors))
+    names, colors = [trained.classes[k] for k in found], [trained.colors[k] for k in found]
     below = legend(names, colors, width, max(11, max(height, width) // 45))
     return np.concatenate([drawn, below])
 

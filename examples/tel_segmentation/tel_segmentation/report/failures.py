@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tel_segmentation.report.format import percent
 from tel_segmentation.report.html import swatch, text
@@ -42,15 +43,16 @@ def failures(group: Experiment, most: int) -> str:
     return "".join(parts)
 
 
-def _matrix(row: Row) -> np.ndarray | None:
+def _matrix(row: Row) -> NDArray[np.float64] | None:
     """Pixels, truth × prediction, summed over the seeds; None where a run has none."""
     matrices = [run.confusion for run in row.runs]
     if any(matrix is None for matrix in matrices):
         return None
-    return np.sum([np.array(matrix, float) for matrix in matrices], axis=0)
+    total: NDArray[np.float64] = np.sum(np.array(matrices, float), axis=0)
+    return total
 
 
-def _table(matrix: np.ndarray, row: Row) -> str:
+def _table(matrix: NDArray[np.float64], row: Row) -> str:
     run = row.runs[0]
     wrong = matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal()
     chosen = sorted(np.argsort(-wrong, kind="stable")[:_MOST].tolist())

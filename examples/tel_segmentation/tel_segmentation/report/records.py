@@ -112,7 +112,8 @@ class Record:
     @property
     def confusion(self) -> list[list[int]] | None:
         """Pixels of the last iterate's evaluation, truth × prediction."""
-        return self.result["evaluation"].get("confusion")
+        counts: list[list[int]] | None = self.result["evaluation"].get("confusion")
+        return counts
 
 
 def find_records(paths: Iterable[Path]) -> list[Record]:
