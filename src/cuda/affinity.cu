@@ -1,11 +1,9 @@
-// tree_weight, affinity and their transposes on CUDA, with a thread for each value of the vertices'
-// side. Neighbouring threads read or write neighbouring values there. tree_weight gathers from the
-// edges' side; a tree has a third to a half of a grid's edges, and neighbours have neighbouring edges,
+// tree_weight, affinity and their transposes on CUDA, with one thread for each value of a vertex. Neighbouring threads read or write neighbouring values there. tree_weight gathers weights
+// of edges; a tree has a third to a half of a grid's edges, and neighbours have neighbouring edges,
 // so that on a photograph about every sector of `weight` is read once. The transpose clears its result,
 // then stores at most one value for each edge. Cost: O(N) and O(N + E); one and two launches.
 //
-// If two vertices have the same edge this is no tree; it is then open which of their values the
-// transpose keeps.
+// If two vertices have the same edge, the input is not a tree, and the transpose keeps either value.
 #include "../affinity.h"
 #include "../exponential.h"
 #include "runtime/launch.cuh"
