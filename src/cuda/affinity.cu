@@ -1,7 +1,8 @@
-// tree_weight, affinity and their transposes on CUDA, with one thread for each value of a vertex. Neighbouring threads read or write neighbouring values there. tree_weight gathers weights
-// of edges; a tree has a third to a half of a grid's edges, and neighbours have neighbouring edges,
-// so that on a photograph about every sector of `weight` is read once. The transpose clears its result,
-// then stores at most one value for each edge. Cost: O(N) and O(N + E); one and two launches.
+// tree_weight, affinity and their transposes on CUDA, with one thread for each value of a vertex.
+// Neighbouring threads read or write neighbouring values there. tree_weight gathers weights of edges; a
+// tree has a third to a half of a grid's edges, and neighbours have neighbouring edges, so that on a
+// photograph about every sector of `weight` is read once. The transpose clears its result, then stores
+// at most one value for each edge. Cost: O(N) and O(N + E); one and two launches.
 //
 // If two vertices have the same edge, the input is not a tree, and the transpose keeps either value.
 #include "../affinity.h"

@@ -1,5 +1,5 @@
-// How the CUDA filter follows the chains of a plan (plan.h), leaf to root or root to leaf: a pass over one
-// channel of an image, or over a few that share their coefficients.
+// How the CUDA filter follows the chains of a plan (plan.h), leaf to root or root to leaf: a pass over
+// one channel of an image, or over a few that share their coefficients.
 //
 // A round of the plan is a run of slots, chain after chain. In a chain every value follows from the one
 // before it by an affine step: V' = own + a V, or the form of it that means have. Steps compose, so that
