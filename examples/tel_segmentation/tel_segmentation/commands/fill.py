@@ -147,7 +147,7 @@ def _record(
     evaluation = {"split": options.split, "last": metrics, "confusion": whole.counts.tolist()}
     return {
         "name": name,
-        "experiment": experiment + f" ({options.split})" * (options.split != "val"),
+        "experiment": experiment if options.split == "val" else f"{experiment} ({options.split})",
         "method": "tel fill, no training",
         "seed": 0,
         "finished": True,
