@@ -136,7 +136,7 @@ def _record(
 
     Networks are evaluated on the split val. Another split is an experiment of its own.
     """
-    like = config.Train(data=config.Data(str(options.data), options.annotation))
+    like = config.Train(data=config.Data(str(source.info.path), options.annotation))
     experiment = record.default_experiment(like)
     metrics = {
         "miou": whole.miou(),
@@ -147,7 +147,7 @@ def _record(
     evaluation = {"split": options.split, "last": metrics, "confusion": whole.counts.tolist()}
     return {
         "name": name,
-        "experiment": experiment if options.split == "val" else f"{experiment} ({options.split})",
+        "experiment": experiment if options.split == "val" else f"{experiment}/{options.split}",
         "method": "tel fill, no training",
         "seed": 0,
         "finished": True,
@@ -155,7 +155,7 @@ def _record(
         "classes": list(source.classes),
         "colors": [list(color) for color in source.colors],
         "evaluation": evaluation,
-        "config": {"loss": {"method": "fill"}, "data": {"source": options.data.name}},
+        "config": {"loss": {"method": "fill"}, "data": {"source": source.info.path.name}},
     }
 
 
