@@ -233,8 +233,9 @@ def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
 def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> Tensor:
     """D_sv = Σ w, or max w, over the edges of the tree path from source s to vertex v.
 
-    D_ss = 0, and D_sv = +inf in another component. The derivative of the maximum is that of the
-    largest weight on the path; of several, the one nearest to s.
+    D_ss = 0, and D_sv = +inf in another component. A sum of finite weights beyond the largest
+    number of its type is that number, with derivative 0. The derivative of the maximum is that of
+    the largest weight on the path; of several, the one nearest to s.
 
     ``weight`` (B, E), ``source`` integer (S,) or (B, S) → (B, S, N).
     """
@@ -364,7 +365,7 @@ def _walk(
     def beyond(v: int, step: Tensor) -> Tensor:
         if v == source:
             return step  # and not max(0, step): a weight may be negative
-        return d[v] + step if path == "sum" else torch.where(step > d[v], step, d[v])
+        return _joined(d[v], step) if path == "sum" else torch.where(step > d[v], step, d[v])
 
     v = source
     while parent[v] != v:
@@ -375,6 +376,13 @@ def _walk(
             d[v] = beyond(parent[v], w[v])
     unreached = torch.full_like(w[source], torch.inf)
     return torch.stack([d.get(v, unreached) for v in range(len(parent))])
+
+
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    """a + b, the largest number where that is beyond it, as a constant."""
+    total, largest = a + b, torch.finfo(a.dtype).max
+    beyond = (total.detach().abs() >= largest) & a.isfinite() & b.isfinite()
+    return torch.where(beyond, total.detach().clamp(-largest, largest), total)
 
 
 def _image(tree: Tree, b: int) -> tuple[list[int], list[int]]:
