@@ -12,8 +12,9 @@
 // is decided by the strict order of edges before (watershed.h), so that every vertex is connected to its
 // seed inside of the seed's region, and each region has one source. Cost: O(N) a source.
 //
-// +inf means "no edge" or "out of reach". So a sum of finite weights beyond the largest number of its type
-// is that number. (Where weights have both signs, what it then becomes depends on the order of addition.)
+// +inf means "no edge" or "out of reach". So a sum of finite weights beyond the largest number of its
+// type is that number. (Where weights have both signs, what it then becomes depends on the order of
+// addition.)
 #pragma once
 
 #include <limits>

@@ -219,7 +219,7 @@ def test_errors():
         tf.nn.TreeFilterMRF2d(4, 3, 6, 3)
     with pytest.raises(ValueError, match="random must be one of race, tournament, none"):
         tf.nn.TreeFilterMRF2d(4, 3, 6, random="uniform")
-    with pytest.raises(ValueError, match=r"guide must have shape \(B, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"guide must have shape \(B, 3, H, W\)"):
         tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(2, 4, 2, 2), torch.rand(1, 3, 2, 2))
     with pytest.raises(ValueError, match="TreeFilterMRF2d: guide must be on cpu like x, got meta"):
         tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(1, 4, 2, 2), torch.rand(1, 3, 2, 2).to("meta"))

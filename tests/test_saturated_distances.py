@@ -37,7 +37,9 @@ def exact_distances(weight, tree):
     """(B, N, N) by rational numbers, at most the largest number; None: another component."""
     largest = Fraction(torch.finfo(weight.dtype).max)
     images = []
-    for w, parent, edge in zip(weight.tolist(), tree.parent.tolist(), tree.edge.tolist(), strict=True):
+    for w, parent, edge in zip(
+        weight.tolist(), tree.parent.tolist(), tree.edge.tolist(), strict=True
+    ):
         paths = []  # from each vertex to its root: {vertex: length}
         for v in range(len(parent)):
             path, length = {v: Fraction(0)}, Fraction(0)
@@ -122,4 +124,7 @@ def test_infinite_weights_and_negative_sums(device, dtype):
         d = tf.distance(w, tree, source)
         expected = [0, -largest, -largest, -torch.inf, -torch.inf, torch.inf]
         assert d.tolist() == [[expected]]
-    assert tf.reference.distance(weight, tree.to("cpu"), source.cpu())[0, 0, :5].tolist() == expected[:5]
+    assert (
+        tf.reference.distance(weight, tree.to("cpu"), source.cpu())[0, 0, :5].tolist()
+        == expected[:5]
+    )

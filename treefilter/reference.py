@@ -379,7 +379,7 @@ def _walk(
 
 
 def _joined(a: Tensor, b: Tensor) -> Tensor:
-    """a + b, the largest number where that is beyond it, as a constant."""
+    """Sum of lengths a + b, the largest number where that is beyond it, as a constant."""
     total, largest = a + b, torch.finfo(a.dtype).max
     beyond = (total.detach().abs() >= largest) & a.isfinite() & b.isfinite()
     return torch.where(beyond, total.detach().clamp(-largest, largest), total)
@@ -395,7 +395,7 @@ def _to_parent(function: str, weight: Tensor, tree: Tree) -> Tensor:
     """w_v, 0 at a root: (B, …, E) → (B, …, N)."""
     num_edges = weight.shape[-1]
     outside = (tree.edge < -1) | (tree.edge >= num_edges)
-    if outside.any():
+    if len(weight) > 0 and outside.any():
         got = int(tree.edge[outside][0])
         raise ValueError(f"{function}: tree.edge must be in [-1, {num_edges}), got {got}")
     padded = functional.pad(weight, (0, 1))  # a root's edge, −1, reads this 0

@@ -170,11 +170,13 @@ void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
       std::fill_n(to, n, T(0));
       for_ascending(cpu, 0, n, [&](int64_t s) {
         const int32_t v = weighted.order[s], u = from[v];
-        if (u >= 0 && u != v && u != weighted.parent[v]) to[v] = joined_length(to[u], weighted.weight[u]);
+        if (u >= 0 && u != v && u != weighted.parent[v])
+          to[v] = joined_length(to[u], weighted.weight[u]);
       });
       for_descending(cpu, 0, n, [&](int64_t s) {
         const int32_t v = weighted.order[s], u = from[v];
-        if (u >= 0 && u != v && u == weighted.parent[v]) to[v] = joined_length(to[u], weighted.weight[v]);
+        if (u >= 0 && u != v && u == weighted.parent[v])
+          to[v] = joined_length(to[u], weighted.weight[v]);
       });
     };
   });
