@@ -188,7 +188,7 @@ def tree_energy(
     check_choice("tree_energy", "reduction", reduction, REDUCTIONS)
     offset = check_number("tree_energy", "offset", offset)
     size = logits.shape[2], logits.shape[3]
-    mask = (label == check_integer("tree_energy", "unlabelled", unlabelled)).unsqueeze(1)
+    mask = (label == _check_label("tree_energy", unlabelled)).unsqueeze(1)
     region = functional.interpolate(mask.to(torch.uint8), size).bool()
     with torch.autocast(autocast_device(logits), enabled=False):
         wide = torch.promote_types(logits.dtype, torch.float32)
@@ -208,6 +208,13 @@ def tree_energy(
             else:
                 losses.append(inside.sum() / count.sum().clamp_min(1))
         return torch.stack(losses).mean()
+
+
+def _check_label(function: str, unlabelled: int) -> int:
+    number = check_integer(function, "unlabelled", unlabelled)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{function}: unlabelled must be in the range of int64, got {unlabelled}")
+    return number
 
 
 def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -> None:
