@@ -177,7 +177,9 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = 0.005) -> Tensor:
             enough = ((-d / middle).exp().sum(1) >= mass * nodes).sum() * 2 > nodes
             low, high = (low, middle) if enough else (middle, high)
         result.append(high)
-    return torch.tensor(result, dtype=_compute_dtype(weight), device=weight.device)
+    limits = torch.finfo(_compute_dtype(weight))
+    sigma = torch.tensor(result, dtype=torch.float64, device=weight.device)
+    return sigma.clamp(limits.tiny, limits.max).to(_compute_dtype(weight))
 
 
 def filter(
