@@ -111,7 +111,8 @@ def _interval(weight: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     smallest = torch.where(positive, weight, math.inf).amin(2)
     largest = torch.where(positive, weight, 0).amax(2)
     low = smallest.double().log2() - 7
-    high = largest.double().log2() + 4 + math.log2(nodes)
+    count = largest.new_full((), nodes, dtype=torch.float64)  # traced where it is not yet known
+    high = largest.double().log2() + 4 + count.log2()
     flat = ~positive.any(2)
     return low.masked_fill(flat, 0), high.masked_fill(flat, 0)
 
