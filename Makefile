@@ -22,8 +22,8 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 # Trees of many random graphs, compared with those of the other libraries before anything is timed.
 BENCH_VERIFY := $(BENCH_VENV)/bin/pytest -q benchmarks/test_generated_graphs.py
 
-.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report bench-profile \
-        bench-compare bench-gpu gpu-build gpu-check gpu-results test-asan test-native test-tsan \
+.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report \
+        bench-profile bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
         test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
 
@@ -60,6 +60,7 @@ figure: $(VENV)/.installed
 	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
 	$(BIN)/python examples/gigapixel/gigapixel.py --output docs/gigapixel.png
+	$(BIN)/python docs/tel_user.py --output docs/tel_user.png
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8
@@ -130,6 +131,10 @@ bench-gpu: $(GPU_READY)
 	cd benchmarks && export PYTHONPATH=$(CURDIR)/build/bench-gpu && \
 	    { $(GPU_PYTHON) -m gpu.measure; failed=$$?; $(GPU_PYTHON) -m gpu.report && exit $$failed; }
 
+# Launches and barriers of a step on a GPU, counted in the emulation: results/gpu_counts.md.
+gpu-counts: build/emulated/.built
+	cd benchmarks && PYTHONPATH=$(CURDIR)/build/emulated $(CURDIR)/$(BIN)/python -m gpu.counts
+
 # The drill: everything that only a GPU can show, in about nine minutes and without a network.
 #   make gpu-build                                     where nvcc is: what is carried, build/gpu-check
 #   make gpu-check GPU_PYTHON=python3 OUT=results      where the GPU is
@@ -149,6 +154,7 @@ gpu-build: $(VENV)/.installed build/emulated/.built
 	build/gpu-build/bin/pip install --quiet --constraint constraints.txt \
 	    cmake ninja pathspec pybind11 scikit-build-core
 	PATH="$(CURDIR)/build/gpu-build/bin:$$PATH" TREEFILTER_CUDA=ON CUDAARCHS=$(GPU_ARCHITECTURE)-real \
+	    NVCC_APPEND_FLAGS=--compress-mode=size \
 	    build/gpu-build/bin/pip install $(INSTALL_OPTIONS) --no-compile --target $(CARRIED)/site . \
 	    -C build-dir=build/gpu-build-objects -C cmake.define.TREEFILTER_VARIANTS=
 	build/gpu-build/bin/pip install --quiet --no-deps --no-compile --constraint constraints.txt \
@@ -222,7 +228,7 @@ test-emulated: build/emulated/.built
 	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) \
-	        $(TRANSFORM_TESTS) || exit 1; \
+	        $(TRANSFORM_TESTS) tests/test_gpu_counts.py || exit 1; \
 	done
 
 # Tests that would fail beside a GPU, because they mix its tensors with the CPU's: with a pretended one.

@@ -170,3 +170,11 @@ def test_errors():
         tf.nn.TreeEnergyLoss(reduction="sum")
     with pytest.raises(TypeError, match="label must be an integer tensor"):
         loss(logits, image, label.float())
+    with pytest.raises(TypeError, match="tree_energy: offset must be a number, got list"):
+        loss(logits, image, label, offset=[1])
+    with pytest.raises(ValueError, match="tree_energy: image must have channels, got"):
+        loss(logits, image[:, :0], label)
+    with pytest.raises(ValueError, match="tree_energy: unlabelled must be in the range of int64"):
+        loss(logits, image, label, unlabelled=2**70)
+    with pytest.raises(ValueError, match="TreeEnergyLoss: weight must be a finite number, got inf"):
+        tf.nn.TreeEnergyLoss(weight=10**400)

@@ -8,7 +8,7 @@ from tiles import filtered, images, labelled, numbers, tree_of, whole_filtered, 
 import treefilter as tf
 
 
-@settings(max_examples=100)
+@settings(max_examples=80)
 @given(drawn=images(max_channels=9), pair=st.booleans())
 def test_edges_are_those_of_the_whole_image(drawn, pair):
     tiling, guide, mask, metric = drawn

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._checks import check_choice, check_instance, check_integer, check_tensor
+from ._checks import check_choice, check_devices, check_instance, check_integer, check_tensor
 from .graph import Graph
 from .mst import mst
 from .tree import Tree
@@ -27,16 +27,17 @@ def random_tree(
     """Random spanning trees, in which edges of small weight are more likely than others.
 
     - ``"race"``: every edge gets an independent exponentially distributed time with the rate
-      exp(−weight), and the tree is that of the smallest times (Borůvka's, with Luce's choice: of
-      the edges at hand one wins with a probability proportional to exp(−weight)). The number of
+      exp(−weight), and the tree is that of the smallest times (Borůvka's algorithm with Luce's
+      choice: of several edges one is the first with a probability proportional to exp(−weight)).
+      The number of
       an edge plays no part. Without a weight all edges are alike; the tree is then a random one,
       but not uniform among all spanning trees. One call of :func:`treefilter.mst`.
     - ``"tournament"``: that of Song et al., *Rethinking learnable tree filter for generic feature
       transform*, NeurIPS 2020: in Borůvka's rounds each component goes through its edges in
-      ascending number, and a later one replaces the one in hand with probability b / (a + b), a
-      and b being their exp(−weight). It prefers edges of high number: with equal weights the last
-      of a component wins every second time. At most log2(N) rounds; on CUDA it waits for the device
-      after each.
+      ascending number, and a later one, b, replaces the present choice, a, with probability
+      b / (a + b), where a and b stand for their exp(−weight). It prefers edges of high number: with
+      equal weights a component's last edge is chosen with probability ½. At most log2(N) rounds;
+      on CUDA it waits for the device after each.
 
     Args:
         graph: The graph.
@@ -62,6 +63,11 @@ def random_tree(
     """
     check_instance("random_tree", "graph", graph, Graph)
     check_choice("random_tree", "method", method, METHODS)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(
+            "random_tree: generator must be a torch.Generator or None, "
+            f"got {type(generator).__name__}"
+        )
     if weight is None:
         number = 1 if graph.batch is None else graph.batch
         if batch is not None:
@@ -78,6 +84,10 @@ def random_tree(
             f"random_tree: weight must have shape (B, {graph.num_edges}), got {tuple(weight.shape)}"
         )
     weight = weight.detach().double()
+    if generator is not None:
+        check_devices("random_tree", "weight", weight, generator=generator)
+    if weight.is_meta:
+        return mst(weight, graph, root=root)  # a shape alone
     if method == "tournament":
         return _tournament(weight, graph, root, generator)
     # The logarithm of the time: it cannot overflow, and the tree is the same.

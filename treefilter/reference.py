@@ -63,8 +63,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
 
     - ``"sqeuclidean"``: Σ d²
     - ``"euclidean"``: √(Σ d²); its derivative at d = 0 is 0
-    - ``"cityblock"``: Σ \|d\|; the derivative of \|d\| at 0 is 0
-    - ``"chebyshev"``: max \|d\|; its derivative is that of the first channel that attains it
+    - ``"cityblock"``: Σ abs(d); the derivative of abs(d) at 0 is 0
+    - ``"chebyshev"``: max abs(d); its derivative is that of the first channel that attains it
     - ``"cosine"``: ½ Σ d² between the unit vectors u/‖u‖ and v/‖v‖; a zero vector stays zero, with
       derivative 0
 
@@ -85,7 +85,9 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     dtype = _compute_dtype(guide)
     largest = torch.finfo(dtype).max
     beyond = d.isinf().any(1) | (_size(d, metric).to(dtype) >= largest)
-    d = torch.where(beyond.unsqueeze(1), 0, d)  # constant there, and nothing infinite on the way
+    d = torch.where(
+        beyond.unsqueeze(1), 0, d
+    )  # constant there, without infinite intermediate values
     return torch.where(beyond, largest, _size(d, metric).to(dtype))
 
 
@@ -104,7 +106,7 @@ def _size(d: Tensor, metric: str) -> Tensor:
 
 
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
-    """The tree of the smallest edges that joins all vertices that can be joined (a forest, if not).
+    """The minimum spanning tree; a forest if the graph is not connected.
 
     Edges are ordered by (weight, index), so there is exactly one; +inf means "no such edge".
     Weights are compared as they are, those of float64 in float64. ``root`` is the root of its
@@ -175,7 +177,9 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = 0.005) -> Tensor:
             enough = ((-d / middle).exp().sum(1) >= mass * nodes).sum() * 2 > nodes
             low, high = (low, middle) if enough else (middle, high)
         result.append(high)
-    return torch.tensor(result, dtype=_compute_dtype(weight), device=weight.device)
+    limits = torch.finfo(_compute_dtype(weight))
+    sigma = torch.tensor(result, dtype=torch.float64, device=weight.device)
+    return sigma.clamp(limits.tiny, limits.max).to(_compute_dtype(weight))
 
 
 def filter(
@@ -233,8 +237,9 @@ def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
 def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> Tensor:
     """D_sv = Σ w, or max w, over the edges of the tree path from source s to vertex v.
 
-    D_ss = 0, and D_sv = +inf in another component. The derivative of the maximum is that of the
-    largest weight on the path; of several, the one nearest to s.
+    D_ss = 0, and D_sv = +inf in another component. A sum of finite weights beyond the largest
+    number of its type is that number, with derivative 0. The derivative of the maximum is that of
+    the largest weight on the path; of several, the one nearest to s.
 
     ``weight`` (B, E), ``source`` integer (S,) or (B, S) → (B, S, N).
     """
@@ -246,7 +251,7 @@ def _distance(function: str, weight: Tensor, tree: Tree, source: Tensor, path: s
     w = _to_parent(function, weight.to(_compute_dtype(weight)), tree)  # (B, N)
     shape = (len(w), source.shape[-1], tree.num_nodes)
     rows = [
-        _walk(w[b].unbind(), *_image(tree, b), s, path)
+        _path_lengths(w[b].unbind(), *_image(tree, b), s, path)
         for b, sources in enumerate(source.expand(shape[:2]).tolist())
         for s in sources
     ]
@@ -355,7 +360,7 @@ def _root_to_leaf(x: Tensor, tree: Tree, a: Tensor) -> Tensor:
     return torch.stack(images) if images else x * a
 
 
-def _walk(
+def _path_lengths(
     w: Sequence[Tensor], parent: Sequence[int], order: Sequence[int], source: int, path: str
 ) -> Tensor:
     """Distances (N,) from one source: up to its root first, then down to all other vertices."""
@@ -364,7 +369,7 @@ def _walk(
     def beyond(v: int, step: Tensor) -> Tensor:
         if v == source:
             return step  # and not max(0, step): a weight may be negative
-        return d[v] + step if path == "sum" else torch.where(step > d[v], step, d[v])
+        return _joined(d[v], step) if path == "sum" else torch.where(step > d[v], step, d[v])
 
     v = source
     while parent[v] != v:
@@ -377,6 +382,13 @@ def _walk(
     return torch.stack([d.get(v, unreached) for v in range(len(parent))])
 
 
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of lengths a + b, the largest number where that is beyond it, as a constant."""
+    total, largest = a + b, torch.finfo(a.dtype).max
+    beyond = (total.detach().abs() >= largest) & a.isfinite() & b.isfinite()
+    return torch.where(beyond, total.detach().clamp(-largest, largest), total)
+
+
 def _image(tree: Tree, b: int) -> tuple[list[int], list[int]]:
     """Parent and order of tree b, or of the only one."""
     b = min(b, len(tree) - 1)
@@ -387,7 +399,7 @@ def _to_parent(function: str, weight: Tensor, tree: Tree) -> Tensor:
     """w_v, 0 at a root: (B, …, E) → (B, …, N)."""
     num_edges = weight.shape[-1]
     outside = (tree.edge < -1) | (tree.edge >= num_edges)
-    if outside.any():
+    if len(weight) > 0 and outside.any():
         got = int(tree.edge[outside][0])
         raise ValueError(f"{function}: tree.edge must be in [-1, {num_edges}), got {got}")
     padded = functional.pad(weight, (0, 1))  # a root's edge, −1, reads this 0

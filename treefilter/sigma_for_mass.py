@@ -37,11 +37,11 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Te
     Returns:
         (B,), or (B, G) for groups, float32 or float64 like ``weight`` (16-bit: float32). For
         :func:`treefilter.affinity`, whose σ broadcasts to (B, G), write ``sigma[:, None]`` without
-        groups. Fewer than half of the vertices have a smaller mass than ``mass``·N there. For a
-        tree with positive finite weights from w₁ to w₂, σ is in [w₁/128, 16·N·w₂], and at the end
-        of it where no σ in it gives the mass: a forest of small components, or ``mass``·N ≤ 1. It
-        is 1 where no finite weight is positive, because there all σ give the same result, and NaN
-        where a weight of the tree is negative or NaN.
+        groups. With this σ, fewer than half of the vertices have a smaller mass than ``mass``·N.
+        For a tree with positive finite weights from w₁ to w₂, σ is in [w₁/128, 16·N·w₂]; if no σ
+        in it gives the mass (a forest of small components, or ``mass``·N ≤ 1), it is the nearer
+        end. It is 1 if no finite weight is positive, because all σ give the same result then, and
+        NaN if a weight of the tree is negative or NaN.
 
     Raises:
         ValueError: If shapes or devices do not fit or ``mass`` is not in (0, 1].
@@ -111,7 +111,8 @@ def _interval(weight: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     smallest = torch.where(positive, weight, math.inf).amin(2)
     largest = torch.where(positive, weight, 0).amax(2)
     low = smallest.double().log2() - 7
-    high = largest.double().log2() + 4 + math.log2(nodes)
+    count = largest.new_full((), nodes, dtype=torch.float64)  # traced where it is not yet known
+    high = largest.double().log2() + 4 + count.log2()
     flat = ~positive.any(2)
     return low.masked_fill(flat, 0), high.masked_fill(flat, 0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .._checks import check_choice, check_integer
+from .._checks import check_choice, check_integer, check_number
 from ..losses import AGGREGATIONS, DELTAS, REDUCTIONS, tree_energy
 from ._layer import Layer
 
@@ -50,7 +50,9 @@ class TreeEnergyLoss(Layer):
         check_choice(name, "delta", delta, DELTAS)
         check_choice(name, "reduction", reduction, REDUCTIONS)
         self.unlabelled = check_integer(name, "unlabelled", unlabelled)
-        self.sigma, self.weight, self.offset = sigma, weight, offset
+        self.weight = check_number(name, "weight", weight)
+        self.offset = check_number(name, "offset", offset)
+        self.sigma = sigma
         self.aggregation, self.delta, self.reduction = aggregation, delta, reduction
 
     def forward(
