@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,7 +51,9 @@ class Stage:
 
     def item_of(self, step: str, key: Any) -> list[Key]:
         """Each tile's entry of what a task gives."""
-        return [self.one((step, i), _item, key, i) for i in range(len(self.tiling.tiles))]
+        return [
+            self.one((step, i), operator.getitem, key, i) for i in range(len(self.tiling.tiles))
+        ]
 
     def merged(self, step: str, parts: list[Key], merge: Callable[[list[Any]], Any]) -> Key:
         """What remains when neighbours are merged, two by two along one axis after the other."""
@@ -99,10 +102,6 @@ def again(after: Delayed, *arrays: da.Array | None) -> list[Any]:
     given = [value for value in arrays if value is not None]
     bound = iter(bind(given, after))
     return [None if value is None else next(bound) for value in arrays]
-
-
-def _item(values: Any, i: int) -> Any:
-    return values[i]
 
 
 def tensor(chunk: Any) -> Any:

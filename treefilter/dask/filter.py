@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -81,7 +82,7 @@ def filter(
     inputs = (first.chunks_of(x), first.chunks_of(guide), first.chunks_of(mask))
     both = first.each("reduce", partial(_reduce, **options), *inputs, tiling.tiles)
     parts, skeletons = (
-        first.each(name, _entry, both, [i] * len(both))
+        first.each(name, operator.getitem, both, [i] * len(both))
         for i, name in enumerate(("candidates", "skeleton"))
     )
     key = choices_of(first, parts, metric) if tree is None else first.reads(tree._choices)
@@ -138,10 +139,6 @@ def _finish(x: Any, guide: Any, mask: Any, tile: tiled.Tile, decided: Any, **opt
     return tiled.finish(
         *(tensor(x), tensor(guide), tile, choice, vertex, outside), mask=tensor(mask), **options
     ).numpy()
-
-
-def _entry(values: Any, i: int) -> Any:
-    return values[i]
 
 
 def _pair(choices: list[Any], arriving: list[Any]) -> list[Any]:
