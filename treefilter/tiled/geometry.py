@@ -12,11 +12,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..graph import DIRECTIONS, Graph, grid_for
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]  # numpy.typing would be loaded with every import
 
 
 @dataclass(frozen=True)
