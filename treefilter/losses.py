@@ -10,7 +10,7 @@ no gradient; the affinities have one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from .edge_weight import edge_weight
 from .filter import filter
 from .graph import grid
 from .mst import mst
+from .sigma_for_mass import check_auto, sigma_for_mass
 from .tree import Tree
 
 __all__ = ["TreeAffinity", "difference", "pseudo_labels", "tree_affinity", "tree_energy"]
@@ -39,6 +40,7 @@ class TreeAffinity(NamedTuple):
 
     tree: Tree
     edges: Tensor  # (B, N)
+    sigma: float | Tensor  # what they were made with; (B, 1) if it was found for each image
 
     def filter(self, x: Tensor) -> Tensor:
         """Filters x along the trees."""
@@ -47,18 +49,24 @@ class TreeAffinity(NamedTuple):
 
 def tree_affinity(
     guide: Tensor,
-    sigma: float | Tensor = 1.0,
+    sigma: float | Tensor | Literal["auto"] = 1.0,
     *,
+    mass: float | None = None,
     offset: float = 0.0,
     outside: Tensor | None = None,
+    padding: Tensor | None = None,
 ) -> TreeAffinity:
     """The trees of a guide (B, C, h, w) and their affinities.
 
     Args:
         guide: Features, floating point.
-        sigma: As for :func:`treefilter.affinity`.
+        sigma: As for :func:`treefilter.affinity`. ``"auto"``: for each image the σ of
+            :func:`treefilter.sigma_for_mass`, which has no derivative.
+        mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
+            None.
         offset: Added to the weights while trees are built; 1 makes the research code's ties.
         outside: (B, 1, h, w) bool: pixels that no edge leads to.
+        padding: (B, 1, h, w) bool: pixels that ``sigma="auto"`` does not count as the image's.
 
     Example:
         >>> import torch, treefilter as tf
@@ -66,6 +74,7 @@ def tree_affinity(
         >>> low.filter(torch.rand(1, 21, 4, 5)).shape
         torch.Size([1, 21, 4, 5])
     """
+    share = check_auto("tree_affinity", sigma, mass)
     graph = grid(*guide.shape[-2:])
     weight = edge_weight(guide, graph)
     if outside is not None:  # an edge of infinite weight is in no tree
@@ -73,7 +82,11 @@ def tree_affinity(
         a, b = graph._ends(guide.device)
         weight = weight.masked_fill(away[:, a] | away[:, b], torch.inf)
     tree = mst(weight.detach() + offset if offset else weight.detach(), graph)
-    return TreeAffinity(tree, affinity(weight, tree, sigma))
+    if share is not None:
+        counted = None if padding is None else ~padding.flatten(1)
+        sigma = sigma_for_mass(weight, tree, share, counted=counted).unsqueeze(1)
+    width = cast("float | Tensor", sigma)
+    return TreeAffinity(tree, affinity(weight, tree, width), width)
 
 
 def pseudo_labels(
@@ -127,7 +140,8 @@ def tree_energy(
     label: Tensor,
     embed: Tensor | None = None,
     *,
-    sigma: float | Tensor = 0.02,
+    sigma: float | Tensor | Literal["auto"] = 0.02,
+    mass: float | None = None,
     unlabelled: int = -1,
     aggregation: str = "LH-C",
     delta: str = "l1",
@@ -149,6 +163,11 @@ def tree_energy(
         embed: (B, C', h, w), an embedding of the network for the high level; without it there is
             only the low level.
         sigma: σ of the low level: 0.02 for Pascal VOC, 0.002 for Cityscapes in the paper.
+            ``"auto"``: for each image the σ of :func:`treefilter.sigma_for_mass`, at the
+            prediction's size. The high level has no σ in either case: the network scales its
+            embedding itself, and a σ by mass would undo what it learns.
+        mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
+            None.
         unlabelled: The number in ``label`` that means that there is none; other numbers, be they
             classes or of pixels to leave out, have no loss.
         aggregation: Low then high (``"LH-C"``), high then low (``"HL-C"``) or both in parallel
@@ -162,8 +181,9 @@ def tree_energy(
         A scalar; 0 if every pixel has a label. Differentiable in ``logits`` and ``embed``.
 
     Raises:
-        ValueError: If shapes do not fit, a name is unknown, or (on the CPU) the image has values
-            outside of [−0.1, 1.5]: σ is for colours in [0, 1].
+        ValueError: If shapes do not fit, a name is unknown, ``mass`` is not in (0, 1] or beside a
+            given σ, or (on the CPU) the image has values outside of [−0.1, 1.5]: σ is for colours
+            in [0, 1].
         TypeError: If an argument is of the wrong type.
 
     Example:
@@ -176,6 +196,7 @@ def tree_energy(
         tensor(0.3808)
     """
     _check(logits, image, label, embed)
+    share = check_auto("tree_energy", sigma, mass)
     check_choice("tree_energy", "aggregation", aggregation, AGGREGATIONS)
     check_choice("tree_energy", "delta", delta, DELTAS)
     check_choice("tree_energy", "reduction", reduction, REDUCTIONS)
@@ -187,7 +208,7 @@ def tree_energy(
         probability = logits.to(wide).softmax(1)
         with torch.no_grad():
             small = functional.interpolate(image.to(wide), size, mode="bilinear")
-        affinities = {"low": tree_affinity(small, sigma, offset=offset)}
+        affinities = {"low": tree_affinity(small, sigma, mass=share, offset=offset)}
         if embed is not None:
             affinities["high"] = tree_affinity(embed.to(wide), offset=offset)
         _, targets = pseudo_labels(probability, affinities, aggregation)

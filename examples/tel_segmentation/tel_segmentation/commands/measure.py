@@ -53,6 +53,8 @@ SIGMAS = (0.002, 0.005, 0.05, 0.1)
 WEIGHTS = (0.1, 0.2, 0.8)
 MAY_DIFFER = ("output", "threads", "experiment", "method")
 """Settings that may change when an unfinished run is resumed."""
+NAMES = {"/": " ", "+": " ", "σ": "sigma", "λ": "lambda", "=": "", "%": ""}
+"""How signs in a method's title are written in the name of a folder."""
 WARMUP = 0.2  # the head starts at random: its first predictions are no useful pseudo labels
 
 
@@ -87,6 +89,7 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
     base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
     partial, both = COMPARED[0], base.loss
     low = replace(both, tel=replace(both.tel, level="low"))
+    by_mass = replace(low, tel=replace(low.tel, sigma="auto"))
     crfs = [loss for loss in COMPARED if loss.method in ("dense_crf", "gated_crf")]
     for seed in range(seeds):
         for loss in (partial, low):
@@ -99,15 +102,16 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
             for loss in (low, both):
                 later, title = replace(loss, warmup=WARMUP), methods.title(loss)
                 yield _plan(base, later, annotation, seed, f"{title} from {WARMUP:.0%}")
+            yield _plan(base, replace(by_mass, warmup=WARMUP), annotation, seed)
         for loss in (partial, low):
             yield _plan(base, loss, "block20-image", seed)
         for annotation in ("point", "block20"):
             for loss in crfs:
                 yield _plan(base, loss, annotation, seed)
-        for loss in (partial, low, both):
+        for loss in (partial, low, by_mass, both):
             yield _plan(base, loss, "scribble", seed)
         yield _plan(base, replace(low, weight=1.0), "point", seed, "TEL low λ=1", "/sweeps")
-        wide = f"TEL low σ={LOW.tel.sigma:g}"
+        wide = f"TEL low σ={LOW.tel.sigma}"
         yield _plan(base, LOW, "point", seed, wide, "/sweeps")
         later = replace(LOW, warmup=WARMUP)
         yield _plan(base, later, "point", seed, f"{wide} from {WARMUP:.0%}", "/sweeps")
@@ -156,7 +160,14 @@ def _plan(
     title = method or methods.title(loss)
     experiment = default_experiment(options) + part
     words = f"{experiment} {title} s{seed}"
-    for sign, name in (("/", " "), ("+", " "), ("σ=", "sigma"), ("λ=", "lambda"), ("%", "")):
+    for sign, name in (
+        ("/", " "),
+        ("+", " "),
+        ("σ", "sigma"),
+        ("λ", "lambda"),
+        ("=", ""),
+        ("%", ""),
+    ):
         words = words.replace(sign, name)
     return Planned(replace(options, output=Path("-".join(words.split()))), experiment, title)
 
