@@ -3,6 +3,7 @@
     tel measure scenes --output runs/scenes
     tel measure photos --source camvid.toml --output runs/camvid
     tel measure street --source camvid.toml --output runs/camvid
+    tel measure mass --source camvid.toml --output runs/camvid
 
 The command skips finished runs and resumes unfinished ones, so it can be stopped at any time.
 Several of these commands, each with its ``--part``, can work on the same folder. All methods of an
@@ -141,6 +142,28 @@ def street(seeds: int, source: Path) -> Iterator[Planned]:
                 yield _plan(base, loss, annotation, seed, title, part="/street")
 
 
+def mass(seeds: int, source: Path) -> Iterator[Planned]:
+    """A σ for each image by its mass beside one σ for all, in short trainings in float32.
+
+    An eighth of the images of ``photos``, so that a processor without bfloat16 can make these runs.
+    """
+    base = presets.PRESETS["photos"][1]
+    base = replace(
+        base,
+        data=replace(base.data, source=str(source)),
+        batch=4,
+        iterations=120,
+        eval_every=120,
+    )
+    low = replace(base.loss, tel=replace(base.loss.tel, level="low"))
+    by_mass = replace(low, tel=replace(low.tel, sigma="auto"))
+    for seed in range(seeds):
+        for annotation in ("point", "block20", "scribble"):
+            for loss in (low, by_mass, COMPARED[0]):
+                warmup = 0.0 if annotation == "scribble" else WARMUP
+                yield _plan(base, replace(loss, warmup=warmup), annotation, seed, inside="mass")
+
+
 def _plan(
     base: config.Train,
     loss: Loss,
@@ -148,7 +171,9 @@ def _plan(
     seed: int,
     method: str | None = None,
     part: str = "",
+    inside: str = "",
 ) -> Planned:
+    """A run of the experiment DATA[/inside]/ANNOTATION[part]."""
     options = replace(
         base,
         # Labels are resized as in the published runs, which new ones are compared with.
@@ -158,7 +183,8 @@ def _plan(
         tensorboard=False,
     )
     title = method or methods.title(loss)
-    experiment = default_experiment(options) + part
+    data, _, rest = default_experiment(options).rpartition("/")
+    experiment = f"{data}/{inside}/{rest}{part}" if inside else f"{data}/{rest}{part}"
     words = f"{experiment} {title} s{seed}"
     for sign, name in (
         ("/", " "),
@@ -176,11 +202,11 @@ def _plan(
 class Measure:
     """Make the runs of the published results."""
 
-    what: tyro.conf.Positional[Literal["scenes", "photos", "street"]]
+    what: tyro.conf.Positional[Literal["scenes", "photos", "street", "mass"]]
     output: Path = Path("runs")
     """The folder of the runs."""
     source: Path = Path("camvid.toml")
-    """The data set's TOML file (photos, street)."""
+    """The data set's TOML file (photos, street, mass)."""
     seeds: int = 3
     threads: int = 1
     """CPU threads of each run."""
@@ -196,6 +222,7 @@ def run(options: Measure) -> int:
         "scenes": lambda: scenes(options.seeds),
         "photos": lambda: photos(options.seeds, options.source),
         "street": lambda: street(options.seeds, options.source),
+        "mass": lambda: mass(options.seeds, options.source),
     }
     plan = list(plans[options.what]())
     first, step = options.part
