@@ -35,7 +35,10 @@ CALLS = {
     "affinity": (tf.affinity, [WEIGHT, TREE, SIGMA]),
     "filter": (tf.filter, [X, TREE, A]),
     "mass": (tf.mass, [TREE, A]),
-    "sigma_for_mass": (tf.sigma_for_mass, [WEIGHT, TREE]),
+    "sigma_for_mass": (
+        lambda w, t, counted: tf.sigma_for_mass(w, t, counted=counted),
+        [WEIGHT, TREE, MARKERS > 1],
+    ),
     "leaf_to_root": (tf.leaf_to_root, [X, TREE, A]),
     "root_to_leaf": (tf.root_to_leaf, [X, TREE, A]),
     "distance": (tf.distance, [WEIGHT, TREE, SOURCE]),

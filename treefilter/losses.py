@@ -26,11 +26,19 @@ from .mst import mst
 from .sigma_for_mass import check_auto, sigma_for_mass
 from .tree import Tree
 
-__all__ = ["TreeAffinity", "difference", "pseudo_labels", "tree_affinity", "tree_energy"]
+__all__ = [
+    "TreeAffinity",
+    "difference",
+    "pseudo_labels",
+    "tree_affinity",
+    "tree_energy",
+    "unlabelled_region",
+]
 
 AGGREGATIONS = ("LH-C", "HL-C", "LH-P")
 DELTAS = ("l1", "l2", "ce", "dot")
 REDUCTIONS = ("batch", "image")
+ROIS = ("any", "nearest")
 COLOUR_RANGE = (-0.1, 1.5)  # excludes images normalised by mean and deviation, or from 0 to 255
 SMALLEST_PROBABILITY = 1e-7  # the lower bound before the logarithm is taken
 
@@ -134,6 +142,45 @@ def difference(probability: Tensor, pseudo: Tensor, delta: str = "l1") -> Tensor
     return terms.sum(1, keepdim=True)
 
 
+def unlabelled_region(
+    label: Tensor,
+    size: tuple[int, int],
+    *,
+    unlabelled: int = -1,
+    classes: int | None = None,
+    roi: str = "any",
+) -> Tensor:
+    """The region Ω_U of pixels without a label, at the prediction's size: (B, 1, h, w) bool.
+
+    Args:
+        label: (B, H, W) integers.
+        size: (h, w).
+        unlabelled: The number that means that there is no label.
+        classes: Classes are the numbers from 0 to ``classes`` − 1, or all others from 0.
+        roi: A pixel of the prediction is labelled if any pixel that it covers has a class
+            (``"any"``), so that no label vanishes, or else if the one at its upper left corner has
+            another number (``"nearest"``), as in the research code. At a quarter of the resolution
+            the latter misses most of the points and of the thin strokes.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> label = torch.full((1, 2, 4), -1)
+        >>> label[0, 1, 1] = 3
+        >>> tf.losses.unlabelled_region(label, (1, 2)).tolist()
+        [[[[False, True]]]]
+        >>> tf.losses.unlabelled_region(label, (1, 2), roi="nearest").tolist()
+        [[[[True, True]]]]
+    """
+    mask = (label == unlabelled).unsqueeze(1)
+    region = functional.interpolate(mask.to(torch.uint8), size).bool()
+    if roi == "nearest" or label.numel() == 0:
+        return region
+    known = (label >= 0) & (label != unlabelled)
+    if classes is not None:
+        known &= label < classes
+    return region & (functional.adaptive_max_pool2d(known.unsqueeze(1).float(), size) == 0)
+
+
 def tree_energy(
     logits: Tensor,
     image: Tensor,
@@ -147,6 +194,7 @@ def tree_energy(
     delta: str = "l1",
     reduction: str = "batch",
     offset: float = 0.0,
+    roi: str = "any",
 ) -> Tensor:
     r"""The tree energy loss (Liang et al., CVPR 2022, Eq. 9).
 
@@ -158,8 +206,7 @@ def tree_energy(
         logits: (B, K, h, w), the prediction.
         image: (B, C, H, W), colours in [0, 1], neither normalised nor jittered; resized to (h, w)
             bilinearly.
-        label: (B, H, W) integers, of which only ``unlabelled`` counts; sampled at the upper left
-            corner of each pixel of the prediction.
+        label: (B, H, W) integers: classes, ``unlabelled``, or others, of pixels to leave out.
         embed: (B, C', h, w), an embedding of the network for the high level; without it there is
             only the low level.
         sigma: σ of the low level: 0.02 for Pascal VOC, 0.002 for Cityscapes in the paper.
@@ -168,14 +215,17 @@ def tree_energy(
             embedding itself, and a σ by mass would undo what it learns.
         mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
             None.
-        unlabelled: The number in ``label`` that means that there is none; other numbers, be they
-            classes or of pixels to leave out, have no loss.
+        unlabelled: The number in ``label`` that means that there is none. Only these pixels have a
+            loss.
         aggregation: Low then high (``"LH-C"``), high then low (``"HL-C"``) or both in parallel
             (``"LH-P"``).
         delta: ``"l1"``, ``"l2"``, ``"ce"`` or ``"dot"``, see :func:`difference`.
         reduction: Mean over the unlabelled pixels of the ``"batch"``, or mean over the images of
             the mean over each ``"image"``.
         offset: Added to the weights while trees are built; 1 makes the research code's ties.
+        roi: Whether a pixel of the prediction is labelled if ``"any"`` pixel that it covers has a
+            class, or the one at its upper left corner (``"nearest"``), as in the research code; see
+            :func:`unlabelled_region`.
 
     Returns:
         A scalar; 0 if every pixel has a label. Differentiable in ``logits`` and ``embed``.
@@ -200,9 +250,10 @@ def tree_energy(
     check_choice("tree_energy", "aggregation", aggregation, AGGREGATIONS)
     check_choice("tree_energy", "delta", delta, DELTAS)
     check_choice("tree_energy", "reduction", reduction, REDUCTIONS)
-    size = logits.shape[2], logits.shape[3]
-    mask = (label == check_integer("tree_energy", "unlabelled", unlabelled)).unsqueeze(1)
-    region = functional.interpolate(mask.to(torch.uint8), size).bool()
+    check_choice("tree_energy", "roi", roi, ROIS)
+    unlabelled = check_integer("tree_energy", "unlabelled", unlabelled)
+    classes, size = logits.shape[1], (logits.shape[2], logits.shape[3])
+    region = unlabelled_region(label, size, unlabelled=unlabelled, classes=classes, roi=roi)
     with torch.autocast(autocast_device(logits), enabled=False):
         wide = torch.promote_types(logits.dtype, torch.float32)
         probability = logits.to(wide).softmax(1)

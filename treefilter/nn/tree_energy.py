@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from .._checks import check_choice, check_integer
-from ..losses import AGGREGATIONS, DELTAS, REDUCTIONS, tree_energy
+from ..losses import AGGREGATIONS, DELTAS, REDUCTIONS, ROIS, tree_energy
 from ..sigma_for_mass import check_auto
 from ._layer import Layer
 
@@ -25,6 +25,7 @@ class TreeEnergyLoss(Layer):
         offset: Added to the weights while trees are built; 1 makes the research code's ties.
         mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
             None.
+        roi: ``"any"`` or ``"nearest"``.
 
     Shape:
         logits (B, K, h, w), image (B, C, H, W), label (B, H, W) and embed (B, C', h, w) or None
@@ -49,16 +50,19 @@ class TreeEnergyLoss(Layer):
         reduction: str = "batch",
         offset: float = 0.0,
         mass: float | None = None,
+        roi: str = "any",
     ) -> None:
         super().__init__()
         name = "TreeEnergyLoss"
         check_choice(name, "aggregation", aggregation, AGGREGATIONS)
         check_choice(name, "delta", delta, DELTAS)
         check_choice(name, "reduction", reduction, REDUCTIONS)
+        check_choice(name, "roi", roi, ROIS)
         self.unlabelled = check_integer(name, "unlabelled", unlabelled)
         self.mass = check_auto(name, sigma, mass)
         self.sigma, self.weight, self.offset = sigma, weight, offset
         self.aggregation, self.delta, self.reduction = aggregation, delta, reduction
+        self.roi = roi
 
     def forward(
         self, logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None = None
@@ -76,6 +80,7 @@ class TreeEnergyLoss(Layer):
             delta=self.delta,
             reduction=self.reduction,
             offset=self.offset,
+            roi=self.roi,
         )
 
     def extra_repr(self) -> str:
