@@ -86,8 +86,7 @@ def scenes(seeds: int) -> Iterator[Planned]:
 
 def photos(seeds: int, source: Path) -> Iterator[Planned]:
     """A data set of photographs, with annotations made by ``tel annotate`` beside its TOML file."""
-    base = presets.PRESETS["photos"][1]
-    base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
+    base = replace(_photographs(source), amp="bf16")
     partial, both = COMPARED[0], base.loss
     low = replace(both, tel=replace(both.tel, level="low"))
     by_mass = replace(low, tel=replace(low.tel, sigma="auto"))
@@ -124,10 +123,8 @@ def street(seeds: int, source: Path) -> Iterator[Planned]:
     Aspect ratio and augmentation are those for Cityscapes, crops about a quarter as high and wide.
     The optimizer is AdamW, since there are fewer iterations.
     """
-    base = presets.PRESETS["photos"][1]
-    data = replace(
-        base.data, source=str(source), crop=(120, 240), scale=(0.5, 2.0), aspect=(0.9, 1.1)
-    )
+    base = _photographs(source)
+    data = replace(base.data, crop=(120, 240), scale=(0.5, 2.0), aspect=(0.9, 1.1))
     base = replace(base, data=data, amp="bf16", iterations=200, eval_every=200)
     compared = (
         Loss(method="partial"),
@@ -147,14 +144,7 @@ def mass(seeds: int, source: Path) -> Iterator[Planned]:
 
     An eighth of the images of ``photos``, so that a processor without bfloat16 can make these runs.
     """
-    base = presets.PRESETS["photos"][1]
-    base = replace(
-        base,
-        data=replace(base.data, source=str(source)),
-        batch=4,
-        iterations=120,
-        eval_every=120,
-    )
+    base = replace(_photographs(source), batch=4, iterations=120, eval_every=120)
     low = replace(base.loss, tel=replace(base.loss.tel, level="low"))
     by_mass = replace(low, tel=replace(low.tel, sigma="auto"))
     for seed in range(seeds):
@@ -162,6 +152,15 @@ def mass(seeds: int, source: Path) -> Iterator[Planned]:
             for loss in (low, by_mass, COMPARED[0]):
                 warmup = 0.0 if annotation == "scribble" else WARMUP
                 yield _plan(base, replace(loss, warmup=warmup), annotation, seed, inside="mass")
+
+
+def _photographs(source: Path) -> config.Train:
+    """The preset for photographs with the σ of the published runs: the paper's for streets."""
+    base = presets.PRESETS["photos"][1]
+    tel = replace(base.loss.tel, sigma=0.002)
+    return replace(
+        base, data=replace(base.data, source=str(source)), loss=replace(base.loss, tel=tel)
+    )
 
 
 def _plan(
