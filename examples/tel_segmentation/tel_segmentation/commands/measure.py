@@ -185,14 +185,7 @@ def _plan(
     data, _, rest = default_experiment(options).rpartition("/")
     experiment = f"{data}/{inside}/{rest}{part}" if inside else f"{data}/{rest}{part}"
     words = f"{experiment} {title} s{seed}"
-    for sign, name in (
-        ("/", " "),
-        ("+", " "),
-        ("σ", "sigma"),
-        ("λ", "lambda"),
-        ("=", ""),
-        ("%", ""),
-    ):
+    for sign, name in NAMES.items():
         words = words.replace(sign, name)
     return Planned(replace(options, output=Path("-".join(words.split()))), experiment, title)
 

@@ -24,7 +24,7 @@ Aggregation = Literal["LH-C", "HL-C", "LH-P"]
 Delta = Literal["l1", "l2", "ce", "dot"]
 Detach = Literal["none", "target", "affinity"]
 Reduction = Literal["batch", "image", "global"]
-MASS = 0.005
+MASS = 0.005  # as in treefilter.sigma_for_mass
 
 
 @dataclass(frozen=True)
