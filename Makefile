@@ -143,6 +143,7 @@ gpu-build: $(VENV)/.installed build/emulated/.built
 	build/gpu-build/bin/pip install --quiet --constraint constraints.txt \
 	    cmake ninja pathspec pybind11 scikit-build-core
 	PATH="$(CURDIR)/build/gpu-build/bin:$$PATH" TREEFILTER_CUDA=ON CUDAARCHS=$(GPU_ARCHITECTURE)-real \
+	    NVCC_APPEND_FLAGS=--compress-mode=size \
 	    build/gpu-build/bin/pip install $(INSTALL_OPTIONS) --no-compile --target $(CARRIED)/site . \
 	    -C build-dir=build/gpu-build-objects -C cmake.define.TREEFILTER_VARIANTS=
 	build/gpu-build/bin/pip install --quiet --no-deps --no-compile --constraint constraints.txt \

@@ -1,4 +1,4 @@
-"""Find words that this project says otherwise, in comments, docstrings and Markdown prose.
+"""Find words that this project says otherwise, in comments, docstrings, errors and Markdown prose.
 
     python .ci/words.py                 # every file that git tracks
     python .ci/words.py src README.md   # these files and folders
@@ -31,13 +31,16 @@ EVERYWHERE = {
     r"a way (never|turns)|on the way to (any|the|a) (seed|root|source|of)": "path",
     r"on the way (up|there)": "in the leaf-to-root pass",
     r"on the way (down|back)": "in the root-to-leaf pass",
+    r"the way (from|to) ((a|the|its) )?(leaf|root|seed|source|vertex|parent)": "path",
     r"(a|each|every) walk": "path or traversal",
+    r"walk(s|ed|ing)? (along|down|up|over|through) (a|the|its|each) (tree|chain|path)": "follow",
     r"walks? (ends?|ended|was|were)": "path or traversal",
     r"nobody walks": "no thread follows the chain",
     r"look(s|ed|ing)?[ -]ahead": "prefetch",
     r"ask(s|ed|ing)? for (the |its )?(memory|cache|rows?|lines?)": "prefetch",
     r"(memory|cache|rows?|lines?)( \w+){0,6} (is|are) asked for": "prefetch",
-    r"(?-i:he)": "it, or the name of what acts (a thread, a caller)",
+    r"asked? ahead": "prefetch",
+    r"(?-i:he|his)": "it, or the name of what acts (a thread, a caller)",
     r"whoever": "the thread, caller or reader that …",
     r"by who": "by the thread, caller or reader that …",
     r"(?-i:Who)( [\w']+){1,6} (sees|finds|gets|needs|takes|can)": "readers (or users) who …",
@@ -59,13 +62,13 @@ NATIVE = {
     r"(?<!one )pieces?(?! of code)" + NAME: "segment, chunk (of memory) or phase",
     r"(?<!class )teams?" + NAME: "grid group",
     r"programs?" + NAME: "kernel (of a grid group, with phases)",
-    r"(a|the|its|their|whose|larger|equal) shares?": "multiplier (of an affine map)",
+    r"(a|the|its|their|whose|larger|equal|\w+'s) shares?": "multiplier (of an affine map)",
     r"shares of": "multipliers (of affine maps)",
-    r"(the|its|their|whose) places?": "position, offset or address: say of what",
-    r"(the|same) walks?": "path, chain or traversal",
+    r"(the|its|their|whose|\w+'s) places?": "position, offset or address: say of what",
+    r"walk(s|ed|ing)?" + NAME: "path, chain or traversal; follow",
 }
 NATIVE_SUFFIXES = {".h", ".cuh", ".cpp", ".cu"}
-HASH_SUFFIXES = {".toml", ".yml", ".yaml", ".txt", ".sh"}
+HASH_SUFFIXES = {".cmake", ".toml", ".yml", ".yaml", ".txt", ".sh"}
 HASH_NAMES = {"Makefile", "run"}
 COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.DOTALL)
 
@@ -81,7 +84,7 @@ def compiled(table: dict[str, str]) -> list[tuple[re.Pattern[str], str]]:
 
 
 def python_text(source: str) -> Lines:
-    """Comments and docstrings, without the doctests' code."""
+    """Comments, docstrings without the doctests' code, and the messages of errors."""
     lines: Lines = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -91,6 +94,13 @@ def python_text(source: str) -> Lines:
             case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=last):
                 text = source.splitlines()[first - 1 : last]
                 lines += [(first + i, line.strip()) for i, line in enumerate(text)]
+            case ast.Raise(exc=ast.Call(args=arguments)):
+                inside = (each for argument in arguments for each in ast.walk(argument))
+                lines += [
+                    (each.lineno, each.value)
+                    for each in inside
+                    if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                ]
     return [(n, text) for n, text in lines if not text.startswith((">>>", "..."))]
 
 
@@ -125,7 +135,7 @@ def hash_text(source: str) -> Lines:
 
 def text_of(path: Path) -> Lines:
     """What a file says to its readers; nothing of a file of another kind."""
-    if path.suffix == ".py":
+    if path.suffix in {".py", ".pyi"}:
         return python_text(path.read_text(encoding="utf-8"))
     if path.suffix in NATIVE_SUFFIXES:
         return native_text(path.read_text(encoding="utf-8"))

@@ -1,4 +1,7 @@
-"""The layers of the field that are compared, and who computes them."""
+"""The layers of the field that are compared, and who computes them.
+
+The file is long because it has one function for each layer, and each of these several ways.
+"""
 
 import sys
 from collections.abc import Callable

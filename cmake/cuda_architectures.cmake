@@ -5,7 +5,7 @@
 # The last one is also kept as PTX (no -real), which the driver of a later GPU compiles by itself.
 set(treefilter_all_architectures 75-real 80-real 86-real 89-real 90-real 100-real 120)
 
-# Sets `architectures`, and `note`: a sentence for whoever builds.
+# Sets `architectures`, and `note`: a sentence for the user who builds.
 function(treefilter_cuda_architectures compiler architectures note)
   execute_process(COMMAND ${compiler} --list-gpu-arch OUTPUT_VARIABLE known ERROR_QUIET
                   RESULT_VARIABLE failed)  # compute_75, compute_80, …

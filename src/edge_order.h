@@ -40,8 +40,8 @@ TREEFILTER_HD inline WeightKey weight_key(Weight weight) {
   return magnitude + sign >= kInfinityMagnitude ? kAbsent : (magnitude ^ sign) - sign;
 }
 
-// The weight with which a float64 weight is replaced that is number `rank` (from 0) of its image's
-// weights in ascending order. Its key is rank - 2^30, so there are enough for all edge numbers.
+// The float32 weight that replaces the float64 weight of rank `rank` (from 0) among those of its image.
+// Its key is rank - 2^30, so there are enough for all edge numbers.
 inline Weight weight_of_rank(int32_t rank) {
   const WeightKey key = rank - (1 << 30);
   return bits_to_float(key < 0 ? 0x80000000u | static_cast<uint32_t>(-key) : static_cast<uint32_t>(key));

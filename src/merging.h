@@ -1,4 +1,4 @@
-// The code of dendrogram.h that the back ends share: one merge, of one image.
+// The part of dendrogram.h that both back ends share: one merge step in one image.
 #pragma once
 
 #include "dendrogram.h"
@@ -45,7 +45,7 @@ struct Merging {
     int32_t* const pair = out.children.data + 2 * (b * (n - 1) + k);
     SetElement* const set = sets + b * n;
     const int32_t top = v < 0 || !tree.has_parent(b, v) ? v : find(set, tree.parent_of(b)[v]);
-    if (v == top) {  // no edge; or a cycle of what is no tree
+    if (v == top) {  // no edge, or a cycle: then the input is not a tree
       pair[0] = pair[1] = out.edge[b * (n - 1) + k] = -1;
       return;
     }

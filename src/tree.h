@@ -16,7 +16,7 @@ struct TreeView {
 };
 
 // On the CPU, the order of visits (cpu/mst/peel.h) of trees that mst() did not make. parent, order
-// [batch, nodes], every parent in [0, nodes). ordered [batch]: how many vertices have a place in the
+// [batch, nodes], every parent in [0, nodes). ordered [batch]: how many vertices are in the
 // order. Fewer than all mean that the others are on cycles. O(nodes) a tree, no recursion; the same at
 // any number of threads. (On CUDA the plan has the order.)
 void order_trees(Cpu cpu, int64_t nodes, Span<const int32_t> parent, Span<int32_t> order,

@@ -82,15 +82,15 @@ def order_by_turns(parent: np.ndarray) -> list[int]:
     for root in roots:
         children[root] = -1  # never 0
     leaves = iter([v for v in range(len(parent)) if children[v] == 0])
-    ways = list(islice(leaves, 8))
+    paths = list(islice(leaves, 8))
     order = []
-    while ways:
-        for i, v in enumerate(ways):
+    while paths:
+        for i, v in enumerate(paths):
             order.append(v)
             above = int(parent[v])
             children[above] -= 1
-            ways[i] = above if children[above] == 0 else next(leaves, None)
-        ways = [v for v in ways if v is not None]
+            paths[i] = above if children[above] == 0 else next(leaves, None)
+        paths = [v for v in paths if v is not None]
     return order + roots
 
 
@@ -127,7 +127,7 @@ def components(parent: np.ndarray) -> np.ndarray:
 # --- all pairs ------------------------------------------------------------------------------------
 
 
-def walk(parent: np.ndarray, start: int) -> Iterator[tuple[int, int, int]]:
+def edges_outward(parent: np.ndarray, start: int) -> Iterator[tuple[int, int, int]]:
     """Every tree edge reachable from ``start``, outward: (near end, far end, its lower vertex)."""
     neighbours = [[] for _ in parent]
     for v, p in enumerate(parent):
@@ -150,7 +150,7 @@ def over_paths(
     """M[i, j]: ``value`` of all edges on the path from i to j, combined, starting at i."""
     dense = np.full((len(parent), len(parent)), unreached, dtype=value.dtype)
     for i in range(len(parent)):
-        for near, far, lower in walk(parent, i):
+        for near, far, lower in edges_outward(parent, i):
             dense[i, far] = value[lower] if near == i else combine(dense[i, near], value[lower])
         dense[i, i] = itself
     return dense

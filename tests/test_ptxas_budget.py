@@ -126,7 +126,7 @@ def test_writing_makes_the_budget_of_a_log(check, tmp_path):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("treefilter::cuda::mst::flat_kernel<treefilter::Walk>", ("flat_kernel<Walk>", "any")),
+        ("treefilter::cuda::mst::flat_kernel<treefilter::Climb>", ("flat_kernel<Climb>", "any")),
         ("f<a::PrefixSum::Reduce>", ("f<PrefixSum::Reduce>", "any")),
         ("f<SetZero<bool> >", ("f<SetZero>", "bool")),
         ("f<Links<Flow<(Path)1, float>, Sum<float>, true> >", ("f<Links<Flow,Sum>>", "float")),

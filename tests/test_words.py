@@ -15,12 +15,16 @@ SPEC.loader.exec_module(words)
 PLANTED = {
     "a.py": 'def f():\n    """Trees are walked by\n    turns."""\n    "by turns" + ""  # he goes\n',
     "b.cuh": "int x;  // x\n/* The lights of\n * it */\nchar* s = \"// lights\";  // 'stretch'\n",
+    "walks.cu": "// walks down\n// vertex's place\n// his share\n// the way from leaf to root\n",
+    "errors.py": 'raise ValueError(\n    "x: asked ahead")\nprint("by turns")\n',
     "c.md": "Taken less\nof it.\n\n```\nby turns\n```\n\n    by turns\n\n`by turns` [](by turns)\n",
     "Makefile": 'all:\n\techo "by turns"  # worth to see\n',
 }
 FOUND = {
     "a.py": [(2, "by turns"), (4, "he")],
     "b.cuh": [(2, "lights"), (4, "stretch")],
+    "walks.cu": [(1, "walks"), (2, "vertex's place"), (3, "his"), (4, "the way from leaf")],
+    "errors.py": [(2, "asked ahead")],
     "c.md": [(1, "Taken less of")],
     "Makefile": [(2, "worth to")],
 }

@@ -295,7 +295,7 @@ def _empty_order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
 def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
     """The order of trees that were made elsewhere, and how many vertices are in it.
 
-    Vertices on cycles are not: they are what is missing from the order's first places.
+    Vertices on cycles are not: the order begins with all others.
     """
     if plan.shape[1]:  # it begins with the order, and ends with the number of vertices in it
         order = plan[:, : parent.shape[1]].clone(memory_format=torch.contiguous_format)

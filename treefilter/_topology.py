@@ -64,7 +64,7 @@ def order_of(parent: Tensor, plan: Tensor) -> Tensor:
             )
         b = int((ordered < num_nodes).nonzero()[0])
         on_cycle = torch.ones(num_nodes, dtype=torch.bool, device=parent.device)
-        on_cycle[order[b, : int(ordered[b])].long()] = False  # only they have no place in the order
+        on_cycle[order[b, : int(ordered[b])].long()] = False  # all others are in the order
         raise ValueError(
             "Tree.from_parents: parent must lead from every vertex to a root, "
             f"got a cycle through vertex {int(on_cycle.nonzero()[0])} of tree {b}"

@@ -45,8 +45,8 @@ def filter(
         tree: The trees, B of them or one for all.
         affinity: (B, N), or (B, G, N) with C divisible by G: group g weighs the channels
             g·C/G … (g+1)·C/G − 1. A batch of 1 serves any B. From :func:`treefilter.affinity`, or
-            any values ≥ 0. At roots it is ignored. Beyond 1 digits are lost, as many as the largest
-            product of affinities on a path from a root has: at 10⁷ all of float32.
+            any values ≥ 0. At roots it is ignored. Values above 1 cost precision: if the largest
+            product along a path from a root is 10ᵏ, about k decimal digits of 7 (float32) are lost.
         normalize: If false, y_i = Σ_j A_ij x_j.
         path: ``"product"`` or ``"min"``: A_ij of the affinities on a path.
 

@@ -1,4 +1,7 @@
-"""Which vertices are neighbours: a grid or any edge list. A graph carries no weights."""
+"""Which vertices are neighbours: a grid or any edge list. A graph carries no weights.
+
+The file is long because the checks of a graph's fields are beside the fields that they check.
+"""
 
 from __future__ import annotations
 

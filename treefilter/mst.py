@@ -31,8 +31,8 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         A batch of B trees.
 
     Raises:
-        ValueError: If the shape does not fit the graph, a weight is NaN or a root is outside [0,
-            N).
+        ValueError: If the shape does not fit the graph, a weight is NaN or a root is outside
+            [0, N).
         TypeError: If ``weight`` is no floating-point tensor, ``graph`` no Graph or ``root`` neither
             an integer (Python's or NumPy's) nor an integer tensor.
 

@@ -31,12 +31,12 @@ def persistence(
     dimension 0 classes are connected components: each is born at a minimum, and where two meet the
     younger one dies (elder rule). In dimension 1, on two-dimensional grids, classes are holes:
     components of the other vertices, with the other connectivity, that an outer component does not
-    touch (duality; squares of four pixels are filled for connectivity 4, the cubical complex of
-    pixels as vertices; for 8 it is that of pixels as squares). Pairs with equal values are left
-    out. O(E) and a sort.
+    touch (duality). For connectivity 4 this is the cubical complex that has pixels as vertices; for
+    8 it is the one that has pixels as squares. Pairs with equal values are left out. O(E) and a
+    sort.
 
-    The diagram is ``values.flatten(1).gather(1, birth)`` and the same of ``death``: it is
-    differentiable in that way, and a loss of it needs no gradient from here.
+    The diagram is ``values.flatten(1).gather(1, birth)`` and the same of ``death``. Gradients reach
+    ``values`` through these; the pairs themselves have none.
 
     Args:
         values: (B, *shape) or (B, N), floating point; +inf and −inf are allowed.

@@ -27,16 +27,17 @@ def random_tree(
     """Random spanning trees, in which edges of small weight are more likely than others.
 
     - ``"race"``: every edge gets an independent exponentially distributed time with the rate
-      exp(−weight), and the tree is that of the smallest times (Borůvka's, with Luce's choice: of
-      the edges at hand one wins with a probability proportional to exp(−weight)). The number of
+      exp(−weight), and the tree is that of the smallest times (Borůvka's algorithm with Luce's
+      choice: of several edges one is the first with a probability proportional to exp(−weight)).
+      The number of
       an edge plays no part. Without a weight all edges are alike; the tree is then a random one,
       but not uniform among all spanning trees. One call of :func:`treefilter.mst`.
     - ``"tournament"``: that of Song et al., *Rethinking learnable tree filter for generic feature
       transform*, NeurIPS 2020: in Borůvka's rounds each component goes through its edges in
-      ascending number, and a later one replaces the one in hand with probability b / (a + b), a
-      and b being their exp(−weight). It prefers edges of high number: with equal weights the last
-      of a component wins every second time. At most log2(N) rounds; on CUDA it waits for the device
-      after each.
+      ascending number, and a later one, b, replaces the present choice, a, with probability
+      b / (a + b), where a and b stand for their exp(−weight). It prefers edges of high number: with
+      equal weights a component's last edge is chosen with probability ½. At most log2(N) rounds;
+      on CUDA it waits for the device after each.
 
     Args:
         graph: The graph.

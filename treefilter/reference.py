@@ -63,8 +63,8 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
 
     - ``"sqeuclidean"``: Σ d²
     - ``"euclidean"``: √(Σ d²); its derivative at d = 0 is 0
-    - ``"cityblock"``: Σ \|d\|; the derivative of \|d\| at 0 is 0
-    - ``"chebyshev"``: max \|d\|; its derivative is that of the first channel that attains it
+    - ``"cityblock"``: Σ abs(d); the derivative of abs(d) at 0 is 0
+    - ``"chebyshev"``: max abs(d); its derivative is that of the first channel that attains it
     - ``"cosine"``: ½ Σ d² between the unit vectors u/‖u‖ and v/‖v‖; a zero vector stays zero, with
       derivative 0
 
@@ -85,7 +85,9 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     dtype = _compute_dtype(guide)
     largest = torch.finfo(dtype).max
     beyond = d.isinf().any(1) | (_size(d, metric).to(dtype) >= largest)
-    d = torch.where(beyond.unsqueeze(1), 0, d)  # constant there, and nothing infinite on the way
+    d = torch.where(
+        beyond.unsqueeze(1), 0, d
+    )  # constant there, without infinite intermediate values
     return torch.where(beyond, largest, _size(d, metric).to(dtype))
 
 
@@ -104,7 +106,7 @@ def _size(d: Tensor, metric: str) -> Tensor:
 
 
 def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
-    """The tree of the smallest edges that joins all vertices that can be joined (a forest, if not).
+    """The minimum spanning tree; a forest if the graph is not connected.
 
     Edges are ordered by (weight, index), so there is exactly one; +inf means "no such edge".
     Weights are compared as they are, those of float64 in float64. ``root`` is the root of its
@@ -253,7 +255,7 @@ def _distance(function: str, weight: Tensor, tree: Tree, source: Tensor, path: s
     w = _to_parent(function, weight.to(_compute_dtype(weight)), tree)  # (B, N)
     shape = (len(w), source.shape[-1], tree.num_nodes)
     rows = [
-        _walk(w[b].unbind(), *_image(tree, b), s, path)
+        _path_lengths(w[b].unbind(), *_image(tree, b), s, path)
         for b, sources in enumerate(source.expand(shape[:2]).tolist())
         for s in sources
     ]
@@ -362,7 +364,7 @@ def _root_to_leaf(x: Tensor, tree: Tree, a: Tensor) -> Tensor:
     return torch.stack(images) if images else x * a
 
 
-def _walk(
+def _path_lengths(
     w: Sequence[Tensor], parent: Sequence[int], order: Sequence[int], source: int, path: str
 ) -> Tensor:
     """Distances (N,) from one source: up to its root first, then down to all other vertices."""

@@ -41,11 +41,11 @@ def sigma_for_mass(
     Returns:
         (B,), or (B, G) for groups, float32 or float64 like ``weight`` (16-bit: float32). For
         :func:`treefilter.affinity`, whose σ broadcasts to (B, G), write ``sigma[:, None]`` without
-        groups. Fewer than half of the vertices have a smaller mass than ``mass``·N there. For a
-        tree with positive finite weights from w₁ to w₂, σ is in [w₁/128, 16·N·w₂], and at the end
-        of it where no σ in it gives the mass: a forest of small components, no vertex that is
-        counted, or ``mass``·N ≤ 1. It is 1 where no finite weight is positive, because there all σ
-        give the same result, and NaN where a weight of the tree is negative or NaN.
+        groups. With this σ, fewer than half of the vertices have a smaller mass than ``mass``·N.
+        For a tree with positive finite weights from w₁ to w₂, σ is in [w₁/128, 16·N·w₂]; if no σ
+        in it gives the mass (a forest of small components, or ``mass``·N ≤ 1), it is the nearer
+        end, and the upper one if no vertex is counted. It is 1 if no finite weight is positive,
+        because all σ give the same result then, and NaN if a weight of the tree is negative or NaN.
 
     Raises:
         ValueError: If shapes or devices do not fit or ``mass`` is not in (0, 1].

@@ -1,11 +1,10 @@
-// tree_weight, affinity and their transposes on CUDA, with a thread for each value of the vertices'
-// side. Neighbouring threads read or write neighbouring values there. tree_weight gathers from the
-// edges' side; a tree has a third to a half of a grid's edges, and neighbours have neighbouring edges,
-// so that on a photograph about every sector of `weight` is read once. The transpose clears its result,
-// then stores at most one value for each edge. Cost: O(N) and O(N + E); one and two launches.
+// tree_weight, affinity and their transposes on CUDA, with one thread for each value of a vertex.
+// Neighbouring threads read or write neighbouring values there. tree_weight gathers weights of edges; a
+// tree has a third to a half of a grid's edges, and neighbours have neighbouring edges, so that on a
+// photograph about every sector of `weight` is read once. The transpose clears its result, then stores
+// at most one value for each edge. Cost: O(N) and O(N + E); one and two launches.
 //
-// If two vertices have the same edge this is no tree; it is then open which of their values the
-// transpose keeps.
+// If two vertices have the same edge, the input is not a tree, and the transpose keeps either value.
 #include "../affinity.h"
 #include "../exponential.h"
 #include "runtime/launch.cuh"
@@ -15,62 +14,49 @@ using namespace cuda;
 
 namespace {
 
-// The edges of B x G trees: tree.edge [B, N], or [1, N] for all.
-struct TreeEdges {
-  const int32_t* edge;
-  int64_t nodes, edges, groups;
-  bool shared;
-
-  // The index in [B, G, E] of the edge that index i of [B, G, N] has; -1 if there is none.
-  TREEFILTER_HD int64_t index_of_edge(int64_t i) const {
-    const int64_t group = i / nodes, tree = shared ? 0 : groups == 1 ? group : group / groups;
-    const int32_t e = edge[i - (group - tree) * nodes];
-    return e < 0 || e >= edges ? -1 : group * edges + e;
-  }
-};
-
-TreeEdges tree_edges(int64_t batch, int64_t groups, Span<const int32_t> edge, int64_t num_nodes,
-                     int64_t weights) {
-  return {edge.data, num_nodes, weights / (batch * groups), groups, edge.size == num_nodes};
-}
-
-template <class T>
-struct Gather {
-  TreeEdges tree;
-  const T* weight;
-  T* out;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t e = tree.index_of_edge(i);
-    out[i] = e < 0 ? T(0) : weight[e];
-  }
-};
-
-template <class T>
-struct Scatter {
-  TreeEdges tree;
-  const T* grad;
-  T* out;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t e = tree.index_of_edge(i);
-    if (e >= 0) out[e] = grad[i];
-  }
-};
-
 // The edge of vertex v in the tree of image b; -1 if there is none.
 struct EdgeOf {
   const int32_t* edge;
   int64_t nodes, edges;
   bool shared;
 
+  // `weights`: the number of all weights; `maps`: of images times groups.
+  static EdgeOf of(Span<const int32_t> edge, int64_t nodes, int64_t weights, int64_t maps) {
+    return {edge.data, nodes, weights / maps, edge.size == nodes};
+  }
   TREEFILTER_HD int64_t operator()(int64_t b, int64_t v) const {
     const int32_t e = edge[(shared ? 0 : b * nodes) + v];
     return e < 0 || e >= edges ? -1 : e;
   }
 };
 
-// i = (b * groups + g) * nodes + v.
+// The value of vertex v of map b * groups + g is at i = (b * groups + g) * nodes + v.
+template <class T>
+struct Gather {
+  EdgeOf edge_of;
+  int64_t groups;
+  const T* weight;
+  T* out;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t map = i / edge_of.nodes, e = edge_of(map / groups, i - map * edge_of.nodes);
+    out[i] = e < 0 ? T(0) : weight[map * edge_of.edges + e];
+  }
+};
+
+template <class T>
+struct Scatter {
+  EdgeOf edge_of;
+  int64_t groups;
+  const T* grad;
+  T* out;
+
+  TREEFILTER_HD void operator()(int64_t i) const {
+    const int64_t map = i / edge_of.nodes, e = edge_of(map / groups, i - map * edge_of.nodes);
+    if (e >= 0) out[map * edge_of.edges + e] = grad[i];
+  }
+};
+
 template <class T>
 struct Affinity {
   EdgeOf edge_of;
@@ -117,7 +103,8 @@ void tree_weight(const Cuda& cuda, int64_t batch, int64_t groups, Span<const T> 
                  Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
   if (batch * groups == 0) return;
   launch_flat(cuda, "tree_weight", out.size,
-              Gather<T>{tree_edges(batch, groups, edge, num_nodes, weight.size), weight.data, out.data});
+              Gather<T>{EdgeOf::of(edge, num_nodes, weight.size, batch * groups), groups, weight.data,
+                        out.data});
 }
 
 template <class T>
@@ -125,8 +112,9 @@ void tree_weight_backward(const Cuda& cuda, int64_t batch, int64_t groups, Span<
                           Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
   if (batch * groups == 0) return;
   launch_flat(cuda, "tree_weight_backward", out.size, SetZero<T>{out.data});
-  launch_flat(cuda, "tree_weight_backward", grad.size,
-              Scatter<T>{tree_edges(batch, groups, edge, num_nodes, out.size), grad.data, out.data});
+  launch_flat(
+      cuda, "tree_weight_backward", grad.size,
+      Scatter<T>{EdgeOf::of(edge, num_nodes, out.size, batch * groups), groups, grad.data, out.data});
 }
 
 template <class T>
@@ -134,8 +122,7 @@ void affinity(const Cuda& cuda, int64_t batch, int64_t groups, Span<const T> wei
               int64_t weight_groups, Span<const int32_t> edge, int64_t num_nodes, const Sigma<T>& sigma,
               Span<T> out) {
   if (batch * groups == 0) return;
-  const EdgeOf edge_of{edge.data, num_nodes, weight.size / (batch * weight_groups),
-                       edge.size == num_nodes};
+  const EdgeOf edge_of = EdgeOf::of(edge, num_nodes, weight.size, batch * weight_groups);
   launch_flat(cuda, "affinity", out.size,
               Affinity<T>{edge_of, groups, weight_groups, sigma, weight.data, out.data});
 }
@@ -145,7 +132,7 @@ void affinity_backward(const Cuda& cuda, int64_t batch, int64_t groups, Span<con
                        Span<const T> a, Span<const int32_t> edge, int64_t num_nodes,
                        const Sigma<T>& sigma, int64_t weight_groups, Span<T> out) {
   if (batch * groups == 0) return;
-  const EdgeOf edge_of{edge.data, num_nodes, out.size / (batch * weight_groups), edge.size == num_nodes};
+  const EdgeOf edge_of = EdgeOf::of(edge, num_nodes, out.size, batch * weight_groups);
   launch_flat(cuda, "affinity_backward", out.size, SetZero<T>{out.data});
   launch_flat(cuda, "affinity_backward", batch * weight_groups * num_nodes,
               AffinityBackward<T>{edge_of, groups, weight_groups, sigma, grad.data, a.data, out.data});

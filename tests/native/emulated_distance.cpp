@@ -223,27 +223,27 @@ void check_paths(Path path, const Input<T>& in, const Results<T>& r) {
     const T* weight = &in.weight[(static_cast<int64_t>(in.weight.size()) == n ? 0 : b) * n];
     int32_t v = static_cast<int32_t>(i % n), heaviest = -1;
     if (via[v] < 0) {
-      expect(r.transform[i] == INFINITY && r.nearest[i] == -1, "no way, no seed", in.name);
-      if (path == Path::kMax) expect(r.transform_bottleneck[i] == -1, "no way, no edge", in.name);
+      expect(r.transform[i] == INFINITY && r.nearest[i] == -1, "no path, no seed", in.name);
+      if (path == Path::kMax) expect(r.transform_bottleneck[i] == -1, "no path, no edge", in.name);
       continue;
     }
     double sum = 0;
     int64_t steps = 0;
     for (; via[v] != v && via[v] >= 0 && steps <= n; ++steps) {
       const int32_t u = via[v], edge = u == parent[v] ? v : u;
-      expect(u == parent[v] || parent[u] == v, "a way goes to neighbours", in.name);
+      expect(u == parent[v] || parent[u] == v, "a path goes to neighbours", in.name);
       sum += weight[edge];
       if (heaviest < 0 || weight[edge] >= weight[heaviest]) heaviest = edge;
       v = u;
     }
-    expect(steps <= n && via[v] == v, "a way ends", in.name);
+    expect(steps <= n && via[v] == v, "a path ends", in.name);
     if (via[v] != v || in.undefined) continue;
-    expect(in.seeds.values[b * n + v] != 0, "a way ends at a seed", in.name);
+    expect(in.seeds.values[b * n + v] != 0, "a path ends at a seed", in.name);
     const T length = path == Path::kSum ? T(sum) : heaviest < 0 ? T(0) : weight[heaviest];
-    expect(close<T>({r.transform[i]}, {length}, in.exact || path == Path::kMax), "a way's length",
+    expect(close<T>({r.transform[i]}, {length}, in.exact || path == Path::kMax), "a path's length",
            in.name);
-    expect(r.nearest[i] == v, "a way ends at the nearest seed", in.name);
-    if (path == Path::kMax) expect(r.transform_bottleneck[i] == heaviest, "a way's edge", in.name);
+    expect(r.nearest[i] == v, "a path ends at the nearest seed", in.name);
+    if (path == Path::kMax) expect(r.transform_bottleneck[i] == heaviest, "a path's edge", in.name);
   }
 }
 
@@ -364,7 +364,7 @@ void check_garbage() {
     in.source = {-1, 12, INT64_MAX, (int64_t{1} << 32) + 3};
     Results<float> r = run(cuda, path, in);
     for (float d : r.distance) expect(d == INFINITY, "a source that is none reaches nothing", in.name);
-    for (int32_t v : r.via) expect(v == -1, "a source that is none leaves no way", in.name);
+    for (int32_t v : r.via) expect(v == -1, "a source that is none leaves no path", in.name);
     // Signs are dropped.
     in.source = {0, 1, 2, 3};
     Input<float> negative = in;

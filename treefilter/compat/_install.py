@@ -72,7 +72,7 @@ def install(
     """Puts modules with the names of the research code's extensions into ``sys.modules``.
 
     Call it before that code is imported. An extension that is really installed stays, unless
-    ``force`` is true: then it is missing in the result. A second call changes nothing.
+    ``force`` is true; its name is then not in the result. A second call changes nothing.
 
     Args:
         names: Some of ``tree_filter_cuda``, ``tree_scan._C``, ``tree_scan_lan._C``, ``GP_cuda``;
@@ -110,7 +110,7 @@ def install(
 
 
 def uninstall() -> None:
-    """Takes everything back that :func:`install` has put somewhere."""
+    """Removes everything that :func:`install` added."""
     for name, before in _replaced.items():
         if before is None:
             sys.modules.pop(name, None)

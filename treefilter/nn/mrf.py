@@ -24,8 +24,8 @@ class TreeFilterMRF2d(Layer):
         y = x + γ · F(c · x) / F(c),   c = sigmoid(a linear function of x), one per group
 
     F is the sum over the tree with affinities exp(−|e_u − e_v|² − |g_u − g_v|² − β²) between
-    neighbours, e a linear function of x and g of the guide; the larger β² is, the less neighbours
-    count, and a vertex's own value counts exp(−β²). Trees are those of g. A new layer is the
+    neighbours, e a linear function of x and g of the guide. A larger β² gives neighbours less
+    weight. A vertex's own value has the weight exp(−β²). Trees are those of g. A new layer is the
     identity: γ, β and the confidence's weights are 0.
 
     Args:

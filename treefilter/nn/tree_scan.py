@@ -47,8 +47,8 @@ class TreeScan2d(Layer):
         channels: Channels C of the input.
         d_state: States n per channel.
         dt_rank: Rank of the projection to Δ; C/16, rounded up, by default.
-        metric: What the tree is made by, as for :func:`treefilter.edge_weight`.
-        maximum: Whether the tree joins what is most different instead.
+        metric: Of the tree's weights, as for :func:`treefilter.edge_weight`.
+        maximum: If true, a maximum spanning tree, which joins what is most different.
         passes: ``"both"``: a vertex collects from all others; ``"up"``: from those below it.
         root: Vertex at which the layer's own trees are rooted.
         norm: Whether the states of a vertex are normalised (``nn.LayerNorm``) before they are read.

@@ -14,7 +14,7 @@ import machine
 from gpu.check.drill import ROOT
 
 DIGEST = "SOURCES"
-PATTERNS = ("CMakeLists.txt", "pyproject.toml", "src/**/*", "treefilter/*.py")
+PATTERNS = ("CMakeLists.txt", "pyproject.toml", "src/**/*", "treefilter/**/*.py")
 
 
 def digest() -> str:

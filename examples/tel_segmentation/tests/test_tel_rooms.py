@@ -16,11 +16,11 @@ ROOMS = {
     "runtime": set(),
     "config": set(),
     "data": {"config"},
-    "networks": {"config"},
+    "networks": {"runtime", "config"},
     "losses": {"runtime", "config", "data"},
     "evaluation": {"runtime", "config", "data", "networks"},
     "training": {"runtime", "config", "data", "networks", "losses", "evaluation"},
-    "report": {"runtime", "evaluation"},
+    "report": {"runtime", "config", "evaluation"},
     "paper": {
         "runtime", "config", "data", "networks", "losses", "evaluation", "training", "report",
     },

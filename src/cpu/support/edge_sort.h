@@ -1,4 +1,4 @@
-// The edges of one tree in the total order (edge_order.h), as the vertices below them.
+// The edges of one tree in the total order (edge_order.h), each given by its child vertex.
 #pragma once
 
 #include <vector>

@@ -1,7 +1,7 @@
 // Sums over the edges of edge lists. edge_inner has a thread for each edge, which reads both ends.
 // edge_scatter gathers, since there are no atomics on floats: each vertex needs the list of its edges,
 // in ascending order. The lists are made in each call, once for the whole batch: the host cannot look at
-// a graph that lives on the device, and sorting its 2 E ends takes little beside B C E features. A list
+// a graph that lives on the device, and sorting 2 E ends is cheap beside reading B C E features. A list
 // of more than kPart edges is summed in parts, a thread for each.
 //
 // An edge with an end outside of [0, N) weighs 0 and contributes nothing.

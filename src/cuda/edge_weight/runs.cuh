@@ -5,8 +5,8 @@
 // load of 16 bytes and a quarter of a load of one value, where grid_sums.cuh takes three loads of one
 // value.
 //
-// A block has a tile of 16 rows of 128 bytes. In this way most reads of the next row meet those of the
-// row's own thread in the cache: all but one in 16.
+// A block has a tile of 16 rows of 128 bytes. In this way 15 of 16 reads of the next row
+// find it in the cache, because the row's own thread reads it, too.
 //
 // What is summed, and in which order, is that of grid_sums.cuh: the same bits.
 #pragma once

@@ -1,5 +1,5 @@
-// A pass over one channel of an image on CUDA, or over a few that share their coefficients, in the order
-// of the plan (plan.h).
+// How the CUDA filter follows the chains of a plan (plan.h), leaf to root or root to leaf: a pass over
+// one channel of an image, or over a few that share their coefficients.
 //
 // A round of the plan is a run of slots, chain after chain. In a chain every value follows from the one
 // before it by an affine step: V' = own + a V, or the form of it that means have. Steps compose, so that
@@ -69,7 +69,7 @@ struct ChannelSet {
   template <bool kReduce>
   TREEFILTER_HD void up(int32_t first, int32_t last, Map& in) const {
     using Up = typename Task::Steps::Up;
-    if (first >= last) return;  // there is no step before it either
+    if (first >= last) return;  // an empty segment: its map is the identity
     const int32_t* links = plan.up();
     Up step = first > 0 && links[first - 1] >= 0 ? steps.up(first - 1) : Up{};
     TREEFILTER_ONE_BY_ONE

@@ -31,7 +31,7 @@ template <class T>
 struct Families {
   TreeView tree;
   Affinity<T> affinity;
-  int64_t batch;  // 1 where each family is that of all images
+  int64_t batch;  // 1 if all images share each family
 
   Families(const TreeView& tree, const Affinity<T>& affinity, int64_t images)
       : tree(tree),

@@ -97,7 +97,7 @@ struct PlaceVertices {
     if (to.order != nullptr) to.order[first + slot] = v;
     plan[slot] = v;
     plan[nodes + slot] = up;
-    plan[3 * nodes + 1 + v] = 0;  // where no list of light children will write
+    plan[3 * nodes + 1 + v] = 0;  // never written by a list of light children
     p.near[first + slot] = heavier;
   }
 

@@ -17,7 +17,7 @@ struct GridPosition {
   }
 };
 
-// A direction, and the way from the number of an edge's first vertex to that of its second.
+// A direction, and the difference between the numbers of an edge's two vertices.
 struct GridStep : DirectionOf<int32_t> {
   int32_t offset;
 

@@ -36,8 +36,8 @@ inline TREEFILTER_HD int64_t bundles_of(int64_t nodes) {
   return segments_of(segments_of(nodes));
 }
 
-// The most rounds that a tree can have: a chain of a round ends where two or more of the round before
-// did.
+// The most rounds that a tree can have: below the first vertex of each chain of round k, at least two
+// chains of round k - 1 end.
 inline TREEFILTER_HD int most_rounds(int64_t nodes) {
   int rounds = 2;
   while (nodes > 1 && rounds + 1 < PlanView::kRounds) nodes /= 2, ++rounds;
@@ -116,7 +116,7 @@ struct FindRounds {
 //   nodes(), channels           sizes
 //   plan(channel)               the channel's plan
 //   segments, bundles           arrays of maps, [channel][segment] and [channel][bundle]
-//   enter(i, map)               notes what enters segment i: the value that `map` makes of nothing
+//   enter(i, map)               notes what enters segment i: what `map` makes of the identity
 //   Segments<kReduce>{scan, k}  phases 1 and 4 in round k
 
 // Calls visit(segments, first) for bundle i of [channel][bundle], if it has slots of round k. segments:

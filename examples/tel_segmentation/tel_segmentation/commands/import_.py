@@ -142,7 +142,7 @@ def _fit(
         as_stored = own == stored and own != upright
     size = stored if as_stored else upright
     if own in (None, size):
-        return size, as_stored, "turned" * (as_stored and upright != stored)
+        return size, as_stored, "turned" if as_stored and upright != stored else ""
     if options.sizes == "refuse":
         return None
     return size, as_stored, "scaled" if options.sizes == "scale" else "skipped"

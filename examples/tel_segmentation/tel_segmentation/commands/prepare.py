@@ -120,7 +120,7 @@ def run(options: Prepare) -> int:
         raise ValueError("archives must be the paths of files as downloaded, got none")
     for archive in options.archives:
         if not archive.is_file():
-            folder = ", which is a folder" * archive.is_dir()
+            folder = ", which is a folder" if archive.is_dir() else ""
             raise ValueError(f"archives must be files as downloaded, got {archive}{folder}")
     for archive in options.archives:
         done = _put(options.kind, archive, options.output)
@@ -222,6 +222,8 @@ def _annotations(kind: str, folder: Path) -> list[str]:
             lines.append(f"{annotation}: not usable yet. {error}")
             continue
         outside = sum(source.points_outside(progress=True).values())
-        left_out = f"; {outside} points lie outside their images and are left out" * bool(outside)
+        left_out = (
+            f"; {outside} points lie outside their images and are left out" if outside else ""
+        )
         lines.append(f"{annotation}: {len(source)} images{left_out}")
     return lines

@@ -1,6 +1,6 @@
 """The configuration of a run: ``run`` has its options, ``loss`` those of its loss."""
 
-from tel_segmentation.config.files import PUBLIC, absolute, build, load, moved, parse, to_json
+from tel_segmentation.config.files import PUBLIC, absolute, build, flat, load, moved, parse, to_json
 from tel_segmentation.config.loss import Kernel, Level, Loss, Method, TreeEnergy
 from tel_segmentation.config.run import (
     Data,
@@ -28,6 +28,7 @@ __all__ = [
     "absolute",
     "build",
     "check",
+    "flat",
     "load",
     "moved",
     "parse",

@@ -21,6 +21,15 @@ def to_json(config: Any) -> str:
     return json.dumps(dataclasses.asdict(config), indent=1, default=str)
 
 
+def flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
+    """The values of a configuration as JSON has it; the names of nested fields have dots."""
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = isinstance(value, dict)
+        values |= flat(value, f"{before}{name}.") if inner else {before + name: value}
+    return values
+
+
 def load(path: Path) -> Train:
     """The configuration that a run saved.
 

@@ -215,7 +215,7 @@ def labels_of_other_formats(folder: Path, names: Iterable[str]) -> str:
 def some(things: Iterable[Any], limit: int = 5) -> str:
     """The first few of many things, and their number, for a message."""
     words = [str(thing) for thing in things]
-    more = [f"… ({len(words)} in all)"] * (len(words) > limit)
+    more = [f"… ({len(words)} in all)"] if len(words) > limit else []
     return ", ".join(words[:limit] + more)
 
 

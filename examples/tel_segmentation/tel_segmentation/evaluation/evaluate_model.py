@@ -122,10 +122,10 @@ def _decide(logits: Tensor, images: Tensor, postprocess: Postprocess | None) -> 
     if postprocess is None:
         return logits.argmax(1)
     size = size_of(logits)
-    guides = resized(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
+    photographs = resized(images.float(), size).round().clamp(0, 255).to(torch.uint8).cpu()
     probabilities = logits.softmax(1).cpu()
     labels = [
-        postprocess(guide, each).argmax(0)
-        for guide, each in zip(guides, probabilities, strict=True)
+        postprocess(photograph, each).argmax(0)
+        for photograph, each in zip(photographs, probabilities, strict=True)
     ]
     return torch.stack(labels).to(logits.device)

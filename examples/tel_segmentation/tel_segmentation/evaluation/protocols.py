@@ -152,7 +152,7 @@ def predict_logits(
     for scale in options.scales:
         scaled = max(round(base[0] * scale), SMALLEST), max(round(base[1] * scale), SMALLEST)
         inputs = resized(guide, scaled, mode).clamp(0, 1)
-        logits = _mirrored(model, inputs, options)
+        logits = _logits_at_scale(model, inputs, options)
         total = total + resized(logits, size or own, mode)
     return total / len(options.scales)
 
@@ -167,8 +167,8 @@ def _base(own: tuple[int, int], options: Evaluation) -> tuple[int, int]:
     return own
 
 
-def _mirrored(model: nn.Module, inputs: Tensor, options: Evaluation) -> Tensor:
-    """Logits of images in [0, 1], at the size of the images; mirrored ones are averaged in."""
+def _logits_at_scale(model: nn.Module, inputs: Tensor, options: Evaluation) -> Tensor:
+    """Logits of images in [0, 1], at their size, as the protocol asks: in windows, mirrored."""
 
     def run(part: Tensor) -> Tensor:
         logits: Tensor = model(normalize(part)).float()

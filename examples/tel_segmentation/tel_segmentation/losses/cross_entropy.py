@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from tel_segmentation.data.sample import size_of
 from tel_segmentation.losses.inputs import LossInputs, LossOutput, known_labels, unlabelled_region
-from tel_segmentation.losses.precision import lifted
 from tel_segmentation.runtime.distributed import mean_over
+from tel_segmentation.runtime.precision import lifted
 
 
 def partial_cross_entropy(

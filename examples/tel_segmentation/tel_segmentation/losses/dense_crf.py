@@ -29,7 +29,7 @@ from tel_segmentation.losses.pairwise import (
     gaussian_product,
     quadratic,
 )
-from tel_segmentation.losses.precision import full_precision
+from tel_segmentation.runtime.precision import full_precision
 
 SIGMA_XY = 100.0
 SIGMA_RGB = 15 / 255

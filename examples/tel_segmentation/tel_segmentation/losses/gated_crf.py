@@ -19,7 +19,7 @@ from tel_segmentation.losses.pairwise import (
     quadratic,
     window_product,
 )
-from tel_segmentation.losses.precision import full_precision
+from tel_segmentation.runtime.precision import full_precision
 
 
 @full_precision

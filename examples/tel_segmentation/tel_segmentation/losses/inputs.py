@@ -86,7 +86,7 @@ def known_labels(
     classes = logits.shape[1]
     expected = (
         f"{function}: label must be 0 to {classes - 1}, {UNLABELLED} (unlabelled) or {PADDING}"
-        " (padding)" + (f", or {ignore_index}" * (ignore_index is not None))
+        " (padding)" + ("" if ignore_index is None else f", or {ignore_index}")
     )
     require(
         (least >= PADDING) & (most < classes),
@@ -115,7 +115,7 @@ def require(condition: Tensor, message: str, got: Callable[[], str]) -> None:
 
 def _listed(values: Tensor, most: int = 5) -> str:
     numbers = values.unique().tolist()
-    return ", ".join(map(str, numbers[:most])) + ", …" * (len(numbers) > most)
+    return ", ".join([*map(str, numbers[:most]), *(["…"] if len(numbers) > most else [])])
 
 
 def unlabelled_region(

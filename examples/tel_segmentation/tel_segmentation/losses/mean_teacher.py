@@ -27,8 +27,8 @@ from tel_segmentation.losses.inputs import (
     known_labels,
     unlabelled_region,
 )
-from tel_segmentation.losses.precision import full_precision, probabilities
 from tel_segmentation.losses.tree_energy import TreeEnergyLoss
+from tel_segmentation.runtime.precision import full_precision, probabilities
 
 EARLY_DECAY, LATE_DECAY = 0.99, 0.999
 

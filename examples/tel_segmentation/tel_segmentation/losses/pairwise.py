@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tel_segmentation.config import Kernel
 from tel_segmentation.data.sample import PADDING
 from tel_segmentation.losses.inputs import LossInputs, LossOutput, known_labels, require
-from tel_segmentation.losses.precision import full_precision, probabilities
+from tel_segmentation.runtime.precision import full_precision, probabilities
 
 CHUNK = 2**22
 """The most elements of a dense kernel that are in memory at a time (16 MiB in float32)."""

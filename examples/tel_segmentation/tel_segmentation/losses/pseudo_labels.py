@@ -35,7 +35,7 @@ from tel_segmentation.losses.pairwise import (
     check,
     gaussian_product,
 )
-from tel_segmentation.losses.precision import full_precision, probabilities
+from tel_segmentation.runtime.precision import full_precision, probabilities
 
 
 def _loss(prob: Tensor, pseudo: Tensor, label: Tensor) -> LossOutput:

@@ -22,9 +22,9 @@ from tel_segmentation.losses.inputs import (
     known_labels,
     unlabelled_region,
 )
-from tel_segmentation.losses.precision import full_precision, lifted, probabilities
 from tel_segmentation.losses.tree_energy import TreeEnergyLoss
 from tel_segmentation.runtime.distributed import mean_over
+from tel_segmentation.runtime.precision import full_precision, lifted, probabilities
 
 
 def confident_agreement(

@@ -33,8 +33,8 @@ from tel_segmentation.losses.inputs import (
     require,
     unlabelled_region,
 )
-from tel_segmentation.losses.precision import probabilities
 from tel_segmentation.runtime.distributed import mean_over
+from tel_segmentation.runtime.precision import probabilities
 from treefilter.losses import TreeAffinity, difference, pseudo_labels, tree_affinity
 
 GUIDE_RANGE = (-0.1, 1.5)  # excludes guides normalised by mean and deviation, or from 0 to 255

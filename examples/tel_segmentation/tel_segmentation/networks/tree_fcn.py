@@ -20,6 +20,7 @@ from tel_segmentation.networks.backbones import (
     renormalization,
     upsample,
 )
+from tel_segmentation.runtime.precision import lifted
 
 WIDTH = 512
 EMBEDDING = 256
@@ -122,11 +123,7 @@ class TreeFilter(nn.Module):
         embedding = self.embed(values)
         with torch.autocast(values.device.type, enabled=False):
             graph = tf.grid(*values.shape[-2:])
-            tree = tf.mst(tf.edge_weight(_wide(guide.detach()), graph), graph)
-            parts = _wide(embedding).unflatten(1, (self.groups, -1))
+            tree = tf.mst(tf.edge_weight(lifted(guide.detach()), graph), graph)
+            parts = lifted(embedding).unflatten(1, (self.groups, -1))
             weight = tf.edge_weight(parts.flatten(0, 1), graph).unflatten(0, parts.shape[:2])
-            return tf.filter(_wide(values), tree, tf.affinity(weight, tree))
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+            return tf.filter(lifted(values), tree, tf.affinity(weight, tree))

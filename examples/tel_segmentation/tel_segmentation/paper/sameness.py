@@ -125,8 +125,8 @@ def _other_annotations(made: dict[str, Any], wanted: str) -> list[str]:
     """Annotations of ``tel annotate`` that are not of the kind that the experiment has."""
     if not made:
         return []
-    percent = f"{100 * made.get('ratio', 0):g}" * (made.get("kind") == "block")
-    name = f"{made.get('kind')}{percent}"
+    kind = made.get("kind")
+    name = f"block{100 * made.get('ratio', 0):g}" if kind == "block" else str(kind)
     return [] if name == wanted else [f"annotations: {name} instead of {wanted}"]
 
 

@@ -120,7 +120,7 @@ def accuracy_table(name: str, ours: dict[str, list[Ours]]) -> Table:
         name: ``T1``, ``T2``, ``T3``, ``T6`` or ``T7``.
         ours: from ``sorted_out``.
     """
-    val = " (val)" * (name == "T7")  # only the VOC server has the test images' labels
+    val = " (val)" if name == "T7" else ""  # only the VOC server has the test images' labels
     rows = [["id", "what", "paper", "README", f"ours{val}",
              *(f"ours, {each}{val}" for each in PROTOCOLS), "recipe", "seeds",
              "annotations"]]  # fmt: skip

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tel_segmentation import config
 from tel_segmentation.report.format import percent
 from tel_segmentation.report.html import breakable, text
 from tel_segmentation.report.records import Record
@@ -114,22 +115,17 @@ def _settings(groups: Sequence[Experiment]) -> Table:
     table = [["experiment", "method", "settings"]]
     for group, row in _own(groups):
         base = group.partial or group.rows[0]
-        theirs, mine = _flat(base.runs[0].config), _flat(row.runs[0].config)
+        theirs, mine = _values(base.runs[0]), _values(row.runs[0])
         if row is not base:
             table.append([group.name, row.method, _difference(theirs, mine) or "the same"])
     return table
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in config.items():
-        if not prefix and name in _NOT_SETTINGS:
-            continue
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = json.dumps(value, ensure_ascii=False)
-    return flat
+def _values(run: Record) -> dict[str, str]:
+    settings = {name: value for name, value in run.config.items() if name not in _NOT_SETTINGS}
+    return {
+        name: json.dumps(value, ensure_ascii=False) for name, value in config.flat(settings).items()
+    }
 
 
 def _difference(theirs: dict[str, str], mine: dict[str, str]) -> str:
@@ -143,9 +139,9 @@ def _inconsistent(groups: Sequence[Experiment]) -> str:
     """A warning of rows whose runs differ in more than the seed, so that a mean is meaningless."""
     items = []
     for group, row in _own(groups):
-        first = _flat(row.runs[0].config)
+        first = _values(row.runs[0])
         for run in row.runs[1:]:
-            difference = _difference(first, _flat(run.config))
+            difference = _difference(first, _values(run))
             if difference:
                 items.append((group.name, row.method, run.seed, difference))
     if not items:

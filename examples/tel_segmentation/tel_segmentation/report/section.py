@@ -52,14 +52,14 @@ def _table(group: Experiment, colors: Colors) -> str:
             _dot(place(row.miou), colors[row.method], "mean"),
         ]
         rest = "".join(
-            f'<td data-label="{label}"{" class=best" * (row in best.get(label, ()))}>'
+            f'<td data-label="{label}"{" class=best" if row in best.get(label, ()) else ""}>'
             f"{text(value)}</td>"
             for label, value in zip(HEADER[1:], cells(row)[1:], strict=True)
         )
         name = f"{swatch(colors[row.method])}{text(row.method)}"
         name += f"<small>from {breakable(row.borrowed)}</small>" if row.borrowed else ""
         rows.append(
-            f'<tr{" class=key" * (row is group.headline)}><th scope="row">{name}</th>'
+            f'<tr{" class=key" if row is group.headline else ""}><th scope="row">{name}</th>'
             f'<td class="dots"><span class="axis">{"".join(dots)}</span></td>{rest}</tr>'
         )
     scale = f"mIoU of each seed,<br>{percent(low)} … {percent(high)}"

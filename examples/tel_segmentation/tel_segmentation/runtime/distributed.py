@@ -14,6 +14,8 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
 
+from tel_segmentation.runtime.precision import lifted
+
 
 class OthersFailedError(OSError):
     """Another process of the training has failed; it tells why."""
@@ -167,7 +169,7 @@ class _SynchronizedBatchNorm(nn.BatchNorm2d):
         """Normalises by all processes' batches in training, by running statistics otherwise."""
         if not self.training:
             return super().forward(input)
-        x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        x = lifted(input)
         n = _summed(torch.tensor(float(x.numel() // x.shape[1]), dtype=x.dtype))
         mean = _summed(x.sum((0, 2, 3))) / n
         centred = x - mean[:, None, None]

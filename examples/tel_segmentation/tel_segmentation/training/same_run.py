@@ -30,7 +30,7 @@ def differences(
         wanted: the configuration that it is compared with.
         ignored: names of fields that may differ, nested ones with dots: ``data.workers``.
     """
-    values, wanted_values = _flat(found), _flat(wanted)
+    values, wanted_values = _values(found), _values(wanted)
     return [
         f"{name}: {values.get(name)} instead of {value}"
         for name, value in wanted_values.items()
@@ -101,14 +101,5 @@ def has_begun(
     return True
 
 
-def _flat(settings: config.Train) -> dict[str, Any]:
-    """The fields with their JSON values; the names of nested fields have dots."""
-
-    def walk(values: dict[str, Any], before: str) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for name, value in values.items():
-            inner = isinstance(value, dict)
-            result |= walk(value, f"{before}{name}.") if inner else {before + name: value}
-        return result
-
-    return walk(json.loads(config.to_json(settings)), "")
+def _values(settings: config.Train) -> dict[str, Any]:
+    return config.flat(json.loads(config.to_json(settings)))

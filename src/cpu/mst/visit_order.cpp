@@ -42,7 +42,7 @@ int64_t order_tree(Span<const int32_t> parent, Span<int32_t> order, Span<int32_t
     if (parent[v] == v) order[next++] = static_cast<int32_t>(v);
   }
   const int64_t ordered = next;
-  while (next < n) order[next++] = 0;  // cycles: a defined value for what has no place
+  while (next < n) order[next++] = 0;  // cycles: a defined value behind the order
   return ordered;
 }
 

@@ -1,4 +1,4 @@
-"""The precision of losses: float32 or float64, also under autocast and for half-precision logits.
+"""Float32 or float64 in losses, trees and batch statistics, where networks run in half precision.
 
 In half precision, small differences of probabilities and their squares would be flushed to 0.
 """
@@ -28,9 +28,9 @@ def full_precision(function: Callable[P, T]) -> Callable[P, T]:
     return island
 
 
-def lifted(logits: Tensor) -> Tensor:
+def lifted(values: Tensor) -> Tensor:
     """The same values in float32; float64 stays float64."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def probabilities(logits: Tensor) -> Tensor:
