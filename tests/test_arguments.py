@@ -35,7 +35,8 @@ CALLS = {
     "affinity": (tf.affinity, [WEIGHT, TREE, SIGMA]),
     "filter": (tf.filter, [X, TREE, A]),
     "mass": (tf.mass, [TREE, A]),
-    "sigma_for_mass": (
+    "sigma_for_mass": (tf.sigma_for_mass, [WEIGHT, TREE]),
+    "sigma_for_mass, counted": (
         lambda w, t, counted: tf.sigma_for_mass(w, t, counted=counted),
         [WEIGHT, TREE, MARKERS > 1],
     ),
