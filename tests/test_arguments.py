@@ -36,7 +36,7 @@ CALLS = {
     "filter": (tf.filter, [X, TREE, A]),
     "mass": (tf.mass, [TREE, A]),
     "sigma_for_mass": (tf.sigma_for_mass, [WEIGHT, TREE]),
-    "sigma_for_mass, counted": (
+    "counted by sigma_for_mass": (
         lambda w, t, counted: tf.sigma_for_mass(w, t, counted=counted),
         [WEIGHT, TREE, MARKERS > 1],
     ),
