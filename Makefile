@@ -23,7 +23,7 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 BENCH_VERIFY := $(BENCH_VENV)/bin/pytest -q benchmarks/test_generated_graphs.py
 
 .PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-layers bench-report bench-profile \
-        bench-compare bench-gpu gpu-build gpu-check gpu-results test-asan test-native test-tsan \
+        bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
         test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-mass tel-measure-cost tel-results
 
@@ -59,6 +59,7 @@ tel-results: $(VENV)/.installed
 figure: $(VENV)/.installed
 	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
+	$(BIN)/python docs/tel_user.py --output docs/tel_user.png
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8
@@ -123,6 +124,10 @@ bench-gpu: $(GPU_READY)
 	    --target build/bench-gpu . -C build-dir=build/bench-gpu-objects
 	cd benchmarks && export PYTHONPATH=$(CURDIR)/build/bench-gpu && \
 	    { $(GPU_PYTHON) -m gpu.measure; failed=$$?; $(GPU_PYTHON) -m gpu.report && exit $$failed; }
+
+# Launches and barriers of a step on a GPU, counted in the emulation: results/gpu_counts.md.
+gpu-counts: build/emulated/.built
+	cd benchmarks && PYTHONPATH=$(CURDIR)/build/emulated $(CURDIR)/$(BIN)/python -m gpu.counts
 
 # The drill: everything that only a GPU can show, in about nine minutes and without a network.
 #   make gpu-build                                     where nvcc is: what is carried, build/gpu-check
@@ -217,7 +222,7 @@ test-emulated: build/emulated/.built
 	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) \
-	        $(TRANSFORM_TESTS) || exit 1; \
+	        $(TRANSFORM_TESTS) tests/test_gpu_counts.py || exit 1; \
 	done
 
 # Tests that would fail beside a GPU, because they mix its tensors with the CPU's: with a pretended one.

@@ -11,13 +11,29 @@
 // needs weights >= 0. Equal sums go to the lowest seed. Equal maxima are the rule; which seed is nearest
 // is decided by the strict order of edges before (watershed.h), so that every vertex is connected to its
 // seed inside of the seed's region, and each region has one source. Cost: O(N) a source.
+//
+// +inf means "no edge" or "out of reach". So a sum of finite weights beyond the largest number of its
+// type is that number. (Where weights have both signs, what it then becomes depends on the order of
+// addition.)
 #pragma once
+
+#include <limits>
 
 #include "tree.h"
 
 namespace treefilter {
 
 enum class Path { kSum, kMax };
+
+// The length of two paths, one after the other.
+template <class T>
+TREEFILTER_HD T joined_length(T a, T b) {
+  constexpr T kLargest = std::numeric_limits<T>::max();
+  const auto finite = [](T length) { return length >= -kLargest && length <= kLargest; };
+  const T sum = a + b;
+  if (finite(sum) || !finite(a) || !finite(b)) return sum;
+  return sum > 0 ? kLargest : -kLargest;
+}
 
 // weight [B, N]: of the edge from each vertex to its parent (B = 1 serves any; so does a tree's batch).
 // source [B, S], of which one outside of [0, N) on CUDA reaches nothing; distance, via, bottleneck [B,

@@ -35,8 +35,8 @@ template <class AnyGraph, class X, class T>
 void edge_inner(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
                 Span<const X> t, Span<T> weight);
 
-// weight [B, E]; f, out [B, C, N]. For kEuclidean s = 1, and each term is divided by distance [B, E]; a
-// term with distance 0 is 0. For others `distance` is empty.
+// weight [B, E]; f, out [B, C, N]. A term of weight 0 is 0, whatever f is. For kEuclidean s = 1, and
+// each term is divided by distance [B, E]; a term with distance 0 is 0. For others `distance` is empty.
 template <class AnyGraph, class X, class T>
 void edge_scatter(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const T> weight,
                   Span<const T> distance, Span<const X> f, Span<X> out);

@@ -5,6 +5,7 @@ import torch
 from compat_oracle import N, grid_index, trees
 
 import treefilter as tf
+from treefilter.compat import _ranks
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,6 +36,12 @@ def test_nothing_is_silent(mean):
         mean.mst_forward(index, torch.rand(2, 71), N + 1)
     with pytest.raises(ValueError, match="edge_weight must have shape"):
         mean.mst_forward(index, torch.rand(2, 70), N)
+    with pytest.raises(ValueError, match="rst_forward: edge_weight must have shape"):
+        _ranks.rst_forward(index, torch.rand(2, 70), N)
+    with pytest.raises(ValueError, match="mst_forward: edge_weight must be on cpu like edge_index"):
+        mean.mst_forward(index, torch.rand(2, 71, device="meta"), N)
+    with pytest.raises(ValueError, match="refine_forward: feature_in must be on cpu"):
+        mean.refine_forward(x.to("meta"), w, *ranks)
     with pytest.raises(ValueError, match="bfs_forward: edge_index must join all vertices"):
         mean.bfs_forward(raw[:, :1].expand(-1, N - 1, -1), 4)
     star = torch.stack([torch.zeros(30), torch.arange(1, 31)], 1).int().unsqueeze(0)

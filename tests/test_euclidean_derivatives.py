@@ -210,3 +210,25 @@ def test_cosine_at_all_magnitudes(device, dtype):
 
             for got, expected in zip(along(guide, tangent), along(unit, t), strict=True):
                 torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock", "chebyshev"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_compiled_derivatives_beyond_half_of_the_largest_number(device, listed, metric):
+    """Compiled code cannot see that differences are infinite; 0 · ∞ was NaN there."""
+    grid = tf.grid(5, 17)
+    graph = tf.graph(grid.edge_index.to(device), 85) if listed else grid
+    guide = normal(1, 2, 3, 85).float().to(device)
+    far = torch.finfo(torch.float32).max * 0.9
+    guide[:, :, ::4] = far * normal(2, 1, 3, 22).sign().to(guide)
+    guide = guide if listed else guide.view(2, 3, 5, 17)
+
+    def gradient(function):
+        x = guide.clone().requires_grad_()
+        y = function(x)
+        return torch.autograd.grad(y, x, torch.ones_like(y))[0]
+
+    right = gradient(lambda x: tf.edge_weight(x, graph, metric))
+    assert right.isfinite().all()
+    compiled = torch.compile(lambda x: tf.edge_weight(x, graph, metric), backend="aot_eager")
+    torch.testing.assert_close(gradient(compiled), right)

@@ -86,6 +86,10 @@ def test_layer_with_dynamic_sizes(metric, strict):
     check(model, images, (IMAGE, IMAGE), SIZES[:4], strict=strict)
 
 
+def test_sigma_of_a_mass_with_dynamic_sizes():
+    check(tf.nn.TreeFilter2d("auto", mass=0.2), images, (IMAGE, IMAGE), SIZES[:2])
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("connectivity", [4, 8])
 def test_layer_with_groups_and_diagonals(groups, connectivity):

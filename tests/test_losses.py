@@ -223,7 +223,7 @@ def test_errors():
         tf.nn.TreeEnergyLoss(reduction="sum")
     with pytest.raises(ValueError, match=r"tree_energy: mass must be in \(0, 1\], got 2"):
         loss(logits, image, label, sigma="auto", mass=2)
-    with pytest.raises(ValueError, match="TreeEnergyLoss: mass is for sigma='auto' only"):
+    with pytest.raises(ValueError, match="TreeEnergyLoss: mass must be None unless"):
         tf.nn.TreeEnergyLoss(0.02, mass=0.1)
     with pytest.raises(ValueError, match="tree_affinity: sigma must be one of auto, got 'mass'"):
         tf.losses.tree_affinity(image, "mass")
@@ -231,3 +231,11 @@ def test_errors():
         loss(logits, image, label, roi="all")
     with pytest.raises(TypeError, match="label must be an integer tensor"):
         loss(logits, image, label.float())
+    with pytest.raises(TypeError, match="tree_energy: offset must be a number, got list"):
+        loss(logits, image, label, offset=[1])
+    with pytest.raises(ValueError, match="tree_energy: image must have channels, got"):
+        loss(logits, image[:, :0], label)
+    with pytest.raises(ValueError, match="tree_energy: unlabelled must be in the range of int64"):
+        loss(logits, image, label, unlabelled=2**70)
+    with pytest.raises(ValueError, match="TreeEnergyLoss: weight must be a finite number, got inf"):
+        tf.nn.TreeEnergyLoss(weight=10**400)

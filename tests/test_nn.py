@@ -64,7 +64,7 @@ def test_sigma_auto_is_that_of_a_mass(groups, device):
     [
         ({"sigma": "automatic"}, "sigma must be one of auto, got 'automatic'"),
         ({"sigma": "auto", "mass": 2}, r"mass must be in \(0, 1\], got 2"),
-        ({"sigma": 0.1, "mass": 0.1}, "mass is for sigma='auto' only, got mass=0.1"),
+        ({"sigma": 0.1, "mass": 0.1}, "mass must be None unless sigma is 'auto', got 0.1"),
     ],
 )
 def test_errors_of_sigma_auto(arguments, message):

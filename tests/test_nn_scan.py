@@ -207,6 +207,12 @@ def test_errors():
     scan = tf.nn.TreeScan2d(4)
     with pytest.raises(ValueError, match="TreeScan2d: channels must be at least 1, got 0"):
         tf.nn.TreeScan2d(0)
+    with pytest.raises(TypeError, match="TreeScan2d: channels must be an integer, got tuple"):
+        tf.nn.TreeScan2d((4, 4))
+    with pytest.raises(ValueError, match=r"TreeFilterMRF2d: in_channels must be less than 2\*\*31"):
+        tf.nn.TreeFilterMRF2d(2**70, 3, 6)
+    with pytest.raises(TypeError, match="TreeFilterMRF2d: eps must be a number, got str"):
+        tf.nn.TreeFilterMRF2d(4, 3, 6, eps="small")
     with pytest.raises(ValueError, match="TreeScan2d: passes must be one of both, up"):
         tf.nn.TreeScan2d(4, passes="down")
     with pytest.raises(ValueError, match=r"x must have shape \(B, 4, H, W\), got \(1, 3, 2, 2\)"):
@@ -219,7 +225,7 @@ def test_errors():
         tf.nn.TreeFilterMRF2d(4, 3, 6, 3)
     with pytest.raises(ValueError, match="random must be one of race, tournament, none"):
         tf.nn.TreeFilterMRF2d(4, 3, 6, random="uniform")
-    with pytest.raises(ValueError, match=r"guide must have shape \(B, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"guide must have shape \(B, 3, H, W\)"):
         tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(2, 4, 2, 2), torch.rand(1, 3, 2, 2))
     with pytest.raises(ValueError, match="TreeFilterMRF2d: guide must be on cpu like x, got meta"):
         tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(1, 4, 2, 2), torch.rand(1, 3, 2, 2).to("meta"))

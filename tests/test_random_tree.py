@@ -74,6 +74,12 @@ def test_errors():
         tf.random_tree(graph, torch.rand(1, 12), batch=2)
     with pytest.raises(ValueError, match="method must be one of race, tournament"):
         tf.random_tree(graph, method="uniform")
+    with pytest.raises(TypeError, match=r"generator must be a torch\.Generator or None, got int"):
+        tf.random_tree(graph, generator=3)
+    with pytest.raises(ValueError, match="generator must be on meta like weight, got cpu"):
+        tf.random_tree(graph, torch.rand(1, 12, device="meta"), generator=torch.Generator())
+    for method in ("race", "tournament"):  # a shape alone
+        assert tf.random_tree(graph, torch.rand(1, 12, device="meta"), method=method).parent.is_meta
     for method in METHODS:
         with pytest.raises(ValueError, match="NaN"):
             tf.random_tree(graph, torch.full((1, 12), torch.nan), method=method)

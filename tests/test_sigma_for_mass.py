@@ -185,3 +185,12 @@ def test_errors(arguments, error, message):
     tree = tf.mst(weight, tf.grid(2, 2))
     with pytest.raises(error, match=f"^sigma_for_mass: {message}"):
         tf.sigma_for_mass(**{"weight": weight, "tree": tree, "mass": 0.1, **arguments})
+
+
+def test_the_largest_sigma_is_finite():
+    graph = tf.grid(5, 6)
+    weight = uniform(1, 1, graph.num_edges, low=0.5).float() * 3e38
+    tree = tf.mst(weight, graph)
+    largest = torch.finfo(torch.float32).max
+    for module in (tf, tf.reference):
+        assert module.sigma_for_mass(weight, tree, 0.9).tolist() == [largest]

@@ -9,6 +9,9 @@ from torch import Tensor
 
 with_cuda: bool
 emulated: bool
+
+def take_counts() -> dict[str, tuple[int, int, int]]: ...  # only in emulated builds
+
 instruction_set: str
 
 class Psi(enum.Enum):

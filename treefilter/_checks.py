@@ -80,7 +80,7 @@ def check_target(function: str, device: Any, source: Tensor) -> torch.device:
     """The device that ``source`` can be moved to; RuntimeError if it is not there."""
     try:
         target = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{function}: device must be a torch.device, got {device!r}") from None
     if target.type not in _DEVICES:
@@ -174,6 +174,29 @@ def check_integer(function: str, name: str, value: Any, expected: str = "an inte
             raise RuntimeError(JIT_MESSAGE)
         raise TypeError(f"{function}: {name} must be {expected}, got {type(value).__name__}")
     return cast(int, value) if isinstance(value, int | torch.SymInt) else int(value)
+
+
+def check_size(function: str, name: str, value: Any) -> int:
+    """``value`` as a number of channels or the like: at least 1, and less than 2³¹."""
+    size = check_integer(function, name, value)
+    if size < 1:
+        raise ValueError(f"{function}: {name} must be at least 1, got {value}")
+    if size >= 2**31:
+        raise ValueError(f"{function}: {name} must be less than 2**31, got {value}")
+    return size
+
+
+def check_number(function: str, name: str, value: Any) -> float:
+    """``value``, any real number, as a float; TypeError if it is none, ValueError if not finite."""
+    if isinstance(value, bool) or not isinstance(value, NUMBER_TYPES):
+        raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer or a fraction beyond float64
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{function}: {name} must be a finite number, got {number}")
+    return number
 
 
 def check_shape(function: str, value: Any, num_nodes: int) -> tuple[int, ...] | None:

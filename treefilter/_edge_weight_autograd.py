@@ -77,15 +77,6 @@ def _masked(change: Tensor, weight: Tensor) -> Tensor:
     return change.masked_fill(weight == largest(weight), 0)
 
 
-def _tame(f: Tensor) -> Tensor:
-    """``f``, with the same derivative, but without values whose differences are infinite.
-
-    All differences that this changes are those of saturated weights, which count 0 times.
-    """
-    bound = torch.finfo(f.dtype).max / 2
-    return f - (f - f.clamp(-bound, bound)).detach()
-
-
 class EdgeSum(Function):
     """What D, L and I have in common: one or two tensors, then the edges and the sum."""
 
@@ -112,10 +103,8 @@ class _Norm(EdgeNorm):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         f, edges, weight = ctx.saved_tensors
-        saturated = _saturated(weight)
-        if saturated is not False:  # hardly ever
+        if _saturated(weight) is not False:  # hardly ever
             grad = _masked(grad, weight)
-            f = _tame(f) if saturated and ctx.sum.psi == _ops.IDENTITY else f
         return scatter(grad, f, edges, ctx.sum), None, None
 
     @staticmethod

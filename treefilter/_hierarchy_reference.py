@@ -131,10 +131,10 @@ def persistence(
 ) -> tuple[Tensor, Tensor]:
     r"""The pairs of the filtration in which vertices enter in the order (value, number).
 
-    In dimension 0, vertex v joins the components of its neighbours that are there already: the
-    oldest goes on, every other one dies at v. Holes are the components of what is not there yet,
-    with the other connectivity and one vertex outside, in the opposite order; they die where those
-    are born. Pairs of equal values are left out. Padded by −1.
+    In dimension 0, vertex v joins the components of its neighbours that are there already, in the
+    order of the edges: of two, the older one goes on and the other dies at v. Holes are the
+    components of what is not there yet, with the other connectivity and one vertex outside, in the
+    opposite order; they die where those are born. Pairs of equal values are left out. Padded by −1.
 
     ``values`` (B, \*shape) or (B, N) → (B, N) int64, twice.
     """
@@ -179,10 +179,13 @@ def _elder_rule(
     oldest: dict[int, int] = {}  # of the vertices that are there, an older one of their component
     pairs = []
     for v in order:
-        met = {v, *(_oldest(oldest, u) for u in near[v] if u in oldest)}
-        first = min(met, key=age.__getitem__)
-        pairs += [(u, v) for u in sorted(met, key=age.__getitem__) if u not in (first, v)]
-        oldest |= dict.fromkeys(met, first)
+        oldest[v] = v
+        for u in near[v]:
+            if u in oldest and _oldest(oldest, u) != _oldest(oldest, v):
+                ends_of = (_oldest(oldest, u), _oldest(oldest, v))
+                elder, younger = sorted(ends_of, key=age.__getitem__)
+                oldest[younger] = elder
+                pairs += [(younger, v)] if younger != v else []
     return pairs, [v for v in order if oldest[v] == v]
 
 

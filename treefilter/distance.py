@@ -41,7 +41,8 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
 
     Returns:
         (B, S, N): 0 at the source, ``+inf`` in other components. In the dtype of ``weight``; of
-        16-bit weights a sum is float32, and so is a maximum under autocast. Differentiable in
+        16-bit weights a sum is float32, and so is a maximum under autocast. A sum of finite weights
+        beyond the largest number of its dtype is that number, with derivative 0. Differentiable in
         ``weight``, twice; a maximum passes its gradient to the largest edge, among equals to the
         nearest to the source.
 
@@ -200,11 +201,10 @@ def _along(
     """The distances ``value`` again, (B, S, N), as a differentiable function of the weights."""
     if path == "sum":
         sums = _sums(weights, tree.parent, tree.order, tree._plan, via)
-    else:
-        flat = bottleneck.flatten(1).long()
-        chosen = take(weights, flat.clamp(min=0)).masked_fill(flat < 0, 0)
-        sums = chosen.view(bottleneck.shape)
-    return torch.where(via < 0, value, sums)
+        return torch.where(value.abs() < torch.finfo(value.dtype).max, sums, value)
+    flat = bottleneck.flatten(1).long()
+    chosen = take(weights, flat.clamp(min=0)).masked_fill(flat < 0, 0)
+    return torch.where(via < 0, value, chosen.view(bottleneck.shape))
 
 
 def _sums(weight: Tensor, *indices: Tensor) -> Tensor:

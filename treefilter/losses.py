@@ -17,7 +17,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from ._autograd import values_of
-from ._checks import autocast_device, check_choice, check_devices, check_integer, check_tensor
+from ._checks import (
+    autocast_device,
+    check_choice,
+    check_devices,
+    check_integer,
+    check_number,
+    check_tensor,
+)
 from .affinity import affinity
 from .edge_weight import edge_weight
 from .filter import filter
@@ -251,7 +258,8 @@ def tree_energy(
     check_choice("tree_energy", "delta", delta, DELTAS)
     check_choice("tree_energy", "reduction", reduction, REDUCTIONS)
     check_choice("tree_energy", "roi", roi, ROIS)
-    unlabelled = check_integer("tree_energy", "unlabelled", unlabelled)
+    offset = check_number("tree_energy", "offset", offset)
+    unlabelled = _check_label("tree_energy", unlabelled)
     classes, size = logits.shape[1], (logits.shape[2], logits.shape[3])
     region = unlabelled_region(label, size, unlabelled=unlabelled, classes=classes, roi=roi)
     with torch.autocast(autocast_device(logits), enabled=False):
@@ -274,6 +282,13 @@ def tree_energy(
         return torch.stack(losses).mean()
 
 
+def _check_label(function: str, unlabelled: int) -> int:
+    number = check_integer(function, "unlabelled", unlabelled)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{function}: unlabelled must be in the range of int64, got {unlabelled}")
+    return number
+
+
 def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -> None:
     name = "tree_energy"
     check_tensor(name, "logits", logits, "float")
@@ -285,6 +300,8 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
             raise ValueError(
                 f"{name}: {what} must have shape (B, C, H, W), got {tuple(value.shape)}"
             )
+    if image.shape[1] == 0:
+        raise ValueError(f"{name}: image must have channels, got {tuple(image.shape)}")
     if label.shape != (image.shape[0], *image.shape[2:]):
         raise ValueError(
             f"{name}: label must have shape (B, H, W) like the image {tuple(image.shape)}, "

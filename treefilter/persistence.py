@@ -46,7 +46,8 @@ def persistence(
 
     Returns:
         ``(birth, death)``, both (B, N) int64: vertices, −1 behind the last pair. The pairs are in
-        the order of their deaths (``dim=1``: births). Components that never die are last, by birth,
+        the order of their deaths (``dim=1``: births), those of one vertex in the order of the edges
+        that join them. Components that never die are last, by birth,
         with death −1.
 
     Raises:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._checks import check_choice, check_instance, check_integer, check_tensor
+from ._checks import check_choice, check_devices, check_instance, check_integer, check_tensor
 from .graph import Graph
 from .mst import mst
 from .tree import Tree
@@ -63,6 +63,11 @@ def random_tree(
     """
     check_instance("random_tree", "graph", graph, Graph)
     check_choice("random_tree", "method", method, METHODS)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(
+            "random_tree: generator must be a torch.Generator or None, "
+            f"got {type(generator).__name__}"
+        )
     if weight is None:
         number = 1 if graph.batch is None else graph.batch
         if batch is not None:
@@ -79,6 +84,10 @@ def random_tree(
             f"random_tree: weight must have shape (B, {graph.num_edges}), got {tuple(weight.shape)}"
         )
     weight = weight.detach().double()
+    if generator is not None:
+        check_devices("random_tree", "weight", weight, generator=generator)
+    if weight.is_meta:
+        return mst(weight, graph, root=root)  # a shape alone
     if method == "tournament":
         return _tournament(weight, graph, root, generator)
     # The logarithm of the time: it cannot overflow, and the tree is the same.

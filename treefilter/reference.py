@@ -184,7 +184,9 @@ def sigma_for_mass(
             enough = ((-d / middle).exp().sum(1) >= mass * number).sum() * 2 > number
             low, high = (low, middle) if enough else (middle, high)
         result.append(high)
-    return torch.tensor(result, dtype=_compute_dtype(weight), device=weight.device)
+    limits = torch.finfo(_compute_dtype(weight))
+    sigma = torch.tensor(result, dtype=torch.float64, device=weight.device)
+    return sigma.clamp(limits.tiny, limits.max).to(_compute_dtype(weight))
 
 
 def filter(
@@ -242,8 +244,9 @@ def root_to_leaf(x: Tensor, tree: Tree, affinity: Tensor) -> Tensor:
 def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> Tensor:
     """D_sv = Σ w, or max w, over the edges of the tree path from source s to vertex v.
 
-    D_ss = 0, and D_sv = +inf in another component. The derivative of the maximum is that of the
-    largest weight on the path; of several, the one nearest to s.
+    D_ss = 0, and D_sv = +inf in another component. A sum of finite weights beyond the largest
+    number of its type is that number, with derivative 0. The derivative of the maximum is that of
+    the largest weight on the path; of several, the one nearest to s.
 
     ``weight`` (B, E), ``source`` integer (S,) or (B, S) → (B, S, N).
     """
@@ -373,7 +376,7 @@ def _path_lengths(
     def beyond(v: int, step: Tensor) -> Tensor:
         if v == source:
             return step  # and not max(0, step): a weight may be negative
-        return d[v] + step if path == "sum" else torch.where(step > d[v], step, d[v])
+        return _joined(d[v], step) if path == "sum" else torch.where(step > d[v], step, d[v])
 
     v = source
     while parent[v] != v:
@@ -386,6 +389,13 @@ def _path_lengths(
     return torch.stack([d.get(v, unreached) for v in range(len(parent))])
 
 
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of lengths a + b, the largest number where that is beyond it, as a constant."""
+    total, largest = a + b, torch.finfo(a.dtype).max
+    beyond = (total.detach().abs() >= largest) & a.isfinite() & b.isfinite()
+    return torch.where(beyond, total.detach().clamp(-largest, largest), total)
+
+
 def _image(tree: Tree, b: int) -> tuple[list[int], list[int]]:
     """Parent and order of tree b, or of the only one."""
     b = min(b, len(tree) - 1)
@@ -396,7 +406,7 @@ def _to_parent(function: str, weight: Tensor, tree: Tree) -> Tensor:
     """w_v, 0 at a root: (B, …, E) → (B, …, N)."""
     num_edges = weight.shape[-1]
     outside = (tree.edge < -1) | (tree.edge >= num_edges)
-    if outside.any():
+    if len(weight) > 0 and outside.any():
         got = int(tree.edge[outside][0])
         raise ValueError(f"{function}: tree.edge must be in [-1, {num_edges}), got {got}")
     padded = functional.pad(weight, (0, 1))  # a root's edge, −1, reads this 0

@@ -85,7 +85,7 @@ def check_auto(function: str, sigma: Any, mass: Any) -> float | None:
         check_choice(function, "sigma", sigma, ("auto",))
         return check_mass(function, DEFAULT_MASS if mass is None else mass)
     if mass is not None:
-        raise ValueError(f"{function}: mass is for sigma='auto' only, got mass={mass}")
+        raise ValueError(f"{function}: mass must be None unless sigma is 'auto', got {mass}")
     return None
 
 
@@ -143,7 +143,8 @@ def _interval(weight: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
     smallest = torch.where(positive, weight, math.inf).amin(2)
     largest = torch.where(positive, weight, 0).amax(2)
     low = smallest.double().log2() - 7
-    high = largest.double().log2() + 4 + math.log2(nodes)
+    count = largest.new_full((), nodes, dtype=torch.float64)  # traced where it is not yet known
+    high = largest.double().log2() + 4 + count.log2()
     flat = ~positive.any(2)
     return low.masked_fill(flat, 0), high.masked_fill(flat, 0)
 

@@ -54,10 +54,12 @@ struct Search {
   // Lets `to` reach a source through its neighbour `from`, over the parent edge of `edge`.
   void offer(int32_t from, int32_t to, int32_t edge) const {
     const T w = tree.weight[edge];
+    if (w == std::numeric_limits<T>::infinity()) return;  // no edge
     if (path == Path::kMax && nearest && nearest[from] != nearest[to]) return;
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
-    const T candidate = path == Path::kSum ? distance[from] + w : heavier ? w : distance[from];
-    if (candidate == std::numeric_limits<T>::infinity()) return;  // no edge: out of reach
+    const T candidate = path == Path::kSum ? joined_length(distance[from], w)
+                        : heavier          ? w
+                                           : distance[from];
     if (path == Path::kSum && nearest && via[to] >= 0) {
       const bool better =
           candidate < distance[to] || (candidate == distance[to] && nearest[from] < nearest[to]);
@@ -168,11 +170,13 @@ void path_sums(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
       std::fill_n(to, n, T(0));
       for_ascending(cpu, 0, n, [&](int64_t s) {
         const int32_t v = weighted.order[s], u = from[v];
-        if (u >= 0 && u != v && u != weighted.parent[v]) to[v] = to[u] + weighted.weight[u];
+        if (u >= 0 && u != v && u != weighted.parent[v])
+          to[v] = joined_length(to[u], weighted.weight[u]);
       });
       for_descending(cpu, 0, n, [&](int64_t s) {
         const int32_t v = weighted.order[s], u = from[v];
-        if (u >= 0 && u != v && u == weighted.parent[v]) to[v] = to[u] + weighted.weight[v];
+        if (u >= 0 && u != v && u == weighted.parent[v])
+          to[v] = joined_length(to[u], weighted.weight[v]);
       });
     };
   });

@@ -13,6 +13,9 @@
 #include "../mst.h"
 #include "../watershed.h"
 #include "tensor.h"
+#ifdef TREEFILTER_EMULATE
+#include "../cuda/runtime/emulation.h"
+#endif
 
 namespace treefilter {
 namespace {
@@ -524,6 +527,13 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
 #endif
 #ifdef TREEFILTER_EMULATE
   m.attr("emulated") = true;
+  m.def("take_counts", [] {  // name -> (launches, barriers of the grid, of the longest block)
+    std::map<std::string, std::tuple<int64_t, int64_t, int64_t>> found;
+    for (const auto& [name, of] : emulation::take_counts()) {
+      found[name] = {of.launches, of.grid_barriers, of.block_barriers};
+    }
+    return found;
+  });
 #else
   m.attr("emulated") = false;
 #endif

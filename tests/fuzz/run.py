@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from arguments import Call, Draw
+from arguments import Draw
+from checks import WrongError, check_like_reference, check_property, has_reference, plain
+from values import Call
 
 import treefilter as tf
 
@@ -30,127 +32,42 @@ KINDS = ("valid", "nearly valid", "hostile")
 OUR_ERRORS = (ValueError, TypeError, IndexError, RuntimeError)
 FUNCTIONS = [
     *tf.reference.__all__, "grid", "graph", "Graph", "Tree", r"Tree\.\w+", r"Graph\.\w+",
-    "Dendrogram", "TreeFilter2d",
+    "Dendrogram", r"Dendrogram\.\w+", "random_tree", "tree_energy", *tf.nn.__all__,
+    *("mst_forward", "rst_forward", "bfs_forward", "refine_forward"),
 ]  # fmt: skip
 MESSAGE = re.compile(rf"({'|'.join(FUNCTIONS)}): .*\bmust\b.*", re.DOTALL)
 # What Python itself says of a call that does not fit the signature.
 SIGNATURE = re.compile(r"[\w.]+\(\) (got|takes|missing) .*argument.*", re.DOTALL)
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-
-
-class WrongError(Exception):
-    """What a call must not do."""
 
 
 def function_of(call: Call) -> Any:
-    if call.name == "nn.TreeFilter2d":
-        return lambda *x, **keywords: tf.nn.TreeFilter2d(**keywords)(*x)
     found: Any = tf
     for part in call.name.split("."):
         found = getattr(found, part)
-    return found
+    if call.name.startswith("nn."):
+        return lambda *x, **keywords: found(**keywords)(*x)
+    return found.fget if isinstance(found, property) else found
 
 
-def tensors_of(result: Any) -> list[torch.Tensor]:
-    if isinstance(result, torch.Tensor):
-        return [result]
-    if isinstance(result, tf.Tree):
-        return [result.parent, result.edge]  # the order need not be the same
-    if isinstance(result, tf.Dendrogram):
-        return [result.parent, result.edge]
-    return [tensor for part in result for tensor in tensors_of(part)]
-
-
-def check_like_reference(call: Call, result: Any) -> None:
-    """Compares with the reference in float64, at the precision of the result's type."""
-    arguments = [exact(value) for value in call.arguments]
-    keywords = {name: exact(value) for name, value in call.keywords.items()}
-    in_its_type = ("edge_weight", "mst", "altitude")  # which are defined in the type they get
-    precise = call.name not in in_its_type
-    given = (arguments, keywords) if precise else (call.arguments, call.keywords)
-    expected = getattr(tf.reference, call.name)(*given[0], **given[1])
-    for got, right in zip(tensors_of(result), tensors_of(expected), strict=True):
-        right = right.to(got.dtype)
-        if got.shape != right.shape:
-            raise WrongError(f"shape {tuple(got.shape)}, right is {tuple(right.shape)}")
-        if not got.is_floating_point():
-            if not torch.equal(got, right):
-                raise WrongError(f"{got.tolist()}, right is {right.tolist()}")
-            continue
-        tolerance = TOLERANCE[got.dtype if got.dtype != torch.float64 else least_precise(call)]
-        scale = right[right.isfinite()].abs().max().item() if right.isfinite().any() else 0.0
-        limits = torch.finfo(got.dtype)
-        absolute = tolerance * min(1.0, scale) + 4 * limits.tiny * limits.eps  # subnormal numbers
-        torch.testing.assert_close(
-            got.double(), right.double(), rtol=tolerance, atol=absolute, equal_nan=True
-        )
-
-
-def exact(value: Any) -> Any:
-    """The argument in float64, so that the reference rounds nothing."""
-    real = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.double() if real else value
-
-
-def least_precise(call: Call) -> torch.dtype:
-    types = [v.dtype for v in call.arguments if isinstance(v, torch.Tensor)]
-    floats = [t for t in types if t in TOLERANCE]
-    return max(floats, key=TOLERANCE.__getitem__, default=torch.float64)
-
-
-def perform(call: Call) -> str:
+def perform(call: Call, valid: bool) -> str:
     """Calls it. Returns "result" or the class of its error; raises what should not have been."""
     before = [v.clone() if plain(v) else None for v in call.arguments]
     try:
         result = function_of(call)(*call.arguments, **call.keywords)
     except OUR_ERRORS as error:
-        if call.like_reference:
+        if valid:
             raise
         if not MESSAGE.fullmatch(str(error)) and not SIGNATURE.fullmatch(str(error)):
             raise
         return type(error).__name__
     if call.like_reference or has_reference(call):
         check_like_reference(call, result)
+    elif valid:
+        check_property(call, result)
     for value, old in zip(call.arguments, before, strict=True):
         if old is not None and not torch.equal(value.nan_to_num(), old.nan_to_num()):
             raise WrongError("an argument was modified")
     return "result"
-
-
-def has_reference(call: Call) -> bool:
-    """Whether a call that need not work, but did, must have given what the reference gives."""
-    if call.name not in tf.reference.__all__:
-        return False
-    for value in [*call.arguments, *call.keywords.values()]:
-        if isinstance(value, torch.Tensor) and value.is_meta:
-            return False  # there are no values
-        if isinstance(value, tf.Tree) and not is_tree(value):
-            return False
-        if isinstance(value, tf.Dendrogram) and value.parent.is_meta:
-            return False
-    if call.name in ("filter", "leaf_to_root", "root_to_leaf"):
-        x, _, a = call.arguments
-        # 0 · NaN is 0 there, and beyond 1 digits are lost (both said in the docstring).
-        return bool(x.isfinite().all() and (a >= 0).all() and (a <= 1).all())
-    return True
-
-
-def is_tree(tree: tf.Tree) -> bool:
-    """A tree whose values were changed by hand may be none: then results mean nothing."""
-    try:
-        again = tf.Tree.from_parents(tree.parent, tree.edge)
-    except ValueError:
-        return False
-    place, placed = tree.order.argsort(1), tree.order.sort(1).values
-    below = (place < place.gather(1, tree.parent.long())) | tree.roots
-    return torch.equal(placed, again.order.sort(1).values) and bool(below.all())
-
-
-def plain(value: Any) -> bool:
-    """Whether it is a tensor that can be compared."""
-    if type(value) is not torch.Tensor or value.is_nested or value.is_complex():
-        return False
-    return value.layout is torch.strided and value.device.type == "cpu"
 
 
 def draw(seed: int, number: int) -> tuple[str, Call]:
@@ -187,7 +104,7 @@ def main() -> int:
         if options.only is not None:
             print(f"{kind}: {call}", file=sys.stderr)
         try:
-            outcomes[kind, perform(call)] += 1
+            outcomes[kind, perform(call, kind == "valid")] += 1
         except Exception:
             failed += 1
             print(f"--seed {options.seed} --only {number} ({kind} {call.name}):", file=sys.stderr)

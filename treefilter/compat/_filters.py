@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import _ops
+from .._checks import check_devices
 from ..filter import filter, leaf_to_root, mass
 from ._ranks import Ranked, check_kind, ranked
 
@@ -25,6 +26,7 @@ def _arguments(
     check_kind(function, "feature_in", feature_in, "float")
     check_kind(function, "edge_weight", edge_weight, "float")
     tree = ranked(function, index, parent)
+    check_devices(function, "sorted_index", index, feature_in=feature_in, edge_weight=edge_weight)
     batch, num_nodes = index.shape
     if feature_in.ndim != 3 or (feature_in.shape[0], feature_in.shape[2]) != (batch, num_nodes):
         raise ValueError(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import _ops
 from .._autograd import values_of
-from .._checks import check_integer, check_tensor
+from .._checks import check_devices, check_integer, check_tensor
 from ..graph import Graph, graph
 from ..mst import mst
 from ..random_tree import random_tree
@@ -86,6 +86,19 @@ def rooted(function: str, edges: Tensor, shape: tuple[int, ...] | None = None) -
     return Tree(tree.parent, tree.edge, tree.order, shape, tree._plan)
 
 
+def _check_weights(function: str, edge_index: Tensor, edge_weight: Tensor, count: int) -> int:
+    """The number of vertices, once all arguments fit."""
+    check_edges(function, edge_index)
+    check_tensor(function, "edge_weight", edge_weight, "float")
+    check_devices(function, "edge_index", edge_index, edge_weight=edge_weight)
+    if edge_weight.shape != edge_index.shape[:2]:
+        raise ValueError(
+            f"{function}: edge_weight must have shape {tuple(edge_index.shape[:2])}, "
+            f"got {tuple(edge_weight.shape)}"
+        )
+    return check_integer(function, "vertex_count", count)
+
+
 def mst_forward(edge_index: Tensor, edge_weight: Tensor, vertex_count: int) -> Tensor:
     """The minimum spanning trees of (B, E) weights, as raw trees.
 
@@ -93,14 +106,7 @@ def mst_forward(edge_index: Tensor, edge_weight: Tensor, vertex_count: int) -> T
     number. Without a spanning tree, where those kernels never return, ValueError.
     """
     function = "mst_forward"
-    check_edges(function, edge_index)
-    check_tensor(function, "edge_weight", edge_weight, "float")
-    if edge_weight.shape != edge_index.shape[:2]:
-        raise ValueError(
-            f"{function}: edge_weight must have shape {tuple(edge_index.shape[:2])}, "
-            f"got {tuple(edge_weight.shape)}"
-        )
-    count = check_integer(function, "vertex_count", vertex_count)
+    count = _check_weights(function, edge_index, edge_weight, vertex_count)
     tree = mst(finite(edge_weight), graph_of(edge_index, count))
     check_connected(function, tree)
     return edges_of(tree, edge_index)
@@ -113,9 +119,7 @@ def rst_forward(edge_index: Tensor, edge_weight: Tensor, vertex_count: int) -> T
     is torch's, which ``torch.manual_seed`` sets.
     """
     function = "rst_forward"
-    check_edges(function, edge_index)
-    check_tensor(function, "edge_weight", edge_weight, "float")
-    count = check_integer(function, "vertex_count", vertex_count)
+    count = _check_weights(function, edge_index, edge_weight, vertex_count)
     weight = edge_weight.detach().double()
     # A weight of 0 is one whose exp was too small: the edge exists.
     cost = -weight.clamp(torch.finfo(torch.float32).tiny, torch.finfo(torch.float64).max).log()
@@ -215,6 +219,7 @@ def ranked(function: str, sorted_index: Tensor, sorted_parent: Tensor) -> Ranked
                 f"{function}: {name} must have shape (B, N), got {tuple(value.shape)} "
                 f"beside {tuple(sorted_index.shape)}"
             )
+    check_devices(function, "sorted_index", sorted_index, sorted_parent=sorted_parent)
     index, above = sorted_index.long(), sorted_parent.long()
     ranks = torch.arange(index.shape[1], device=index.device)
     fits = (index >= 0) & (index < index.shape[1]) & (above >= 0)

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import autocast_device, check_choice, check_devices, check_integer, check_tensor
+from .._checks import (
+    autocast_device,
+    check_choice,
+    check_devices,
+    check_number,
+    check_size,
+    check_tensor,
+)
 from ..affinity import affinity
 from ..edge_weight import edge_weight
 from ..filter import filter
@@ -71,16 +78,15 @@ class TreeFilterMRF2d(Layer):
             "embed_channels": embed_channels,
             "groups": groups,
         }
-        for size, value in sizes.items():
-            if check_integer(name, size, value) < 1:
-                raise ValueError(f"{name}: {size} must be at least 1, got {value}")
+        sizes = {size: check_size(name, size, value) for size, value in sizes.items()}
+        in_channels, guide_channels, embed_channels, groups = sizes.values()
         for size in ("in_channels", "embed_channels"):
             if sizes[size] % groups:
                 raise ValueError(
                     f"{name}: {size} must be divisible by groups, got {sizes[size]} and {groups}"
                 )
         check_choice(name, "random", random, (*METHODS, NO_RANDOM))
-        self.groups, self.random, self.eps = groups, random, eps
+        self.groups, self.random, self.eps = groups, random, check_number(name, "eps", eps)
         self.embed = nn.Conv2d(in_channels, embed_channels, 1, bias=False)
         self.guide = nn.Conv2d(guide_channels, embed_channels, 1, bias=False)
         self.confidence = nn.Conv2d(in_channels, groups, 1, bias=False)
@@ -97,11 +103,12 @@ class TreeFilterMRF2d(Layer):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """``x`` (B, C, H, W) plus its filtered values."""
-        for name, value in (("x", x), ("guide", guide)):
+        for name, value, conv in (("x", x, self.embed), ("guide", guide, self.guide)):
             check_tensor("TreeFilterMRF2d", name, value, "float")
-            if value.ndim != 4 or len(value) != len(x):
+            channels = conv.in_channels
+            if value.ndim != 4 or len(value) != len(x) or value.shape[1] != channels:
                 raise ValueError(
-                    f"TreeFilterMRF2d: {name} must have shape (B, C, H, W), "
+                    f"TreeFilterMRF2d: {name} must have shape (B, {channels}, H, W), "
                     f"got {tuple(value.shape)}"
                 )
         check_devices("TreeFilterMRF2d", "x", x, guide=guide)

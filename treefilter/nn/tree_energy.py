@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from .._checks import check_choice, check_integer
+from .._checks import check_choice, check_integer, check_number
 from ..losses import AGGREGATIONS, DELTAS, REDUCTIONS, ROIS, tree_energy
 from ..sigma_for_mass import check_auto
 from ._layer import Layer
@@ -59,8 +59,9 @@ class TreeEnergyLoss(Layer):
         check_choice(name, "reduction", reduction, REDUCTIONS)
         check_choice(name, "roi", roi, ROIS)
         self.unlabelled = check_integer(name, "unlabelled", unlabelled)
-        self.mass = check_auto(name, sigma, mass)
-        self.sigma, self.weight, self.offset = sigma, weight, offset
+        self.weight = check_number(name, "weight", weight)
+        self.offset = check_number(name, "offset", offset)
+        self.sigma, self.mass = sigma, check_auto(name, sigma, mass)
         self.aggregation, self.delta, self.reduction = aggregation, delta, reduction
         self.roi = roi
 

@@ -15,6 +15,7 @@ from .._checks import (
     check_integer,
     check_sigma,
     check_sigma_values,
+    check_size,
     check_tensor,
 )
 from ..affinity import affinity_for
@@ -77,9 +78,7 @@ class TreeFilter2d(Layer):
         mass: float | None = None,
     ) -> None:
         super().__init__()
-        self.groups = check_integer("TreeFilter2d", "groups", groups)
-        if self.groups < 1:
-            raise ValueError(f"TreeFilter2d: groups must be at least 1, got {groups}")
+        self.groups = check_size("TreeFilter2d", "groups", groups)
         check_choice("TreeFilter2d", "metric", metric, METRICS)
         self.metric = metric
         self.connectivity = check_integer("TreeFilter2d", "connectivity", connectivity)

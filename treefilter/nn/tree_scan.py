@@ -14,6 +14,7 @@ from .._checks import (
     check_devices,
     check_flag,
     check_integer,
+    check_size,
     check_tensor,
 )
 from ..edge_weight import METRICS, edge_weight
@@ -90,11 +91,10 @@ class TreeScan2d(Layer):
     ) -> None:
         super().__init__()
         name = "TreeScan2d"
-        sizes = {"channels": channels, "d_state": d_state}
-        sizes["dt_rank"] = math.ceil(channels / 16) if dt_rank is None else dt_rank
-        for size, value in sizes.items():
-            if check_integer(name, size, value) < 1:
-                raise ValueError(f"{name}: {size} must be at least 1, got {value}")
+        self.channels = check_size(name, "channels", channels)
+        self.d_state = check_size(name, "d_state", d_state)
+        rank = math.ceil(self.channels / 16) if dt_rank is None else dt_rank
+        self.dt_rank = check_size(name, "dt_rank", rank)
         check_choice(name, "metric", metric, METRICS)
         check_choice(name, "passes", passes, PASSES)
         check_flag(name, "maximum", maximum)
@@ -102,7 +102,6 @@ class TreeScan2d(Layer):
         self.connectivity = check_integer(name, "connectivity", connectivity)
         if self.connectivity not in (4, 8):
             raise ValueError(f"{name}: connectivity must be 4 or 8, got {connectivity}")
-        self.channels, self.d_state, self.dt_rank = sizes.values()
         self.metric, self.maximum, self.passes = metric, bool(maximum), passes
         self.root = check_integer(name, "root", root)
         self.select = nn.Linear(self.channels, self.dt_rank + 2 * self.d_state, bias=False)

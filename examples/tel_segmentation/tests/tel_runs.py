@@ -44,10 +44,11 @@ def tel(*arguments, folder, **changes):
     )
 
 
-def signalled(signal, attribute, *arguments, folder, delay=0.0):
+def signalled(signal, attribute, *arguments, folder, delay=0.0, within=()):
     """Runs the command; after a call of ``attribute`` (``module:name``) a signal ends it.
 
-    The process sends the signal to itself: from outside, it could arrive after a short run's end.
+    ``within`` is a command that runs the command that it is given. The process sends the signal to
+    itself: from outside, it could arrive after a short run's end.
     """
     module, name = attribute.split(":")
     script = f"""
@@ -66,12 +67,12 @@ setattr(owner, name, then_signal)
 sys.exit(cli.main({[str(a) for a in arguments]!r}))
 """
     return subprocess.run(
-        [sys.executable, "-c", script],
+        [*within, sys.executable, "-c", script],
         cwd=folder,
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
 
 

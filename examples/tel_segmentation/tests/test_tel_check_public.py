@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,9 @@ def test_nothing_wrong_but_classes_that_are_absent(tmp_path: Path, capsys, name:
     places = lines(out, "train, ")
     assert len(places) >= 2
     assert sum("of 3 in" in place for place in places) == len(places)
+    reached = [note for note in lines(out, "note: train") if "reach the network" in note]
+    assert len(reached) == 1
+    assert "labelled pixels in 3 images" in reached[0]
 
 
 def test_published_counts(tmp_path: Path, capsys) -> None:
@@ -179,6 +183,8 @@ def test_annotation_is_counted_beside_the_dense_labels(tmp_path: Path, capsys) -
     dense, sparse = float(labelled[1]), float(labelled[4])
     assert sparse == pytest.approx(dense / 4, abs=0.1)
     assert f"in {tmp_path / 'annotations/block25/train'}" in out
+    small = check(capsys, *arguments, "--size", "2", "2")[1]
+    assert re.search(r"train, block25: [\d,]+ labelled pixels of .* at 2 × 2", small), small
     label = ade_label()
     label[label == 4] = 2
     write_label(tmp_path / f"annotations/block25/train/{ade_names()[0]}.png", label)

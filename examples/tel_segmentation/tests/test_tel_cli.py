@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import tel_runs
 from PIL import Image
 
 from tel_segmentation import cli
+from tel_segmentation.commands import train
 
 SMALL = [
     "train", "smoke", "--iterations", "2", "--no-tensorboard", "--threads", "1", "--device", "cpu",
@@ -52,10 +54,18 @@ def test_presets_and_their_fields_are_in_the_help(capsys):
         cli.main(["train", "--help"])
     assert "photos" in capsys.readouterr().out
     with pytest.raises(SystemExit):
-        cli.main(["train", "scenes", "--help"])
+        cli.main(["train", "photos", "--help"])
+    basic = capsys.readouterr().out
+    assert set(re.findall(r"(?<!-)--([a-z][a-z.-]+)", basic)) == {
+        "help", "help-all", *(name.replace("_", "-") for name in train.BASIC),
+    }  # fmt: skip
+    assert len(basic.splitlines()) <= 65
+    assert "All options: tel train photos --help-all" in basic
+    with pytest.raises(SystemExit):
+        cli.main(["train", "scenes", "--help-all"])
     text = capsys.readouterr().out
-    assert "--loss.tel.sigma" in text
-    assert "--optimizer.lr" in text
+    for name in (*train.BASIC, "optimizer.lr", "loss.tel.level", "eval_every"):
+        assert f"--{name.replace('_', '-')}" in text
 
 
 def test_from_training_to_the_report(tmp_path, capsys):

@@ -47,10 +47,15 @@ def test_what_a_run_leaves(finished):
     names = {p.name for p in folder.iterdir() if not p.name.startswith("events")}
     assert names == {
         "config.json", "history.jsonl", "result.json", "last.pt", "previous.pt", "best.pt",
-        "panels",
+        "panels", "failures",
     }  # fmt: skip
     assert len(list(folder.glob("events*"))) == 1
     assert len(list((folder / "panels").glob("*.png"))) == 1
+    (failure,) = result["evaluation"]["failures"]
+    assert [path.name for path in (folder / "failures").iterdir()] == [failure["file"]]
+    assert 0 <= failure["miou"] <= 1
+    counts = np.array(result["evaluation"]["confusion"])
+    assert counts.diagonal().sum() / counts.sum() == result["evaluation"]["last"]["accuracy"]
     assert config.load(folder / "config.json") == tel_runs.options(folder, tensorboard=True)
     saved = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     assert saved == json.loads(json.dumps(result))
@@ -223,7 +228,8 @@ def test_without_a_terminal_lines_tell_losses_speed_and_time_left(tmp_path, monk
 
     losses = ", ".join(rf"{name} \d+\.\d{{3}}" for name in ("loss", "loss_seg", "loss_tel"))
     progress = (("2/6", "25:08"), ("4/6", "12:34"), ("6/6", "00:00"))
-    patterns = [rf"run: {at}: {losses}, img/s \d+\.\d, {left} left" for at, left in progress]
+    usage = r"img/s \d+\.\d, peak memory [\d,]+ MB"
+    patterns = [rf"run: {at}: {losses}, {usage}, {left} left" for at, left in progress]
     number = r"\d+\.\d"
     scores = rf"on val: mIoU {number}, accuracy {number}; best mIoU ({number}), at"
     patterns.insert(1, rf"run: 3/6: {scores} 3")

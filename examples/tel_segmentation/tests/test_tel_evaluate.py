@@ -70,9 +70,13 @@ def options(**more):
 def test_equals_one_image_at_a_time():
     source, model = Made(SIZES), Brightness().eval()
     expected = ConfusionMatrix(2)
+    source.samples[2].truth.fill_(-1)
+    alone = []
     for sample in source.samples:
-        logits = predict_logits(model, sample.image[None])
-        expected.update(logits.argmax(1)[0], sample.truth)
+        image = ConfusionMatrix(2)
+        image.update(predict_logits(model, sample.image[None]).argmax(1)[0], sample.truth)
+        alone.append(image.miou())
+        expected.merge(image)
     for batch in (1, 2, 16):
         metrics = evaluate_model(model, source, **options(batch=batch))
         assert metrics["iou"] == expected.iou()
@@ -80,6 +84,9 @@ def test_equals_one_image_at_a_time():
         assert metrics["accuracy"] == expected.accuracy()
         assert 0 < metrics["boundary_miou"] < 1
         assert metrics["images"] == len(SIZES)
+        assert metrics["confusion"] == expected.counts.tolist()
+        assert metrics["image_miou"] == alone
+    assert alone[2] is None
     json.dumps(metrics)
 
 

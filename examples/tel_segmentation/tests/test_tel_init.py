@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tel_annotated import SQUARE, labelme, tel
 from tel_folders import HEAD, bands, write_image, write_label
-from test_tel_import import SQUARE, labelme, tel
 
 from tel_segmentation.commands.init import input_size
 from tel_segmentation.data.folder import Folder
@@ -29,7 +29,7 @@ def test_from_photographs_to_the_next_command(tmp_path, capsys, monkeypatch):
     toml = tmp_path / "photos-data" / "dataset.toml"
     assert "train: 5 photographs, 640 × 480: 5 landscape" in text
     assert "drawn: 5 label files, 0.0339 % labelled" in text  # 100 + 4 of 640 × 480 pixels
-    assert f"tel check-data {toml} --annotation drawn" in text
+    assert f"tel check-data {toml} --annotation drawn --size 176 240" in text
     assert (
         f"tel train photos --data.source {toml} --data.annotation drawn --data.size 176 240"
         f" --data.crop 176 240 --loss.warmup 0.2 --output runs/photos-data" in text
@@ -68,6 +68,7 @@ def test_a_folder_that_has_the_layout(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "3 classes, class 0, class 1, class 2" in text
     assert "--loss.method full" in text
+    assert "--data.holdout 0.2" in text
     assert len(Folder(tmp_path / "dataset.toml", "train", "dense")) == 1
 
 
@@ -176,6 +177,14 @@ def test_the_command_fill(toml, capsys):
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["miou"] == 1
     assert manifest["options"]["kind"] == "fill"
+    record = json.loads((folder / "result.json").read_text())
+    assert record["evaluation"]["confusion"] == np.diag([2 * 16 * 64] * 3).tolist()
+    output = toml.parent / "report.html"
+    assert tel("report", folder.parent, "--output", output, "--markdown", toml.parent / "r.md") == 0
+    row = "| tel fill, no training | 1 | 100.0 | – | – | – | 100.0 | 100.0 |"
+    table = (toml.parent / "r.md").read_text()
+    assert row in table
+    assert "/point/train (train)" in table
     assert tel("fill", toml) == 2
     assert "must not have labels yet, or give --overwrite; has a, b" in capsys.readouterr().err
 

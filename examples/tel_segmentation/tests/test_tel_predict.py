@@ -79,6 +79,31 @@ def test_result_has_the_images_size_whatever_the_networks(tmp_path, network):
     assert Image.open(tmp_path / "out" / "overlays" / "x.jpg").size == (70, 50)
 
 
+def test_outlines_a_legend_and_the_confidence(tmp_path, network):
+    half = np.zeros((90, 120, 3), np.uint8)
+    half[:, 60:] = 255
+    Image.fromarray(half).save(tmp_path / "x.png")
+    given = (tmp_path, (tmp_path / "x.png",), tmp_path / "out")
+    more = {"outlines": True, "legend": True, "confidence": True}
+    assert predict.run(Predict(*given, overlay="png", opacity=0.0, **more)) == 0
+    drawn = np.asarray(Image.open(tmp_path / "out/overlays/x.png"))
+    above, below = drawn[:90], drawn[90:]
+    assert below.shape[0] > 10
+    wanted = half.copy()
+    wanted[:, 59], wanted[:, 60] = COLORS  # a pixel on either side of the border
+    assert np.array_equal(above, wanted)
+    for color in COLORS:
+        assert (below == color).all(-1).sum() > 50
+    brightness = predict_logits(network, read(tmp_path / "x.png")[None])[0]
+    sure = brightness.softmax(0).amax(0).mul(255).round()
+    found = np.asarray(Image.open(tmp_path / "out/confidence/x.png"))
+    assert np.abs(found - sure.numpy()).max() <= 1
+    noise(tmp_path / "out/confidence/y.png", (32, 32))
+    clash = Predict(tmp_path, (tmp_path / "out/confidence/y.png",), tmp_path / "out", **more)
+    with pytest.raises(ValueError, match="must not overwrite"):
+        predict.run(clash)
+
+
 def test_unreadable_files_are_named_skipped_and_counted(tmp_path, network, capsys):
     inputs = tmp_path / "in"
     good = noise(inputs / "good.png", (32, 32))
@@ -220,6 +245,30 @@ def test_a_panel_comes_apart_again():
     array = np.asarray(pictures.panel(image, sparse, truth, None, coarse, truth, COLORS))
     assert array.dtype == np.uint8
     assert array.shape == (whole.height, whole.width, 3)
+
+
+def test_failures_show_what_is_wrong():
+    image = np.full((40, 50, 3), 100, np.uint8)
+    truth = np.zeros((40, 50), int)
+    truth[:, 25:] = 1
+    truth[:3] = -1
+    prediction = np.zeros((40, 50), int)
+    parts = pictures.tiles(pictures.failure(image, truth, prediction, COLORS), pictures.FAILURE)
+    scale = parts["errors"].width // 50
+    errors, shown = (
+        np.asarray(parts[name])[scale // 2 :: scale, scale // 2 :: scale]
+        for name in ("errors", "truth")
+    )
+    red = (errors == pictures.ERROR).all(-1)
+    assert np.array_equal(red, (truth >= 0) & (truth != prediction))
+    assert (errors[:3] == pictures.VOID).all()
+    assert np.array_equal(shown, pictures.colorize(truth, COLORS))
+    sparse = np.where(np.arange(40)[:, None] == 20, truth, -1)
+    parts = pictures.tiles(pictures.failure(image, sparse, prediction, COLORS), pictures.FAILURE)
+    errors = np.asarray(parts["errors"])[scale // 2 :: scale, scale // 2 :: scale]
+    assert np.argwhere((errors == pictures.ERROR).all(-1)).tolist() == [
+        [20, column] for column in range(25, 50)
+    ]
 
 
 def test_points_on_a_photograph_are_drawn_so_that_they_can_be_seen():

@@ -19,7 +19,7 @@ from scipy import ndimage
 from tel_segmentation import config
 from tel_segmentation.commands import report
 from tel_segmentation.commands.report import Report
-from tel_segmentation.evaluation.pictures import panel
+from tel_segmentation.evaluation.pictures import failure, panel
 from tel_segmentation.report.format import markdown
 from tel_segmentation.report.records import find_records
 from tel_segmentation.report.table import experiments
@@ -93,7 +93,13 @@ def make_run(folder, experiment, method, seed, shift=0.0, pictures=True, **more)
         "versions": {"torch": "2.13.0", "treefilter": "0.1.0"},
         "parameters": 284_310,
         "weights": "random initialisation",
-        "evaluation": {"split": "test", "last": last, "best": metrics(miou + 0.01, rng)},
+        "evaluation": {
+            "split": "test",
+            "last": last,
+            "best": metrics(miou + 0.01, rng),
+            "confusion": rng.integers(1, 1000, (6, 6)).tolist(),
+            "failures": [{"name": "scene-0", "miou": 0.1234, "file": "01-scene-0.png"}],
+        },
         "diagnostics": {"affinity_low": 0.95, "affinity_high": 0.41} if "TEL" in method else {},
         "config": settings,
     } | more
@@ -104,6 +110,10 @@ def make_run(folder, experiment, method, seed, shift=0.0, pictures=True, **more)
         quality = [miou + 0.15, miou + 0.12, miou + 0.2]
         for index in range(3):
             write_panel(folder / "panels" / f"scene-{index}.png", index, seed, quality, pseudo)
+        (folder / "failures").mkdir()
+        image, truth, _ = scene(0)
+        worst = failure(image, truth, guess(0, seed, 0.3), COLORS)
+        worst.save(folder / "failures" / "01-scene-0.png")
     return result
 
 
@@ -262,6 +272,22 @@ def test_page_shows_every_method_in_its_colour(page):
     assert len(re.findall(r'class="strip card"', text)) >= 6
 
 
+def test_page_shows_where_the_headline_s_method_fails(runs, page):
+    text = page.read_text()
+    point = text[text.index('id="experiment-0"') : text.index('id="experiment-1"')]
+    assert "Images of “test” with the lowest mIoU" in point
+    assert "scene-0: mIoU 12.3" in point
+    assert len(re.findall(r'alt="errors of scene-0"', point)) == 1
+    total = sum(
+        np.array(json.loads(file.read_text())["evaluation"]["confusion"])
+        for file in (runs / "point").glob("TEL low+high-*/result.json")
+    )
+    table = re.search(r'<table class="confusion">(.*?)</table>', point, re.DOTALL)[1]
+    shown = [float(cell) for cell in re.findall(r"<td [^>]*>([\d.]+)</td>", table)]
+    wanted = (100 * total / total.sum(1, keepdims=True)).round(1)
+    assert shown == pytest.approx(wanted.ravel().tolist(), abs=0.051)
+
+
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>|$\\frac{`*_\x00\n'
 
 
@@ -273,6 +299,9 @@ def test_strings_from_files_are_only_text(tmp_path):
     loud["diagnostics"] = {HOSTILE: 1.0}
     loud["config"] = {HOSTILE: HOSTILE, "loss": {"method": "tel", "tel": {"level": HOSTILE}}}
     make_run(folder, HOSTILE, HOSTILE, 0, **loud)
+    result = json.loads((folder / "result.json").read_text())
+    result["evaluation"]["failures"][0]["name"] = HOSTILE
+    (folder / "result.json").write_text(json.dumps(result))
     (folder / "panels" / "scene-0.png").rename(folder / "panels" / "<script>'&\".png")
     broken = tmp_path / "runs" / "broken"
     broken.mkdir()
@@ -324,6 +353,12 @@ def spoil(**changes):
         (spoil(evaluation__last__iou=["a"] * 6), "iou must be a finite number"),
         (spoil(classes=[]), "classes must be names"),
         (spoil(colors=[[0, 0, "red;"]] * 6), "colors must be one"),
+        (spoil(evaluation__confusion=[[1]]), "confusion must be 6 × 6 counts"),
+        (spoil(evaluation__failures=[3]), "failures must be images"),
+        (
+            spoil(evaluation__failures=[{"name": "a", "miou": 0.1, "file": "../a.png"}]),
+            "file must be a name, not a path",
+        ),
         (spoil(colors=[[0, 0, 300]] * 6), "colors must be one"),
         (spoil(config=3), "config must be of type dict"),
         (spoil(config__loss__tel=3), "tel must be of type dict"),

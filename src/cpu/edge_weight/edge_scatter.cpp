@@ -22,10 +22,10 @@ struct Neighbours {
   const T* weight;
 };
 
-// What the derivative of Euclidean distances needs where a scale is NaN (edge_range.h): the gradients
-// and the distances of an image's edges, and `scale`, of which the weight[x] above are elements.
+// What a sum that is NaN needs to be computed once more: `scale`, of which the weight[x] above are
+// elements; for kEuclidean (edge_range.h) also the gradients and the distances of an image's edges.
 template <class T>
-struct EuclideanEdges {
+struct ImageEdges {
   const T *gradient, *distance, *scale;
 };
 
@@ -75,23 +75,27 @@ void add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, bool firs
   }
 }
 
-// The sum of vertex x for kEuclidean, precisely.
-template <class X, class T>
-T exact_sum(const SegmentNeighbours<T>& segment, const EuclideanEdges<T>& of, const X* f, int64_t x) {
+// The sum of vertex x, precisely. An edge of weight 0 adds 0, though the difference may be infinite.
+template <Psi psi, class X, class T>
+T exact_sum(const SegmentNeighbours<T>& segment, const ImageEdges<T>& of, const X* f, int64_t x) {
   T sum = 0;
   for (int k = 0; k < segment.count; ++k) {
     const Neighbours<T>& n = segment.neighbours[k];
     if (x < n.x0 || x >= n.x1) continue;
     const int64_t e = n.weight + x - of.scale;
-    sum += edge_term(of.scale[e], of.gradient[e], of.distance[e], f[x], f[x + n.step]);
+    if constexpr (psi == Psi::kEuclidean) {
+      sum += edge_term(of.scale[e], of.gradient[e], of.distance[e], f[x], f[x + n.step]);
+    } else if (of.scale[e] != 0) {
+      sum += of.scale[e] * apply<psi>(load<T>(f[x]) - load<T>(f[x + n.step]));
+    }
   }
   return sum;
 }
 
 // On a grid edge_scatter gathers: each vertex sums over its edges, so vertices are independent.
 template <Psi psi, class X, class T>
-void gather(const SegmentNeighbours<T>& segment, [[maybe_unused]] const EuclideanEdges<T>& euclidean,
-            const X* f, X* __restrict out) {
+void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, const X* f,
+            X* __restrict out) {
   T sums[kColumns];
   int done = 0;
   const auto add = [&](auto count) {
@@ -116,10 +120,10 @@ void gather(const SegmentNeighbours<T>& segment, [[maybe_unused]] const Euclidea
   };
   one_by_one(0, segment.count == 0 ? segment.width : segment.all0);
   one_by_one(segment.all1, segment.width);
-  if constexpr (psi == Psi::kEuclidean) {
-    for (int64_t x = 0; x < segment.width; ++x) {
-      if (sums[x] != sums[x]) sums[x] = exact_sum(segment, euclidean, f, x);
-    }
+  int undefined = 0;
+  for (int64_t x = 0; x < segment.width; ++x) undefined |= sums[x] != sums[x];
+  for (int64_t x = 0; undefined != 0 && x < segment.width; ++x) {
+    if (sums[x] != sums[x]) sums[x] = exact_sum<psi>(segment, edges, f, x);
   }
   for (int64_t x = 0; x < segment.width; ++x) store(out[x], kSlope<psi, T> * sums[x]);
 }
@@ -134,8 +138,8 @@ void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<co
     return [&](int64_t item) {
       const Tiles::Tile tile = tiles[item % tiles.count()];
       const int64_t b = item / tiles.count();
-      const EuclideanEdges<T> euclidean{gradient.data + b * edges, distance.data + b * edges,
-                                        weight.data + b * edges};
+      const ImageEdges<T> image{gradient.data + b * edges, distance.data + b * edges,
+                                weight.data + b * edges};
       SegmentNeighbours<T> segments[kRows];
       for (int64_t y = tile.y0; y < tile.y1; ++y) {
         segments[y - tile.y0] =
@@ -145,7 +149,7 @@ void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<co
         const int64_t plane = (b * channels + c) * nodes;
         for (int64_t y = 0; y < tile.y1 - tile.y0; ++y) {
           const int64_t start = plane + segments[y].start;
-          gather<psi>(segments[y], euclidean, f.data + start, out.data + start);
+          gather<psi>(segments[y], image, f.data + start, out.data + start);
         }
       }
     };
@@ -169,6 +173,8 @@ void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Sp
         T value = w[e] * apply<psi>(load<T>(fc[u]) - load<T>(fc[v]));
         if (psi == Psi::kEuclidean && value != value) {
           value = edge_term(w[e], gradient[first_edge + e], distance[first_edge + e], fc[u], fc[v]);
+        } else if (w[e] == 0) {
+          value = 0;  // not NaN, though the difference may be infinite
         }
         sums[u] += value;
         sums[v] -= value;

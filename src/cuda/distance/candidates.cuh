@@ -17,7 +17,9 @@ struct Candidate {
     if (seed < 0 || other.seed < 0) return seed >= 0;
     return distance < other.distance || (distance == other.distance && seed < other.seed);
   }
-  static TREEFILTER_HD T add(T a, T b) { return path == Path::kSum ? a + b : b > a || b != b ? b : a; }
+  static TREEFILTER_HD T add(T a, T b) {
+    return path == Path::kSum ? joined_length(a, b) : b > a || b != b ? b : a;
+  }
 };
 
 // The map of a slot or a segment: the better one of its own candidate and of the one that enters, made

@@ -5,8 +5,7 @@
 // The CPU finds values and paths at the same time. Here the paths come first: what can be reached from a
 // source, and through which neighbour, depends on the topology and on the edges of weight +inf alone.
 // Then the values are found along the paths, by the same code as path_sums: the two give the same bits.
-// Sums are taken in another order of addition than on the CPU; maxima have the CPU's bits. (Where a sum
-// of finite weights overflows, the distance is +inf with a path, where the CPU has none.)
+// Sums are taken in another order of addition than on the CPU; maxima have the CPU's bits.
 //
 // For many seeds see distance_transform.cuh; for the transpose, accumulate_sums, see path_flow.cuh.
 //
@@ -183,7 +182,7 @@ struct StartSums {
 
 template <class T>
 struct TakeSums : WeightedTrees<T> {
-  using LargestMap = ChainMap<Sum<T>>;
+  using LargestMap = ChainMap<Length<T>>;
 
   const int32_t* via;
   T* out;

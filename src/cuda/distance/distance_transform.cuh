@@ -116,21 +116,6 @@ struct SetPaths {
   }
 };
 
-// Takes the seed away where the distance, a sum, has overflowed.
-template <class T>
-struct DropInfinite {
-  const T* distance;
-  int64_t* nearest;
-
-  template <class Channel>
-  TREEFILTER_HD explicit DropInfinite(const Channel& channel)
-      : distance(channel.values), nearest(channel.nearest) {}
-
-  TREEFILTER_HD void operator()(int32_t v) const {
-    if (distance[v] == static_cast<T>(INFINITY)) nearest[v] = -1;
-  }
-};
-
 template <class T>
 struct SeedsTask : WeightedTrees<T> {
   const bool* seeds;
@@ -169,7 +154,6 @@ struct FollowPaths : SeedsTask<T> {
     runner.template vertices<SetPaths<path, T>>();
     run_along<SeedAlong>(runner);
     run_distances<path, T>(runner);
-    runner.template vertices<DropInfinite<T>>();
   }
 };
 

@@ -91,6 +91,17 @@ struct Sum {
   }
 };
 
+// The length of a path.
+template <class T>
+struct Length {
+  T value;
+
+  static TREEFILTER_HD Length identity() { return {0}; }
+  static TREEFILTER_HD Length combine(const Length& earlier, const Length& later) {
+    return {joined_length(earlier.value, later.value)};
+  }
+};
+
 // The heaviest edge since the source; among equals the nearest to the source; of NaNs the last. This is
 // exact, so that any order of combination gives the same. edge = -1: no edge.
 template <class T>
@@ -178,7 +189,7 @@ TREEFILTER_HD void run_along(const Runner& runner) {
 
 template <class T>
 struct SumAlong {
-  using Value = Sum<T>;
+  using Value = Length<T>;
 
   Weights<T> weight;
   T* sums;

@@ -50,6 +50,7 @@ struct Block {
 #elif defined(__CUDACC__)
     (void)code;
 #else
+    ++emulation::barriers;
     emulation::for_each(threads, [&](int64_t t) { code(static_cast<int>(t)); });
 #endif
   }
@@ -106,6 +107,7 @@ TREEFILTER_HD void exclusive_scan(const Block& block, PerThread<T>& value, const
       for (int lane = kWarp - 1; lane >= delta; --lane) v[lane] = combine(v[lane - delta], v[lane]);
     }
   };
+  emulation::barriers += 3;
   const int warps = block.threads / kWarp;
   for (int i = 0; i < kWarp; ++i) scratch[i] = identity;
   T inside[1024];

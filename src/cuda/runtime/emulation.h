@@ -9,9 +9,12 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cooperative.h"
@@ -90,6 +93,30 @@ void for_each_block(int64_t count, const Visit& visit) {
   } else {
     for_each(count, visit);
   }
+}
+
+// What a GPU does one after the other in the launches of one name. An emulation's times mean nothing,
+// but these counts are those of the device.
+struct Counts {
+  int64_t launches = 0, grid_barriers = 0, block_barriers = 0;  // the latter of the block that has most
+};
+
+inline std::mutex counting;
+inline std::map<std::string, Counts> counts;
+inline thread_local int64_t barriers = 0;  // of the launch or the block that this thread emulates
+
+inline void count_launch(const char* name, int64_t grid_barriers, int64_t block_barriers) {
+  const std::lock_guard<std::mutex> lock(counting);
+  Counts& sum = counts[name];
+  ++sum.launches;
+  sum.grid_barriers += grid_barriers;
+  sum.block_barriers += block_barriers;
+}
+
+// The counts since the last call.
+inline std::map<std::string, Counts> take_counts() {
+  const std::lock_guard<std::mutex> lock(counting);
+  return std::exchange(counts, {});
 }
 
 // Memory that is visibly not initialised: filled with bytes that are neither 0 nor -1, the usual initial

@@ -26,6 +26,7 @@
 // read the flag and runs the loop to its bound, so a phase must do nothing when no work is left.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -232,7 +233,9 @@ inline int64_t shared_limit() {
 }
 
 template <class Phase>
-void launch_flat(const Cuda&, const char*, int64_t count, const Phase& phase) {
+void launch_flat(const Cuda&, const char* name, int64_t count, const Phase& phase) {
+  if (count <= 0) return;
+  emulation::count_launch(name, 0, 0);
   emulation::for_each(count, phase);
 }
 
@@ -244,25 +247,33 @@ void launch_blocks(const Cuda&, const char* name, int64_t blocks, int64_t shared
     throw std::runtime_error(std::string("treefilter: CUDA kernel ") + name +
                              ": too much shared memory");
   }
+  if (blocks <= 0) return;
+  int64_t most = 0;
   emulation::for_each_block(blocks, [&](int64_t index) {
     emulation::Garbage shared(static_cast<size_t>(shared_bytes));
+    emulation::barriers = 0;
     body(Block{index, Threads, shared.data()});
+    most = std::max(most, emulation::barriers);
   });
+  emulation::count_launch(name, 0, most);
 }
 
 class EmulatedGroup {
  public:
   template <class Phase>
   void each(int64_t count, const Phase& phase) const {
+    ++emulation::barriers;
     emulation::for_each(count, phase);
   }
   bool more(const int32_t* flag) const { return emulation::blind || load_relaxed(flag) != 0; }
 };
 
 template <class Kernel>
-void launch_phased(const Cuda&, const char*, int64_t, const Kernel& kernel) {
+void launch_phased(const Cuda&, const char* name, int64_t, const Kernel& kernel) {
   EmulatedGroup group;
+  emulation::barriers = 0;
   kernel(group);
+  emulation::count_launch(name, emulation::barriers, 0);
 }
 
 #endif

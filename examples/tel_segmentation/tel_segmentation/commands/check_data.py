@@ -10,7 +10,7 @@ import itertools
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -48,6 +48,8 @@ from tel_segmentation.data.sample import UNLABELLED
 from tel_segmentation.presets import PRESETS
 
 T = TypeVar("T")
+RECIPES = {"voc": "voc-deeplab", "cityscapes": "cityscapes-hrnet", "ade20k": "ade20k-hrnet"}
+"""The preset that public data sets are checked for."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class CheckData:
     """As --data.stroke (Pascal VOC)."""
     jobs: int = 1
     """Number of processes (public data sets)."""
-    preset: str = "photos"
-    """The preset of ``tel train`` for which it is counted how many labels reach the network."""
+    preset: str = ""
+    """The preset of ``tel train`` for which it is counted how many labels reach the network; by
+    default photos, and for public data sets the official recipe."""
     size: tuple[int, int] | None = None
     """As --data.size, instead of the preset's."""
 
@@ -111,9 +114,17 @@ def run(options: CheckData) -> int:
             f"data must be a data set's TOML file or a public data set, got {options.data}: scenes"
             " are generated, they have no files to check"
         )
+    public = public_dataset(options.data)
+    preset = options.preset or (RECIPES[public[0]] if public else "photos")
+    if preset not in PRESETS:
+        return _usage(f"preset must be one of {', '.join(PRESETS)}, got {preset!r}")
+    planned = PRESETS[preset][1].data
+    if options.size:
+        planned = replace(planned, size=options.size, short_side=None)
     try:
-        if public := public_dataset(options.data):
-            data = Data(
+        if public:
+            data = replace(
+                planned,
                 source=options.data,
                 annotation=options.annotation,
                 ignore=options.ignore,
@@ -121,8 +132,6 @@ def run(options: CheckData) -> int:
                 stroke=options.stroke,
             )
             return check_public(*public, data, options.splits, options.jobs)
-        if options.preset not in PRESETS:
-            return _usage(f"preset must be one of {', '.join(PRESETS)}, got {options.preset!r}")
         info = open_dataset(options.data)
         names = options.splits or tuple(info.splits) or (TRAIN,)
         folders = {name: info.folder(name).resolve() for name in names}
@@ -132,7 +141,7 @@ def run(options: CheckData) -> int:
     images = {}
     for name in folders:
         try:
-            split = _open(info, name, options, report)
+            split = _open(info, name, options.annotation, planned, report)
         except ValueError as error:
             report.problem(str(error))
             continue
@@ -155,14 +164,13 @@ def _usage(message: str) -> int:
     return 2
 
 
-def _open(info: DatasetInfo, name: str, options: CheckData, report: Report) -> Split:
-    needed = options.annotation if name == TRAIN else "dense"
+def _open(info: DatasetInfo, name: str, annotation: str, planned: Data, report: Report) -> Split:
+    needed = annotation if name == TRAIN else "dense"
     labels = {kind: info.labels(name, kind) for kind in dict.fromkeys(("dense", needed))}
     labels = {kind: files for kind, files in labels.items() if files}
     counts = {kind: Counts(len(info.classes)) for kind in labels}
-    data = PRESETS[options.preset][1].data
-    reach, size = Reach(data.labels, needed != "dense"), options.size or data.size
-    return Split(info, name, needed, info.images(name), labels, counts, report, reach, size)
+    reach = Reach(planned.labels, needed != "dense")
+    return Split(info, name, needed, info.images(name), labels, counts, report, reach, planned.size)
 
 
 def _check_labels(split: Split, counts: Counts) -> None:
@@ -187,10 +195,7 @@ def _check_labels(split: Split, counts: Counts) -> None:
             f" training at its start{hint}",
             *absent,
         )
-    try:
-        split.report.notes.append(f"{title}: {split.reach.text()}")
-    except ValueError as error:
-        split.report.problem(f"{title}: {error}")
+    split.report.reach(title, split.reach)
 
 
 def _check_pairs(split: Split) -> None:

@@ -27,7 +27,9 @@ from tel_segmentation.data.datasets import ade20k, cityscapes, voc
 from tel_segmentation.data.datasets.encoding import check_ignore
 from tel_segmentation.data.datasets.pairs import Pairs
 from tel_segmentation.data.datasets.public import published_counts
+from tel_segmentation.data.datasets.samples import size_of_sample
 from tel_segmentation.data.image_files import some
+from tel_segmentation.data.reach import Counted, Reach, count
 from tel_segmentation.data.sample import Source
 from tel_segmentation.runtime.workers import each
 
@@ -47,6 +49,13 @@ class Seen(NamedTuple):
     label: NDArray[np.int64]  # pixels of each class
     truth: NDArray[np.int64]
     contradiction: str
+    counted: Counted | None  # of the train split: what reaches the network
+
+
+class _Work(NamedTuple):
+    source: Source
+    options: Data
+    training: bool
 
 
 def check_public(
@@ -57,7 +66,8 @@ def check_public(
     Args:
         kind: ``voc``, ``cityscapes``, ``ade20k``.
         folder: the data set's folder.
-        options: annotation, ignore, encoding, stroke.
+        options: annotation, ignore, encoding, stroke; size, short_side and labels of a training,
+            for which it is counted how many labels reach the network.
         splits: the splits to check; by default ``train`` and ``val``.
         jobs: number of processes.
 
@@ -78,15 +88,16 @@ def check_public(
     names = {}
     for split in splits:
         data = replace(options, annotation=options.annotation if split == TRAIN else "dense")
+        native = replace(data, size=None, short_side=None)
         try:
-            source = SETS[kind](folder, split, data, skip_missing=True)
+            source = SETS[kind](folder, split, native, skip_missing=True)
         except (ValueError, OSError) as error:
             report.problem(f"{split}: cannot be used", error)
             continue
         names[split] = set(source.names)
         _check_count(source, split, published[split], report)
         print("\n".join(_places(source, published[split])))
-        _check_samples(source, split, data.annotation, jobs, report)
+        _check_samples(_Work(source, data, split == TRAIN), split, jobs, report)
     for one, other in itertools.combinations(names, 2):
         if both := sorted(names[one] & names[other]):
             report.warnings.append(f"{one} and {other} both have images called {some(both)}")
@@ -128,8 +139,8 @@ def _places(source: Any, published: int) -> list[str]:
     lines = []
     for role, files in found.items():
         there = [file for file in files if file is not None]
-        for folder, count in _folders(there).items():
-            lines.append(f"{source.split}, {role}: {count:,} of {published:,} in {folder}")
+        for folder, number in _folders(there).items():
+            lines.append(f"{source.split}, {role}: {number:,} of {published:,} in {folder}")
     if (annotation := getattr(source, "annotation", None)) and len(source):
         lines.append(f"{source.split}, annotation: for example {annotation.where(source.names[0])}")
     return lines
@@ -143,13 +154,16 @@ def _folders(files: list[Path]) -> dict[str, int]:
     return {str(folder): count for folder, count in parents.items()}
 
 
-def _check_samples(source: Any, split: str, annotation: str, jobs: int, report: Report) -> None:
+def _check_samples(work: _Work, split: str, jobs: int, report: Report) -> None:
     """Reads all samples, counts their labels, prints the table and reports what is wrong."""
+    source: Any = work.source
+    annotation = work.options.annotation
+    reach = Reach(work.options.labels, annotation != "dense")
     kinds = dict.fromkeys(("dense", annotation))
     counts = {kind: Counts(len(source.classes)) for kind in kinds}
     sizes: Counter[tuple[int, int]] = Counter()
     contradictions = []
-    for seen in each(_look, source, range(len(source)), jobs, split):
+    for seen in each(_look, work, range(len(source)), jobs, split):
         if isinstance(seen, str):
             report.problem(f"{split}: files that cannot be used", seen)
             continue
@@ -158,6 +172,10 @@ def _check_samples(source: Any, split: str, annotation: str, jobs: int, report: 
         counts["dense"].add(seen.truth, size)
         if annotation != "dense":
             counts[annotation].add(seen.label, size)
+        if seen.counted is not None:
+            width, height = seen.size
+            resized = size_of_sample(height, width, work.options, split) or (height, width)
+            reach.add_counted(seen.name, seen.counted, resized)
         if seen.contradiction:
             contradictions.append(f"{seen.name} ({seen.contradiction})")
     title = f"{split}, {'dense labels' if annotation == 'dense' else annotation}"
@@ -171,26 +189,34 @@ def _check_samples(source: Any, split: str, annotation: str, jobs: int, report: 
     if split != "test" and len(source):
         labels = counts[annotation]
         dense = counts.get("dense", labels)
-        training = split == TRAIN
-        check_classes(report, title, source.classes, labels, dense, len(source), training)
+        number = len(source)
+        check_classes(report, title, source.classes, labels, dense, number, work.training)
+    if work.training and reach.images:
+        report.reach(title, reach)
     _check_encoding(source, split, report)
     _check_unused(source, split, report)
 
 
-def _look(source: Source, index: int) -> Seen | str:
+def _look(work: _Work, index: int) -> Seen | str:
     """One sample, or why it cannot be read."""
+    source, options = work.source, work.options
     try:
         sample = source[index]
     except (ValueError, OSError) as error:
         return str(error)
     label, truth = sample.label.numpy(), sample.truth.numpy()
     number = len(source.classes)
+    counted = None
+    if work.training:
+        size = size_of_sample(label.shape[0], label.shape[1], options, TRAIN)
+        counted = count(label, size, options.labels, options.annotation != "dense")
     return Seen(
         sample.name,
         (label.shape[1], label.shape[0]),
         pixels_of(label, number),
         pixels_of(truth, number),
         contradiction(truth, label),
+        counted,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tel_segmentation.data.image_files import some
+from tel_segmentation.data.reach import Reach
 
 TRAIN = "train"
 LIMIT = 10  # files listed for each kind of problem
@@ -30,6 +31,13 @@ class Report:
     def problem(self, kind: str, *things: object) -> None:
         """Adds things that have this kind of problem."""
         self.problems.setdefault(kind, []).extend(map(str, things))
+
+    def reach(self, title: str, reach: Reach) -> None:
+        """Notes how many labels reach the network; none at all is a problem."""
+        try:
+            self.notes.append(f"{title}: {reach.text()}")
+        except ValueError as error:
+            self.problem(f"{title}: {error}")
 
     def lines(self) -> Iterator[str]:
         """The report as lines of text."""

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from tel_segmentation.data.regions import VOID
+from tel_segmentation.evaluation.pictures import legend
 
 VOID_COLOR = (255, 255, 255)
 TILE = 320  # largest width of a picture, in pixels
@@ -44,11 +45,12 @@ def contact_sheet(
     width, height = (max(tile.size[axis] for row in rows for tile in row) for axis in (0, 1))
     across = 2 if len(rows) > 1 else 1
     step = (width + GAP, height + GAP + TEXT)
-    legend, legend_height = _legend(data, across * (3 * step[0] + GAP) - GAP)
-    top = legend_height + GAP
+    names, colors = (*data.classes, "no class"), (*data.colors, VOID_COLOR)
+    key = Image.fromarray(legend(names, colors, across * (3 * step[0] + GAP) - GAP))
+    top = key.height + GAP
     down = -(-len(rows) // across)
-    sheet = Image.new("RGB", (legend.width, top + down * step[1]), "white")
-    sheet.paste(legend, (0, 0))
+    sheet = Image.new("RGB", (key.width, top + down * step[1]), "white")
+    sheet.paste(key, (0, 0))
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
         x, y = number % across * (3 * step[0] + GAP), top + number // across * step[1]
@@ -74,20 +76,6 @@ def _tile(picture: Image.Image) -> Image.Image:
     scale = min(1.0, TILE / picture.width)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.BOX)
-
-
-def _legend(data: Coloured, width: int) -> tuple[Image.Image, int]:
-    legend = Image.new("RGB", (width, 4096), "white")
-    draw = ImageDraw.Draw(legend)
-    x, y = 2, 2
-    for name, color in zip((*data.classes, "no class"), (*data.colors, VOID_COLOR), strict=True):
-        length = TEXT + 4 + round(draw.textlength(name, _font())) + 14
-        if x + length > width and x > 2:
-            x, y = 2, y + TEXT + 2
-        draw.rectangle((x, y + 2, x + TEXT - 4, y + TEXT - 4), color, "black")
-        draw.text((x + TEXT, y), name, "black", _font())
-        x += length
-    return legend, y + TEXT + 2
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -1,7 +1,8 @@
 """``tel fill``: dense labels from clicks along the trees of the images, without any training.
 
 The result is an annotation of its own: look at it, train with it, or use it as the number that a
-network has to beat. Where a split has dense labels, the command says how good the result is.
+network has to beat. Where a split has dense labels, the command says how good the result is, and
+writes a record: ``tel report RUNS annotations/NAME-filled`` shows it beside the networks.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tyro.conf import Positional
 
+from tel_segmentation import config
 from tel_segmentation.data.folder import Folder
 from tel_segmentation.data.image_files import some
 from tel_segmentation.data.manifest import MANIFEST, read_manifest
@@ -25,9 +27,12 @@ from tel_segmentation.data.regions import VOID
 from tel_segmentation.data.sample import UNLABELLED
 from tel_segmentation.data.sparse_labels import resize_label
 from tel_segmentation.evaluation.fill import fill
-from tel_segmentation.evaluation.metrics import ConfusionMatrix
+from tel_segmentation.evaluation.metrics import ConfusionMatrix, boundary_band
+from tel_segmentation.runtime.run_folder import RESULT
 from tel_segmentation.runtime.workers import each
+from tel_segmentation.training import record
 
+BOUNDARY = config.Train.boundary
 CONFIDENCE = "confidence"  # the folder of the maps of confidence
 
 
@@ -89,17 +94,17 @@ def run(options: Fill) -> None:
         (output / CONFIDENCE).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{output} cannot be written ({error}); choose another --output") from error
-    counts = torch.zeros(len(source.classes), len(source.classes), dtype=torch.int64)
+    whole, band = (ConfusionMatrix(len(source.classes)) for _ in range(2))
     filled = pixels = 0
     empty = []
     work = list(range(len(source)))
     parts = each(_make, _Work(source, options, output), work, options.jobs, "fill")
-    for sample_name, (labelled, total, matrix) in zip(source.names, parts, strict=True):
-        filled, pixels, counts = filled + labelled, pixels + total, counts + matrix
+    for sample_name, (labelled, total, found, near) in zip(source.names, parts, strict=True):
+        filled, pixels = filled + labelled, pixels + total
+        whole.counts += found
+        band.counts += near
         empty += [] if labelled else [sample_name]
-    found = ConfusionMatrix(len(source.classes))
-    found.counts = counts
-    miou, accuracy = found.miou(), found.accuracy()
+    miou, accuracy = whole.miou(), whole.accuracy()
     made = {
         "options": {
             "kind": "fill",
@@ -110,16 +115,48 @@ def run(options: Fill) -> None:
         "ratio": round(filled / max(1, pixels), 6),
         "miou": miou,
         "accuracy": accuracy,
-        "iou": dict(zip(source.classes, found.iou(), strict=True)),
+        "iou": dict(zip(source.classes, whole.iou(), strict=True)),
         "from": _provenance(source),
     }
     (output / MANIFEST).write_text(json.dumps(made, indent=1), encoding="utf-8")
     print(f"{output}: {100 * filled / max(1, pixels):.1f} % of the pixels of {len(work)} images")
     if empty:
         print(f"note: no label to spread in {some(empty)}")
+    (output / RESULT).unlink(missing_ok=True)
     if miou is not None and accuracy is not None:
         print(f"against the dense labels: mIoU {100 * miou:.1f}, accuracy {100 * accuracy:.1f}")
+        record.write(output, _record(source, options, name, whole, band))
     print(f"Next: tel train photos --data.source {options.data} --data.annotation {name}")
+
+
+def _record(
+    source: Folder, options: Fill, name: str, whole: ConfusionMatrix, band: ConfusionMatrix
+) -> dict[str, Any]:
+    """The result in the form of a run's record, for reports.
+
+    Networks are evaluated on the split val. Another split is an experiment of its own.
+    """
+    like = config.Train(data=config.Data(str(source.info.path), options.annotation))
+    experiment = record.default_experiment(like)
+    metrics = {
+        "miou": whole.miou(),
+        "accuracy": whole.accuracy(),
+        "boundary_miou": band.miou(),
+        "iou": whole.iou(),
+    }
+    evaluation = {"split": options.split, "last": metrics, "confusion": whole.counts.tolist()}
+    return {
+        "name": name,
+        "experiment": experiment if options.split == "val" else f"{experiment}/{options.split}",
+        "method": "tel fill, no training",
+        "seed": 0,
+        "finished": True,
+        "iterations": 0,
+        "classes": list(source.classes),
+        "colors": [list(color) for color in source.colors],
+        "evaluation": evaluation,
+        "config": {"loss": {"method": "fill"}, "data": {"source": source.info.path.name}},
+    }
 
 
 def _provenance(source: Folder) -> object:
@@ -141,8 +178,11 @@ def _check(options: Fill) -> None:
             raise ValueError(f"{name} must be at least {least}, got {getattr(options, name)}")
 
 
-def _make(work: _Work, index: int) -> tuple[int, int, Tensor]:
-    """Fills an image; returns its labelled pixels, all pixels, and truth × result where known."""
+def _make(work: _Work, index: int) -> tuple[int, int, Tensor, Tensor]:
+    """Fills an image; returns its labelled pixels, all pixels, and truth × result where known.
+
+    The last one is of the pixels near a border alone.
+    """
     if work.options.jobs > 1:
         torch.set_num_threads(1)  # the processes share the cores
     sample = work.source[index]
@@ -161,11 +201,14 @@ def _make(work: _Work, index: int) -> tuple[int, int, Tensor]:
     full, confidence = F.interpolate(maps, size=size, mode="nearest-exact")[0]
     result = torch.where(sample.label >= 0, sample.label, full.long())
     _save(work, sample.name, result, confidence)
-    matrix = ConfusionMatrix(len(work.source.classes))
+    whole, band = (ConfusionMatrix(len(work.source.classes)) for _ in range(2))
     different = work.source.annotation_folder is not None  # otherwise truth is what was given
     if different:
-        matrix.update(result.clamp_min(0), torch.where(result < 0, UNLABELLED, sample.truth))
-    return int((result >= 0).sum()), result.numel(), matrix.counts
+        truth = torch.where(result < 0, UNLABELLED, sample.truth)
+        near = boundary_band(truth, BOUNDARY)
+        whole.update(result.clamp_min(0), truth)
+        band.update(result[near], truth[near])
+    return int((result >= 0).sum()), result.numel(), whole.counts, band.counts
 
 
 def _save(work: _Work, name: str, result: Tensor, confidence: Tensor) -> None:

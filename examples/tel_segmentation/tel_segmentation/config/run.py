@@ -193,7 +193,8 @@ class Train:
     """Half the width of the band around class boundaries in which the boundary mIoU is measured, in
     pixels."""
     pictures: int = 4
-    """Number of training images of which pictures (panels) are saved."""
+    """Number of training images of which pictures (panels) are saved, and of the evaluated images
+    with the lowest mIoU."""
     tensorboard: bool = True
 
 

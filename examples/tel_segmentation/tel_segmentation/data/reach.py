@@ -58,11 +58,15 @@ class Reach:
     def add(self, name: str, label: Map, size: Size | None) -> None:
         """Adds an image that is resized to this size; None: it is not resized."""
         counted = count(label, size, self.labels, self.sparse)
+        self.add_counted(name, counted, size or (label.shape[0], label.shape[1]))
+
+    def add_counted(self, name: str, counted: Counted, size: Size) -> None:
+        """Adds an image whose labels are counted, and the size that the network sees."""
         self.total = Counted(*(a + b for a, b in zip(self.total, counted, strict=True)))
         self.images += 1
         if not counted.kept_pixels:
             self.empty.append(name)
-        self.sizes.add(size or (label.shape[0], label.shape[1]))
+        self.sizes.add(size)
 
     def text(self) -> str:
         """The sums in one line.

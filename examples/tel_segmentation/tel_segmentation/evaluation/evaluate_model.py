@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tel_segmentation.config import Evaluation
 from tel_segmentation.data.sample import Sample, Source, size_of
 from tel_segmentation.evaluation.metrics import ConfusionMatrix, boundary_band
 from tel_segmentation.evaluation.protocols import predict_logits, resized
+from tel_segmentation.runtime.distributed import summed
 from tel_segmentation.runtime.progress import shown_progress
 
 Postprocess = Callable[[Tensor, Tensor], Tensor]
@@ -52,13 +54,16 @@ def evaluate_model(
 
     Returns:
         ``miou``, ``accuracy``, ``boundary_miou``, ``iou`` (per class; None where a class occurs
-        nowhere), ``images`` and ``protocol``.
+        nowhere), ``images``, ``protocol``, ``confusion`` (pixels, truth × prediction) and
+        ``image_miou`` (of each image alone; None where no pixel has a class).
     """
     evaluation = evaluation or Evaluation()
     whole, band = (ConfusionMatrix(len(source.classes), device) for _ in range(2))
+    alone = torch.zeros(len(source), dtype=torch.float64, device=device)
     was_training = model.training
     model.eval()
     mine = range(rank, len(source), world)
+    done = 0
     try:
         with shown_progress(len(mine), "evaluate", "images", shown=progress and rank == 0) as bar:
             for samples in _batches(source, mine, batch):
@@ -66,7 +71,12 @@ def evaluate_model(
                 truth = torch.stack([sample.truth for sample in samples]).to(device)
                 logits = predict_logits(model, images, evaluation, size_of(truth))
                 prediction = _decide(logits, images, postprocess)
-                whole.update(prediction, truth)
+                for one, true in zip(prediction, truth, strict=True):
+                    image = ConfusionMatrix(len(source.classes), device)
+                    image.update(one, true)
+                    whole.merge(image)
+                    alone[mine[done]] = _or_nan(image.miou())
+                    done += 1
                 near = boundary_band(truth, boundary)
                 band.update(prediction[near], truth[near])
                 bar.update(len(samples))
@@ -75,6 +85,7 @@ def evaluate_model(
     if world > 1:
         whole.all_reduce()
         band.all_reduce()
+        alone = summed(alone)
     return {
         "miou": whole.miou(),
         "accuracy": whole.accuracy(),
@@ -86,7 +97,13 @@ def evaluate_model(
             "postprocess": getattr(postprocess, "name", None) if postprocess else None,
             "boundary": boundary,
         },
+        "confusion": whole.counts.tolist(),
+        "image_miou": [None if math.isnan(value) else value for value in alone.tolist()],
     }
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _described(evaluation: Evaluation) -> dict[str, Any]:

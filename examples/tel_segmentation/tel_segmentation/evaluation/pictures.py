@@ -1,4 +1,4 @@
-"""Pictures of labels: colours, overlays, and the panel that training and the report show."""
+"""Pictures of labels: colours, overlays, legends, and the panels that the report shows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tel_segmentation.data.sparse_labels import is_sparse
+
 Color = tuple[int, int, int]
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 
@@ -16,6 +18,10 @@ VOID: Color = (226, 226, 222)
 """The colour of pixels without a class."""
 COLUMNS = ("image", "annotation", "prediction", "pseudo label, low", "pseudo label, final", "truth")
 """A panel's columns, from left to right."""
+FAILURE = ("image", "truth", "prediction", "errors")
+"""The columns of ``failure``."""
+ERROR: Color = (214, 39, 40)
+"""The colour of a pixel whose predicted class is wrong."""
 
 _GAP = 6
 _TITLE = 22
@@ -44,15 +50,26 @@ def colorize(label: Any, colors: Sequence[Color]) -> Rgb:
     return table[np.where(known, values, len(colors))]
 
 
-def overlay(image: Any, label: Any, colors: Sequence[Color], opacity: float = 0.5) -> Rgb:
-    """The label's colours over the image; the image alone where there is no class."""
+def overlay(
+    image: Any, label: Any, colors: Sequence[Color], opacity: float = 0.5, outline: int = 0
+) -> Rgb:
+    """The label's colours over the image; the image alone where there is no class.
+
+    Args:
+        image: as for ``as_rgb``.
+        label: (H, W) integers.
+        colors: of each class.
+        opacity: of the colours, in [0, 1].
+        outline: thickness in pixels of a line in full colour around every region, on its inside.
+    """
     picture, values = as_rgb(image).astype(np.float64), _array(label).astype(np.int64)
     if picture.shape[:2] != values.shape:
         raise ValueError(
             f"overlay: label must have the image's size {picture.shape[:2]}, got {values.shape}"
         )
     known = ((values >= 0) & (values < len(colors)))[..., None]
-    mixed = (1 - opacity) * picture + opacity * colorize(values, colors)
+    share = np.where(_border(values, outline), 1.0, opacity)[..., None] if outline else opacity
+    mixed = (1 - share) * picture + share * colorize(values, colors)
     return np.round(np.where(known, mixed, picture)).astype(np.uint8)
 
 
@@ -96,21 +113,55 @@ def panel(
     """
     rgb = as_rgb(image)
     size = (rgb.shape[1], rgb.shape[0])
-    scale = max(1, round(_SIDE / min(size)))
-    width, height = size[0] * scale, size[1] * scale
-    pictures = [
-        rgb,
-        draw_annotation(rgb, _fit(annotation, size), colors),
-        *(
-            None if label is None else colorize(_fit(label, size), colors)
-            for label in (prediction, pseudo_low, pseudo_final, truth)
-        ),
-    ]
-    whole = Image.new(
-        "RGB", (_GAP + len(COLUMNS) * (width + _GAP), _TITLE + height + _GAP), "white"
+    return _beside(
+        COLUMNS,
+        [
+            rgb,
+            draw_annotation(rgb, _fit(annotation, size), colors),
+            *(
+                None if label is None else colorize(_fit(label, size), colors)
+                for label in (prediction, pseudo_low, pseudo_final, truth)
+            ),
+        ],
     )
+
+
+def failure(image: Any, truth: Any, prediction: Any, colors: Sequence[Color]) -> Image.Image:
+    """Image, truth, prediction and errors beside each other, as ``panel``; see ``FAILURE``.
+
+    Wrong pixels have the colour ``ERROR`` over the faded image; pixels without truth are ``VOID``.
+
+    Args:
+        image: as for ``panel``.
+        truth: (H, W) integers, negative where there is no class; a sparse one is drawn over the
+            image.
+        prediction: (H, W) integers.
+        colors: of each class.
+    """
+    rgb = as_rgb(image)
+    size = (rgb.shape[1], rgb.shape[0])
+    true, found = _fit(truth, size), _fit(prediction, size)
+    sparse = is_sparse(true)
+    state = np.where(true < 0, -1 if sparse else 1, np.where(found != true, 0, -1))
+    return _beside(
+        FAILURE,
+        [
+            rgb,
+            draw_annotation(rgb, true, colors) if sparse else colorize(true, colors),
+            colorize(found, colors),
+            draw_annotation(rgb, state, (ERROR, VOID)),
+        ],
+    )
+
+
+def _beside(titles: Sequence[str], pictures: Sequence[Rgb | None]) -> Image.Image:
+    """Pictures of one size in a row, a title over each; None: there is none."""
+    height, width = next(picture.shape[:2] for picture in pictures if picture is not None)
+    scale = max(1, round(_SIDE / min(width, height)))
+    width, height = width * scale, height * scale
+    whole = Image.new("RGB", (_GAP + len(titles) * (width + _GAP), _TITLE + height + _GAP), "white")
     draw = ImageDraw.Draw(whole)
-    for column, (title, picture) in enumerate(zip(COLUMNS, pictures, strict=True)):
+    for column, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
         left = _GAP + column * (width + _GAP)
         draw.text((left, 4), title, fill=(70, 70, 70), font=ImageFont.load_default(12))
         if picture is None:
@@ -122,21 +173,48 @@ def panel(
     return whole
 
 
-def tiles(whole: Image.Image) -> dict[str, Image.Image]:
+def tiles(whole: Image.Image, columns: Sequence[str] = COLUMNS) -> dict[str, Image.Image]:
     """Separates a panel into its columns; the keys are their names.
 
     Raises:
         ValueError: the picture does not have the layout of a panel.
     """
-    width, left_over = divmod(whole.width - _GAP - len(COLUMNS) * _GAP, len(COLUMNS))
+    width, left_over = divmod(whole.width - _GAP - len(columns) * _GAP, len(columns))
     height = whole.height - _TITLE - _GAP
     if left_over or width < 1 or height < 1:
         raise ValueError(f"tiles: the picture must be a panel, got one of {whole.size}")
-    lefts = (_GAP + column * (width + _GAP) for column in range(len(COLUMNS)))
+    lefts = (_GAP + column * (width + _GAP) for column in range(len(columns)))
     return {
         name: whole.crop((left, _TITLE, left + width, _TITLE + height))
-        for name, left in zip(COLUMNS, lefts, strict=True)
+        for name, left in zip(columns, lefts, strict=True)
     }
+
+
+def legend(names: Sequence[str], colors: Sequence[Color], width: int, size: int = 13) -> Rgb:
+    """Names beside their colours, in as many lines as the width needs.
+
+    Args:
+        names: of the classes.
+        colors: of each of them.
+        width: of the picture, in pixels.
+        size: of the letters, in pixels.
+    """
+    font, line = ImageFont.load_default(size), round(1.4 * size)
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    places, x, y = [], 2, 2
+    for name in names:
+        length = round(line + 4 + measure.textlength(name, font) + size)
+        if x + length > width and x > 2:
+            x, y = 2, y + line + 2
+        places.append((x, y))
+        x += length
+    picture = Image.new("RGB", (width, y + line + 2), "white")
+    draw = ImageDraw.Draw(picture)
+    for name, color, (x, y) in zip(names, colors, places, strict=True):
+        side = line - 4
+        draw.rectangle((x, y + 2, x + side, y + side), color, "black")
+        draw.text((x + line, y), name, "black", font)
+    return np.asarray(picture)
 
 
 def indexed(label: Any, colors: Sequence[Color]) -> Image.Image:
@@ -163,6 +241,18 @@ def _fit(label: Any, size: tuple[int, int]) -> NDArray[np.int64]:
         raise ValueError(f"panel: a label must be (H, W), got {values.shape}")
     picture = Image.fromarray(values).resize(size, Image.Resampling.NEAREST)
     return np.asarray(picture, dtype=np.int64)
+
+
+def _border(label: NDArray[np.int64], thickness: int) -> NDArray[np.bool_]:
+    """The pixels that are less than ``thickness`` away from a pixel of another class."""
+    border = np.zeros(label.shape, bool)
+    for step in range(1, thickness + 1):
+        for axis in (0, 1):
+            one, other = (np.moveaxis(each, axis, 0) for each in (label, border))
+            differ = one[step:] != one[:-step]
+            other[step:] |= differ
+            other[:-step] |= differ
+    return border
 
 
 def _thicken(label: NDArray[np.int64], radius: int) -> NDArray[np.int64]:

@@ -45,6 +45,7 @@ def check_result(result: dict[str, Any], where: Place) -> None:
         metrics = optional(evaluation, name, dict, where)
         if metrics is not None:
             _check_metrics(metrics, len(classes), where)
+    _check_failures(evaluation, len(classes), where)
     numbers = ("labelled_ratio", "wall_seconds", "seconds_per_iteration", "peak_memory_mb")
     for name in (*numbers, "parameters", "training_images"):
         _check_number(result.get(name), name, where, optional=True)
@@ -66,6 +67,26 @@ def _check_metrics(metrics: dict[str, Any], classes: int, where: Place) -> None:
         raise ValueError(f"{where}: iou must have {classes} values, got {len(ious)}")
     for value in ious:
         _check_number(value, "iou", where, optional=True)
+
+
+def _check_failures(evaluation: dict[str, Any], classes: int, where: Place) -> None:
+    """Checks the confusion matrix and the list of the worst images, where there are any."""
+    matrix = optional(evaluation, "confusion", list, where)
+    whole = matrix is None or (
+        len(matrix) == classes
+        and all(isinstance(row, list) and len(row) == classes for row in matrix)
+        and all(type(count) is int and 0 <= count < 2**63 for row in matrix for count in row)
+    )
+    if not whole:
+        raise ValueError(f"{where}: confusion must be {classes} × {classes} counts")
+    for each in optional(evaluation, "failures", list, where) or []:
+        if not isinstance(each, dict):
+            raise ValueError(f"{where}: failures must be images, got {each!r:.80}")
+        need(each, "name", str, where)
+        _check_number(each.get("miou"), "miou", where)
+        file = need(each, "file", str, where)
+        if Path(file).name != file or not file.isprintable():
+            raise ValueError(f"{where}: file must be a name, not a path, got {file!r:.80}")
 
 
 def _check_number(value: Any, name: str, where: Place, optional: bool = False) -> None:

@@ -116,7 +116,7 @@ def _settings(groups: Sequence[Experiment]) -> Table:
     for group, row in _own(groups):
         base = group.partial or group.rows[0]
         theirs, mine = _values(base.runs[0]), _values(row.runs[0])
-        if row is not base:
+        if row is not base and row.kind != "fill":  # which has no training
             table.append([group.name, row.method, _difference(theirs, mine) or "the same"])
     return table
 

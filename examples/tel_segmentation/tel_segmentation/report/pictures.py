@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from tel_segmentation.evaluation.pictures import tiles
+from tel_segmentation.evaluation.pictures import COLUMNS, FAILURE, tiles
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.table import Experiment, Row
 
@@ -77,10 +78,22 @@ def _strip(name: str, runs: list[tuple[Row, Record]], headline: Row | None) -> S
     return Strip(name, [image, annotation, *compared, truth], steps)
 
 
-def _open(path: Path) -> dict[str, Image.Image]:
+def worst(run: Record, most: int) -> list[tuple[str, float, list[Tile]]]:
+    """Name, mIoU and pictures of the images with a run's lowest mIoU, the lowest first.
+
+    Raises:
+        ValueError: as ``strips``.
+    """
+    return [
+        (name, miou, [Tile(key, uri(part)) for key, part in _open(path, FAILURE).items()])
+        for name, miou, path in run.failures[:most]
+    ]
+
+
+def _open(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, Image.Image]:
     try:
         with Image.open(path, formats=("PNG",)) as file:
-            return tiles(file.convert("RGB"))
+            return tiles(file.convert("RGB"), columns)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} must be a panel, got: {error}") from error
 

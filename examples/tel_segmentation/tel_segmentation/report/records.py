@@ -24,7 +24,7 @@ from tel_segmentation.report.checks import (
     optional,
 )
 from tel_segmentation.report.published import PUBLISHED, end_of_training, read_published
-from tel_segmentation.runtime.run_folder import CONFIG, HISTORY, PANELS, RESULT
+from tel_segmentation.runtime.run_folder import CONFIG, FAILURES, HISTORY, PANELS, RESULT
 
 FILES = (RESULT, HISTORY, CONFIG)
 
@@ -101,6 +101,19 @@ class Record:
     def panels(self) -> dict[str, Path]:
         """The files of panels by the names of the images."""
         return {path.stem: path for path in sorted((self.folder / PANELS).glob("*.png"))}
+
+    @property
+    def failures(self) -> list[tuple[str, float, Path]]:
+        """Name, mIoU and picture of the images with the lowest mIoU, as far as there are files."""
+        listed = self.result["evaluation"].get("failures") or []
+        places = [(x["name"], x["miou"], self.folder / FAILURES / x["file"]) for x in listed]
+        return [each for each in places if each[2].is_file()]
+
+    @property
+    def confusion(self) -> list[list[int]] | None:
+        """Pixels of the last iterate's evaluation, truth × prediction."""
+        counts: list[list[int]] | None = self.result["evaluation"].get("confusion")
+        return counts
 
 
 def find_records(paths: Iterable[Path]) -> list[Record]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tel_segmentation.report.failures import failures
 from tel_segmentation.report.format import HEADER, cells, percent
 from tel_segmentation.report.html import Colors, breakable, head, legend, swatch, text
-from tel_segmentation.report.pictures import Strip, Tile, strips
+from tel_segmentation.report.pictures import Strip, strips
 from tel_segmentation.report.plots import curve, draw
 from tel_segmentation.report.table import Experiment, best_rows, spread
-
-_MOST_TILES = 7  # most pictures in a row
+from tel_segmentation.report.tiles import class_legend, strip
 
 
 def section(number: int, group: Experiment, colors: Colors, pictures: int) -> str:
@@ -30,7 +30,7 @@ def section(number: int, group: Experiment, colors: Colors, pictures: int) -> st
         f'<section id="experiment-{number}"><h2>{breakable(group.name)}</h2>'
         f'<p class="soft">{" · ".join(facts)}</p>{_table(group, colors)}'
         f"{_pictures(images, group, colors)}{_curves(number, group, colors)}"
-        f"{_classes(group, colors)}</section>"
+        f"{_classes(group, colors)}{failures(group, pictures)}</section>"
     )
 
 
@@ -80,12 +80,9 @@ def _pictures(images: Sequence[Strip], group: Experiment, colors: Colors) -> str
     if not images:
         return ""
     first = group.rows[0].runs[0]
-    key = legend(
-        (f"rgb({r},{g},{b})", name)
-        for name, (r, g, b) in zip(first.classes, first.colors, strict=True)
-    )
-    compared = "".join(_strip(each.compared, each.name, colors) for each in images)
-    steps = "".join(_strip(each.steps, each.name, colors) for each in images if each.steps)
+    key = class_legend(first)
+    compared = "".join(strip(each.compared, each.name, colors) for each in images)
+    steps = "".join(strip(each.steps, each.name, colors) for each in images if each.steps)
     more = (
         "<details><summary>How the pseudo labels are made</summary><p class='soft'><small>"
         f"{text(group.headline.method)}: the prediction, then the prediction filtered along its"
@@ -95,22 +92,6 @@ def _pictures(images: Sequence[Strip], group: Experiment, colors: Colors) -> str
         else ""
     )
     return f"<h3>The same training images, segmented by every method</h3>{key}{compared}{more}"
-
-
-def _strip(parts: Sequence[Tile], name: str, colors: Colors) -> str:
-    figures = "".join(_figure(tile, name, colors) for tile in parts)
-    columns = -(-len(parts) // -(-len(parts) // _MOST_TILES))  # rows of about the same length
-    style = f"--columns:{columns}"
-    return f'<div class="strip card"><div class="tiles" style="{style}">{figures}</div></div>'
-
-
-def _figure(tile: Tile, name: str, colors: Colors) -> str:
-    kind = "photo" if tile.caption == "image" else "labels"
-    return (
-        f'<figure><img class="{kind}" src="{tile.uri}" alt="{text(tile.caption)} of {text(name)}">'
-        f"<figcaption>{swatch(colors[tile.row.method]) if tile.row else ''}"
-        f"{text(tile.caption)}</figcaption></figure>"
-    )
 
 
 def _curves(number: int, group: Experiment, colors: Colors) -> str:

@@ -15,6 +15,7 @@ _ORDER = {  # the order of methods in a table, from top to bottom
     kind: place
     for place, kind in enumerate(
         (
+            "fill",
             "partial",
             "naive",
             "grid_crf",

@@ -197,7 +197,7 @@ def _loop(
             line = window.line()
             add({**line, "lr": lr, "seconds": state.seconds})
             pace = (time.perf_counter() - started) / len(durations)  # with evaluations
-            _show(bar, options, state.iteration, line, pace)
+            _show(bar, options, state.iteration, line, pace, memory.peak(state.device))
             window.reset()
         if stopped:
             raise Woken
@@ -246,14 +246,21 @@ def _goes_on(options: config.Train, state: State) -> str:
 
 
 def _show(
-    bar: Any, options: config.Train, iteration: int, line: dict[str, float], pace: float
+    bar: Any,
+    options: config.Train,
+    iteration: int,
+    line: dict[str, float],
+    pace: float,
+    used: float | None,
 ) -> None:
-    """The losses and the speed beside the bar; a line each time where there is no terminal.
+    """Losses, speed and memory beside the bar; a line each time where there is no terminal.
 
     The bar knows the time left; the line has it from ``pace``, the seconds of an iteration.
     """
     shown = {name: f"{value:.3f}" for name, value in line.items() if name.startswith("loss")}
     shown["img/s"] = f"{line['images_per_second']:.1f}"
+    if used is not None:
+        shown["peak memory"] = f"{used:,.0f} MB"
     bar.set_postfix(shown, refresh=False)
     if bar.disable and distributed.world()[0] == 0:
         text = ", ".join(f"{name} {value}" for name, value in shown.items())

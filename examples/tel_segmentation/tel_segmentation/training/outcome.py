@@ -10,18 +10,25 @@ from torch import nn
 from tel_segmentation import config
 from tel_segmentation.data.loading import open_reported
 from tel_segmentation.data.sample import Source
-from tel_segmentation.evaluation import protocols
+from tel_segmentation.evaluation import failures, protocols
 from tel_segmentation.evaluation.evaluate_model import evaluate_model
 from tel_segmentation.runtime import checkpoint, distributed
-from tel_segmentation.runtime.run_folder import BEST, PANELS
+from tel_segmentation.runtime.run_folder import BEST, FAILURES, PANELS
 from tel_segmentation.training import record
 from tel_segmentation.training.diagnosis import panels
 from tel_segmentation.training.state import State
 
+DETAILS = ("confusion", "image_miou")
+"""Parts of an evaluation that are too long for a history."""
+
 
 def validate(options: config.Train, state: State, validation: Source) -> dict[str, Any]:
     """Metrics on the validation set; see ``keep_best``."""
-    return _metrics(options, state, validation, options.evaluation)
+    return _brief(_metrics(options, state, validation, options.evaluation))
+
+
+def _brief(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in DETAILS}
 
 
 def keep_best(options: config.Train, state: State, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -64,22 +71,37 @@ def finish(
     source: Source,
     durations: list[float],
 ) -> dict[str, Any]:
-    """Evaluates the last and the best network, draws the panels, writes the record."""
+    """Evaluates the last and the best network, draws the pictures, writes the record."""
     split, reported = open_reported(options.data, options.seed)
     more = {name: protocols.named(name, options) for name in options.protocols}
     last, last_more = _final_metrics(options, state, reported, more)
+    details = {name: last.pop(name) for name in DETAILS}
     pictures = panels(state.objective, source, options.pictures, state.device)
+    worst: list[dict[str, Any]] = []
     if distributed.world()[0] == 0:
         _write_panels(options.output / PANELS, pictures)
+        found = failures.worst(details["image_miou"], options.pictures)
+        shown = failures.pictures(
+            _evaluated(state), reported, found, options.evaluation, state.device
+        )
+        worst = _write_failures(options.output / FAILURES, shown)
     best: dict[str, Any] = state.best or last  # without a validation set none is chosen
     best_more: dict[str, dict[str, Any]] = {} if state.best else last_more
     if state.best and (split != "val" or more):  # otherwise it was evaluated when it was saved
         iteration, seconds = state.iteration, state.seconds
         state.restore(checkpoint.load(options.output / BEST))
-        found = best if split == "val" else None
-        best, best_more = _final_metrics(options, state, reported, more, found)
+        known = best if split == "val" else None
+        best, best_more = _final_metrics(options, state, reported, more, known)
+        for name in DETAILS:
+            best.pop(name, None)
         state.iteration, state.seconds = iteration, seconds
-    evaluation = {"split": split, "last": last, "best": best}
+    evaluation = {
+        "split": split,
+        "last": last,
+        "best": best,
+        "confusion": details["confusion"],
+        "failures": worst,
+    }
     if more:
         evaluation["protocols"] = {
             name: {"last": last_more[name], "best": best_more[name]} for name in more
@@ -101,12 +123,28 @@ def _final_metrics(
     done = {options.evaluation: found or _metrics(options, state, source, options.evaluation)}
     for evaluation in more.values():
         if evaluation not in done:  # two names may mean the same protocol
-            done[evaluation] = _metrics(options, state, source, evaluation)
+            done[evaluation] = _brief(_metrics(options, state, source, evaluation))
     return done[options.evaluation], {name: done[each] for name, each in more.items()}
 
 
 def _write_panels(folder: Path, pictures: list[tuple[str, Any]]) -> None:
     folder.mkdir(exist_ok=True)
     for name, picture in pictures:
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-        picture.save(folder / f"{safe}.png")
+        picture.save(folder / f"{_file_name(name)}.png")
+
+
+def _write_failures(folder: Path, shown: list[failures.Failure]) -> list[dict[str, Any]]:
+    """Writes the pictures; returns name, mIoU and file of each for the record."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.png"):  # of a run that is now longer
+        old.unlink()
+    listed = []
+    for number, (name, miou, picture) in enumerate(shown, 1):
+        file = folder / f"{number:02}-{_file_name(name)}.png"
+        picture.save(file)
+        listed.append({"name": name, "miou": miou, "file": file.name})
+    return listed
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -1,0 +1,35 @@
+"""Launches and barriers of a step on a GPU, counted in the emulation, within the committed ones."""
+
+import json
+import os
+
+import pytest
+
+pytest.importorskip("matplotlib")
+pytest.importorskip("skimage")
+from gpu import counts
+from gpu.cases import CASES
+from report import RESULTS
+
+from treefilter._native import _C
+
+COMMITTED = json.loads((RESULTS / counts.JSON).read_text(encoding="utf-8"))
+SHARED = os.environ.get("TREEFILTER_EMULATION_SHARED", "232448")
+
+
+def test_the_page_is_that_of_the_counts():
+    assert (RESULTS / counts.PAGE).read_text(encoding="utf-8") == counts.page(COMMITTED)
+
+
+@pytest.mark.parametrize("title", [title for title in COMMITTED if "features; forward" in title])
+def test_a_step_of_the_loss_has_few_launches(title):
+    assert counts.totals(COMMITTED[title])[0] <= counts.BUDGET
+
+
+@pytest.mark.skipif(not _C.emulated or SHARED != "232448", reason="counts are of the emulation")
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "TEL 128² B=4"])
+def test_no_more_than_the_committed_counts(case):
+    counted = counts.count(case)
+    assert counted.keys() == COMMITTED[case.title].keys()
+    for name, most in COMMITTED[case.title].items():
+        assert all(a <= b for a, b in zip(counted[name], most, strict=True)), (name, counted[name])
