@@ -97,10 +97,10 @@ def small_weight(image):
     return weight, tf.mst(weight, graph)
 
 
-@pytest.mark.parametrize("mass", [None, 0.2])
+@pytest.mark.parametrize("mass", [0.1, 0.3])
 def test_sigma_by_mass(mass):
     logits, image, label, embed = inputs()
-    sigma = tf.sigma_for_mass(*small_weight(image), 0.005 if mass is None else mass)
+    sigma = tf.sigma_for_mass(*small_weight(image), mass)
     assert sigma[0] != sigma[1]
     ours = tf.losses.tree_energy(logits, image, label, embed, sigma="auto", mass=mass)
     given = tf.losses.tree_energy(logits, image, label, embed, sigma=sigma[:, None])
@@ -225,6 +225,10 @@ def test_errors():
         loss(logits, image, label, sigma="auto", mass=2)
     with pytest.raises(ValueError, match="TreeEnergyLoss: mass must be None unless"):
         tf.nn.TreeEnergyLoss(0.02, mass=0.1)
+    with pytest.raises(
+        ValueError, match="tree_affinity: mass must be more than a pixel of 30, got"
+    ):
+        loss(logits, image, label, sigma="auto")
     with pytest.raises(ValueError, match="tree_affinity: sigma must be one of auto, got 'mass'"):
         tf.losses.tree_affinity(image, "mass")
     with pytest.raises(ValueError, match="tree_energy: roi must be one of any, nearest"):

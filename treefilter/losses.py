@@ -78,7 +78,7 @@ def tree_affinity(
         sigma: As for :func:`treefilter.affinity`. ``"auto"``: for each image the σ of
             :func:`treefilter.sigma_for_mass`, which has no derivative.
         mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
-            None.
+            None. Must be more than a pixel.
         offset: Added to the weights while trees are built; 1 makes the research code's ties.
         outside: (B, 1, h, w) bool: pixels that no edge leads to.
         padding: (B, 1, h, w) bool: pixels that ``sigma="auto"`` does not count as the image's.
@@ -91,6 +91,10 @@ def tree_affinity(
     """
     share = check_auto("tree_affinity", sigma, mass)
     graph = grid(*guide.shape[-2:])
+    if share is not None and share * graph.num_nodes <= 1:  # the filter would change nothing
+        raise ValueError(
+            f"tree_affinity: mass must be more than a pixel of {graph.num_nodes}, got {share}"
+        )
     weight = edge_weight(guide, graph)
     if outside is not None:  # an edge of infinite weight is in no tree
         away = outside.flatten(1)
