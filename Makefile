@@ -22,8 +22,8 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 # Trees of many random graphs, compared with those of the other libraries before anything is timed.
 BENCH_VERIFY := $(BENCH_VENV)/bin/pytest -q benchmarks/test_generated_graphs.py
 
-.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-layers bench-report bench-profile \
-        bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
+.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report \
+        bench-profile bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
         test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-mass tel-measure-cost tel-results
 
@@ -55,10 +55,11 @@ tel-results: $(VENV)/.installed
 	$(BIN)/tel experiments --markdown $(TEL)/results/experiments.md
 	$(BIN)/tel report $(TEL)/results --output build/tel-report.html
 
-# The pictures in README.md and in examples/photo_demo/README.md.
+# The pictures in README.md, docs and examples.
 figure: $(VENV)/.installed
 	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
+	$(BIN)/python examples/gigapixel/gigapixel.py --output docs/gigapixel.png
 	$(BIN)/python docs/tel_user.py --output docs/tel_user.png
 
 test: $(VENV)/.installed
@@ -103,6 +104,10 @@ bench-profile: $(BENCH_VENV)/.installed
 bench-sigma: $(VENV)/.installed
 	$(BIN)/python benchmarks/sigma.py
 
+# Larger than memory: results/tiled.json, its page and plot. [SIDE=16384] of the large image.
+bench-tiled: $(VENV)/.installed
+	$(BIN)/python benchmarks/gigapixel.py $(if $(SIDE),--side $(SIDE))
+
 # Layers of the field beside plain PyTorch: results/layers.json and the table in docs/migration.md.
 bench-layers: $(VENV)/.installed
 	$(BIN)/python benchmarks/layers.py
@@ -112,6 +117,7 @@ bench-report: $(VENV)/.installed
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/sigma.py --report
 	$(BIN)/python benchmarks/layers.py --report
+	$(BIN)/python benchmarks/gigapixel.py --report
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.report
 
 # On a machine with a GPU and nvcc: writes benchmarks/results/gpu-<device>.json, gpu.md and its plot.

@@ -25,6 +25,7 @@ SEEDS = {
     "seeds": 6,
     "random graph": 7,
     "convolution": 8,
+    "tiles": 9,
 }
 PHOTOGRAPHS = (
     "astronaut",

@@ -19,6 +19,8 @@ PACKAGES = (
     "rustworkx",
     "networkx",
     "scikit-image",
+    "dask",
+    "zarr",
     "opencv-contrib-python-headless",
 )
 VECTOR_FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "asimd", "sve")

@@ -248,3 +248,24 @@ def test_volume(device):
     for metric in METRICS:
         expected = by_scipy(guide, graph, metric)
         assert_close(tf.edge_weight(guide.to(device), graph, metric).cpu(), expected)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_edge_has_the_same_bits_in_a_part_of_the_image(device, metric, dtype):
+    """Over tiles, edges are weighed in their tile, and those between tiles as lists."""
+    graph = tf.grid(7, 9, connectivity=8)
+    image = normal(1, 1, 37, 7, 9, dtype=dtype).to(device)
+    weight = tf.edge_weight(image, graph, metric)
+    for rows, columns in ((2, 1), (3, 4), (1, 2), (7, 5)):
+        tile = tf.edge_weight(
+            image[..., :rows, :columns], tf.grid(rows, columns, connectivity=8), metric
+        )
+        inside = (torch.arange(9) < columns) & (torch.arange(7) < rows)[:, None]
+        kept = inside.flatten()[graph.edge_index].all(0).to(device)
+        assert torch.equal(tile, weight[:, kept])
+    at = torch.arange(0, graph.num_edges, 7)
+    vertex, ends = graph.edge_index[:, at].unique(return_inverse=True)
+    part = image.flatten(2)[..., vertex.to(device)]
+    few = tf.edge_weight(part, tf.graph(ends.to(device), len(vertex)), metric)
+    assert torch.equal(few, weight[:, at.to(device)])

@@ -50,6 +50,12 @@ def test_questions():
     assert run_page(README.parent / "docs" / "faq.md")["y"].isfinite().all()
 
 
+def test_page_of_tiles():
+    page = run_page(README.parent / "docs" / "tiled.md")
+    assert abs(page["y"].compute() - page["image"].compute()).max() < 1
+    assert (page["labels"].compute() == 0).all()
+
+
 if __name__ == "__main__":  # without pytest: is what this Python imports whole?
     run_page(README)
     print(treefilter.__file__)

@@ -12,7 +12,7 @@ from typing import NoReturn as _NoReturn
 
 import torch as _torch  # noqa: F401  first: its OpenMP runtime is the one that ours shares
 
-from . import _ops, compat, losses, nn, reference
+from . import _ops, compat, losses, nn, reference, tiled
 from .affinity import affinity
 from .cut import cut
 from .dendrogram import Dendrogram, altitude, dendrogram
@@ -72,5 +72,6 @@ __all__ = [
     "reference",
     "root_to_leaf",
     "sigma_for_mass",
+    "tiled",
     "watershed",
 ]

@@ -20,7 +20,7 @@ MAX_INDEX = 2**31 - 1
 
 # Half-neighbourhoods, slowest axis first, then the diagonals: an edge joins a vertex to
 # vertex + direction, so every direction points to a higher row-major index.
-_DIRECTIONS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {
+DIRECTIONS: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {
     (2, 4): ((0, 1, 0), (0, 0, 1)),
     (2, 8): ((0, 1, 0), (0, 0, 1), (0, 1, 1), (0, 1, -1)),
     (3, 6): ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
@@ -157,7 +157,7 @@ class Graph:
     def _directions(self) -> tuple[tuple[int, int, int], ...]:
         assert self.shape is not None
         assert self.connectivity is not None
-        return _DIRECTIONS[len(self.shape), self.connectivity]
+        return DIRECTIONS[len(self.shape), self.connectivity]
 
     @property
     def _layout(self) -> list[int]:
@@ -273,8 +273,8 @@ def _check_grid(
     if min(sizes) < 1:
         raise ValueError(f"{function}: sizes must be at least 1, got {sizes}")
     connectivity = check_integer(function, "connectivity", connectivity)
-    if (len(sizes), connectivity) not in _DIRECTIONS:
-        allowed = " or ".join(str(c) for d, c in _DIRECTIONS if d == len(sizes))
+    if (len(sizes), connectivity) not in DIRECTIONS:
+        allowed = " or ".join(str(c) for d, c in DIRECTIONS if d == len(sizes))
         raise ValueError(
             f"{function}: connectivity must be {allowed} for {len(sizes)} sizes, got {connectivity}"
         )
@@ -283,7 +283,7 @@ def _check_grid(
     num_edges = sum(
         [
             max(0, depth - dz) * max(0, height - abs(dy)) * max(0, width - abs(dx))
-            for dz, dy, dx in _DIRECTIONS[len(sizes), connectivity]
+            for dz, dy, dx in DIRECTIONS[len(sizes), connectivity]
         ]
     )
     _check_counts(function, num_nodes, num_edges)

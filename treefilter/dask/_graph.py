@@ -1,0 +1,109 @@
+"""Tasks over the chunks of arrays, as one layer of a graph."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import torch
+from dask.delayed import Delayed
+from dask.graph_manipulation import bind
+from dask.highlevelgraph import HighLevelGraph
+
+from ..tiled import Tiling
+
+Key = tuple[Any, ...]
+
+
+class Stage:
+    """A layer that is being made: tasks by key, and the collections that they read."""
+
+    def __init__(self, name: str, tiling: Tiling) -> None:
+        self.name = name
+        self.tiling = tiling
+        self.blocks = tuple(map(len, tiling.chunks))
+        self._tasks: dict[Any, Any] = {}
+        self._reads: list[Any] = []
+
+    def chunks_of(self, value: da.Array | None) -> list[Any]:
+        """The key of the chunk of each tile, or None for each."""
+        if value is None:
+            return [None] * len(self.tiling.tiles)
+        self._reads.append(value)
+        channel = (0,) * (value.ndim - len(self.blocks))
+        return [(value.name, *channel, *at) for at in np.ndindex(self.blocks)]
+
+    def each(self, step: str, function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Key]:
+        """A task for each tile: its arguments are those of the sequences."""
+        keys: list[Key] = []
+        for i, row in enumerate(zip(*arguments, strict=True)):
+            keys.append(self.one((step, i), function, *row))
+        return keys
+
+    def one(self, step: tuple[Any, ...], function: Callable[..., Any], *arguments: Any) -> Key:
+        """A task."""
+        key = (f"{step[0]}-{self.name}", *step[1:])
+        self._tasks[key] = (function, *arguments)
+        return key
+
+    def item_of(self, step: str, key: Any) -> list[Key]:
+        """Each tile's entry of what a task gives."""
+        return [
+            self.one((step, i), operator.getitem, key, i) for i in range(len(self.tiling.tiles))
+        ]
+
+    def merged(self, step: str, parts: list[Key], merge: Callable[[list[Any]], Any]) -> Key:
+        """What remains when neighbours are merged, two by two along one axis after the other."""
+        grid = np.empty(len(parts), object)
+        grid[:] = parts
+        grid, count = grid.reshape(self.blocks), 0
+        while grid.size > 1:
+            axis = int(np.argmax(grid.shape))
+            rows = np.moveaxis(grid, axis, 0)
+            halved = np.empty((-(-len(rows) // 2), *rows.shape[1:]), object)
+            for at in np.ndindex(halved.shape):
+                pair = [rows[(i, *at[1:])] for i in (2 * at[0], 2 * at[0] + 1) if i < len(rows)]
+                halved[at] = self.one((step, count), merge, pair) if len(pair) > 1 else pair[0]
+                count += 1
+            grid = np.moveaxis(halved, 0, axis)
+        return self.one((f"{step}-all",), merge, [grid.item()])
+
+    def graph(self) -> HighLevelGraph:
+        """The layer, on what it reads."""
+        return HighLevelGraph.from_collections(self.name, self._tasks, dependencies=self._reads)
+
+    def reads(self, value: Delayed) -> Any:
+        """The key of a value that was made by another stage."""
+        self._reads.append(value)
+        return value.key
+
+    def delayed(self, key: Any) -> Delayed:
+        """The result of a task, as a collection."""
+        return Delayed(key, self.graph(), layer=self.name)
+
+    def array(self, keys: list[Key], dtype: Any, channels: int | None = None) -> da.Array:
+        """The array whose chunks are results of tasks."""
+        leading = () if channels is None else ((channels,),)
+        name = f"tiles-{self.name}"
+        for key, at in zip(keys, np.ndindex(self.blocks), strict=True):
+            self._tasks[(name, *(0,) * len(leading), *at)] = self._tasks.pop(key)
+        graph = HighLevelGraph.from_collections(name, self._tasks, dependencies=self._reads)
+        return da.Array(graph, name, (*leading, *self.tiling.chunks), dtype=dtype)
+
+
+def again(after: Delayed, *arrays: da.Array | None) -> list[Any]:
+    """The same arrays, whose chunks are read, or computed, a second time, when ``after`` is there.
+
+    With one task for both readings, every chunk would stay in memory until the second.
+    """
+    given = [value for value in arrays if value is not None]
+    bound = iter(bind(given, after))
+    return [None if value is None else next(bound) for value in arrays]
+
+
+def tensor(chunk: Any) -> Any:
+    """A chunk for torch, which takes no array that is read-only or has negative strides."""
+    return None if chunk is None else torch.from_numpy(np.require(chunk, requirements=["C", "W"]))
