@@ -25,7 +25,7 @@ BENCH_VERIFY := $(BENCH_VENV)/bin/pytest -q benchmarks/test_generated_graphs.py
 .PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report \
         bench-profile bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
         test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
-        tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-cost tel-results
+        tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-mass tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/photo_demo/photo_demo.py
@@ -40,7 +40,7 @@ tel-measure-scenes: $(VENV)/.installed
 	$(BIN)/tel measure scenes --output $(RUNS)/scenes
 	$(BIN)/tel publish $(RUNS)/scenes --records $(TEL)/results/scenes --pictures
 
-tel-measure-photos tel-measure-street: tel-measure-%: $(VENV)/.installed
+tel-measure-photos tel-measure-street tel-measure-mass: tel-measure-%: $(VENV)/.installed
 	@test -n "$(SOURCE)" || { echo "usage: make $@ SOURCE=camvid.toml"; exit 2; }
 	$(BIN)/tel measure $* --source $(SOURCE) --output $(RUNS)/$(DATA_SET)
 	$(BIN)/tel publish $(RUNS)/$(DATA_SET) --records $(TEL)/results/$(DATA_SET)

@@ -91,7 +91,7 @@ def energy(classes: int, embed: int, height: int, width: int) -> Calls:
     image = photograph(1, 4 * height, 4 * width)
     logits, e = features(1, classes, height, width), features(1, embed, height, width)
     label = torch.full((1, 4 * height, 4 * width), -1)
-    ours, theirs = tf.nn.TreeEnergyLoss(offset=1.0), tf.compat.tel.TreeEnergyLoss()
+    ours, theirs = tf.nn.TreeEnergyLoss(offset=1.0, roi="nearest"), tf.compat.tel.TreeEnergyLoss()
     tf.compat.install(["tree_filter_cuda"])
     extension = sys.modules["tree_filter_cuda"]
     adopted = adopters.AdoptedFilter(extension)

@@ -36,6 +36,10 @@ CALLS = {
     "filter": (tf.filter, [X, TREE, A]),
     "mass": (tf.mass, [TREE, A]),
     "sigma_for_mass": (tf.sigma_for_mass, [WEIGHT, TREE]),
+    "counted by sigma_for_mass": (
+        lambda w, t, counted: tf.sigma_for_mass(w, t, counted=counted),
+        [WEIGHT, TREE, MARKERS > 1],
+    ),
     "leaf_to_root": (tf.leaf_to_root, [X, TREE, A]),
     "root_to_leaf": (tf.root_to_leaf, [X, TREE, A]),
     "distance": (tf.distance, [WEIGHT, TREE, SOURCE]),

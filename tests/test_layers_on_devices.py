@@ -43,8 +43,8 @@ def everything(device):
     nn.init.ones_(mrf.gamma)
     learn(mrf, x, guide)
     label = (number(2.1, 2, 5, 6) * 4).long() - 1
-    loss = tf.nn.TreeEnergyLoss()
-    keep(loss(x.to(device), guide.to(device), label.to(device), x.to(device)))
+    for loss in (tf.nn.TreeEnergyLoss(), tf.nn.TreeEnergyLoss("auto", mass=0.2)):
+        keep(loss(x.to(device), guide.to(device), label.to(device), x.to(device)))
     learn(tf.compat.tree_filter_v2.TreeFilterV2(3, 4, 4, 2).eval(), x, guide)
     trees = tf.compat.tree_filter.MinimumSpanningTree(tf.compat.tree_filter.norm2_distance)
     raw = trees(guide.to(device), (guide > 0.5).float().to(device))

@@ -17,6 +17,7 @@ def inputs(dtype=torch.float64, embed_channels=4):
     embed = torch.randn(2, embed_channels, *SIZE, dtype=dtype, requires_grad=True)
     image = torch.rand(2, 3, 10, 12, dtype=dtype)
     label = torch.randint(-2, 3, (2, 10, 12))
+    label[:, 4:] = label[:, 4:].clamp(max=-1)  # at twice the size, labels would be everywhere
     return logits, image, label, embed
 
 
@@ -33,13 +34,23 @@ def mean_matrix(guide, sigma):
     return k / k.sum(1, keepdim=True)
 
 
-def dense(logits, image, label, embed, sigma=0.02, aggregation="LH-C", delta="l1", by="batch"):
+def outside_of_labels(label, roi):
+    """(B, N): where the prediction has a loss, pixel by pixel; the label is twice as large."""
+    blocks = label.unflatten(2, (SIZE[1], 2)).unflatten(1, (SIZE[0], 2)).transpose(2, 3)
+    blocks = blocks.flatten(1, 2).flatten(2).tolist()
+    keep = {"any": lambda block: max(block) < 0, "nearest": lambda _: True}[roi]
+    return torch.tensor([[float(b[0] == -1 and keep(b)) for b in image] for image in blocks])
+
+
+def dense(
+    logits, image, label, embed, sigma=0.02, aggregation="LH-C", delta="l1", by="batch", roi="any"
+):
     small = functional.interpolate(image, SIZE, mode="bilinear")
-    region = functional.interpolate((label == -1).double().unsqueeze(1), SIZE).flatten(1)
+    region = outside_of_labels(label, roi).double()
     sums = []
     for b in range(len(logits)):
         p = logits[b].softmax(0).flatten(1)
-        levels = [mean_matrix(small[b], sigma)]
+        levels = [mean_matrix(small[b], sigma if isinstance(sigma, float) else sigma[b])]
         levels += [] if embed is None else [mean_matrix(embed[b], 1.0)]
         if aggregation == "LH-P":
             targets = [p @ k.T for k in levels]
@@ -65,7 +76,7 @@ def dense(logits, image, label, embed, sigma=0.02, aggregation="LH-C", delta="l1
         {},
         {"sigma": 0.2, "aggregation": "HL-C", "delta": "l2"},
         {"aggregation": "LH-P", "delta": "ce"},
-        {"delta": "dot", "reduction": "image"},
+        {"delta": "dot", "reduction": "image", "roi": "nearest"},
     ],
 )
 def test_loss_and_gradients(options):
@@ -80,18 +91,53 @@ def test_loss_and_gradients(options):
     torch.testing.assert_close(low, dense(logits, image, label, None, 0.1), rtol=1e-10, atol=0)
 
 
+def small_weight(image):
+    graph = tf.grid(*SIZE)
+    weight = tf.edge_weight(functional.interpolate(image, SIZE, mode="bilinear"), graph)
+    return weight, tf.mst(weight, graph)
+
+
+@pytest.mark.parametrize("mass", [0.1, 0.3])
+def test_sigma_by_mass(mass):
+    logits, image, label, embed = inputs()
+    sigma = tf.sigma_for_mass(*small_weight(image), mass)
+    assert sigma[0] != sigma[1]
+    ours = tf.losses.tree_energy(logits, image, label, embed, sigma="auto", mass=mass)
+    given = tf.losses.tree_energy(logits, image, label, embed, sigma=sigma[:, None])
+    layer = tf.nn.TreeEnergyLoss("auto", weight=1.0, mass=mass)(logits, image, label, embed)
+    assert torch.equal(ours, given)
+    assert torch.equal(ours, layer)
+    want = dense(logits, image, label, embed, sigma)
+    torch.testing.assert_close(ours, want, rtol=1e-10, atol=0)
+    grads = [torch.autograd.grad(loss, (logits, embed)) for loss in (ours, want)]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-8, atol=1e-12)
+
+
+def test_sigma_by_mass_has_no_derivative():
+    guide = torch.rand(2, 3, *SIZE, dtype=torch.float64, requires_grad=True)
+    auto = tf.losses.tree_affinity(guide, "auto", mass=0.3)
+    given = tf.losses.tree_affinity(guide, auto.sigma)
+    assert auto.sigma.shape == (2, 1)
+    assert not auto.sigma.requires_grad
+    grads = [torch.autograd.grad(a.edges.sum(), guide)[0] for a in (auto, given)]
+    assert grads[0].any()
+    assert torch.equal(*grads)
+
+
 def test_what_counts_as_unlabelled():
     logits, image, label, embed = inputs()
     usual = tf.losses.tree_energy(logits, image, label, embed)
     other = label.masked_fill(label == -1, 255).to(torch.uint8)
     assert torch.equal(tf.losses.tree_energy(logits, image, other, embed, unlabelled=255), usual)
     assert tf.losses.tree_energy(logits, image, label.clamp(0), embed) == 0
+    left_out = label.masked_fill(label == -2, 99)  # no class, so no label of the pixels beside it
+    assert torch.equal(tf.losses.tree_energy(logits, image, left_out, embed), usual)
 
 
 def test_the_research_codes_form():
     logits, image, label, embed = inputs()
     theirs = tf.compat.tel.TreeEnergyLoss(sigma=0.02)(logits, image, embed, label == -1)
-    ours = tf.nn.TreeEnergyLoss(sigma=0.02, offset=1.0)(logits, image, label, embed)
+    ours = tf.nn.TreeEnergyLoss(sigma=0.02, offset=1.0, roi="nearest")(logits, image, label, embed)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
 
 
@@ -114,7 +160,7 @@ class Model(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         self.scan, self.mrf = tf.nn.TreeScan2d(8), tf.nn.TreeFilterMRF2d(8, 3, 4, random="none")
         self.head = nn.Conv2d(8, 4, 1)
-        self.loss = tf.nn.TreeEnergyLoss()
+        self.loss = tf.nn.TreeEnergyLoss("auto", mass=0.2)
         self.adopted = tf.compat.tree_filter.TreeFilter2D(2)
         self.trees = tf.compat.tree_filter.MinimumSpanningTree(tf.compat.tree_filter.norm2_distance)
 
@@ -124,15 +170,22 @@ class Model(nn.Module):
         return self.loss(self.head(x), image, label, x)
 
 
+def half_labelled():
+    label = torch.randint(0, 4, (2, 8, 10))
+    label[:, 4:] = -1
+    return label
+
+
 def test_compiled():
     torch.manual_seed(0)
-    model, image, label = Model(), torch.rand(2, 3, 8, 10), torch.randint(-1, 4, (2, 8, 10))
+    model, image, label = Model(), torch.rand(2, 3, 8, 10), half_labelled()
     losses, grads = [], []
     for f in (model, torch.compile(model, backend="eager", fullgraph=True)):
         model.zero_grad()
         losses.append(f(image, label))
         losses[-1].backward()
         grads.append([p.grad.clone() for p in model.parameters()])
+    assert losses[0] > 0
     torch.testing.assert_close(losses[0], losses[1])
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-6)
 
@@ -145,7 +198,7 @@ def test_a_training_step_under_ddp(tmp_path):
     try:
         model = nn.parallel.DistributedDataParallel(Model())
         optimiser = torch.optim.SGD(model.parameters(), 0.1)
-        image, label = torch.rand(2, 3, 8, 10), torch.randint(-1, 4, (2, 8, 10))
+        image, label = torch.rand(2, 3, 8, 10), half_labelled()
         before = model(image, label)
         before.backward()
         assert all(p.grad is not None for p in model.parameters())
@@ -168,6 +221,18 @@ def test_errors():
         loss(logits, image, label, delta="l3")
     with pytest.raises(ValueError, match="TreeEnergyLoss: reduction must be one of"):
         tf.nn.TreeEnergyLoss(reduction="sum")
+    with pytest.raises(ValueError, match=r"tree_energy: mass must be in \(0, 1\], got 2"):
+        loss(logits, image, label, sigma="auto", mass=2)
+    with pytest.raises(ValueError, match="TreeEnergyLoss: mass must be None unless"):
+        tf.nn.TreeEnergyLoss(0.02, mass=0.1)
+    with pytest.raises(
+        ValueError, match="tree_affinity: mass must be more than a pixel of 30, got"
+    ):
+        loss(logits, image, label, sigma="auto")
+    with pytest.raises(ValueError, match="tree_affinity: sigma must be one of auto, got 'mass'"):
+        tf.losses.tree_affinity(image, "mass")
+    with pytest.raises(ValueError, match="tree_energy: roi must be one of any, nearest"):
+        loss(logits, image, label, roi="all")
     with pytest.raises(TypeError, match="label must be an integer tensor"):
         loss(logits, image, label.float())
     with pytest.raises(TypeError, match="tree_energy: offset must be a number, got list"):

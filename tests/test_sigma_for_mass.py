@@ -27,10 +27,10 @@ def test_reference(height, width, mass, absent, seed):
     weight[uniform(seed + 1, *weight.shape) < absent / 2] = 0
     weight[uniform(seed + 2, *weight.shape) < absent] = torch.inf
     tree = tf.mst(weight, graph)
-    sigma = tf.sigma_for_mass(weight, tree, mass)
-    torch.testing.assert_close(
-        sigma, tf.reference.sigma_for_mass(weight, tree, mass), rtol=1e-3, atol=0
-    )
+    for counted in (None, uniform(seed + 3, 2, graph.num_nodes) < 0.7):
+        sigma = tf.sigma_for_mass(weight, tree, mass, counted=counted)
+        expected = tf.reference.sigma_for_mass(weight, tree, mass, counted=counted)
+        torch.testing.assert_close(sigma, expected, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
@@ -46,6 +46,21 @@ def test_half_of_the_vertices_have_that_mass(dtype, mass):
     above, below = (masses(weight, tree, sigma * f) for f in (1.001, 0.999))
     assert ((above >= target).sum(1) * 2 > graph.num_nodes).all()
     assert ((below >= target).sum(1) * 2 <= graph.num_nodes).all()
+
+
+def test_what_fills_up_an_image_does_not_change_its_sigma():
+    image = uniform(0, 1, 3, 12, 15)
+    padded = torch.nn.functional.pad(image, (0, 9, 7, 0))  # one end of the tree is all padding
+    inside = torch.nn.functional.pad(torch.ones(1, 12, 15), (0, 9, 7, 0)).bool()
+
+    def sigma(guide, counted=None):
+        graph = tf.grid(*guide.shape[2:])
+        weight = tf.edge_weight(guide, graph)
+        return tf.sigma_for_mass(weight, tf.mst(weight, graph), 0.1, counted=counted)
+
+    alone = sigma(image)
+    torch.testing.assert_close(sigma(padded, inside.flatten(1)), alone, rtol=0.02, atol=0)
+    assert sigma(padded) < alone / 2
 
 
 def test_groups_and_a_common_tree():
@@ -156,6 +171,12 @@ def test_compiles_maps_and_traces_shapes():
         ({"weight": torch.ones(1, 7).int()}, TypeError, "weight must be"),
         ({"tree": None}, TypeError, "tree must be a treefilter.Tree"),
         ({"weight": torch.ones(3, 4)}, ValueError, "weight must have batch 2 like the tree, got 3"),
+        ({"counted": torch.ones(2, 4)}, TypeError, "counted must be a bool tensor"),
+        (
+            {"counted": torch.ones(4, dtype=torch.bool)},
+            ValueError,
+            r"counted must have shape \(2, 4\), got \(4,\)",
+        ),
         ({"weight": torch.ones(2, 4, device="meta")}, ValueError, "tree must be on meta"),
     ],
 )

@@ -10,7 +10,7 @@ no gradient; the affinities have one.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -30,13 +30,22 @@ from .edge_weight import edge_weight
 from .filter import filter
 from .graph import grid
 from .mst import mst
+from .sigma_for_mass import check_auto, sigma_for_mass
 from .tree import Tree
 
-__all__ = ["TreeAffinity", "difference", "pseudo_labels", "tree_affinity", "tree_energy"]
+__all__ = [
+    "TreeAffinity",
+    "difference",
+    "pseudo_labels",
+    "tree_affinity",
+    "tree_energy",
+    "unlabelled_region",
+]
 
 AGGREGATIONS = ("LH-C", "HL-C", "LH-P")
 DELTAS = ("l1", "l2", "ce", "dot")
 REDUCTIONS = ("batch", "image")
+ROIS = ("any", "nearest")
 COLOUR_RANGE = (-0.1, 1.5)  # excludes images normalised by mean and deviation, or from 0 to 255
 SMALLEST_PROBABILITY = 1e-7  # the lower bound before the logarithm is taken
 
@@ -46,6 +55,7 @@ class TreeAffinity(NamedTuple):
 
     tree: Tree
     edges: Tensor  # (B, N)
+    sigma: float | Tensor  # what they were made with; (B, 1) if it was found for each image
 
     def filter(self, x: Tensor) -> Tensor:
         """Filters x along the trees."""
@@ -54,18 +64,24 @@ class TreeAffinity(NamedTuple):
 
 def tree_affinity(
     guide: Tensor,
-    sigma: float | Tensor = 1.0,
+    sigma: float | Tensor | Literal["auto"] = 1.0,
     *,
+    mass: float | None = None,
     offset: float = 0.0,
     outside: Tensor | None = None,
+    padding: Tensor | None = None,
 ) -> TreeAffinity:
     """The trees of a guide (B, C, h, w) and their affinities.
 
     Args:
         guide: Features, floating point.
-        sigma: As for :func:`treefilter.affinity`.
+        sigma: As for :func:`treefilter.affinity`. ``"auto"``: for each image the σ of
+            :func:`treefilter.sigma_for_mass`, which has no derivative.
+        mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
+            None. Must be more than a pixel.
         offset: Added to the weights while trees are built; 1 makes the research code's ties.
         outside: (B, 1, h, w) bool: pixels that no edge leads to.
+        padding: (B, 1, h, w) bool: pixels that ``sigma="auto"`` does not count as the image's.
 
     Example:
         >>> import torch, treefilter as tf
@@ -73,14 +89,23 @@ def tree_affinity(
         >>> low.filter(torch.rand(1, 21, 4, 5)).shape
         torch.Size([1, 21, 4, 5])
     """
+    share = check_auto("tree_affinity", sigma, mass)
     graph = grid(*guide.shape[-2:])
+    if share is not None and share * graph.num_nodes <= 1:  # the filter would change nothing
+        raise ValueError(
+            f"tree_affinity: mass must be more than a pixel of {graph.num_nodes}, got {share}"
+        )
     weight = edge_weight(guide, graph)
     if outside is not None:  # an edge of infinite weight is in no tree
         away = outside.flatten(1)
         a, b = graph._ends(guide.device)
         weight = weight.masked_fill(away[:, a] | away[:, b], torch.inf)
     tree = mst(weight.detach() + offset if offset else weight.detach(), graph)
-    return TreeAffinity(tree, affinity(weight, tree, sigma))
+    if share is not None:
+        counted = None if padding is None else ~padding.flatten(1)
+        sigma = sigma_for_mass(weight, tree, share, counted=counted).unsqueeze(1)
+    width = cast("float | Tensor", sigma)
+    return TreeAffinity(tree, affinity(weight, tree, width), width)
 
 
 def pseudo_labels(
@@ -128,18 +153,59 @@ def difference(probability: Tensor, pseudo: Tensor, delta: str = "l1") -> Tensor
     return terms.sum(1, keepdim=True)
 
 
+def unlabelled_region(
+    label: Tensor,
+    size: tuple[int, int],
+    *,
+    unlabelled: int = -1,
+    classes: int | None = None,
+    roi: str = "any",
+) -> Tensor:
+    """The region Ω_U of pixels without a label, at the prediction's size: (B, 1, h, w) bool.
+
+    Args:
+        label: (B, H, W) integers.
+        size: (h, w).
+        unlabelled: The number that means that there is no label.
+        classes: Classes are the numbers from 0 to ``classes`` − 1, or all others from 0.
+        roi: A pixel of the prediction is labelled if any pixel that it covers has a class
+            (``"any"``), so that no label vanishes, or else if the one at its upper left corner has
+            another number (``"nearest"``), as in the research code. At a quarter of the resolution
+            the latter misses most of the points and of the thin strokes.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> label = torch.full((1, 2, 4), -1)
+        >>> label[0, 1, 1] = 3
+        >>> tf.losses.unlabelled_region(label, (1, 2)).tolist()
+        [[[[False, True]]]]
+        >>> tf.losses.unlabelled_region(label, (1, 2), roi="nearest").tolist()
+        [[[[True, True]]]]
+    """
+    mask = (label == unlabelled).unsqueeze(1)
+    region = functional.interpolate(mask.to(torch.uint8), size).bool()
+    if roi == "nearest" or label.numel() == 0:
+        return region
+    known = (label >= 0) & (label != unlabelled)
+    if classes is not None:
+        known &= label < classes
+    return region & (functional.adaptive_max_pool2d(known.unsqueeze(1).float(), size) == 0)
+
+
 def tree_energy(
     logits: Tensor,
     image: Tensor,
     label: Tensor,
     embed: Tensor | None = None,
     *,
-    sigma: float | Tensor = 0.02,
+    sigma: float | Tensor | Literal["auto"] = 0.02,
+    mass: float | None = None,
     unlabelled: int = -1,
     aggregation: str = "LH-C",
     delta: str = "l1",
     reduction: str = "batch",
     offset: float = 0.0,
+    roi: str = "any",
 ) -> Tensor:
     r"""The tree energy loss (Liang et al., CVPR 2022, Eq. 9).
 
@@ -151,26 +217,34 @@ def tree_energy(
         logits: (B, K, h, w), the prediction.
         image: (B, C, H, W), colours in [0, 1], neither normalised nor jittered; resized to (h, w)
             bilinearly.
-        label: (B, H, W) integers, of which only ``unlabelled`` counts; sampled at the upper left
-            corner of each pixel of the prediction.
+        label: (B, H, W) integers: classes, ``unlabelled``, or others, of pixels to leave out.
         embed: (B, C', h, w), an embedding of the network for the high level; without it there is
             only the low level.
         sigma: σ of the low level: 0.02 for Pascal VOC, 0.002 for Cityscapes in the paper.
-        unlabelled: The number in ``label`` that means that there is none; other numbers, be they
-            classes or of pixels to leave out, have no loss.
+            ``"auto"``: for each image the σ of :func:`treefilter.sigma_for_mass`, at the
+            prediction's size. The high level has no σ in either case: the network scales its
+            embedding itself, and a σ by mass would undo what it learns.
+        mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
+            None.
+        unlabelled: The number in ``label`` that means that there is none. Only these pixels have a
+            loss.
         aggregation: Low then high (``"LH-C"``), high then low (``"HL-C"``) or both in parallel
             (``"LH-P"``).
         delta: ``"l1"``, ``"l2"``, ``"ce"`` or ``"dot"``, see :func:`difference`.
         reduction: Mean over the unlabelled pixels of the ``"batch"``, or mean over the images of
             the mean over each ``"image"``.
         offset: Added to the weights while trees are built; 1 makes the research code's ties.
+        roi: Whether a pixel of the prediction is labelled if ``"any"`` pixel that it covers has a
+            class, or the one at its upper left corner (``"nearest"``), as in the research code; see
+            :func:`unlabelled_region`.
 
     Returns:
         A scalar; 0 if every pixel has a label. Differentiable in ``logits`` and ``embed``.
 
     Raises:
-        ValueError: If shapes do not fit, a name is unknown, or (on the CPU) the image has values
-            outside of [−0.1, 1.5]: σ is for colours in [0, 1].
+        ValueError: If shapes do not fit, a name is unknown, ``mass`` is not in (0, 1] or beside a
+            given σ, or (on the CPU) the image has values outside of [−0.1, 1.5]: σ is for colours
+            in [0, 1].
         TypeError: If an argument is of the wrong type.
 
     Example:
@@ -183,19 +257,21 @@ def tree_energy(
         tensor(0.3808)
     """
     _check(logits, image, label, embed)
+    share = check_auto("tree_energy", sigma, mass)
     check_choice("tree_energy", "aggregation", aggregation, AGGREGATIONS)
     check_choice("tree_energy", "delta", delta, DELTAS)
     check_choice("tree_energy", "reduction", reduction, REDUCTIONS)
+    check_choice("tree_energy", "roi", roi, ROIS)
     offset = check_number("tree_energy", "offset", offset)
-    size = logits.shape[2], logits.shape[3]
-    mask = (label == _check_label("tree_energy", unlabelled)).unsqueeze(1)
-    region = functional.interpolate(mask.to(torch.uint8), size).bool()
+    unlabelled = _check_label("tree_energy", unlabelled)
+    classes, size = logits.shape[1], (logits.shape[2], logits.shape[3])
+    region = unlabelled_region(label, size, unlabelled=unlabelled, classes=classes, roi=roi)
     with torch.autocast(autocast_device(logits), enabled=False):
         wide = torch.promote_types(logits.dtype, torch.float32)
         probability = logits.to(wide).softmax(1)
         with torch.no_grad():
             small = functional.interpolate(image.to(wide), size, mode="bilinear")
-        affinities = {"low": tree_affinity(small, sigma, offset=offset)}
+        affinities = {"low": tree_affinity(small, sigma, mass=share, offset=offset)}
         if embed is not None:
             affinities["high"] = tree_affinity(embed.to(wide), offset=offset)
         _, targets = pseudo_labels(probability, affinities, aggregation)

@@ -154,19 +154,26 @@ def affinity(weight: Tensor, tree: Tree, sigma: float | Tensor = 1.0) -> Tensor:
     return _result(a if grouped else a.squeeze(1), weight)
 
 
-def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = 0.005) -> Tensor:
+def sigma_for_mass(
+    weight: Tensor, tree: Tree, mass: float = 0.005, *, counted: Tensor | None = None
+) -> Tensor:
     """The least σ at which more than half of the masses z_i = Σ_j exp(−D_ij/σ) are mass·N or more.
 
+    i and j are the vertices that are ``counted``, (B or 1, N) bool, by default all N.
     In [w₁/128, 16·N·w₂], between the smallest and the largest of the positive finite weights of
     edges to parents; 1 if there is none. ``weight`` (B, E) → (B,); (B, G, E) → (B, G).
     """
     if weight.ndim == 3:
-        groups = [sigma_for_mass(w, tree, mass) for w in weight.unbind(1)]
+        groups = [sigma_for_mass(w, tree, mass, counted=counted) for w in weight.unbind(1)]
         return torch.stack(groups, 1)
     nodes, result = tree.num_nodes, []
     values = weight.detach().double()
     distances = _matrix("sigma_for_mass", values, tree, "sum")
-    for w, d in zip(_to_parent("sigma_for_mass", values, tree), distances, strict=True):
+    everywhere = torch.ones(1, nodes, dtype=torch.bool, device=weight.device)
+    inside = (everywhere if counted is None else counted).expand(len(distances), -1)
+    parents = _to_parent("sigma_for_mass", values, tree)
+    for w, matrix, i in zip(parents, distances, inside, strict=True):
+        d, number = matrix[i][:, i], int(i.sum())
         positive = w[(w > 0) & w.isfinite()]
         if len(positive) == 0:
             result.append(1.0)
@@ -174,7 +181,7 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = 0.005) -> Tensor:
         low, high = (float(positive.min()) / 128, float(positive.max()) * 16 * nodes)
         for _ in range(100):
             middle = math.sqrt(low * high)
-            enough = ((-d / middle).exp().sum(1) >= mass * nodes).sum() * 2 > nodes
+            enough = ((-d / middle).exp().sum(1) >= mass * number).sum() * 2 > number
             low, high = (low, middle) if enough else (middle, high)
         result.append(high)
     limits = torch.finfo(_compute_dtype(weight))

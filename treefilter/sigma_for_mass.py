@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._checks import NUMBER_TYPES, check_batch, check_devices, check_tensor
+from ._checks import NUMBER_TYPES, check_batch, check_choice, check_devices, check_tensor
 from .affinity import tree_weight
 from .filter import filter
 from .tree import Tree, check_tree
@@ -20,7 +20,9 @@ DEFAULT_MASS = 0.005
 _STEPS = 20
 
 
-def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Tensor:
+def sigma_for_mass(
+    weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS, *, counted: Tensor | None = None
+) -> Tensor:
     """The σ at which the median mass of an image's vertices is a given share of the image.
 
     The mass of vertex i, z_i = Σ_j A_ij (:func:`treefilter.mass`), is the number of vertices that
@@ -33,6 +35,8 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Te
         weight: (B, E), or (B, G, E) for G groups with weights of their own; ≥ 0.
         tree: The trees, B of them or one for all.
         mass: The median mass, as a share of the N vertices, in (0, 1].
+        counted: (B, N) or (1, N) bool: the vertices of the image, if others were only added to fill
+            it up. Only these are among the vertices that a mass counts, in the median, and in N.
 
     Returns:
         (B,), or (B, G) for groups, float32 or float64 like ``weight`` (16-bit: float32). For
@@ -40,13 +44,13 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Te
         groups. With this σ, fewer than half of the vertices have a smaller mass than ``mass``·N.
         For a tree with positive finite weights from w₁ to w₂, σ is in [w₁/128, 16·N·w₂]; if no σ
         in it gives the mass (a forest of small components, or ``mass``·N ≤ 1), it is the nearer
-        end. It is 1 if no finite weight is positive, because all σ give the same result then, and
-        NaN if a weight of the tree is negative or NaN.
+        end, and the upper one if no vertex is counted. It is 1 if no finite weight is positive,
+        because all σ give the same result then, and NaN if a weight of the tree is negative or NaN.
 
     Raises:
         ValueError: If shapes or devices do not fit or ``mass`` is not in (0, 1].
-        TypeError: If ``weight`` is no floating-point tensor, ``tree`` no Tree or ``mass`` no
-            number.
+        TypeError: If ``weight`` is no floating-point tensor, ``tree`` no Tree, ``mass`` no number
+            or ``counted`` no bool tensor.
 
     Example:
         >>> import torch, treefilter as tf
@@ -67,11 +71,22 @@ def sigma_for_mass(weight: Tensor, tree: Tree, mass: float = DEFAULT_MASS) -> Te
         )
     check_batch(function, "weight", weight, tree)
     share = check_mass(function, mass)
+    _check_counted(function, counted, weight, tree)
     values = weight.detach().to(_ops.sum_dtype(weight))
     with torch.no_grad():
-        if weight.ndim == 3:
-            return _bisect(tree_weight(function, values, tree), tree, share)
-        return _bisect(tree_weight(function, values.unsqueeze(1), tree), tree, share).squeeze(1)
+        grouped = values if weight.ndim == 3 else values.unsqueeze(1)
+        sigma = _bisect(tree_weight(function, grouped, tree), tree, share, counted)
+    return sigma if weight.ndim == 3 else sigma.squeeze(1)
+
+
+def check_auto(function: str, sigma: Any, mass: Any) -> float | None:
+    """The mass of ``sigma="auto"``; None for a σ that is given, which has no mass beside it."""
+    if isinstance(sigma, str):
+        check_choice(function, "sigma", sigma, ("auto",))
+        return check_mass(function, DEFAULT_MASS if mass is None else mass)
+    if mass is not None:
+        raise ValueError(f"{function}: mass must be None unless sigma is 'auto', got {mass}")
+    return None
 
 
 def check_mass(function: str, mass: Any) -> float:
@@ -83,20 +98,37 @@ def check_mass(function: str, mass: Any) -> float:
     return float(mass)
 
 
-def _bisect(weight: Tensor, tree: Tree, share: float) -> Tensor:
+def _check_counted(function: str, counted: Tensor | None, weight: Tensor, tree: Tree) -> None:
+    if counted is None:
+        return
+    check_tensor(function, "counted", counted, "bool")
+    check_devices(function, "weight", weight, counted=counted)
+    batch, nodes = len(weight), tree.num_nodes
+    if counted.ndim != 2 or counted.shape[0] not in (1, batch) or counted.shape[1] != nodes:
+        raise ValueError(
+            f"{function}: counted must have shape ({batch}, {nodes}), got {tuple(counted.shape)}"
+        )
+
+
+def _bisect(weight: Tensor, tree: Tree, share: float, counted: Tensor | None) -> Tensor:
     """(B, G, N) weights of the vertices' parent edges, 0 at roots -> (B, G)."""
     nodes = tree.num_nodes
     if nodes == 0:
         return weight.new_ones(weight.shape[:2])
     absent = weight.isinf() | tree.roots.unsqueeze(1)
-    ones = torch.ones_like(weight)
+    inside = torch.ones_like(weight, dtype=torch.bool)
+    if counted is not None:
+        inside = inside & counted.unsqueeze(1)
+    number = inside.sum(2)
+    target = share * number.double().unsqueeze(2)
     low, high = _interval(weight, nodes)
     for _ in range(_STEPS):
         middle = (low + high) / 2
         sigma = _power(middle, weight.dtype)
         a = torch.exp(weight / -sigma.unsqueeze(2)).masked_fill(absent, 0)
-        masses = filter(ones, tree, a, normalize=False)
-        enough = 2 * (masses >= share * nodes).sum(2) > nodes  # torch.median, without its sort
+        masses = filter(inside.to(weight.dtype), tree, a, normalize=False)
+        large = (masses >= target) & inside
+        enough = 2 * large.sum(2) > number  # torch.median, without its sort
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
     return _power(high, weight.dtype).masked_fill(~(weight >= 0).all(2), math.nan)
 

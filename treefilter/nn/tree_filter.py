@@ -23,7 +23,7 @@ from ..edge_weight import METRICS, edge_weight
 from ..filter import apply
 from ..graph import Graph, grid_for
 from ..mst import mst
-from ..sigma_for_mass import DEFAULT_MASS, check_mass, sigma_for_mass
+from ..sigma_for_mass import check_auto, sigma_for_mass
 from ..tree import Tree
 from ._layer import Layer
 
@@ -85,14 +85,10 @@ class TreeFilter2d(Layer):
         if self.connectivity not in (4, 8):
             raise ValueError(f"TreeFilter2d: connectivity must be 4 or 8, got {connectivity}")
         self.sigma: float | Tensor | Literal["auto"]
-        self.mass: float | None = None
+        self.mass = check_auto("TreeFilter2d", sigma, mass)
         if isinstance(sigma, str):
-            check_choice("TreeFilter2d", "sigma", sigma, ("auto",))
             self.sigma = "auto"
-            self.mass = check_mass("TreeFilter2d", DEFAULT_MASS if mass is None else mass)
             return
-        if mass is not None:
-            raise ValueError(f"TreeFilter2d: mass must be None unless sigma is 'auto', got {mass}")
         if not isinstance(sigma, Tensor):
             self.sigma = check_sigma("TreeFilter2d", sigma, torch.float64)
             return

@@ -211,7 +211,7 @@ def filled_along_the_trees(tel: Tel, toml: Path, album) -> None:
     for file in (toml.parent / "annotations/drawn-filled/train").glob("*.png"):
         truth = np.array([2, 0, 1], np.uint8)[tel_landscapes.truth(album[file.stem][0])]
         right += float((np.asarray(Image.open(file)) == truth).mean()) / 8
-    assert right > 0.9
+    assert right > 0.7
 
 
 def the_report_shows_it(tel: Tel, run: Path, output: Path) -> None:

@@ -82,7 +82,8 @@ def test_the_command(tmp_path, capsys):
     assert "48 objects of 3 images" in text
     (best,) = [line for line in text.split("mass")[0].splitlines() if line.endswith("*")]
     assert best.startswith("0.01 ")
-    assert "Next: --loss.tel.sigma 0.01" in text
+    assert "One for all images: --loss.tel.sigma 0.01" in text
+    assert "--loss.tel.sigma auto --loss.tel.mass 0.0" in text
 
 
 @pytest.mark.parametrize(

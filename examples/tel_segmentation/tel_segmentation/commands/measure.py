@@ -3,6 +3,7 @@
     tel measure scenes --output runs/scenes
     tel measure photos --source camvid.toml --output runs/camvid
     tel measure street --source camvid.toml --output runs/camvid
+    tel measure mass --source camvid.toml --output runs/camvid
 
 The command skips finished runs and resumes unfinished ones, so it can be stopped at any time.
 Several of these commands, each with its ``--part``, can work on the same folder. All methods of an
@@ -53,6 +54,8 @@ SIGMAS = (0.002, 0.005, 0.05, 0.1)
 WEIGHTS = (0.1, 0.2, 0.8)
 MAY_DIFFER = ("output", "threads", "experiment", "method")
 """Settings that may change when an unfinished run is resumed."""
+NAMES = {"/": " ", "+": " ", "σ": "sigma", "λ": "lambda", "=": "", "%": ""}
+"""How signs in a method's title are written in the name of a folder."""
 WARMUP = 0.2  # the head starts at random: its first predictions are no useful pseudo labels
 
 
@@ -83,10 +86,10 @@ def scenes(seeds: int) -> Iterator[Planned]:
 
 def photos(seeds: int, source: Path) -> Iterator[Planned]:
     """A data set of photographs, with annotations made by ``tel annotate`` beside its TOML file."""
-    base = presets.PRESETS["photos"][1]
-    base = replace(base, data=replace(base.data, source=str(source)), amp="bf16")
+    base = replace(_photographs(source), amp="bf16")
     partial, both = COMPARED[0], base.loss
     low = replace(both, tel=replace(both.tel, level="low"))
+    by_mass = replace(low, tel=replace(low.tel, sigma="auto"))
     crfs = [loss for loss in COMPARED if loss.method in ("dense_crf", "gated_crf")]
     for seed in range(seeds):
         for loss in (partial, low):
@@ -99,15 +102,16 @@ def photos(seeds: int, source: Path) -> Iterator[Planned]:
             for loss in (low, both):
                 later, title = replace(loss, warmup=WARMUP), methods.title(loss)
                 yield _plan(base, later, annotation, seed, f"{title} from {WARMUP:.0%}")
+            yield _plan(base, replace(by_mass, warmup=WARMUP), annotation, seed)
         for loss in (partial, low):
             yield _plan(base, loss, "block20-image", seed)
         for annotation in ("point", "block20"):
             for loss in crfs:
                 yield _plan(base, loss, annotation, seed)
-        for loss in (partial, low, both):
+        for loss in (partial, low, by_mass, both):
             yield _plan(base, loss, "scribble", seed)
         yield _plan(base, replace(low, weight=1.0), "point", seed, "TEL low λ=1", "/sweeps")
-        wide = f"TEL low σ={LOW.tel.sigma:g}"
+        wide = f"TEL low σ={LOW.tel.sigma}"
         yield _plan(base, LOW, "point", seed, wide, "/sweeps")
         later = replace(LOW, warmup=WARMUP)
         yield _plan(base, later, "point", seed, f"{wide} from {WARMUP:.0%}", "/sweeps")
@@ -119,10 +123,8 @@ def street(seeds: int, source: Path) -> Iterator[Planned]:
     Aspect ratio and augmentation are those for Cityscapes, crops about a quarter as high and wide.
     The optimizer is AdamW, since there are fewer iterations.
     """
-    base = presets.PRESETS["photos"][1]
-    data = replace(
-        base.data, source=str(source), crop=(120, 240), scale=(0.5, 2.0), aspect=(0.9, 1.1)
-    )
+    base = _photographs(source)
+    data = replace(base.data, crop=(120, 240), scale=(0.5, 2.0), aspect=(0.9, 1.1))
     base = replace(base, data=data, amp="bf16", iterations=200, eval_every=200)
     compared = (
         Loss(method="partial"),
@@ -137,6 +139,30 @@ def street(seeds: int, source: Path) -> Iterator[Planned]:
                 yield _plan(base, loss, annotation, seed, title, part="/street")
 
 
+def mass(seeds: int, source: Path) -> Iterator[Planned]:
+    """A σ for each image by its mass beside one σ for all, in short trainings in float32.
+
+    An eighth of the images of ``photos``, so that a processor without bfloat16 can make these runs.
+    """
+    base = replace(_photographs(source), batch=4, iterations=120, eval_every=120)
+    low = replace(base.loss, tel=replace(base.loss.tel, level="low"))
+    by_mass = replace(low, tel=replace(low.tel, sigma="auto"))
+    for seed in range(seeds):
+        for annotation in ("point", "block20", "scribble"):
+            for loss in (low, by_mass, COMPARED[0]):
+                warmup = 0.0 if annotation == "scribble" else WARMUP
+                yield _plan(base, replace(loss, warmup=warmup), annotation, seed, inside="mass")
+
+
+def _photographs(source: Path) -> config.Train:
+    """The preset for photographs with the σ of the published runs: the paper's for streets."""
+    base = presets.PRESETS["photos"][1]
+    tel = replace(base.loss.tel, sigma=0.002)
+    return replace(
+        base, data=replace(base.data, source=str(source)), loss=replace(base.loss, tel=tel)
+    )
+
+
 def _plan(
     base: config.Train,
     loss: Loss,
@@ -144,7 +170,9 @@ def _plan(
     seed: int,
     method: str | None = None,
     part: str = "",
+    inside: str = "",
 ) -> Planned:
+    """A run of the experiment DATA[/inside]/ANNOTATION[part]."""
     options = replace(
         base,
         # Labels are resized as in the published runs, which new ones are compared with.
@@ -154,9 +182,10 @@ def _plan(
         tensorboard=False,
     )
     title = method or methods.title(loss)
-    experiment = default_experiment(options) + part
+    data, _, rest = default_experiment(options).rpartition("/")
+    experiment = f"{data}/{inside}/{rest}{part}" if inside else f"{data}/{rest}{part}"
     words = f"{experiment} {title} s{seed}"
-    for sign, name in (("/", " "), ("+", " "), ("σ=", "sigma"), ("λ=", "lambda"), ("%", "")):
+    for sign, name in NAMES.items():
         words = words.replace(sign, name)
     return Planned(replace(options, output=Path("-".join(words.split()))), experiment, title)
 
@@ -165,11 +194,11 @@ def _plan(
 class Measure:
     """Make the runs of the published results."""
 
-    what: tyro.conf.Positional[Literal["scenes", "photos", "street"]]
+    what: tyro.conf.Positional[Literal["scenes", "photos", "street", "mass"]]
     output: Path = Path("runs")
     """The folder of the runs."""
     source: Path = Path("camvid.toml")
-    """The data set's TOML file (photos, street)."""
+    """The data set's TOML file (photos, street, mass)."""
     seeds: int = 3
     threads: int = 1
     """CPU threads of each run."""
@@ -185,6 +214,7 @@ def run(options: Measure) -> int:
         "scenes": lambda: scenes(options.seeds),
         "photos": lambda: photos(options.seeds, options.source),
         "street": lambda: street(options.seeds, options.source),
+        "mass": lambda: mass(options.seeds, options.source),
     }
     plan = list(plans[options.what]())
     first, step = options.part

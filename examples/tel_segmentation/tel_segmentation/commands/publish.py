@@ -32,9 +32,9 @@ INTRODUCTION = """# Measured results
 `make tel-results` writes this page from the records in this folder; nothing is entered by hand. The
 folder of each data set has a file `runs.jsonl` with one run per line: settings, seed, versions,
 metrics, and a thinned history. `make tel-measure-scenes` makes the runs on generated scenes;
-`make tel-measure-photos SOURCE=camvid.toml` and `make tel-measure-street SOURCE=camvid.toml` make
-those on photographs. [The package's README](../README.md#results) explains what is compared and
-what the numbers show.
+`make tel-measure-photos SOURCE=camvid.toml` and, in the same way, `tel-measure-street` and
+`tel-measure-mass` make those on photographs. [The package's README](../README.md#results) explains
+what is compared and what the numbers show.
 
 """
 MARKED = re.compile(r"(<!-- results: (?P<name>\S+) -->\n).*?(<!-- end of results -->)", re.DOTALL)

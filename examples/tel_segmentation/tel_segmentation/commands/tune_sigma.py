@@ -72,7 +72,9 @@ def run(options: TuneSigma) -> None:
     middle = torch.stack(widths).median(0).values.tolist()
     names = [f"{m:g} (sigma {s:.2g})" for m, s in zip(options.masses, middle, strict=True)]
     print(table("mass (median)", names, by_mass))
-    print(f"Next: --loss.tel.sigma {options.sigmas[fixed.chosen]:g}")
+    mass, sigma = options.masses[by_mass.chosen], options.sigmas[fixed.chosen]
+    print(f"A sigma for each image: --loss.tel.sigma auto --loss.tel.mass {mass:g}")
+    print(f"One for all images: --loss.tel.sigma {sigma:g}")
 
 
 class Sums:

@@ -127,7 +127,7 @@ def _restore(hint: Any, value: Any) -> Any:
         return build(typing.cast(type, hint), value)
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return _first(options, value)
+        return _first(hint, value)
     if origin is Literal and value in options:
         return value
     if origin is tuple and isinstance(value, (list, tuple)):
@@ -140,16 +140,23 @@ def _restore(hint: Any, value: Any) -> Any:
         return value
     if hint in (int, str, bool, types.NoneType) and type(value) is hint:
         return value
-    wanted = f"one of {options}" if origin is Literal else getattr(hint, "__name__", str(hint))
-    raise _MismatchError(f"expected {wanted}, got {value!r:.80}")
+    raise _MismatchError(f"expected {_wanted(hint)}, got {value!r:.80}")
 
 
-def _first(options: tuple[Any, ...], value: Any) -> Any:
+def _first(union: Any, value: Any) -> Any:
     """The value as the first of several types that it can be."""
-    reasons = []
-    for option in options:
+    for option in typing.get_args(union):
         try:
             return _restore(option, value)
-        except _MismatchError as error:
-            reasons.append(error)
-    raise reasons[0]
+        except _MismatchError:
+            continue
+    raise _MismatchError(f"expected {_wanted(union)}, got {value!r:.80}")
+
+
+def _wanted(hint: Any) -> str:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(map(_wanted, options))
+    if origin is Literal:
+        return f"one of {options}" if len(options) > 1 else repr(*options)
+    return "None" if hint is types.NoneType else getattr(hint, "__name__", str(hint))

@@ -24,15 +24,20 @@ Aggregation = Literal["LH-C", "HL-C", "LH-P"]
 Delta = Literal["l1", "l2", "ce", "dot"]
 Detach = Literal["none", "target", "affinity"]
 Reduction = Literal["batch", "image", "global"]
+MASS = 0.005  # as in treefilter.sigma_for_mass
 
 
 @dataclass(frozen=True)
 class TreeEnergy:
     """The tree energy loss."""
 
-    sigma: float = 0.02
+    sigma: float | Literal["auto"] = 0.02
     """Width of the low-level affinity, on squared distances of colours in [0, 1] (0.02 for VOC,
-    0.002 for Cityscapes and ADE20K)."""
+    0.002 for Cityscapes and ADE20K). ``auto``: for each image the σ at which its median pixel
+    averages over ``mass`` of it. The high level has no σ in either case: the network scales its
+    embedding itself."""
+    mass: float = MASS
+    """A share of an image, in (0, 1], for ``sigma`` ``auto``."""
     level: Level = "low+high"
     """The trees that are used: none, that of the colours (low), that of the embedding (high), or
     both."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tel_segmentation.config.loss import Loss
+from tel_segmentation.config.loss import MASS, Loss
 
 Labels = Literal["kept", "nearest"]
 
@@ -252,7 +252,15 @@ def check(options: Train) -> None:
         raise ValueError(
             f"data.annotation must be dense for loss.method full, got {options.data.annotation!r}"
         )
-    if options.loss.tel.exclude_void:
+    tel = options.loss.tel
+    if not 0 < tel.mass <= 1:
+        raise ValueError(f"loss.tel.mass must be in (0, 1], got {tel.mass}")
+    if tel.sigma != "auto" and tel.mass != MASS:
+        raise ValueError(
+            f"loss.tel.mass must be given with loss.tel.sigma auto alone, got {tel.mass} with sigma"
+            f" {tel.sigma}"
+        )
+    if tel.exclude_void:
         raise ValueError(
             "loss.tel.exclude_void must be off: data sets do not say which of the pixels without a"
             " label are void (tree_energy_loss takes a mask)"

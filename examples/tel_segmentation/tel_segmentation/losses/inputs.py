@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import treefilter.losses
 from tel_segmentation.data.sample import PADDING, UNLABELLED
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -125,16 +126,9 @@ def unlabelled_region(
     Args:
         label: (B, H, W) int64; class, -1 unlabelled, -2 padding.
         size: (h, w) of the prediction.
-        roi: ``any``: a pixel counts as labelled if any of the pixels that it covers is, so that no
-            label vanishes. ``nearest`` samples the mask as the official code does. It misses points
-            and thin strokes: at a quarter of the resolution, a pixel counts as labelled only if the
-            upper left one of the 4 × 4 pixels that it covers is labelled.
+        roi: see ``treefilter.losses.unlabelled_region``.
 
     Returns:
         (B, 1, h, w) bool.
     """
-    region = nearest(label == UNLABELLED, size)
-    if roi == "any":
-        labelled = F.adaptive_max_pool2d((label >= 0)[:, None].float(), size) > 0
-        region = region & ~labelled
-    return region
+    return treefilter.losses.unlabelled_region(label, size, unlabelled=UNLABELLED, roi=roi)

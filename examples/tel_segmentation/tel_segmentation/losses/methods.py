@@ -75,6 +75,7 @@ def title(options: config.Loss) -> str:
         return " ".join([name, *warmup])
     tel = options.tel
     changes = {
+        f"mass={tel.mass:g}": tel.sigma == "auto" and "low" in tel.level,
         tel.aggregation: tel.level == "low+high" and tel.aggregation != "LH-C",
         tel.delta: tel.delta != "l1",
         "shuffled guide": tel.shuffle_guide,

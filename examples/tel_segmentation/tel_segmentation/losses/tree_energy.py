@@ -66,7 +66,7 @@ def tree_energy_loss(
         The loss (a scalar, not yet multiplied by λ; 0 if every pixel is labelled); the pseudo
         labels ``final`` and, if they exist, ``low`` and ``high``; the logs ``affinity_low``,
         ``affinity_high`` (mean affinity of the trees' edges), their medians, ``unlabelled``
-        (|Ω_U|).
+        (|Ω_U|), and ``sigma`` (median over the images) if it is ``auto``.
 
     Raises:
         ValueError: the shapes do not match; the guide is outside [0, 1] (σ is chosen for that
@@ -96,18 +96,23 @@ def tree_energy_loss(
         return LossOutput(logits.sum() * 0, {}, logs)
     with torch.autocast(logits.device.type, enabled=False):
         probability = probabilities(logits)
-        padding = nearest(label == PADDING, size) if options.mask_padding else None
-        trees = functools.partial(tree_affinity, offset=options.mst_offset, outside=padding)
+        padding = nearest(label == PADDING, size)
+        outside = padding if options.mask_padding else None
+        trees = functools.partial(tree_affinity, offset=options.mst_offset, outside=outside)
         affinities = {}
         if "low" in options.level:
             small = _resized(guide, size, probability.dtype, options)
-            affinities["low"] = trees(small, options.sigma)
+            away = padding.roll(1, dims=0) if options.shuffle_guide else padding
+            mass = options.mass if options.sigma == "auto" else None
+            affinities["low"] = trees(small, options.sigma, mass=mass, padding=away)
         if embed is not None and "high" in options.level:
             features = embed.to(probability.dtype)
             features = features.detach() if options.detach == "affinity" else features
             affinities["high"] = trees(features)
         for level, affinity in affinities.items():
             logs |= _logs(level, affinity)
+        if options.sigma == "auto" and "low" in affinities:
+            logs["sigma"] = torch.as_tensor(affinities["low"].sigma).median()
         pseudo, targets = pseudo_labels(probability, affinities, options.aggregation)
         terms = [_reduced(_difference(probability, y, options), region, options) for y in targets]
         loss = torch.stack(terms).sum()

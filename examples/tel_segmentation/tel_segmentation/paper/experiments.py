@@ -113,7 +113,7 @@ def method_title(loss: config.Loss, base: config.Loss) -> str:
     if loss.method == "tel":
         if loss.weight != base.weight:
             title += f" λ={loss.weight:g}"
-        if loss.tel.sigma != base.tel.sigma:
+        if loss.tel.sigma not in (base.tel.sigma, "auto"):
             title += f" σ={loss.tel.sigma:g}"
     return title
 

@@ -100,7 +100,7 @@ def _settings(options: Any) -> dict[str, str]:
         "lr, rest": f"{optimizer.lr * optimizer.head_lr_factor:g}",
         "weight decay": f"{optimizer.weight_decay:g}",
         "λ": f"{options.loss.weight:g}",
-        "σ": f"{options.loss.tel.sigma:g}",
+        "σ": f"{options.loss.tel.sigma}",
         "added to the trees' weights": f"{options.loss.tel.mst_offset:g}",
         "output stride": "4" if model.network == "hrnet" else str(model.output_stride),
         "ASPP rates": _rates(model),
