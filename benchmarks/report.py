@@ -105,10 +105,10 @@ class Run(NamedTuple):
 
 
 def load(folder: Path) -> list[Run]:
-    """All but gpu-*.json, sigma.json and layers.json, which have pages of their own."""
+    """All but those that have pages of their own: of GPUs, σ, layers and tiles."""
     runs = []
     for path in sorted(folder.glob("*.json")):
-        if path.stem.startswith(("gpu-", "sigma", "layers")):
+        if path.stem.startswith(("gpu", "sigma", "layers", "tiled")):
             continue
         content = json.loads(path.read_text(encoding="utf-8"))
         records = [Record.from_json(record) for record in content["records"]]

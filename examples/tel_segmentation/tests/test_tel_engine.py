@@ -317,11 +317,13 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
         for folder in (one.output, two.output)
     )
     for x, y in zip(a, b, strict=True):
-        for name in ("loss", "loss_seg", "loss_tel", "affinity_high"):
-            assert x[name] == pytest.approx(y[name], rel=1e-5)
+        for name in ("loss", "loss_seg", "loss_tel"):
+            assert x[name] == pytest.approx(y[name], rel=1e-4)  # rounding errors grow
+        # exp of differences of features: some 10 times their rounding errors
+        assert x["affinity_high"] == pytest.approx(y["affinity_high"], rel=1e-3)
     first, second = weights(one.output), weights(two.output)
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=5e-5)
     results = [json.loads((f.output / RESULT).read_text()) for f in (one, two)]
     assert results[0]["evaluation"]["last"]["images"] == 4
     assert results[1]["evaluation"]["last"]["images"] == 4

@@ -86,7 +86,7 @@ def test_the_best_network_is_evaluated_with_its_own_weights(tmp_path, monkeypatc
         weights = sum(p.abs().sum().item() for p in model.parameters())
         seen.append((evaluation.protocol, weights))
         metrics = {"miou": 1 / len(seen), "accuracy": 0.5, "boundary_miou": 0.5, "iou": [0.5]}
-        return metrics | {"images": 1, "protocol": {}}
+        return metrics | {"images": 1, "protocol": {}, "confusion": [[1]], "image_miou": []}
 
     monkeypatch.setattr(outcome, "evaluate_model", falling)
     options = tel_runs.options(tmp_path / "a", evaluation=SQUASH, protocols=("ss",))

@@ -151,7 +151,7 @@ def test_absurd_checkpoints_are_an_error_of_one_line(run, capsys, fields, said):
         (lambda c: c.update(batch=True), "batch: expected int, got True"),
         (lambda c: c["optimizer"].update(lr="low"), "lr: expected float, got 'low'"),
         (lambda c: c["data"].update(crop=[64]), "crop: expected tuple, got [64]"),
-        (lambda c: c["data"].update(size="big"), "size: expected tuple, got 'big'"),
+        (lambda c: c["data"].update(size="big"), "size: expected tuple or None, got 'big'"),
         (lambda c: c.update(data=[]), "Data must be an object, got []"),
         (lambda c: c.update(tensorboard=1), "tensorboard: expected bool, got 1"),
     ],

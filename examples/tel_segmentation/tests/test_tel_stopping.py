@@ -72,8 +72,9 @@ def test_a_worker_that_is_killed(tmp_path):
     assert status == 2
     (line,) = lines(text)
     assert "a process that reads images has died or is stuck (DataLoader worker (pid" in line
-    assert "use fewer of them (--data.workers); stopped after iteration 3 of 40; go on" in line
-    assert iteration(options) == 3
+    done = iteration(options)  # what was read before may still be used
+    assert 3 <= done < 10
+    assert f"use fewer of them (--data.workers); stopped after iteration {done} of 40" in line
 
 
 @pytest.mark.parametrize(("workers", "end"), [(2, "time-out"), (2, "signal"), (0, "signal")])
