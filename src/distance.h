@@ -25,14 +25,21 @@ namespace treefilter {
 
 enum class Path { kSum, kMax };
 
+// Outside of the function, because device code must not call max().
+template <class T>
+constexpr T kLargestLength = std::numeric_limits<T>::max();
+
+template <class T>
+TREEFILTER_HD bool is_finite_length(T length) {
+  return length >= -kLargestLength<T> && length <= kLargestLength<T>;
+}
+
 // The length of two paths, one after the other.
 template <class T>
 TREEFILTER_HD T joined_length(T a, T b) {
-  constexpr T kLargest = std::numeric_limits<T>::max();
-  const auto finite = [](T length) { return length >= -kLargest && length <= kLargest; };
   const T sum = a + b;
-  if (finite(sum) || !finite(a) || !finite(b)) return sum;
-  return sum > 0 ? kLargest : -kLargest;
+  if (is_finite_length(sum) || !is_finite_length(a) || !is_finite_length(b)) return sum;
+  return sum > 0 ? kLargestLength<T> : -kLargestLength<T>;
 }
 
 // weight [B, N]: of the edge from each vertex to its parent (B = 1 serves any; so does a tree's batch).
