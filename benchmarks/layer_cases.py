@@ -1,6 +1,6 @@
 """The layers of the field that are compared, and who computes them.
 
-The file is long because it has one function for each layer, and each of these several ways.
+The file is long because each layer has a function of its own, with several implementations.
 """
 
 import sys

@@ -47,8 +47,7 @@ def persistence(
     Returns:
         ``(birth, death)``, both (B, N) int64: vertices, −1 behind the last pair. The pairs are in
         the order of their deaths (``dim=1``: births), those of one vertex in the order of the edges
-        that join them. Components that never die are last, by birth,
-        with death −1.
+        that join them. Components that never die are last, by birth, with death −1.
 
     Raises:
         ValueError: If shapes do not fit, a value is NaN (on CUDA it counts as +inf), ``dim`` is

@@ -29,9 +29,8 @@ def random_tree(
     - ``"race"``: every edge gets an independent exponentially distributed time with the rate
       exp(−weight), and the tree is that of the smallest times (Borůvka's algorithm with Luce's
       choice: of several edges one is the first with a probability proportional to exp(−weight)).
-      The number of
-      an edge plays no part. Without a weight all edges are alike; the tree is then a random one,
-      but not uniform among all spanning trees. One call of :func:`treefilter.mst`.
+      The number of an edge plays no part. Without a weight all edges are alike; the tree is then a
+      random one, but not uniform among all spanning trees. One call of :func:`treefilter.mst`.
     - ``"tournament"``: that of Song et al., *Rethinking learnable tree filter for generic feature
       transform*, NeurIPS 2020: in Borůvka's rounds each component goes through its edges in
       ascending number, and a later one, b, replaces the present choice, a, with probability

@@ -119,14 +119,14 @@ def _bisect(weight: Tensor, tree: Tree, share: float, counted: Tensor | None) ->
     inside = torch.ones_like(weight, dtype=torch.bool)
     if counted is not None:
         inside = inside & counted.unsqueeze(1)
-    number = inside.sum(2)
+    ones, number = inside.to(weight.dtype), inside.sum(2)
     target = share * number.double().unsqueeze(2)
     low, high = _interval(weight, nodes)
     for _ in range(_STEPS):
         middle = (low + high) / 2
         sigma = _power(middle, weight.dtype)
         a = torch.exp(weight / -sigma.unsqueeze(2)).masked_fill(absent, 0)
-        masses = filter(inside.to(weight.dtype), tree, a, normalize=False)
+        masses = filter(ones, tree, a, normalize=False)
         large = (masses >= target) & inside
         enough = 2 * large.sum(2) > number  # torch.median, without its sort
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)

@@ -26,7 +26,7 @@ from tel_segmentation.data.sparse_labels import label_kind, resize_label
 
 _UNKNOWN = -3
 KEPT = 2**28
-"""Bytes of resized samples that a process keeps: a photograph of 12 megapixels takes 0.2 s."""
+"""Bytes of resized samples that a process keeps, because decoding large photographs takes long."""
 
 
 class Folder:

@@ -35,9 +35,13 @@ from tel_segmentation.losses.inputs import (
 )
 from tel_segmentation.runtime.distributed import mean_over
 from tel_segmentation.runtime.precision import probabilities
-from treefilter.losses import TreeAffinity, difference, pseudo_labels, tree_affinity
-
-GUIDE_RANGE = (-0.1, 1.5)  # excludes guides normalised by mean and deviation, or from 0 to 255
+from treefilter.losses import (
+    COLOUR_RANGE,
+    TreeAffinity,
+    difference,
+    pseudo_labels,
+    tree_affinity,
+)
 
 
 def tree_energy_loss(
@@ -164,7 +168,7 @@ def _check(
     if options.shuffle_guide and batch < 2:
         raise ValueError("tree_energy_loss: shuffle_guide must have a batch of 2, got 1 image")
     if "low" in options.level:
-        _check_range(guide, options.guide_range or GUIDE_RANGE)
+        _check_range(guide, options.guide_range or COLOUR_RANGE)
 
 
 def _check_range(guide: Tensor, limits: tuple[float, float]) -> None:
