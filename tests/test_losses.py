@@ -211,9 +211,9 @@ def test_a_training_step_under_ddp(tmp_path):
 def test_errors():
     logits, image, label, embed = inputs()
     loss = tf.losses.tree_energy
-    with pytest.raises(ValueError, match=r"image must have values in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"guide must have values in \[0, 1\]"):
         loss(logits, image * 255, label)
-    with pytest.raises(ValueError, match=r"label must have shape \(B, H, W\) like the image"):
+    with pytest.raises(ValueError, match=r"label must have shape \(B, H, W\) like the guide"):
         loss(logits, image, label[:, 1:])
     with pytest.raises(ValueError, match="embed must have shape"):
         loss(logits, image, label, embed[..., 1:])
@@ -237,7 +237,7 @@ def test_errors():
         loss(logits, image, label.float())
     with pytest.raises(TypeError, match="tree_energy: offset must be a number, got list"):
         loss(logits, image, label, offset=[1])
-    with pytest.raises(ValueError, match="tree_energy: image must have channels, got"):
+    with pytest.raises(ValueError, match="tree_energy: guide must have channels, got"):
         loss(logits, image[:, :0], label)
     with pytest.raises(ValueError, match="tree_energy: unlabelled must be in the range of int64"):
         loss(logits, image, label, unlabelled=2**70)

@@ -31,13 +31,15 @@ def run(x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind:
     return _ops.propagate(x, parent, order, plan, a, kind)
 
 
-class _Pass(Function):
+class _Propagate(Function):
     @staticmethod
     def forward(
         x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int
     ) -> Tensor:
         return _ops.propagate(x, parent, order, plan, a, kind)
 
+
+class _Pass(_Propagate):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, a, parent, order, plan, ctx.kind = inputs
@@ -71,13 +73,7 @@ class _Pass(Function):
         return run(x_, a, parent, order, plan, ctx.kind)
 
 
-class _Filter(Function):
-    @staticmethod
-    def forward(
-        x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int
-    ) -> Tensor:
-        return _ops.propagate(x, parent, order, plan, a, kind)
-
+class _Filter(_Propagate):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, a, parent, order, plan, ctx.kind = inputs

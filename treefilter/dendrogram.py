@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree
 
 from . import _ops, _topology
 from ._autograd import values_of
@@ -22,6 +21,7 @@ from ._checks import (
     check_tensor,
     widen,
 )
+from ._pytree_node import register
 from .affinity import gather_weight
 from .tree import Tree, check_tree
 
@@ -249,28 +249,5 @@ def checked_altitude(function: str, weight: Tensor, h: Dendrogram) -> Tensor:
     return values.masked_fill(h.edge < 0, torch.inf).to(widen(weight).dtype)
 
 
-def _flatten(h: Dendrogram) -> tuple[list[Any], Any]:
-    return [h.parent, h.edge], h.shape
-
-
-def _flatten_with_keys(h: Dendrogram) -> tuple[list[tuple[Any, Any]], Any]:
-    names = ("parent", "edge")
-    return [(_pytree.GetAttrKey(name), getattr(h, name)) for name in names], h.shape
-
-
-def _unflatten(children: Any, shape: Any) -> Dendrogram:
-    parent, edge = children  # in a pytree they need not be tensors: nothing is checked here
-    return Dendrogram(parent, edge, None if shape is None else tuple(shape), MADE_HERE)
-
-
-_pytree.register_pytree_node(
-    Dendrogram,
-    _flatten,
-    _unflatten,
-    serialized_type_name="treefilter.Dendrogram",
-    flatten_with_keys_fn=_flatten_with_keys,
-    to_dumpable_context=lambda shape: shape,
-    from_dumpable_context=lambda shape: shape,
-)
-
+register(Dendrogram, ("parent", "edge"))
 torch.serialization.add_safe_globals([Dendrogram])  # its constructor checks what a file holds

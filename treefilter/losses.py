@@ -194,7 +194,7 @@ def unlabelled_region(
 
 def tree_energy(
     logits: Tensor,
-    image: Tensor,
+    guide: Tensor,
     label: Tensor,
     embed: Tensor | None = None,
     *,
@@ -215,8 +215,8 @@ def tree_energy(
 
     Args:
         logits: (B, K, h, w), the prediction.
-        image: (B, C, H, W), colours in [0, 1], neither normalised nor jittered; resized to (h, w)
-            bilinearly.
+        guide: (B, C, H, W), the image as colours in [0, 1], neither normalised nor jittered;
+            resized to (h, w) bilinearly.
         label: (B, H, W) integers: classes, ``unlabelled``, or others, of pixels to leave out.
         embed: (B, C', h, w), an embedding of the network for the high level; without it there is
             only the low level.
@@ -243,7 +243,7 @@ def tree_energy(
 
     Raises:
         ValueError: If shapes do not fit, a name is unknown, ``mass`` is not in (0, 1] or beside a
-            given σ, or (on the CPU) the image has values outside of [−0.1, 1.5]: σ is for colours
+            given σ, or (on the CPU) the guide has values outside of [−0.1, 1.5]: σ is for colours
             in [0, 1].
         TypeError: If an argument is of the wrong type.
 
@@ -252,11 +252,11 @@ def tree_energy(
 
         >>> import torch, treefilter as tf
         >>> logits = torch.tensor([[0.0, 2.0], [0.0, 0.0]]).view(1, 2, 1, 2)
-        >>> image = torch.zeros(1, 3, 1, 2)  # equal colours: a = 1
-        >>> tf.losses.tree_energy(logits, image, torch.full((1, 1, 2), -1))
+        >>> guide = torch.zeros(1, 3, 1, 2)  # equal colours: a = 1
+        >>> tf.losses.tree_energy(logits, guide, torch.full((1, 1, 2), -1))
         tensor(0.3808)
     """
-    _check(logits, image, label, embed)
+    _check(logits, guide, label, embed)
     share = check_auto("tree_energy", sigma, mass)
     check_choice("tree_energy", "aggregation", aggregation, AGGREGATIONS)
     check_choice("tree_energy", "delta", delta, DELTAS)
@@ -270,7 +270,7 @@ def tree_energy(
         wide = torch.promote_types(logits.dtype, torch.float32)
         probability = logits.to(wide).softmax(1)
         with torch.no_grad():
-            small = functional.interpolate(image.to(wide), size, mode="bilinear")
+            small = functional.interpolate(guide.to(wide), size, mode="bilinear")
         affinities = {"low": tree_affinity(small, sigma, mass=share, offset=offset)}
         if embed is not None:
             affinities["high"] = tree_affinity(embed.to(wide), offset=offset)
@@ -293,22 +293,22 @@ def _check_label(function: str, unlabelled: int) -> int:
     return number
 
 
-def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -> None:
+def _check(logits: Tensor, guide: Tensor, label: Tensor, embed: Tensor | None) -> None:
     name = "tree_energy"
     check_tensor(name, "logits", logits, "float")
-    check_tensor(name, "image", image, "float")
+    check_tensor(name, "guide", guide, "float")
     check_tensor(name, "label", label, "int")
-    check_devices(name, "logits", logits, image=image, label=label)
-    for what, value in (("logits", logits), ("image", image)):
+    check_devices(name, "logits", logits, guide=guide, label=label)
+    for what, value in (("logits", logits), ("guide", guide)):
         if value.ndim != 4 or len(value) != len(logits):
             raise ValueError(
                 f"{name}: {what} must have shape (B, C, H, W), got {tuple(value.shape)}"
             )
-    if image.shape[1] == 0:
-        raise ValueError(f"{name}: image must have channels, got {tuple(image.shape)}")
-    if label.shape != (image.shape[0], *image.shape[2:]):
+    if guide.shape[1] == 0:
+        raise ValueError(f"{name}: guide must have channels, got {tuple(guide.shape)}")
+    if label.shape != (guide.shape[0], *guide.shape[2:]):
         raise ValueError(
-            f"{name}: label must have shape (B, H, W) like the image {tuple(image.shape)}, "
+            f"{name}: label must have shape (B, H, W) like the guide {tuple(guide.shape)}, "
             f"got {tuple(label.shape)}"
         )
     if embed is not None:
@@ -319,11 +319,11 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
                 f"{name}: embed must have shape (B, C, h, w) like the logits "
                 f"{tuple(logits.shape)}, got {tuple(embed.shape)}"
             )
-    values = values_of(image.detach())
+    values = values_of(guide.detach())
     if values is not None and values.numel():
         low, high = (v.item() for v in values.aminmax())
         if not (low >= COLOUR_RANGE[0] and high <= COLOUR_RANGE[1]):
             raise ValueError(
-                f"{name}: image must have values in [0, 1], neither normalised by mean and "
+                f"{name}: guide must have values in [0, 1], neither normalised by mean and "
                 f"deviation nor 0 to 255, got values from {low:.3g} to {high:.3g}"
             )

@@ -106,11 +106,11 @@ def _tournament(
         label = tree.components.long()
         sides = label.gather(1, ends[:, 0]), label.gather(1, ends[:, 1])
         between = (sides[0] != sides[1]) & (weight < torch.inf)
-        place = between.flatten().nonzero().squeeze(1)
-        if not len(place):
+        position = between.flatten().nonzero().squeeze(1)
+        if not len(position):
             return mst(within, graph, root=root)
-        flat = [(side + image * graph.num_nodes).flatten()[place] for side in sides]
-        component, edge = _winners(weight.flatten(), torch.cat(flat), place.repeat(2), generator)
+        flat = [(side + image * graph.num_nodes).flatten()[position] for side in sides]
+        component, edge = _winners(weight.flatten(), torch.cat(flat), position.repeat(2), generator)
         # Kruskal's order is that in which the components add their edges one by one: an edge that
         # would close a cycle is left out.
         rank = (component + 1).to(weight.dtype)
@@ -147,23 +147,23 @@ def _winners(
 
 
 def _next_above(limit: Tensor, score: Tensor, last: Tensor) -> Tensor:
-    """For each place, the next one of its segment whose limit exceeds its score; else itself.
+    """For each position, the next one of its segment whose limit exceeds its score; else itself.
 
-    By maxima of 1, 2, 4, … places: the largest steps without an excess are taken first.
+    By maxima of 1, 2, 4, … positions: the largest steps without an excess are taken first.
     """
     size = len(limit)
-    place = torch.arange(size, device=limit.device)
-    end = torch.where(last, place, size).flip(0).cummin(0).values.flip(0)  # of each segment
+    position = torch.arange(size, device=limit.device)
+    end = torch.where(last, position, size).flip(0).cummin(0).values.flip(0)  # of each segment
     levels = [limit]
-    longest = int((end - place).max())
+    longest = int((end - position).max())
     while 2 ** len(levels) <= longest:
         before, step = levels[-1], 2 ** (len(levels) - 1)
         levels.append(torch.maximum(before, before.roll(-step)))  # no step goes beyond a segment
-    at = place + 1
+    at = position + 1
     for k in reversed(range(len(levels))):
         highest = levels[k][at.clamp(max=size - 1)]
         at = torch.where((at + 2**k - 1 <= end) & (highest <= score), at + 2**k, at)
-    return torch.where(at <= end, at, place)
+    return torch.where(at <= end, at, position)
 
 
 def _doublings(length: int) -> int:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from . import _ops, _topology
 from ._autograd import values_of
 from ._batch_index import Index, batch_index
 from ._checks import check_instance, check_shape, check_target, check_tensor
+from ._pytree_node import register
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,34 +308,6 @@ def check_tree(function: str, tree: Any, *, values: bool = False) -> None:
 
 
 _TENSORS = ("parent", "edge", "order", "_plan")
-
-
-def _flatten(tree: Tree) -> tuple[list[Any], Any]:
-    return [getattr(tree, name) for name in _TENSORS], tree.shape
-
-
-def _flatten_with_keys(tree: Tree) -> tuple[list[tuple[Any, Any]], Any]:
-    return [(_pytree.GetAttrKey(name), getattr(tree, name)) for name in _TENSORS], tree.shape
-
-
-def _unflatten(children: Any, shape: Any) -> Tree:
-    # What a pytree holds need not be tensors: nothing is checked here.
-    tree = object.__new__(Tree)
-    for name, value in zip(_TENSORS, children, strict=True):
-        object.__setattr__(tree, name, value)
-    object.__setattr__(tree, "shape", None if shape is None else tuple(shape))
-    return tree
-
-
-_pytree.register_pytree_node(
-    Tree,
-    _flatten,
-    _unflatten,
-    serialized_type_name="treefilter.Tree",
-    flatten_with_keys_fn=_flatten_with_keys,
-    to_dumpable_context=lambda shape: shape,
-    from_dumpable_context=lambda shape: shape,
-)
-
+register(Tree, _TENSORS)
 torch.serialization.add_safe_globals([Tree])  # its constructor checks what a file holds
 default_collate_fn_map[Tree] = lambda batch, *, collate_fn_map=None: Tree.cat(batch)

@@ -141,9 +141,9 @@ def ranking(function: str, tree: Tree, max_adj: int) -> Ranking:
     """A tree's ranks, in the reverse of the order in which leaves come first."""
     index = tree.order.flip(1)
     ranks = torch.arange(tree.num_nodes, dtype=torch.int32, device=index.device)
-    places = index.long()
-    rank = torch.empty_like(index).scatter_(1, places, ranks.expand_as(index))
-    parent = rank.gather(1, tree.parent.gather(1, places).long())
+    vertices = index.long()
+    rank = torch.empty_like(index).scatter_(1, vertices, ranks.expand_as(index))
+    parent = rank.gather(1, tree.parent.gather(1, vertices).long())
     most = check_integer(function, "max_adj_per_node", max_adj)
     if most < 1:
         raise ValueError(f"{function}: max_adj_per_node must be at least 1, got {most}")
@@ -159,11 +159,11 @@ def ranking(function: str, tree: Tree, max_adj: int) -> Ranking:
 
 
 def _children(parent: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The ranks of the children, the lowest first, and which vertices found no place."""
+    """The ranks of the children, the lowest first, and which vertices are in no list."""
     batch, size = parent.shape
     ranks = torch.arange(size, device=parent.device).expand(batch, -1)
     above = parent.long()
-    left = ranks > 0  # all but the root wait for a place
+    left = ranks > 0  # all but the root wait for a list
     lists = []
     for _ in range(most):
         waiting = torch.where(left, ranks, size)
@@ -179,17 +179,17 @@ def _many_children(parent: Tensor, most: int) -> tuple[Tensor, Tensor]:
     above, child = parent[:, 1:].long().sort(dim=1, stable=True)
     starts = torch.ones_like(above, dtype=torch.bool)
     starts[:, 1:] = above[:, 1:] != above[:, :-1]
-    place = torch.arange(size - 1, device=parent.device).expand(batch, -1)
-    place = place - torch.where(starts, place, 0).cummax(1).values if size > 1 else place
-    left_out = place >= most
-    to = torch.where(left_out, size * most, above * most + place)
+    column = torch.arange(size - 1, device=parent.device).expand(batch, -1)
+    column = column - torch.where(starts, column, 0).cummax(1).values if size > 1 else column
+    left_out = column >= most
+    to = torch.where(left_out, size * most, above * most + column)
     lists = parent.new_zeros(batch, size * most + 1).scatter_(1, to, (child + 1).int())
     return lists[:, :-1].view(batch, size, most), left_out
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """A tree with the places of its ranks: what the functions of a scan or a filter are given."""
+    """A tree with the vertices of its ranks: what the functions of a scan or a filter are given."""
 
     tree: Tree
     index: Tensor  # (B, N) int64, the vertex of each rank

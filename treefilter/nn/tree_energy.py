@@ -28,7 +28,7 @@ class TreeEnergyLoss(Layer):
         roi: ``"any"`` or ``"nearest"``.
 
     Shape:
-        logits (B, K, h, w), image (B, C, H, W), label (B, H, W) and embed (B, C', h, w) or None
+        logits (B, K, h, w), guide (B, C, H, W), label (B, H, W) and embed (B, C', h, w) or None
         give a scalar.
 
     Example:
@@ -66,12 +66,12 @@ class TreeEnergyLoss(Layer):
         self.roi = roi
 
     def forward(
-        self, logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None = None
+        self, logits: Tensor, guide: Tensor, label: Tensor, embed: Tensor | None = None
     ) -> Tensor:
         """λ times the loss."""
         return self.weight * tree_energy(
             logits,
-            image,
+            guide,
             label,
             embed,
             sigma=self.sigma,

@@ -22,7 +22,7 @@ from tel_segmentation.evaluation.pictures import panel, tiles
 from tel_segmentation.networks.segmenter import build_model
 from tel_segmentation.runtime import checkpoint
 from tel_segmentation.runtime.run_folder import HISTORY, RESULT
-from tel_segmentation.training import engine, step
+from tel_segmentation.training import diagnosis, engine, step
 from tel_segmentation.training.objective import StepOutput
 from tel_segmentation.training.tracking import History, read_history
 
@@ -220,7 +220,8 @@ def test_without_a_terminal_lines_tell_losses_speed_and_time_left(tmp_path, monk
         iteration(*arguments)
 
     monkeypatch.setattr(engine, "update", slow)
-    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    for module in (engine, diagnosis):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     def shown(**changes):
         engine.train(tel_runs.options(tmp_path / "run", checkpoint_every=3), **changes)

@@ -23,7 +23,7 @@ from tel_segmentation.paper.experiment import Experiment
 from tel_segmentation.paper.experiments import find, resolve
 from tel_segmentation.paper.readiness import check_ready
 from tel_segmentation.paper.recipes import SEED, Recipe
-from tel_segmentation.paper.sameness import MAY_DIFFER, differences
+from tel_segmentation.paper.sameness import ON_RESUME, differences
 from tel_segmentation.runtime.distributed import session
 from tel_segmentation.runtime.run_folder import COST, LAST, RESULT
 from tel_segmentation.training.engine import train
@@ -198,7 +198,7 @@ def _finished(settings: config.Train) -> dict[str, Any] | None:
     Raises:
         ValueError: the folder has a run with other settings; the message names them.
     """
-    has_begun(settings, MAY_DIFFER, differences)
+    has_begun(settings, ON_RESUME, differences)
     if not (settings.output / RESULT).exists():
         return None
     result: dict[str, Any] = json.loads((settings.output / RESULT).read_text(encoding="utf-8"))

@@ -15,13 +15,13 @@ from tel_segmentation.paper.recipes import Recipe
 from tel_segmentation.training import same_run
 from tel_segmentation.training.record import portable
 
-MAY_DIFFER = (
+ON_RESUME = (
     "output", "batch", "accumulate", "threads", "device", "data.workers", "log_every",
     "checkpoint_every", "pictures", "tensorboard", "protocols",
 )  # fmt: skip
 """Settings that may change when a run is resumed: each iteration still has the same images."""
-IS_NO_OTHER = (
-    *MAY_DIFFER, "seed", "amp", "eval_every", "boundary", "data.ignore", "data.encoding",
+STILL_THE_EXPERIMENT = (
+    *ON_RESUME, "seed", "amp", "eval_every", "boundary", "data.ignore", "data.encoding",
 )  # fmt: skip
 """Settings in which a run may differ from its experiment; the encoding, for example, since files of
 the same annotations have different numbers. Total batch, numbers of images and ignored classes are
@@ -38,7 +38,7 @@ def deviations(result: dict[str, Any]) -> list[str]:
         ValueError: the record belongs to no experiment, or its configuration cannot be read.
     """
     settings, wanted = _both(result)
-    found = differences(settings, wanted, IS_NO_OTHER)
+    found = differences(settings, wanted, STILL_THE_EXPERIMENT)
     kind = wanted.data.source.partition(":")[0]
     made = result.get("annotate") or {}
     total = result.get("batch", {}).get("total")
@@ -61,7 +61,7 @@ def cost_deviations(cost: dict[str, Any]) -> list[str]:
     Raises:
         ValueError: as ``deviations``.
     """
-    return differences(*_both(cost), IS_NO_OTHER)
+    return differences(*_both(cost), STILL_THE_EXPERIMENT)
 
 
 def other_counts(kind: str, training: set[Any], evaluated: set[Any]) -> list[str]:

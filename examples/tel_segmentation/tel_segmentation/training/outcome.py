@@ -74,8 +74,7 @@ def finish(
     """Evaluates the last and the best network, draws the pictures, writes the record."""
     split, reported = open_reported(options.data, options.seed)
     more = {name: protocols.named(name, options) for name in options.protocols}
-    last, last_more = _final_metrics(options, state, reported, more)
-    details = {name: last.pop(name) for name in DETAILS}
+    last, last_more, details = _final_metrics(options, state, reported, more)
     pictures = panels(state.objective, source, options.pictures, state.device)
     worst: list[dict[str, Any]] = []
     if distributed.world()[0] == 0:
@@ -91,9 +90,7 @@ def finish(
         iteration, seconds = state.iteration, state.seconds
         state.restore(checkpoint.load(options.output / BEST))
         known = best if split == "val" else None
-        best, best_more = _final_metrics(options, state, reported, more, known)
-        for name in DETAILS:
-            best.pop(name, None)
+        best, best_more, _ = _final_metrics(options, state, reported, more, known)
         state.iteration, state.seconds = iteration, seconds
     evaluation = {
         "split": split,
@@ -118,13 +115,21 @@ def _final_metrics(
     source: Source,
     more: dict[str, config.Evaluation],
     found: dict[str, Any] | None = None,
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Metrics by the protocol of the training, unless they are known, and by other ones."""
-    done = {options.evaluation: found or _metrics(options, state, source, options.evaluation)}
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], dict[str, Any]]:
+    """Metrics by the protocol of the training, and by other ones, both without ``DETAILS``; these.
+
+    With ``found``, the metrics by the protocol of the training are known; there are no details.
+    """
+    details: dict[str, Any] = {}
+    if not found:
+        found = _metrics(options, state, source, options.evaluation)
+        details = {name: found[name] for name in DETAILS}
+    done = {options.evaluation: _brief(found)}
     for evaluation in more.values():
         if evaluation not in done:  # two names may mean the same protocol
             done[evaluation] = _brief(_metrics(options, state, source, evaluation))
-    return done[options.evaluation], {name: done[each] for name, each in more.items()}
+    others = {name: done[each] for name, each in more.items()}
+    return done[options.evaluation], others, details
 
 
 def _write_panels(folder: Path, pictures: list[tuple[str, Any]]) -> None:

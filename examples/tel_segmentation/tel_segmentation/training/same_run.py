@@ -12,7 +12,7 @@ from tel_segmentation.runtime.run_folder import CONFIG
 
 Differences = Callable[[config.Train, config.Train, Collection[str]], list[str]]
 
-NOT_LEARNT = (
+NO_EFFECT = (
     "output", "experiment", "method", "paper_id", "recipe", "protocols", "data.source",
     "data.annotation", "data.workers", "model.weights", "loss.teachers", "threads", "device",
     "log_every", "checkpoint_every", "pictures", "tensorboard",
@@ -57,7 +57,7 @@ def check_resumable(
         ValueError: a field differs with which it would be another run; all of them are named.
     """
     found, wanted = config.absolute(found), config.absolute(wanted)
-    may = {*NOT_LEARNT, "batch", "accumulate"}
+    may = {*NO_EFFECT, "batch", "accumulate"}
     other = differences(wanted, found, {*may, "iterations"})
     now = wanted.batch * wanted.accumulate * distributed.world()[1]
     if total not in (now, None):

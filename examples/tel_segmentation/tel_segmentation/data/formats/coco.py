@@ -33,11 +33,7 @@ def read(source: Path) -> Export:
         ValueError: there is none, or one is not COCO's.
     """
     export = Export()
-    for file in fields.files_of(source, [".json"]):
-        content = fields.table(fields.read_json(file), str(file))
-        if "images" not in content and source.is_dir():
-            export.skipped["JSON files that are not COCO's"] += 1
-            continue
+    for file, content in fields.json_tables(source, "images", "COCO", export.skipped):
         categories = _by_id(content, "categories", file)
         names = {
             key: fields.text(each.get("name"), f"{file}: category {key}")

@@ -31,11 +31,7 @@ def read(source: Path) -> Export:
         ValueError: there is none, or one is not Datumaro's.
     """
     export = Export()
-    for file in fields.files_of(source, [".json"]):
-        content = fields.table(fields.read_json(file), str(file))
-        if "items" not in content and source.is_dir():
-            export.skipped["JSON files that are not Datumaro's"] += 1
-            continue
+    for file, content in fields.json_tables(source, "items", "Datumaro", export.skipped):
         names = _names(content, file)
         export.names = tuple(dict.fromkeys((*export.names, *names)))
         for number, value in enumerate(fields.entries(content.get("items"), f"{file}: items")):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import reprlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,6 +113,28 @@ def pairs(value: str, where: str, least: int = 1) -> Corners:
     except ValueError as error:
         raise wrong(where, "points x,y;x,y", value) from error
     return points(found, where, least)
+
+
+def json_tables(
+    source: Path, key: str, tool: str, skipped: Counter[str]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A tool's JSON files, each an object. In a folder, objects without ``key`` are others' files.
+
+    Args:
+        source: a file or a folder.
+        key: what the tool's objects have.
+        tool: its name.
+        skipped: counts the files of others.
+
+    Raises:
+        ValueError: there is none, or one is not a JSON object.
+    """
+    for file in files_of(source, [".json"]):
+        content = table(read_json(file), str(file))
+        if key not in content and source.is_dir():
+            skipped[f"JSON files that are not {tool}'s"] += 1
+        else:
+            yield file, content
 
 
 def files_of(source: Path, suffixes: Sequence[str]) -> list[Path]:

@@ -39,11 +39,7 @@ def read(source: Path) -> Export:
         ValueError: there is none, or one is not labelme's; the message names the file and field.
     """
     export = Export()
-    for file in fields.files_of(source, [".json"]):
-        content = fields.table(fields.read_json(file), str(file))
-        if "shapes" not in content and source.is_dir():
-            export.skipped["JSON files that are not labelme's"] += 1
-            continue
+    for file, content in fields.json_tables(source, "shapes", "labelme", export.skipped):
         size = fields.size(content.get("imageWidth"), content.get("imageHeight"), str(file))
         shapes = []
         for number, value in enumerate(fields.entries(content.get("shapes"), f"{file}: shapes")):
