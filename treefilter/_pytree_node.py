@@ -21,7 +21,7 @@ def register(kind: type, names: tuple[str, ...]) -> None:
         return [(_pytree.GetAttrKey(name), getattr(value, name)) for name in names], value.shape
 
     def unflatten(children: Any, shape: Any) -> Any:
-        value = object.__new__(kind)
+        value: Any = object.__new__(kind)
         for name, child in zip(names, children, strict=True):
             object.__setattr__(value, name, child)
         object.__setattr__(value, "shape", None if shape is None else tuple(shape))

@@ -1,14 +1,8 @@
-"""The tree energy loss.
+"""The tree energy loss on what tel gives its losses; ``treefilter.losses`` has the formula.
 
-    Ltree = 1/|Ω_U| Σ_{i ∈ Ω_U} δ(P_i, Ỹ_i),   Ỹ = F(F(P, A_low), A_high)
-
-P is the softmax of the network's logits, Ω_U the set of pixels without a label. The soft pseudo
-label Ỹ is P filtered along two minimum spanning trees of the image's grid: first the low-level
-tree of the colours (ω is the squared distance of neighbours, exp(-ω/σ) the affinity of an edge),
-then the high-level tree of the embedding F (exp(-ω)). The trees have no gradient; the high-level
-affinities have one, which reaches F and the backbone. The equations are the paper's 3 to 9 (the
-sign in Eq. 9 is a misprint). Where the paper and its official code differ, ``config.TreeEnergy``
-has an option.
+The equations are the paper's 3 to 9 (the sign in Eq. 9 is a misprint). The gradient of the
+high-level affinities reaches the embedding F and the backbone. Where the paper and its official
+code differ, ``config.TreeEnergy`` has an option.
 
 Everything is computed in float32 (in float64 if the logits are), also under autocast: in half
 precision, small differences of embeddings and their squares would be flushed to 0.
