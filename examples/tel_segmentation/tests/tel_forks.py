@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +15,9 @@ from typing import NamedTuple
 
 from tel_segmentation import cli, config
 from tel_segmentation.training import engine
+
+PATIENCE = 120
+"""Seconds after which a process that hangs ends with its stacks."""
 
 
 class Ended(NamedTuple):
@@ -43,6 +48,7 @@ class Child:
             for stream in (1, 2):
                 os.dup2(self._output.fileno(), stream)
             write_to_streams()
+            end_if_it_hangs()
             status = function()
         except BaseException:
             traceback.print_exc()
@@ -71,6 +77,24 @@ def allowed() -> Iterator[None]:
 def write_to_streams() -> None:
     """Lets this process write to its own streams, not to those of pytest."""
     sys.stdout, sys.stderr = (os.fdopen(i, "w", 1, closefd=False) for i in (1, 2))
+
+
+def end_if_it_hangs() -> None:
+    """Ends this process after ``PATIENCE``, with the stacks of its threads: status 1."""
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Waits until the condition is true.
+
+    Raises:
+        TimeoutError: it is not, after ``PATIENCE``.
+    """
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not reached within {PATIENCE} s")
+        time.sleep(0.02)
 
 
 def begun(options: config.Train) -> config.Train:

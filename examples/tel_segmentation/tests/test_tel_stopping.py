@@ -209,6 +209,7 @@ def test_a_terminal_that_is_closed(tmp_path):
     if not number:
         with contextlib.suppress(BaseException):
             tel_forks.write_to_streams()
+            tel_forks.end_if_it_hangs()
             tel_forks.watch(3, reached.touch)
             os._exit(tel_forks.cli.main(["train", "--resume", str(options.output)]))
         os._exit(98)
@@ -229,8 +230,7 @@ def test_one_training_in_a_folder(tmp_path):
         time.sleep(300)
 
     first = tel_forks.resumed(options, at=2, act=act)
-    while not reached.exists():
-        time.sleep(0.02)
+    tel_forks.wait_for(reached.exists)
     status, text = tel_forks.resumed(options).wait()
     assert status == 2
     (line,) = lines(text)
