@@ -10,6 +10,13 @@
 namespace treefilter {
 namespace {
 
+// A tile of the grid has weights that stay in the second-level cache, and long pieces of each plane, so
+// that memory is read and written in order. A thread's work is a tile of so many channels.
+constexpr int64_t kWeights = 32768, kTileRows = 128, kTileColumns = 2048, kChannels = 32;
+
+// Some vectors of any width.
+constexpr int64_t kBlock = 16;
+
 // The factor s of edge_scatter: s psi(d) is the derivative of psi(d) d.
 template <Psi psi, class T>
 constexpr T kSlope = psi == Psi::kIdentity ? 2 : 1;
@@ -67,11 +74,21 @@ void add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, bool firs
     others[k] = f + from[k].step;
     weights[k] = from[k].weight;
   }
-  for (int64_t x = x0; x < x1; ++x) {
-    const T self = load<T>(f[x]);
-    T sum = first ? T(0) : sums[x];
-    for (int k = 0; k < Count; ++k) sum += weights[k][x] * apply<psi>(self - load<T>(others[k][x]));
-    sums[x] = sum;
+  const auto add = [&](int64_t from, int64_t to) {
+    for (int64_t x = from; x < to; ++x) {
+      const T self = load<T>(f[x]);
+      T sum = first ? T(0) : sums[x];
+      for (int k = 0; k < Count; ++k) {
+        sum += weights[k][x] * apply<psi>(self - load<T>(others[k][x]));
+      }
+      sums[x] = sum;
+    }
+  };
+  if (first && x1 - x0 >= kBlock) {  // the last ones again rather than one by one
+    add(x0, x1 - (x1 - x0) % kBlock);
+    add(x1 - kBlock, x1);
+  } else {
+    add(x0, x1);
   }
 }
 
@@ -96,7 +113,7 @@ T exact_sum(const SegmentNeighbours<T>& segment, const ImageEdges<T>& of, const 
 template <Psi psi, class X, class T>
 void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, const X* f,
             X* __restrict out) {
-  T sums[kColumns];
+  T sums[kTileColumns];
   int done = 0;
   const auto add = [&](auto count) {
     for (; done + count() <= segment.count; done += count()) {
@@ -121,11 +138,13 @@ void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, con
   one_by_one(0, segment.count == 0 ? segment.width : segment.all0);
   one_by_one(segment.all1, segment.width);
   int undefined = 0;
-  for (int64_t x = 0; x < segment.width; ++x) undefined |= sums[x] != sums[x];
-  for (int64_t x = 0; undefined != 0 && x < segment.width; ++x) {
-    if (sums[x] != sums[x]) sums[x] = exact_sum<psi>(segment, edges, f, x);
+  for (int64_t x = 0; x < segment.width; ++x) {
+    undefined |= sums[x] != sums[x];
+    store(out[x], kSlope<psi, T> * sums[x]);
   }
-  for (int64_t x = 0; x < segment.width; ++x) store(out[x], kSlope<psi, T> * sums[x]);
+  for (int64_t x = 0; undefined != 0 && x < segment.width; ++x) {
+    if (sums[x] != sums[x]) store(out[x], kSlope<psi, T> * exact_sum<psi>(segment, edges, f, x));
+  }
 }
 
 // weight: for kEuclidean the scales, and gradient and distance as in edge_scatter().
@@ -133,19 +152,20 @@ template <Psi psi, class X, class T>
 void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<const T> weight,
              Span<const T> gradient, Span<const T> distance, Span<const X> f, Span<X> out) {
   const int64_t nodes = grid.num_nodes(), edges = grid.num_edges();
-  const Tiles tiles(grid);
-  parallel_for(batch * tiles.count(), kNodes * channels, cpu, [&] {
+  const Tiles tiles(grid, kWeights / std::max(1, grid.num_directions), kTileRows, kTileColumns);
+  const int64_t parts = (channels + kChannels - 1) / kChannels;
+  parallel_for(batch * parts * tiles.count(), kNodes * kChannels, cpu, [&] {
     return [&](int64_t item) {
       const Tiles::Tile tile = tiles[item % tiles.count()];
-      const int64_t b = item / tiles.count();
+      const int64_t b = item / tiles.count() / parts, first = item / tiles.count() % parts * kChannels;
       const ImageEdges<T> image{gradient.data + b * edges, distance.data + b * edges,
                                 weight.data + b * edges};
-      SegmentNeighbours<T> segments[kRows];
+      SegmentNeighbours<T> segments[kTileRows];
       for (int64_t y = tile.y0; y < tile.y1; ++y) {
         segments[y - tile.y0] =
             neighbours_of(grid, {tile.z, y, tile.x0, tile.x1}, weight.data + b * edges);
       }
-      for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t c = first; c < std::min(first + kChannels, channels); ++c) {
         const int64_t plane = (b * channels + c) * nodes;
         for (int64_t y = 0; y < tile.y1 - tile.y0; ++y) {
           const int64_t start = plane + segments[y].start;

@@ -47,10 +47,10 @@ class Tiles {
     int64_t z, y0, y1, x0, x1;
   };
 
-  explicit Tiles(const Grid& grid) : grid_(grid) {
-    const int64_t nodes = std::min(kNodes, kSums / std::max(1, grid.num_directions));
-    columns_ = std::min({grid.width, kColumns, nodes});
-    rows_ = std::min({grid.height, kRows, nodes / columns_});
+  // Tiles of at most so many vertices, rows and columns.
+  Tiles(const Grid& grid, int64_t nodes, int64_t rows, int64_t columns) : grid_(grid) {
+    columns_ = std::min({grid.width, columns, nodes});
+    rows_ = std::min({grid.height, rows, nodes / columns_});
     across_ = (grid.width + columns_ - 1) / columns_;
     down_ = (grid.height + rows_ - 1) / rows_;
   }
@@ -82,7 +82,8 @@ inline GridStrip strip_of(const Grid& grid, const Direction& d, const Segment& s
 // They have kSums edges at most.
 template <class Visit>
 void for_strips(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, const Visit& visit) {
-  const Tiles tiles(grid);
+  const int64_t nodes = std::min(kNodes, kSums / std::max(1, grid.num_directions));
+  const Tiles tiles(grid, nodes, kRows, kColumns);
   parallel_for(batch * tiles.count(), kNodes * channels, cpu, [&] {
     return [&](int64_t item) {
       const Tiles::Tile tile = tiles[item % tiles.count()];
