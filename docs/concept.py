@@ -1,6 +1,6 @@
 """Draw the concept page's picture: image, weights, tree, one row of the affinities, result.
 
-    python docs/concept.py --output docs/concept.png
+python docs/concept.py --output docs/concept.png
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def draw(path: Path) -> None:
     ends = graph.edge_index.T.numpy()
     lines = np.stack([ends % SIDE, ends // SIDE], -1)
     norm = LogNorm(1e-4, weight.max().item(), clip=True)
-    colours = LineCollection(lines, array=weight[0].clamp(min=1e-4), cmap="magma_r", norm=norm, lw=2.2)
+    colours = LineCollection(
+        lines, array=weight[0].clamp(min=1e-4), cmap="magma_r", norm=norm, lw=2.2
+    )
     axes[1].add_collection(colours)
     below = torch.arange(SIDE * SIDE)
     kept = np.stack([below.numpy(), tree.parent[0].numpy()], 1)[below.numpy() != pixel]

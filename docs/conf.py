@@ -32,7 +32,9 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|dask|dataclasses|types|typing|collections|Tensor)(\..*)?"),
 ]
-suppress_warnings = ["ref.python"]  # a class is known by two names: where it is and whence it is taken
+suppress_warnings = [
+    "ref.python"
+]  # a class is known by two names: where it is and whence it is taken
 
 # myst
 myst_enable_extensions = ["colon_fence", "deflist"]

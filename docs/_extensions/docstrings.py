@@ -41,7 +41,7 @@ def escape(lines: list[str]) -> list[str]:
 
 
 def returns(lines: list[str]) -> list[str]:
-    """What a function returns as a field, because napoleon takes what is before a colon as a type."""
+    """What a function returns as a field: napoleon takes what is before a colon as a type."""
     result, inside = [], False
     for line in lines:
         if line.startswith("Returns:"):

@@ -1,10 +1,13 @@
 """Pages that are files of the repository, and links to such files.
 
-A page whose whole text is ``<!-- page: ../CHANGELOG.md -->`` shows that file. In any page,
-``<!-- part: ../README.md sigma -->`` is what that file has between its marks of that name, and
-``<!-- comment: ../src/mst.h -->`` the comment at the head of a source file. In every Markdown page a link to a file that is a page of the site leads there; to another file or folder of the repository it
-leads to GitHub if the environment variable GITHUB_REPOSITORY says where that is, and is plain text
-otherwise. A link to a file that does not exist is left as it is, and Sphinx warns of it.
+A page whose whole text is ``<!-- page: ../CHANGELOG.md -->`` shows that file. In any page, ``<!--
+part: ../README.md sigma -->`` is what that file has between its marks of that name, and ``<!--
+comment: ../src/mst.h -->`` the comment at the head of a source file.
+
+In every Markdown page a link to a file that is a page of the site leads there; to another file or
+folder of the repository it leads to GitHub if the environment variable GITHUB_REPOSITORY says
+where that is, and is plain text otherwise. A link to a file that does not exist is left as it is,
+and Sphinx warns of it.
 """
 
 from __future__ import annotations

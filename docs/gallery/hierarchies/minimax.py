@@ -2,12 +2,12 @@
 Minimax beside product
 ======================
 
-What spreads along a tree may lose something on every edge (``path="product"``: the product of the affinities) or only
-at the highest border (``path="min"``: the smallest of them). Here one stroke on each object spreads over the
-photograph, as in methods that make dense labels of sparse ones.
+What spreads along a tree may lose something on every edge (``path="product"``: the product of the
+affinities) or only at the highest border (``path="min"``: the smallest of them). Here one stroke on
+each object spreads over the photograph, as in methods that make dense labels of sparse ones.
 
-With the product, what is far away gets little, however similar it is. With the minimum, an object is filled evenly up to
-its border.
+With the product, what is far away gets little, however similar it is. With the minimum, an object
+is filled evenly up to its border.
 """
 
 import matplotlib.pyplot as plt

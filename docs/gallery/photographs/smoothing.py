@@ -2,8 +2,9 @@
 Smoothing
 =========
 
-A photograph filtered along its own tree: what is similar and connected becomes one colour, and borders stay where
-they are. The same tree serves every σ; a larger one averages over more of the image.
+A photograph filtered along its own tree: what is similar and connected becomes one colour, and
+borders stay where they are. The same tree serves every σ; a larger one averages over more of the
+image.
 """
 
 import matplotlib.pyplot as plt
