@@ -25,6 +25,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "docstrings",
     "repository",
+    "errors",
 ]
 exclude_patterns = ["_build", "gallery", "requirements.txt"]
 nitpicky = True
@@ -32,9 +33,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|numpy|dask|dataclasses|types|typing|collections|Tensor)(\..*)?"),
 ]
-suppress_warnings = [
-    "ref.python"
-]  # a class is known by two names: where it is and whence it is taken
+# A class is known where it is and where it is imported; a page of tables begins at its third level.
+suppress_warnings = ["ref.python", "myst.header"]
 
 # myst
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -60,6 +60,8 @@ sphinx_gallery_conf = {
     "subsection_order": ExplicitOrder(
         [f"gallery/{name}" for name in ("photographs", "hierarchies", "graphs", "networks")]
     ),
+    "within_subsection_order": "gallery_order.Order",
+    "thumbnail_size": (520, 220),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
@@ -77,7 +79,10 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "concept": [], "quickstart": [], "changelog": []}
+# Pages beside which there is nothing to choose.
+ALONE = ("index", "concept", "quickstart", "sigma", "tel", "tiled", "migration", "faq", "errors")
+ALONE += ("contributing", "conduct", "security", "changelog", "tel_results/*")
+html_sidebars: dict[str, list[str]] = {name: [] for name in ALONE}
 html_theme_options = {
     "header_links_before_dropdown": 5,
     "show_prev_next": False,

@@ -8,7 +8,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 LITERAL = re.compile(r"(``.+?``|:\w+:`[^`]+`)")
-INTERNAL = re.compile(r",? ?_made_\w+: [^=]+= [^,)]+")
+INTERNAL = re.compile(r",? ?_(?:made_\w+|edges): [^=]+= [^,)]+")
 
 
 def escape(lines: list[str]) -> list[str]:
@@ -25,7 +25,8 @@ def escape(lines: list[str]) -> list[str]:
             code = False
         apart = bool(result) and not result[-1].strip() and depth >= 4 and last[1] == 0
         if apart and not code and not last[0].endswith(":") and not text.startswith(">>>"):
-            result += ["::", ""]
+            language = "python" if text.startswith("import") else "text"
+            result += [f".. code-block:: {language}", ""]
             code, indent = True, 0
         if not code and not text.startswith((">>>", "...")):
             parts = LITERAL.split(line)

@@ -30,7 +30,7 @@ CODE = re.compile(r"((?:^|\n)[ ]*```.*?\n[ ]*```)", re.DOTALL)
 
 def shown_files() -> dict[Path, Path]:
     """The file that a page shows, to the page."""
-    shown = {}
+    shown = {ROOT / "README.md": DOCS / "index.md"}
     for page in DOCS.rglob("*.md"):
         if "_build" not in page.parts and (stub := STUB.match(page.read_text(encoding="utf-8"))):
             shown[(page.parent / stub[1]).resolve()] = page
