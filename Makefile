@@ -69,7 +69,8 @@ figure: $(VENV)/.installed
 # The documentation, docs/_build/html/index.html: without a network, warnings are errors. Scripts of the
 # gallery run if they have changed; `make gallery` runs all of them.
 docs: $(DOCS_VENV)/.installed
-	OMP_NUM_THREADS=1 $(DOCS_VENV)/bin/sphinx-build --quiet --fresh-env --fail-on-warning docs docs/_build/html
+	OMP_NUM_THREADS=1 $(DOCS_VENV)/bin/sphinx-build --quiet --fresh-env --fail-on-warning \
+	    --doctree-dir docs/_build/doctrees docs docs/_build/html
 
 gallery:
 	rm -rf docs/auto_gallery docs/_build

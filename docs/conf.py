@@ -26,6 +26,7 @@ extensions = [
     "docstrings",
     "repository",
     "errors",
+    "links",
 ]
 exclude_patterns = ["_build", "gallery", "requirements.txt"]
 nitpicky = True

@@ -8,7 +8,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 LITERAL = re.compile(r"(``.+?``|:\w+:`[^`]+`)")
-INTERNAL = re.compile(r",? ?_(?:made_\w+|edges): [^=]+= [^,)]+")
+INTERNAL = re.compile(r", _(?:made_\w+|edges): [^=]+= [^,)]+")
 
 
 def escape(lines: list[str]) -> list[str]:
