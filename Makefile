@@ -22,7 +22,10 @@ BENCH := $(BENCH_VENV)/bin/pytest benchmarks --benchmark-enable --benchmark-only
 # Trees of many random graphs, compared with those of the other libraries before anything is timed.
 BENCH_VERIFY := $(BENCH_VENV)/bin/pytest -q benchmarks/test_generated_graphs.py
 
-.PHONY: demo figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report \
+# So is what the documentation is made with.
+DOCS_VENV := .venv-docs
+
+.PHONY: demo docs gallery figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report \
         bench-profile bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
         test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-mass tel-measure-cost tel-results
@@ -58,9 +61,20 @@ tel-results: $(VENV)/.installed
 # The pictures in README.md, docs and examples.
 figure: $(VENV)/.installed
 	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
+	$(BIN)/python docs/concept.py --output docs/concept.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
 	$(BIN)/python examples/gigapixel/gigapixel.py --output docs/gigapixel.png
 	$(BIN)/python docs/tel_user.py --output docs/tel_user.png
+
+# The documentation, docs/_build/html/index.html: without a network, warnings are errors. Scripts of the
+# gallery run if they have changed; `make gallery` runs all of them.
+docs: $(DOCS_VENV)/.installed
+	OMP_NUM_THREADS=1 $(DOCS_VENV)/bin/sphinx-build --quiet --fresh-env --fail-on-warning \
+	    --doctree-dir docs/_build/doctrees docs docs/_build/html
+
+gallery:
+	rm -rf docs/auto_gallery docs/_build
+	$(MAKE) docs
 
 test: $(VENV)/.installed
 	$(BIN)/pytest -n auto --maxprocesses 8
@@ -280,7 +294,7 @@ test-dist: $(VENV)/.ready
 	cd build/dist && PYTHONPATH=site $(CURDIR)/$(BIN)/python $(CURDIR)/tests/test_examples.py
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(BENCH_VENV) $(DOCS_VENV) docs/_build docs/auto_gallery build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 
 $(VENV)/.ready: constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -301,4 +315,14 @@ $(BENCH_VENV)/.ready: constraints.txt benchmarks/requirements.txt
 
 $(BENCH_VENV)/.installed: $(BENCH_VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
 	PATH="$(CURDIR)/$(BENCH_VENV)/bin:$$PATH" $(BENCH_VENV)/bin/pip install $(INSTALL_OPTIONS) .
+	touch $@
+
+$(DOCS_VENV)/.ready: constraints.txt docs/requirements.txt
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --upgrade pip
+	$(DOCS_VENV)/bin/pip install --quiet -r docs/requirements.txt
+	touch $@
+
+$(DOCS_VENV)/.installed: $(DOCS_VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
+	PATH="$(CURDIR)/$(DOCS_VENV)/bin:$$PATH" $(DOCS_VENV)/bin/pip install $(INSTALL_OPTIONS) .
 	touch $@

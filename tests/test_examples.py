@@ -46,6 +46,10 @@ def test_readme():
     assert run_page(README)["y"].isfinite().all()
 
 
+def test_quickstart():
+    assert run_page(README.parent / "docs" / "quickstart.md")["y"].isfinite().all()
+
+
 def test_questions():
     assert run_page(README.parent / "docs" / "faq.md")["y"].isfinite().all()
 
