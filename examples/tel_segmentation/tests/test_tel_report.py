@@ -21,6 +21,7 @@ from tel_segmentation.commands import report
 from tel_segmentation.commands.report import Report
 from tel_segmentation.evaluation.pictures import failure, panel
 from tel_segmentation.report.format import markdown
+from tel_segmentation.report.pictures import strips
 from tel_segmentation.report.records import find_records
 from tel_segmentation.report.table import experiments
 
@@ -533,3 +534,18 @@ def test_command_line_takes_its_folders_by_place():
     options = tyro.cli(Report, args=["a", "b", "--output", "c.html"])
     assert [str(path) for path in options.runs] == ["a", "b"]
     assert options.output.name == "c.html"
+
+
+def test_no_picture_of_a_truth_that_is_not_known(tmp_path):
+    make_run(tmp_path / "run", "photos/drawn", "TEL low+high", 0)
+    image, truth, sparse = scene(1)
+    for name, known in (("scene-1", np.full_like(truth, -1)), ("scene-2", np.zeros_like(truth))):
+        drawn = panel(image, sparse, truth, truth, truth, known, COLORS)
+        drawn.save(tmp_path / "run" / "panels" / f"{name}.png")
+    (group,) = experiments(find_records([tmp_path]))
+    found = {
+        strip.name: [tiles[-1].caption for tiles in (strip.compared, strip.steps)]
+        for strip in strips(group, 3)
+    }
+    assert found["scene-1"] == ["TEL low+high", "pseudo label, final"]
+    assert found["scene-2"] == ["truth", "truth"]
