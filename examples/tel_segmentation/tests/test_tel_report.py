@@ -404,6 +404,18 @@ def test_a_run_does_not_count_twice(tmp_path):
         find_records([tmp_path])
 
 
+def test_runs_of_one_method_with_other_settings_have_rows_of_their_own(tmp_path):
+    for name, seed, sigma in (("a", 0, 0.02), ("b", 1, 0.02), ("c", 0, 0.002)):
+        make_run(tmp_path / name, "e", "TEL low", seed, pictures=False)
+        spoil(config__loss__tel__sigma=sigma, config__log_every=seed + 1)(tmp_path / name)
+    (group,) = experiments(find_records([tmp_path]))
+    assert [(row.method, len(row.runs)) for row in group.rows] == [
+        ("TEL low, loss.tel.sigma = 0.002", 1),
+        ("TEL low, loss.tel.sigma = 0.02", 2),
+    ]
+    report.run(Report((tmp_path,), tmp_path / "report.html"))
+
+
 def test_runs_on_different_splits_are_not_one_experiment(tmp_path):
     make_run(tmp_path / "a", "e", "TEL low", 0, pictures=False)
     make_run(tmp_path / "b", "e", "TEL low", 1, pictures=False)
