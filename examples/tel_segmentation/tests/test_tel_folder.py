@@ -49,6 +49,13 @@ def test_dense_sample(toml: Path) -> None:
     assert len(set(source.colors)) == 3
 
 
+def test_only_a_background_is_black(toml: Path) -> None:
+    """On an overlay, black looks like a shadow."""
+    assert min(map(max, open_dataset(toml).colors)) >= 128
+    toml.write_text('classes = ["_background_", "road", "car"]')
+    assert open_dataset(toml).colors == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+
+
 def test_sparse_sample_keeps_the_dense_truth_apart(toml: Path) -> None:
     sample = Folder(toml, "train", "point")[0]
     assert (sample.label != -1).sum() == 1
