@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 problems found, 2 invalid arguments or data, 130 interrupted.
     """
+    _open_streams()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -62,6 +63,20 @@ def main(arguments: list[str] | None = None) -> int:
     except _mistakes() as error:
         print(f"tel {command}: {error}", file=sys.stderr)
         return 2
+
+
+def _open_streams() -> None:
+    """Opens standard streams that the caller has closed, on nothing.
+
+    Otherwise the next file that is opened has a stream's number: what is printed would be in it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number, this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 def _broken(command: str, error: BrokenPipeError) -> int:

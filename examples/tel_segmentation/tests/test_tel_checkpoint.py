@@ -55,7 +55,9 @@ def test_content_is_on_the_disk_before_the_name_and_the_name_at_the_end(tmp_path
     assert events == [18, "file", "folder"]
 
 
-def test_a_full_disk_leaves_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("writer", ["checkpoint", "export"])
+def test_a_full_disk_leaves_the_file(tmp_path, writer):
+    """torch's writer of programs ends the process if it meets an error."""
     path = tmp_path / run_folder.LAST
     checkpoint.save(path, STATE)
     program = f"""
@@ -66,16 +68,19 @@ import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    state = {{"model": {{"w": torch.zeros(10**5)}}, "config": "{{}}", "iteration": 9}}
-    checkpoint.save(Path({str(path)!r}), state)
+    path, weights = Path({str(path)!r}), torch.zeros(10**5)
+    if {writer!r} == "checkpoint":
+        checkpoint.save(path, {{"model": {{"w": weights}}, "config": "{{}}", "iteration": 9}})
+    else:
+        program = torch.export.export(torch.nn.Linear(100, 1000), (weights[:100],))
+        checkpoint.write_atomically(path, lambda file: torch.export.save(program, file))
 except OSError as error:
     print(error)
     sys.exit(7)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 7, done.stderr
-    assert "last.pt could not be written" in done.stdout
-    assert "it is unchanged" in done.stdout
+    assert "last.pt could not be written (File too large); it is unchanged" in done.stdout
     assert checkpoint.load(path)["iteration"] == 3
     assert not list(tmp_path.glob(".*"))
 
@@ -92,6 +97,18 @@ def test_an_exception_while_writing_leaves_the_file(tmp_path):
         checkpoint.write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_system_that_is_read_only(tmp_path, monkeypatch):
+    """The message names the file, not the temporary one beside it."""
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), ".0.tmp")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match=r"file could not be written \(Read-only file system\)"):
+        checkpoint.write_text(tmp_path / "file", "new")
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EIO])

@@ -49,6 +49,26 @@ def test_a_reader_that_leaves_early(tmp_path):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_streams_that_are_closed(tmp_path):
+    """What is printed reaches no file that is opened afterwards."""
+    program = f"""
+import os, sys
+from tel_segmentation import cli
+
+def run(*_):
+    with open({str(tmp_path / "file")!r}, "w"):
+        print("to standard output")
+        os.write(2, b"from native code")
+    return 0
+
+cli._run = run
+sys.exit(cli.main(["experiments"]))
+"""
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program]
+    assert subprocess.run(command, timeout=120).returncode == 0
+    assert (tmp_path / "file").read_text() == ""
+
+
 def test_presets_and_their_fields_are_in_the_help(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "--help"])

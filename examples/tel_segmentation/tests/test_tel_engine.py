@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -409,6 +410,18 @@ def test_a_mistake_leaves_no_run_behind(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         engine.train(tel_runs.options(tmp_path / "run", **change))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_history_that_cannot_be_read_leaves_the_result(finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    with (tmp_path / "run" / HISTORY).open("a", encoding="utf-8") as file:
+        file.write("garbage\n")
+    names = ("result.json", "config.json", "last.pt")
+    before = [(tmp_path / "run" / name).read_bytes() for name in names]
+    longer = tel_runs.options(tmp_path / "run", iterations=100)
+    with pytest.raises(ValueError, match=r"history\.jsonl, line \d+: must be"):
+        engine.train(longer, resume=True, extend=True)
+    assert [(tmp_path / "run" / name).read_bytes() for name in names] == before
 
 
 def test_seconds_are_those_of_the_whole_run(finished):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -92,6 +93,14 @@ def test_a_file_that_exists_is_kept(tmp_path, capsys):
     assert "model.pt2 must not exist; --overwrite replaces it" in capsys.readouterr().err
     assert (tmp_path / "model.pt2").read_text() == "precious"
     export.run(Export(tmp_path, tmp_path / "model.pt2", overwrite=True))
+    (tmp_path / "model.pt2").unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)  # none for the user
+        export.run(Export(tmp_path, tmp_path / "model.pt2"))  # the classes are those there
+    (tmp_path / "model.pt2").unlink()
+    (tmp_path / "model.json").write_text("precious")
+    assert main(["export", str(tmp_path), str(tmp_path / "model.pt2")]) == 2
+    assert "model.json must not exist" in capsys.readouterr().err
 
 
 def test_wrong_probabilities_are_not_written(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from tel_folders import HEAD, bands, write_image, write_label
 
+from tel_segmentation.data import folder
 from tel_segmentation.data.dataset_file import open_dataset
 from tel_segmentation.data.folder import Folder
 
@@ -48,6 +49,13 @@ def test_dense_sample(toml: Path) -> None:
     assert len(set(source.colors)) == 3
 
 
+def test_only_a_background_is_black(toml: Path) -> None:
+    """On an overlay, black looks like a shadow."""
+    assert min(map(max, open_dataset(toml).colors)) >= 128
+    toml.write_text('classes = ["_background_", "road", "car"]')
+    assert open_dataset(toml).colors == ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+
+
 def test_sparse_sample_keeps_the_dense_truth_apart(toml: Path) -> None:
     sample = Folder(toml, "train", "point")[0]
     assert (sample.label != -1).sum() == 1
@@ -61,6 +69,26 @@ def test_annotation_by_path(toml: Path, tmp_path: Path, split_folder: str) -> No
         write_label(tmp_path / "elsewhere" / split_folder / f"{name}.png", bands() * 0 + 2)
     sample = Folder(toml, "train", str(tmp_path / "elsewhere"))[0]
     assert (sample.label == 2).all()
+
+
+def test_resized_samples_are_kept_as_they_were_read(toml: Path, monkeypatch) -> None:
+    """What a user does to a sample changes no later one; beyond the room, files are read."""
+    monkeypatch.setattr(folder, "KEPT", 6 * 8 * (3 + 8))  # one sample
+    source = Folder(toml, "train", "point", (6, 8))
+    fresh = [Folder(toml, "train", "point", (6, 8))[index] for index in (0, 1)]
+    for _ in range(2):
+        sample = source[0]
+        for one, other in zip(sample[1:], fresh[0][1:], strict=True):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+            one.fill_(1)
+    whole = Folder(toml, "train", "point")
+    whole[0]
+    for name in "ab":
+        write_image(toml.parent / "train" / "images" / f"{name}.png", seed=9)
+    assert torch.equal(source[0].image, fresh[0].image)
+    assert not torch.equal(source[1].image, fresh[1].image)
+    assert torch.equal(whole[0].image, whole[1].image)  # samples of full size are not kept
 
 
 def test_without_dense_labels_the_truth_is_unknown(toml: Path) -> None:

@@ -10,7 +10,7 @@ from tel_folders import HEAD, bands, write_image, write_label
 from tel_segmentation import config
 from tel_segmentation.commands import evaluate
 from tel_segmentation.data.folder import Folder
-from tel_segmentation.data.reach import check_truth
+from tel_segmentation.data.reach import check_training, check_truth
 from tel_segmentation.runtime.run_folder import CONFIG
 from tel_segmentation.training import engine
 
@@ -112,3 +112,10 @@ def test_evaluation_of_one_class_or_without_labels(data, tmp_path, capsys):
         write_label(tmp_path / f"annotations/mine/train/{name}.png", np.minimum(POINTS, 1))
     with pytest.raises(ValueError, match="every class must have a label in train"):
         evaluated(0, 1, 2)
+
+
+def test_many_pixels_are_written_out(data):
+    large = dataclasses.replace(data, annotation="dense", size=None, crop=(32, 48))
+    assert ": 1,536 pixels per image" in check_training(
+        Folder(large.source, "train", "dense"), large, 0
+    )

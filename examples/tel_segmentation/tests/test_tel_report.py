@@ -21,6 +21,7 @@ from tel_segmentation.commands import report
 from tel_segmentation.commands.report import Report
 from tel_segmentation.evaluation.pictures import failure, panel
 from tel_segmentation.report.format import markdown
+from tel_segmentation.report.pictures import strips
 from tel_segmentation.report.records import find_records
 from tel_segmentation.report.table import experiments
 
@@ -403,6 +404,18 @@ def test_a_run_does_not_count_twice(tmp_path):
         find_records([tmp_path])
 
 
+def test_runs_of_one_method_with_other_settings_have_rows_of_their_own(tmp_path):
+    for name, seed, sigma in (("a", 0, 0.02), ("b", 1, 0.02), ("c", 0, 0.002)):
+        make_run(tmp_path / name, "e", "TEL low", seed, pictures=False)
+        spoil(config__loss__tel__sigma=sigma, config__log_every=seed + 1)(tmp_path / name)
+    (group,) = experiments(find_records([tmp_path]))
+    assert [(row.method, len(row.runs)) for row in group.rows] == [
+        ("TEL low, loss.tel.sigma = 0.002", 1),
+        ("TEL low, loss.tel.sigma = 0.02", 2),
+    ]
+    report.run(Report((tmp_path,), tmp_path / "report.html"))
+
+
 def test_runs_on_different_splits_are_not_one_experiment(tmp_path):
     make_run(tmp_path / "a", "e", "TEL low", 0, pictures=False)
     make_run(tmp_path / "b", "e", "TEL low", 1, pictures=False)
@@ -533,3 +546,18 @@ def test_command_line_takes_its_folders_by_place():
     options = tyro.cli(Report, args=["a", "b", "--output", "c.html"])
     assert [str(path) for path in options.runs] == ["a", "b"]
     assert options.output.name == "c.html"
+
+
+def test_no_picture_of_a_truth_that_is_not_known(tmp_path):
+    make_run(tmp_path / "run", "photos/drawn", "TEL low+high", 0)
+    image, truth, sparse = scene(1)
+    for name, known in (("scene-1", np.full_like(truth, -1)), ("scene-2", np.zeros_like(truth))):
+        drawn = panel(image, sparse, truth, truth, truth, known, COLORS)
+        drawn.save(tmp_path / "run" / "panels" / f"{name}.png")
+    (group,) = experiments(find_records([tmp_path]))
+    found = {
+        strip.name: [tiles[-1].caption for tiles in (strip.compared, strip.steps)]
+        for strip in strips(group, 3)
+    }
+    assert found["scene-1"] == ["TEL low+high", "pseudo label, final"]
+    assert found["scene-2"] == ["truth", "truth"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,31 +69,39 @@ def run(options: Export) -> None:
     if suffix not in SUFFIXES:
         raise ValueError(f"output must end in {' or '.join(SUFFIXES)}, got {options.output}")
     classes = options.output.with_suffix(".json")
-    for file in (options.output, classes):
-        if file.exists() and not options.overwrite:
-            raise ValueError(f"{file} must not exist; --overwrite replaces it")
+    _check_new(options.output, options)
     trained = load_trained(options.run, options.which, "cpu")
+    description = _description(trained, options).encode()
+    if not classes.is_file() or classes.read_bytes() != description:  # as beside the other format
+        _check_new(classes, options)
     if suffix == ".onnx" and trained.config.model.network == "ltf":
         raise ValueError(
             "output must end in .pt2 for the network ltf: it has trees inside, for which ONNX has"
             f" no operators; got {options.output}"
         )
     network = Probabilities(trained.model).eval().requires_grad_(False)
-    program = exported(network, trained.config.data.crop, options.size)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    if suffix == ".pt2":
-        write_atomically(options.output, lambda file: torch.export.save(program, file))
-    else:
-        _write_onnx(program, options.output)
-    error = _difference(network, options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # torch's about torch
+        program = exported(network, trained.config.data.crop, options.size)
+        if suffix == ".pt2":
+            write_atomically(options.output, lambda file: torch.export.save(program, file))
+        else:
+            _write_onnx(program, options.output)
+        error = _difference(network, options)
     if not error <= CLOSE:
         options.output.unlink()
         raise ValueError(
             f"{options.output} must give the network's probabilities, got a difference of"
             f" {error:.1e}; the file is removed"
         )
-    write_atomically(classes, lambda file: file.write(_description(trained, options).encode()))
+    write_atomically(classes, lambda file: file.write(description))
     print(f"written: {options.output}, {classes}; probabilities differ by at most {error:.1e}")
+
+
+def _check_new(file: Path, options: Export) -> None:
+    if file.exists() and not options.overwrite:
+        raise ValueError(f"{file} must not exist; --overwrite replaces it")
 
 
 def exported(

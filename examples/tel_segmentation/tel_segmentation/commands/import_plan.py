@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tel_segmentation.commands.import_options import Import
-from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, voc_colors
+from tel_segmentation.data.dataset_file import DatasetInfo, default_colors, open_dataset
 from tel_segmentation.data.formats.photographs import (
     TOML,
     Album,
@@ -90,7 +90,7 @@ def plan(options: Import) -> tuple[Plan, Export]:
     )
     renamed = _renamed(options)
     classes = info.classes if info else _new_classes(options, export, found, renamed)
-    colors = info.colors if info else tuple((r, g, b) for r, g, b in voc_colors(len(classes)))
+    colors = info.colors if info else tuple((r, g, b) for r, g, b in default_colors(classes))
     numbers = _numbers(classes, found, export, renamed)
     made = Plan(toml.parent, toml, info is None, classes, colors, numbers)
     made.notes += [f"{count} {what}: not imported" for what, count in export.skipped.items()]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def open_dataset(path: Path | str) -> DatasetInfo:
     if unknown := sorted(set(values) - set(keys)):
         raise ValueError(f"{path} must have no keys but {', '.join(keys)}; got {some(unknown)}")
     classes = _classes(path, values.get("classes"))
-    colors = values.get("colors", voc_colors(len(classes)))
+    colors = values.get("colors", default_colors(classes))
     root = _root(path, values.get("root", "."))
     return DatasetInfo(
         path=path,
@@ -150,6 +150,12 @@ def open_dataset(path: Path | str) -> DatasetInfo:
         root=root,
         splits=_splits(path, values.get("splits"), root),
     )
+
+
+def default_colors(classes: Sequence[str]) -> list[list[int]]:
+    """Pascal VOC's colours; its first one, black, is left to a class that is the background."""
+    first = [name.strip(" _").lower() for name in classes[:1]] != ["background"]
+    return voc_colors(len(classes) + first)[first:]
 
 
 def voc_colors(count: int) -> list[list[int]]:

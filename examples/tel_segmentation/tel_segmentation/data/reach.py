@@ -81,12 +81,12 @@ class Reach:
                 f" {self.images:,} images{self._size()}"
                 f"{'; data.labels kept keeps one of every object' * (self.labels == 'nearest')}"
             )
-        each = f"{kept_pixels / max(1, self.images):,.3g} pixels"
+        each = f"{_mean(kept_pixels, self.images)} pixels"
         before, after = f"{pixels:,} labelled pixels", f"{kept_pixels:,}"
         if objects:
             before += f" of {objects:,} objects"
             after += f" of {kept_objects:,}"
-            each += f" of {kept_objects / max(1, self.images):,.3g} objects"
+            each += f" of {_mean(kept_objects, self.images)} objects"
         line = (
             f"{before} in {self.images:,} images; {after} reach the network{self._size()}: {each}"
             " per image"
@@ -213,3 +213,8 @@ def _labels(
         height, width = label.shape
         size = None if generated else size_of_sample(height, width, options, "train")
         yield sample.name, label, size
+
+
+def _mean(total: int, images: int) -> str:
+    mean = total / max(1, images)
+    return f"{mean:,.0f}" if mean >= 100 else f"{mean:.3g}"

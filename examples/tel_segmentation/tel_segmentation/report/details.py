@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tel_segmentation import config
 from tel_segmentation.report.format import percent
 from tel_segmentation.report.html import breakable, text
 from tel_segmentation.report.records import Record
+from tel_segmentation.report.settings import settings
 from tel_segmentation.report.table import Experiment, Row, cost, natural, spread
 
-_NOT_SETTINGS = {"output", "seed", "device", "threads", "tensorboard"}
 Table = list[list[str]]
 
 
@@ -122,10 +120,7 @@ def _settings(groups: Sequence[Experiment]) -> Table:
 
 
 def _values(run: Record) -> dict[str, str]:
-    settings = {name: value for name, value in run.config.items() if name not in _NOT_SETTINGS}
-    return {
-        name: json.dumps(value, ensure_ascii=False) for name, value in config.flat(settings).items()
-    }
+    return settings(run.config)
 
 
 def _difference(theirs: dict[str, str], mine: dict[str, str]) -> str:

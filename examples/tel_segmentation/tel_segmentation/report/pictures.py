@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from tel_segmentation.evaluation.pictures import COLUMNS, FAILURE, tiles
+from tel_segmentation.evaluation.pictures import COLUMNS, FAILURE, VOID, tiles
 from tel_segmentation.report.records import Record
 from tel_segmentation.report.table import Experiment, Row
 
@@ -34,9 +34,9 @@ class Strip(NamedTuple):
 
     name: str
     compared: list[Tile]
-    """Image, annotation, the prediction of every method, truth."""
+    """Image, annotation, the prediction of every method, and the truth if there is one."""
     steps: list[Tile]
-    """For the tree energy loss: image, annotation, prediction, its pseudo labels, truth."""
+    """For the tree energy loss: the same with its prediction and its pseudo labels alone."""
 
 
 def strips(experiment: Experiment, most: int) -> list[Strip]:
@@ -65,7 +65,9 @@ def _strip(name: str, runs: list[tuple[Row, Record]], headline: Row | None) -> S
         if name not in run.panels:
             continue
         parts = _open(run.panels[name])
-        shared = shared or {key: Tile(key, uri(parts[key])) for key in _SHARED}
+        shared = shared or {
+            key: Tile(key, uri(parts[key])) for key in _SHARED if not _is_empty(parts[key])
+        }
         prediction = Tile(row.method, uri(parts["prediction"]), row)
         compared.append(prediction)
         if row is headline:
@@ -73,9 +75,16 @@ def _strip(name: str, runs: list[tuple[Row, Record]], headline: Row | None) -> S
                 Tile(key, uri(part)) for key, part in parts.items() if key.startswith("pseudo")
             ]
             steps = [prediction._replace(caption="prediction"), *pseudo]
-    image, annotation, truth = (shared[key] for key in _SHARED)
-    steps = [image, annotation, *steps, truth] if steps else []
-    return Strip(name, [image, annotation, *compared, truth], steps)
+    before = [tile for key, tile in shared.items() if key != "truth"]
+    truth = [tile for key, tile in shared.items() if key == "truth"]
+    steps = [*before, *steps, *truth] if steps else []
+    return Strip(name, [*before, *compared, *truth], steps)
+
+
+def _is_empty(picture: Image.Image) -> bool:
+    """Whether no pixel has a class, as in the truth of photographs without dense labels."""
+    colors = picture.getcolors(1)
+    return colors is not None and colors[0][1] == VOID
 
 
 def worst(run: Record, most: int) -> list[tuple[str, float, list[Tile]]]:

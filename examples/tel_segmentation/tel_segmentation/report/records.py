@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tel_segmentation.report.checks import (
     optional,
 )
 from tel_segmentation.report.published import PUBLISHED, end_of_training, read_published
+from tel_segmentation.report.settings import what_differs
 from tel_segmentation.runtime.run_folder import CONFIG, FAILURES, HISTORY, PANELS, RESULT
 
 FILES = (RESULT, HISTORY, CONFIG)
@@ -121,7 +122,7 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
 
     Raises:
         ValueError: a path is no folder or holds no record; a record is malformed; or two finished
-            runs have the same experiment, method and seed, so that one would count twice.
+            runs have the same experiment, method, settings and seed, so that one would count twice.
     """
     places: dict[Path, Path] = {}
     for path in paths:
@@ -135,6 +136,7 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
         places |= {place.resolve(): place for place in found}
     records = [record for place in places.values() for record in _read(place)]
     records.sort(key=lambda record: record.folder.resolve())
+    records = _told_apart(records)
     seen: dict[tuple[str, str, int], Path] = {}
     for record in records:
         key = (record.experiment, record.method, record.seed)
@@ -145,6 +147,21 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
             )
         if record.finished:
             seen[key] = record.folder
+    return records
+
+
+def _told_apart(records: list[Record]) -> list[Record]:
+    """Finished runs of one method and seed with other settings: its name says what differs."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index, record in enumerate(records):
+        if record.finished:
+            groups.setdefault((record.experiment, record.method), []).append(index)
+    for members in groups.values():
+        if len({records[index].seed for index in members}) < len(members):
+            others = what_differs([records[index].config for index in members])
+            for index, other in zip(members, others, strict=True):
+                method = ", ".join(filter(None, (records[index].method, other)))
+                records[index] = replace(records[index], method=method)
     return records
 
 

@@ -7,7 +7,9 @@ read with ``weights_only=True``.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import shutil
 import zipfile
@@ -30,18 +32,38 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
+        with _Writer(temporary.open("wb", buffering=0)) as file:
             write(file)
+            if file.error is not None:
+                raise file.error
             file.flush()
             _flush(file.fileno())
         temporary.replace(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a file system that cannot be written at all
+            temporary.unlink(missing_ok=True)
         if isinstance(error, (OSError, RuntimeError)):  # torch's writer raises RuntimeError
             reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
             raise OSError(f"{path} could not be written ({reason}); it is unchanged") from error
         raise
     _flush_folder(path.parent)
+
+
+class _Writer(io.BufferedWriter):
+    """A file that keeps its first error for the end: torch's writers cannot have one in between.
+
+    An exception there loses its reason, or ends the process in a C++ destructor.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Writes, or says that it has."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.error = self.error or error
+            return memoryview(data).nbytes
 
 
 def _temporary(path: Path) -> Path:

@@ -85,9 +85,11 @@ def train(options: config.Train, *, resume: bool = False, extend: bool = False) 
         state = State(options, source, device, begun=saved is not None)
         if saved is not None:
             state.restore(saved)
+        history = None
         if distributed.world()[0] == 0:
+            history = History(options.output, state.iteration)  # read before anything is replaced
             _begin(options, state, changes, validation, labels)
-        seconds = _loop(options, state, source, validation)
+        seconds = _loop(options, state, source, validation, history)
         return outcome.finish(options, state, source, seconds)
 
 
@@ -125,12 +127,15 @@ def _begin(
 
 
 def _loop(
-    options: config.Train, state: State, source: Source, validation: Source | None
+    options: config.Train,
+    state: State,
+    source: Source,
+    validation: Source | None,
+    history: History | None,
 ) -> list[float]:
     """Runs the iterations that are left and returns the seconds that each took."""
     rank, world = distributed.world()
     objective = state.distributed()
-    history = History(options.output, state.iteration) if rank == 0 else None
     board = Board(options.output, options.tensorboard and rank == 0, state.iteration)
     window = Window(len(source.classes), state.device)
     batches = training_batches(
