@@ -224,6 +224,9 @@ def test_one_tree_serves_a_batch(device):
     assert torch.equal(tf.altitude(weight, one), tf.altitude(weight, h[[0, 0, 0]]))
     assert torch.equal(tf.cut(one, weight, 0.4), tf.cut(h[[0, 0, 0]], weight, 0.4))
     assert torch.equal(tf.linkage(weight, one), tf.linkage(weight, h[[0, 0, 0]]))
+    single = tf.dendrogram(weight[:1, :0], tf.mst(weight[:1, :0], tf.grid(1, 1)))
+    for batch in (0, 3):
+        assert tf.cut(single, weight[:batch, :0], 0.4).shape == (batch, 1, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -232,6 +232,18 @@ def test_nan_stays_nan(metric):
         assert weight.isnan().all()
 
 
+@pytest.mark.parametrize("path", ["sum", "max"])
+@pytest.mark.parametrize("distance_matrix", [reference.distance_matrix, tf.distance_matrix])
+def test_nan_on_a_path_stays_nan(distance_matrix, path):
+    tree = tf.mst(torch.zeros(1, 4), tf.grid(1, 5), root=2)
+    number = torch.arange(5)
+    for edge in range(4):
+        weight = torch.ones(1, 4)
+        weight[0, edge] = math.nan
+        across = (number <= edge).unsqueeze(1) != (number <= edge)
+        assert torch.equal(distance_matrix(weight, tree, path).isnan()[0], across)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_infinity_is_no_feature(metric):
     """+inf would mean "no edge"; NaN is refused by mst."""

@@ -1,8 +1,8 @@
 """Cosine dissimilarities and their derivatives, right for vectors of any length.
 
 With u = f/|f| the unit vector of a vertex, the weight of an edge is ½ |u_a − u_b|². The derivative
-of u along t is J(f) t = (t − u (u · t))/|f|, and J is symmetric. A vector f and c f have the same u,
-and J(c f) = J(f)/c: so lengths are brought to about 1 by powers of two, which is exact.
+of u along t is J(f) t = (t − u (u · t))/|f|, and J is symmetric. Vectors f and c f have the same u,
+and J(c f) = J(f)/c: so lengths are brought to about 1 by powers of two.
 
 The first derivative is computed in the type of the guide. All others are in float64, where the
 products of float32 values that they consist of neither overflow nor vanish.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import Function, call, recorded
+from ._autograd import call, recorded
 from ._edge_weight_autograd import EdgeSum, Sum, inner, scatter
 from .graph import Graph
 

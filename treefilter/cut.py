@@ -100,7 +100,7 @@ def _tops(h: Dendrogram, kept: Tensor) -> Tensor:
     tree = h.as_tree()
     # A merge that is not kept has none above it that is kept, so each node's own merge decides.
     above = (h.parent.long() - n).clamp(min=0).expand(batch, -1)
-    joined = ~tree.roots
+    joined = (~tree.roots).expand(batch, -1)
     if n > 1:
         joined = joined & kept.gather(1, above)
     own = torch.arange(2 * n - 1, device=h.device).double()

@@ -23,6 +23,7 @@ from ._checks import (
     check_devices,
     check_integer,
     check_number,
+    check_size,
     check_tensor,
 )
 from .affinity import affinity
@@ -90,7 +91,18 @@ def tree_affinity(
         torch.Size([1, 21, 4, 5])
     """
     share = check_auto("tree_affinity", sigma, mass)
-    graph = grid(*guide.shape[-2:])
+    _check_map("tree_affinity", "guide", guide)
+    offset = check_number("tree_affinity", "offset", offset)
+    for name, mask in (("outside", outside), ("padding", padding)):
+        if mask is not None:
+            check_tensor("tree_affinity", name, mask, "bool")
+            check_devices("tree_affinity", "guide", guide, **{name: mask})
+            if mask.shape != (len(guide), 1, *guide.shape[2:]):
+                raise ValueError(
+                    f"tree_affinity: {name} must have shape (B, 1, h, w) like the guide "
+                    f"{tuple(guide.shape)}, got {tuple(mask.shape)}"
+                )
+    graph = grid(*guide.shape[2:])
     if share is not None and share * graph.num_nodes <= 1:  # the filter would change nothing
         raise ValueError(
             f"tree_affinity: mass must be more than a pixel of {graph.num_nodes}, got {share}"
@@ -123,6 +135,13 @@ def pseudo_labels(
         The pseudo labels by name (each level, and ``"final"``), and a list of those that the
         prediction is compared with.
     """
+    _check_map("pseudo_labels", "probability", probability)
+    check_choice("pseudo_labels", "aggregation", aggregation, AGGREGATIONS)
+    if not isinstance(affinities, dict) or not {*affinities} or {*affinities} - {"low", "high"}:
+        given = list(affinities) if isinstance(affinities, dict) else type(affinities).__name__
+        raise ValueError(
+            f"pseudo_labels: affinities must be a dict with low, high, or both, got {given}"
+        )
     if len(affinities) == 1:
         ((level, only),) = affinities.items()
         filtered = only.filter(probability)
@@ -142,6 +161,14 @@ def difference(probability: Tensor, pseudo: Tensor, delta: str = "l1") -> Tensor
     The sum over the classes of \|P − Y\| (``"l1"``), (P − Y)² (``"l2"``), −Y log P (``"ce"``) or
     −P Y (``"dot"``).
     """
+    check_choice("difference", "delta", delta, DELTAS)
+    check_tensor("difference", "probability", probability, "float")
+    check_tensor("difference", "pseudo", pseudo, "float")
+    if probability.ndim < 2 or pseudo.shape != probability.shape:
+        raise ValueError(
+            f"difference: pseudo must have the shape of probability {tuple(probability.shape)}, "
+            f"(B, K, h, w), got {tuple(pseudo.shape)}"
+        )
     if delta == "l1":
         terms = (probability - pseudo).abs()
     elif delta == "l2":
@@ -182,6 +209,16 @@ def unlabelled_region(
         >>> tf.losses.unlabelled_region(label, (1, 2), roi="nearest").tolist()
         [[[[True, True]]]]
     """
+    function = "unlabelled_region"
+    check_tensor(function, "label", label, "int")
+    if label.ndim != 3:
+        raise ValueError(f"{function}: label must have shape (B, H, W), got {tuple(label.shape)}")
+    check_choice(function, "roi", roi, ROIS)
+    unlabelled = _check_label(function, unlabelled)
+    classes = None if classes is None else check_size(function, "classes", classes)
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise ValueError(f"{function}: size must be (h, w), got {size!r}")
+    size = (check_size(function, "size", size[0]), check_size(function, "size", size[1]))
     mask = (label == unlabelled).unsqueeze(1)
     region = functional.interpolate(mask.to(torch.uint8), size).bool()
     if roi == "nearest" or label.numel() == 0:
@@ -293,6 +330,16 @@ def _check_label(function: str, unlabelled: int) -> int:
     return number
 
 
+def _check_map(function: str, name: str, value: Tensor, batch: int | None = None) -> None:
+    """TypeError or ValueError if ``value`` is no (B, C, H, W) tensor with at least one pixel."""
+    check_tensor(function, name, value, "float")
+    if value.ndim != 4 or 0 in value.shape[2:] or batch not in (None, len(value)):
+        raise ValueError(
+            f"{function}: {name} must have shape (B, C, H, W) with H, W > 0, "
+            f"got {tuple(value.shape)}"
+        )
+
+
 def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -> None:
     name = "tree_energy"
     check_tensor(name, "logits", logits, "float")
@@ -300,10 +347,7 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
     check_tensor(name, "label", label, "int")
     check_devices(name, "logits", logits, image=image, label=label)
     for what, value in (("logits", logits), ("image", image)):
-        if value.ndim != 4 or len(value) != len(logits):
-            raise ValueError(
-                f"{name}: {what} must have shape (B, C, H, W), got {tuple(value.shape)}"
-            )
+        _check_map(name, what, value, len(logits))
     if image.shape[1] == 0:
         raise ValueError(f"{name}: image must have channels, got {tuple(image.shape)}")
     if label.shape != (image.shape[0], *image.shape[2:]):

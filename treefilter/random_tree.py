@@ -71,8 +71,8 @@ def random_tree(
         number = 1 if graph.batch is None else graph.batch
         if batch is not None:
             number = check_integer("random_tree", "batch", batch)
-        if number < 0:
-            raise ValueError(f"random_tree: batch must not be negative, got {number}")
+        if not 0 <= number < 2**31:
+            raise ValueError(f"random_tree: batch must be in [0, 2**31), got {number}")
         device = None if graph._edges is None else graph._edges.device
         weight = torch.zeros(number, graph.num_edges, device=device)
     elif batch is not None:

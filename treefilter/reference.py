@@ -376,7 +376,9 @@ def _path_lengths(
     def beyond(v: int, step: Tensor) -> Tensor:
         if v == source:
             return step  # and not max(0, step): a weight may be negative
-        return _joined(d[v], step) if path == "sum" else torch.where(step > d[v], step, d[v])
+        if path == "sum":
+            return _joined(d[v], step)
+        return torch.where((step > d[v]) | step.isnan(), step, d[v])
 
     v = source
     while parent[v] != v:

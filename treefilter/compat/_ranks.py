@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import _ops
 from .._autograd import values_of
-from .._checks import check_devices, check_integer, check_tensor
+from .._checks import check_devices, check_integer, check_size, check_tensor
 from ..graph import Graph, graph
 from ..mst import mst
 from ..random_tree import random_tree
@@ -144,9 +144,7 @@ def ranking(function: str, tree: Tree, max_adj: int) -> Ranking:
     places = index.long()
     rank = torch.empty_like(index).scatter_(1, places, ranks.expand_as(index))
     parent = rank.gather(1, tree.parent.gather(1, places).long())
-    most = check_integer(function, "max_adj_per_node", max_adj)
-    if most < 1:
-        raise ValueError(f"{function}: max_adj_per_node must be at least 1, got {most}")
+    most = check_size(function, "max_adj_per_node", max_adj)
     child, left_out = (_children if most <= _FEW else _many_children)(parent, most)
     too_many = left_out.any()
     known = values_of(too_many)

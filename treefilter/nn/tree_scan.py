@@ -144,7 +144,7 @@ class TreeScan2d(Layer):
         if tree is None:
             tree = self.tree(x)
         check_tree("TreeScan2d", tree)
-        check_devices("TreeScan2d", "x", x, tree=tree)
+        check_devices("TreeScan2d", "x", x, tree=tree, parameters=self.skip)
         if x.shape[2] * x.shape[3] != tree.num_nodes:
             raise ValueError(
                 f"TreeScan2d: x must have {tree.num_nodes} vertices like the tree, "
