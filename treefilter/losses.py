@@ -97,7 +97,7 @@ def tree_affinity(
         if mask is not None:
             check_tensor("tree_affinity", name, mask, "bool")
             check_devices("tree_affinity", "guide", guide, **{name: mask})
-            if mask.shape != (len(guide), 1, *guide.shape[2:]):
+            if mask.shape != (guide.shape[0], 1, *guide.shape[2:]):
                 raise ValueError(
                     f"tree_affinity: {name} must have shape (B, 1, h, w) like the guide "
                     f"{tuple(guide.shape)}, got {tuple(mask.shape)}"
@@ -218,7 +218,10 @@ def unlabelled_region(
     classes = None if classes is None else check_size(function, "classes", classes)
     if not isinstance(size, tuple | list) or len(size) != 2:
         raise ValueError(f"{function}: size must be (h, w), got {size!r}")
-    size = (check_size(function, "size", size[0]), check_size(function, "size", size[1]))
+    height, width = (check_integer(function, "size", length, "integers") for length in size)
+    if height < 1 or width < 1:
+        raise ValueError(f"{function}: size must be at least 1, got {(height, width)}")
+    size = height, width
     mask = (label == unlabelled).unsqueeze(1)
     region = functional.interpolate(mask.to(torch.uint8), size).bool()
     if roi == "nearest" or label.numel() == 0:
@@ -226,7 +229,18 @@ def unlabelled_region(
     known = (label >= 0) & (label != unlabelled)
     if classes is not None:
         known &= label < classes
-    return region & (functional.adaptive_max_pool2d(known.unsqueeze(1).float(), size) == 0)
+    return region & ~_any_covered(_any_covered(known, 1, size[0]), 2, size[1]).unsqueeze(1)
+
+
+def _any_covered(known: Tensor, dim: int, size: int) -> Tensor:
+    """Whether one is true of those that each of ``size`` larger pixels covers, along ``dim``.
+
+    As adaptive_max_pool2d, for which torch.export takes sizes as constants.
+    """
+    number, length = torch.arange(size, device=known.device), known.shape[dim]
+    first, last = number * length // size, ((number + 1) * length + size - 1) // size
+    counts = functional.pad(known.cumsum(dim).int(), (0, 0, 1, 0) if dim == 1 else (1, 0))
+    return counts.index_select(dim, last) > counts.index_select(dim, first)
 
 
 def tree_energy(
@@ -333,7 +347,7 @@ def _check_label(function: str, unlabelled: int) -> int:
 def _check_map(function: str, name: str, value: Tensor, batch: int | None = None) -> None:
     """TypeError or ValueError if ``value`` is no (B, C, H, W) tensor with at least one pixel."""
     check_tensor(function, name, value, "float")
-    if value.ndim != 4 or 0 in value.shape[2:] or batch not in (None, len(value)):
+    if value.ndim != 4 or 0 in value.shape[2:] or (batch is not None and value.shape[0] != batch):
         raise ValueError(
             f"{function}: {name} must have shape (B, C, H, W) with H, W > 0, "
             f"got {tuple(value.shape)}"
@@ -347,7 +361,7 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
     check_tensor(name, "label", label, "int")
     check_devices(name, "logits", logits, image=image, label=label)
     for what, value in (("logits", logits), ("image", image)):
-        _check_map(name, what, value, len(logits))
+        _check_map(name, what, value, logits.shape[0] if what == "image" else None)
     if image.shape[1] == 0:
         raise ValueError(f"{name}: image must have channels, got {tuple(image.shape)}")
     if label.shape != (image.shape[0], *image.shape[2:]):
@@ -358,7 +372,8 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
     if embed is not None:
         check_tensor(name, "embed", embed, "float")
         check_devices(name, "logits", logits, embed=embed)
-        if embed.ndim != 4 or (len(embed), *embed.shape[2:]) != (len(logits), *logits.shape[2:]):
+        expected = (logits.shape[0], *logits.shape[2:])
+        if embed.ndim != 4 or (embed.shape[0], *embed.shape[2:]) != expected:
             raise ValueError(
                 f"{name}: embed must have shape (B, C, h, w) like the logits "
                 f"{tuple(logits.shape)}, got {tuple(embed.shape)}"

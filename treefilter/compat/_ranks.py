@@ -58,8 +58,8 @@ def graph_of(edge_index: Tensor, num_nodes: int) -> Graph:
     """The graph of (B, E, 2) edges: one for all images if they have the same list."""
     ends = edge_index.mT
     # One image, or an expanded view, as all of them pass it.
-    shared = len(ends) == 1 or (len(ends) > 1 and edge_index.stride(0) == 0)
-    if not shared and len(ends) > 1:
+    shared = ends.shape[0] == 1 or (ends.shape[0] > 1 and edge_index.stride(0) == 0)
+    if not shared and ends.shape[0] > 1:
         same = values_of((edge_index == edge_index[:1]).all())
         shared = same is not None and bool(same)
     return graph(ends[0] if shared else ends, num_nodes)
@@ -73,7 +73,7 @@ def finite(weight: Tensor) -> Tensor:
 def edges_of(tree: Tree, edge_index: Tensor) -> Tensor:
     """(B, N − 1, 2) int32: the rows of ``edge_index`` (1 or B, E, 2) that a tree consists of."""
     chosen = tree.edge[:, 1:].long().clamp(min=0).unsqueeze(2).expand(-1, -1, 2)
-    return edge_index.expand(len(tree), -1, -1).gather(1, chosen).int()
+    return edge_index.expand(tree.parent.shape[0], -1, -1).gather(1, chosen).int()
 
 
 def rooted(function: str, edges: Tensor, shape: tuple[int, ...] | None = None) -> Tree:

@@ -133,7 +133,8 @@ class TreeFilterMRF2d(Layer):
     def _check(self, name: str, value: Tensor, channels: int, x: Tensor) -> None:
         function = "TreeFilterMRF2d"
         check_tensor(function, name, value, "float")
-        if value.ndim != 4 or value.shape[:2] != (len(x), channels) or 0 in value.shape[2:]:
+        fits = value.ndim == 4 and value.shape[:2] == (x.shape[0], channels)
+        if not fits or 0 in value.shape[2:]:
             raise ValueError(
                 f"{function}: {name} must have shape (B, {channels}, H, W) with H, W > 0, "
                 f"got {tuple(value.shape)}"
