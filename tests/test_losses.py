@@ -269,6 +269,8 @@ def test_errors_of_the_parts():
         tf.losses.difference(logits, logits, "l3")
     with pytest.raises(ValueError, match=r"^difference: pseudo must have the shape"):
         tf.losses.difference(logits, logits[:1, :1])
+    with pytest.raises(ValueError, match=r"^difference: pseudo must be on cpu like probability"):
+        tf.losses.difference(logits, logits.to("meta"))
     with pytest.raises(ValueError, match=r"^unlabelled_region: size must be"):
         tf.losses.unlabelled_region(label, (2, 0))
     with pytest.raises(TypeError, match=r"^unlabelled_region: label must be an integer tensor"):

@@ -106,6 +106,18 @@ def test_a_shared_tree_gives_what_each_layer_makes_itself():
     assert torch.equal(second(x, tree[0])[0], second(x)[0])
 
 
+def test_nested_derivatives():
+    """Also of the normalisation, whose tangents torch does not differentiate rightly."""
+    x = torch.rand(1, 2, 2, 3, dtype=torch.float64)
+    layer = tf.nn.TreeScan2d(2, 2).double()
+    tree = layer.tree(x)
+    loss = lambda x: layer(x, tree).sin().sum()  # noqa: E731
+    right = torch.func.jacrev(torch.func.jacrev(loss))(x)
+    for outer in (torch.func.jacfwd, torch.func.jacrev):
+        for inner in (torch.func.jacfwd, torch.func.jacrev):
+            torch.testing.assert_close(outer(inner(loss))(x), right)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_confidence_weighted_filter(groups):
     torch.manual_seed(groups)

@@ -63,6 +63,9 @@ class TreeAffinity(NamedTuple):
         return filter(x, self.tree, self.edges)
 
 
+torch.serialization.add_safe_globals([TreeAffinity])  # its tree checks itself
+
+
 def tree_affinity(
     guide: Tensor,
     sigma: float | Tensor | Literal["auto"] = 1.0,
@@ -164,6 +167,7 @@ def difference(probability: Tensor, pseudo: Tensor, delta: str = "l1") -> Tensor
     check_choice("difference", "delta", delta, DELTAS)
     check_tensor("difference", "probability", probability, "float")
     check_tensor("difference", "pseudo", pseudo, "float")
+    check_devices("difference", "probability", probability, pseudo=pseudo)
     if probability.ndim < 2 or pseudo.shape != probability.shape:
         raise ValueError(
             f"difference: pseudo must have the shape of probability {tuple(probability.shape)}, "

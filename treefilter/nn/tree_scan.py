@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from .._checks import (
@@ -169,8 +170,7 @@ class TreeScan2d(Layer):
             h = filter(fresh, tree, a, normalize=False)
         if self.norm is not None:
             scale, shift = (p.to(x.dtype) for p in (self.norm.weight, self.norm.bias))
-            shape = self.norm.normalized_shape
-            h = functional.layer_norm(h.mT, shape, scale, shift, self.norm.eps).mT
+            h = _normalised(h.mT, scale, shift, self.norm.eps).mT
         y = (h.unflatten(1, (self.channels, self.d_state)) * out_of.mT.unsqueeze(1)).sum(2)
         return y + self.skip.to(x.dtype).unsqueeze(1) * x
 
@@ -180,3 +180,12 @@ class TreeScan2d(Layer):
             f"channels={self.channels}, d_state={self.d_state}, metric={self.metric!r}, "
             f"maximum={self.maximum}, passes={self.passes!r}, root={self.root}"
         )
+
+
+def _normalised(h: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """layer_norm over the last dimension. torch's has wrong derivatives of its tangents."""
+    if forward_ad._current_level < 0:
+        return functional.layer_norm(h, h.shape[-1:], scale, shift, eps)
+    centred = h - h.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True)
+    return centred * (variance + eps).rsqrt() * scale + shift
