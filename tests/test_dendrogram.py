@@ -74,6 +74,13 @@ def test_cut_is_the_components_of_light_edges(device, data, drawn, kind):
     assert torch.equal(labels, tf.reference.cut(h.to("cpu"), weight, threshold))
 
 
+def test_cut_at_thresholds_beyond_float64():
+    weight = torch.tensor([[1.0, torch.finfo(torch.float32).max, torch.inf]])
+    h = tf.dendrogram(weight, tf.mst(weight, tf.grid(1, 4)))
+    assert tf.cut(h, weight, 10**400).tolist() == [[[0, 0, 0, 1]]]
+    assert tf.cut(h, weight, -(10**400)).tolist() == [[[0, 1, 2, 3]]]
+
+
 @given(st.data(), forests(30, 2))
 def test_cut_into_a_number_of_components(device, data, drawn):
     graph, weight, tree = drawn

@@ -243,6 +243,8 @@ def test_errors():
         loss(logits, image, label, unlabelled=2**70)
     with pytest.raises(ValueError, match="TreeEnergyLoss: weight must be a finite number, got inf"):
         tf.nn.TreeEnergyLoss(weight=10**400)
+    with pytest.raises(ValueError, match="tree_energy: logits must have classes, got"):
+        loss(logits[:, :0], image, label)
     for empty in (logits[:, :, :0], logits[..., :0]):
         with pytest.raises(
             ValueError, match=r"tree_energy: logits must have .* with H, W > 0, got"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -91,7 +92,10 @@ def _limit(threshold: Any, heights: Tensor) -> float | Tensor:
         )
     if threshold != threshold:
         raise ValueError("cut: threshold must not be NaN, got NaN")
-    return float(threshold)
+    try:
+        return float(threshold)
+    except OverflowError:  # an integer or a fraction beyond float64
+        return math.inf if threshold > 0 else -math.inf
 
 
 def _tops(h: Dendrogram, kept: Tensor) -> Tensor:

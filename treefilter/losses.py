@@ -368,6 +368,8 @@ def _check(logits: Tensor, image: Tensor, label: Tensor, embed: Tensor | None) -
         _check_map(name, what, value, logits.shape[0] if what == "image" else None)
     if image.shape[1] == 0:
         raise ValueError(f"{name}: image must have channels, got {tuple(image.shape)}")
+    if logits.shape[1] == 0:
+        raise ValueError(f"{name}: logits must have classes, got {tuple(logits.shape)}")
     if label.shape != (image.shape[0], *image.shape[2:]):
         raise ValueError(
             f"{name}: label must have shape (B, H, W) like the image {tuple(image.shape)}, "

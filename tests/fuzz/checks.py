@@ -49,7 +49,7 @@ def check_like_reference(call: Call, result: Any) -> None:
 
 
 def leaves_the_range(call: Call) -> bool:
-    """Whether distances of weights of both signs may be beyond the type on the way to a vertex."""
+    """Whether a partial sum of weights of both signs may be beyond their type."""
     if call.name not in ("distance", "distance_matrix") or "max" in call.arguments:
         return False
     weight = call.arguments[0].double()
