@@ -232,6 +232,14 @@ def test_nan_stays_nan(metric):
         assert weight.isnan().all()
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_nan_beside_a_difference_beyond_the_range_stays_nan(metric):
+    for first in (math.nan, math.inf):
+        guide = torch.tensor([[[first, 1.0], [1.5e308, -1.5e308]]], dtype=torch.float64)
+        for edge_weight in (reference.edge_weight, tf.edge_weight):
+            assert edge_weight(guide, tf.grid(1, 2), metric).isnan().all()
+
+
 @pytest.mark.parametrize("path", ["sum", "max"])
 @pytest.mark.parametrize("distance_matrix", [reference.distance_matrix, tf.distance_matrix])
 def test_nan_on_a_path_stays_nan(distance_matrix, path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -95,7 +95,7 @@ def _limit(threshold: Any, heights: Tensor) -> float | Tensor:
     try:
         return float(threshold)
     except OverflowError:  # an integer or a fraction beyond float64
-        return math.inf if threshold > 0 else -math.inf
+        return math.inf if cast(float, threshold) > 0 else -math.inf
 
 
 def _tops(h: Dendrogram, kept: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     d = x.gather(2, u) - x.gather(2, v)
     dtype = _compute_dtype(guide)
     largest = torch.finfo(dtype).max
-    beyond = d.isinf().any(1) | (_size(d, metric).to(dtype) >= largest)
+    beyond = (d.isinf().any(1) & ~d.isnan().any(1)) | (_size(d, metric).to(dtype) >= largest)
     d = torch.where(
         beyond.unsqueeze(1), 0, d
     )  # constant there, without infinite intermediate values
