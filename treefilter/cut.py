@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import _ops, _topology
 from ._autograd import constant, values_of
-from ._checks import NUMBER_TYPES, check_devices, check_instance, check_integer, check_tensor
+from ._checks import (
+    NUMBER_TYPES,
+    as_float,
+    check_devices,
+    check_instance,
+    check_integer,
+    check_tensor,
+)
 from .dendrogram import Dendrogram, checked_altitude
 
 
@@ -92,10 +98,7 @@ def _limit(threshold: Any, heights: Tensor) -> float | Tensor:
         )
     if threshold != threshold:
         raise ValueError("cut: threshold must not be NaN, got NaN")
-    try:
-        return float(threshold)
-    except OverflowError:  # an integer or a fraction beyond float64
-        return math.inf if cast(float, threshold) > 0 else -math.inf
+    return as_float(threshold)
 
 
 def _tops(h: Dendrogram, kept: Tensor) -> Tensor:
