@@ -48,6 +48,10 @@ def test_nothing_is_silent(mean):
     for most in (3, 20):
         with pytest.raises(ValueError, match="max_adj_per_node must be at least 30"):
             mean.bfs_forward(star, most)
+    with pytest.raises(
+        ValueError, match=r"bfs_forward: max_adj_per_node must be less than 2\*\*31"
+    ):
+        mean.bfs_forward(star, 2**70)
     with pytest.raises(ValueError, match="feature_in must have shape"):
         mean.refine_forward(x[:, :, 1:], w, *ranks)
     with pytest.raises(ValueError, match="edge_weight must have shape"):

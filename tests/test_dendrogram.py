@@ -74,6 +74,14 @@ def test_cut_is_the_components_of_light_edges(device, data, drawn, kind):
     assert torch.equal(labels, tf.reference.cut(h.to("cpu"), weight, threshold))
 
 
+def test_cut_at_thresholds_beyond_float64():
+    weight = torch.tensor([[1.0, torch.finfo(torch.float32).max, torch.inf]])
+    h = tf.dendrogram(weight, tf.mst(weight, tf.grid(1, 4)))
+    for cut in (tf.cut, tf.reference.cut):
+        assert cut(h, weight, -(10**400)).tolist() == [[[0, 1, 2, 3]]]
+    assert tf.cut(h, weight, 10**400).tolist() == [[[0, 0, 0, 1]]]
+
+
 @given(st.data(), forests(30, 2))
 def test_cut_into_a_number_of_components(device, data, drawn):
     graph, weight, tree = drawn
@@ -224,6 +232,9 @@ def test_one_tree_serves_a_batch(device):
     assert torch.equal(tf.altitude(weight, one), tf.altitude(weight, h[[0, 0, 0]]))
     assert torch.equal(tf.cut(one, weight, 0.4), tf.cut(h[[0, 0, 0]], weight, 0.4))
     assert torch.equal(tf.linkage(weight, one), tf.linkage(weight, h[[0, 0, 0]]))
+    single = tf.dendrogram(weight[:1, :0], tf.mst(weight[:1, :0], tf.grid(1, 1)))
+    for batch in (0, 3):
+        assert tf.cut(single, weight[:batch, :0], 0.4).shape == (batch, 1, 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -212,6 +212,56 @@ def test_cosine_at_all_magnitudes(device, dtype):
                 torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+def second_derivatives(weight, guide, w, t):
+    """Along t: of the sum of weights times ``w``, in three ways; then of the weights, twice."""
+    leaf = guide.clone().requires_grad_()
+    (first,) = torch.autograd.grad(weight(leaf), leaf, w, create_graph=True)
+    yield torch.autograd.grad(first, leaf, t)[0]
+    yield jvp(lambda f: vjp(weight, f)[1](w)[0], (guide,), (t,))[1]
+    yield vjp(lambda f: jvp(weight, (f,), (t,))[1], guide)[1](w)[0]
+    yield jvp(lambda f: jvp(weight, (f,), (t,))[1], (guide,), (t,))[1]
+
+
+# Powers of two: of vectors, of the directions, of w.
+MAGNITUDES = {
+    torch.float32: [
+        *((-126, -126, -126), (-126, 0, -126), (-149, 0, -149), (-149, 0, -60), (-60, 60, -126)),
+        *((-100, -126, -126), (0, 122, -60), (0, -126, 100), (60, 110, 60), (115, 115, 115)),
+    ],
+    torch.float64: [
+        *((-1022, -1022, -1022), (-1022, -600, -600), (-1022, -60, -1022), (-1074, -600, -600)),
+        *((-500, 400, -1022), (0, 900, -500), (900, 900, 900)),
+    ],
+}
+
+
+@pytest.mark.parametrize("dtype", MAGNITUDES)
+@pytest.mark.parametrize("function", [tf.edge_weight, tf.reference.edge_weight])
+def test_second_derivatives_of_cosine_at_all_magnitudes(device, function, dtype):
+    """They are finite where the right value is, however large or small the terms are."""
+    graph = tf.grid(3, 4)
+    unit, t = (normal(seed, 1, 3, 12).mul(3).round().to(device) for seed in (1, 2))
+    unit[0, :, 5] = 0
+    w = normal(3, 1, graph.num_edges).mul(4).round().to(device)
+    limits = torch.finfo(dtype)
+
+    def weight(f):
+        return function(f, graph, "cosine")
+
+    right = list(second_derivatives(weight, unit, w, t))
+    for length, along, factor in MAGNITUDES[dtype]:
+        arguments = (
+            torch.ldexp(x, torch.tensor(e)).to(dtype)
+            for x, e in ((unit, length), (w, factor), (t, along))
+        )
+        exponents = [along + factor - 2 * length] * 3 + [2 * (along - length)]
+        seconds = second_derivatives(weight, *arguments)
+        for got, expected, exponent in zip(seconds, right, exponents, strict=True):
+            if abs(exponent) < 0.9 * np.log2(limits.max):
+                got = got.double() / 2.0**exponent
+                torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cityblock", "chebyshev"])
 @pytest.mark.parametrize("listed", [False, True])
 def test_compiled_derivatives_beyond_half_of_the_largest_number(device, listed, metric):

@@ -62,6 +62,33 @@ class Hierarchies(torch.nn.Module):
         )
 
 
+class Trees(torch.nn.Module):
+    """What a tree says of itself, its parts, and trees of its parents."""
+
+    def forward(self, guide):
+        weight = tf.edge_weight(guide, tf.grid(*guide.shape[2:]))
+        tree = tf.mst(weight, tf.grid(*guide.shape[2:]))
+        same = tf.Tree.from_parents(tree.parent, tree.edge, tree.shape)
+        parts = tf.Tree.cat([tree[:1], tree[-1], tree[[1, 0]], same[torch.tensor([0, -1])]])
+        h = tf.dendrogram(weight, tree)
+        return (
+            *(parts.depth, parts.components, parts.order, same.edge_list(), tree.roots),
+            *(h[0].parent, tf.mass(tree, tf.affinity(weight, tree))),
+        )
+
+
+class Layers(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scan = tf.nn.TreeScan2d(2, 2)
+        self.mrf = tf.nn.TreeFilterMRF2d(4, 2, 4, random="none")
+        self.energy = tf.nn.TreeEnergyLoss(0.3)
+
+    def forward(self, x, guide):
+        label = (guide[:, 0] * 5).long() - 1
+        return self.scan(guide), self.mrf(x, guide), self.energy(x, guide, label, guide)
+
+
 class OneGraph(torch.nn.Module):
     def __init__(self, graph):
         super().__init__()
@@ -108,6 +135,16 @@ def test_every_function_with_dynamic_sizes(model, strict):
     # Persistence in dimension 1 needs more than one square of pixels.
     sizes = SIZES[: 4 if model is Everything else 3]
     check(model(), make, (IMAGE, IMAGE, seeds), sizes, strict=strict)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_trees_with_dynamic_sizes(strict):
+    shapes = ({0: Dim("batch", min=2), 2: HEIGHT, 3: WIDTH},)
+    check(Trees(), lambda *size: images(*size)[1:], shapes, SIZES[:2], strict=strict)
+
+
+def test_layers_with_dynamic_sizes():
+    check(Layers(), images, (IMAGE, IMAGE), SIZES[:2])
 
 
 @pytest.mark.parametrize("dims", [(0,), (2,), (3,), (0, 2, 3)])

@@ -243,3 +243,37 @@ def test_errors():
         loss(logits, image, label, unlabelled=2**70)
     with pytest.raises(ValueError, match="TreeEnergyLoss: weight must be a finite number, got inf"):
         tf.nn.TreeEnergyLoss(weight=10**400)
+    with pytest.raises(ValueError, match="tree_energy: logits must have classes, got"):
+        loss(logits[:, :0], image, label)
+    for empty in (logits[:, :, :0], logits[..., :0]):
+        with pytest.raises(
+            ValueError, match=r"tree_energy: logits must have .* with H, W > 0, got"
+        ):
+            loss(empty, image, label)
+
+
+def test_errors_of_the_parts():
+    logits, image, label, _ = inputs()
+    low = tf.losses.tree_affinity(image)
+    with pytest.raises(TypeError, match=r"^tree_affinity: guide must be a float32"):
+        tf.losses.tree_affinity(image.int())
+    with pytest.raises(ValueError, match=r"^tree_affinity: guide must have shape"):
+        tf.losses.tree_affinity(image[0])
+    with pytest.raises(ValueError, match=r"^tree_affinity: outside must have shape"):
+        tf.losses.tree_affinity(image, outside=torch.zeros(2, 3, dtype=torch.bool))
+    with pytest.raises(
+        ValueError, match=r"^pseudo_labels: affinities must be a dict .* got \['mid"
+    ):
+        tf.losses.pseudo_labels(logits, {"mid": low})
+    with pytest.raises(ValueError, match=r"^pseudo_labels: aggregation must be one of"):
+        tf.losses.pseudo_labels(logits, {"low": low}, "HL")
+    with pytest.raises(ValueError, match=r"^difference: delta must be one of"):
+        tf.losses.difference(logits, logits, "l3")
+    with pytest.raises(ValueError, match=r"^difference: pseudo must have the shape"):
+        tf.losses.difference(logits, logits[:1, :1])
+    with pytest.raises(ValueError, match=r"^difference: pseudo must be on cpu like probability"):
+        tf.losses.difference(logits, logits.to("meta"))
+    with pytest.raises(ValueError, match=r"^unlabelled_region: size must be"):
+        tf.losses.unlabelled_region(label, (2, 0))
+    with pytest.raises(TypeError, match=r"^unlabelled_region: label must be an integer tensor"):
+        tf.losses.unlabelled_region(label.float(), (2, 2))

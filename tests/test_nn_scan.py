@@ -106,6 +106,18 @@ def test_a_shared_tree_gives_what_each_layer_makes_itself():
     assert torch.equal(second(x, tree[0])[0], second(x)[0])
 
 
+def test_nested_derivatives():
+    """Also of the normalisation, whose tangents torch does not differentiate rightly."""
+    x = torch.rand(1, 2, 2, 3, dtype=torch.float64)
+    layer = tf.nn.TreeScan2d(2, 2).double()
+    tree = layer.tree(x)
+    loss = lambda x: layer(x, tree).sin().sum()  # noqa: E731
+    right = torch.func.jacrev(torch.func.jacrev(loss))(x)
+    for outer in (torch.func.jacfwd, torch.func.jacrev):
+        for inner in (torch.func.jacfwd, torch.func.jacrev):
+            torch.testing.assert_close(outer(inner(loss))(x), right)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_confidence_weighted_filter(groups):
     torch.manual_seed(groups)
@@ -229,6 +241,17 @@ def test_errors():
         tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(2, 4, 2, 2), torch.rand(1, 3, 2, 2))
     with pytest.raises(ValueError, match="TreeFilterMRF2d: guide must be on cpu like x, got meta"):
         tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(1, 4, 2, 2), torch.rand(1, 3, 2, 2).to("meta"))
+    for x in (torch.rand(1, 4, 0, 2), torch.rand(1, 4, 2, 0)):
+        with pytest.raises(ValueError, match=r"TreeFilterMRF2d: x must have .* with H, W > 0, got"):
+            tf.nn.TreeFilterMRF2d(4, 3, 6)(x, torch.rand(1, 3, 2, 2))
+    for dtype in (torch.float64, torch.bfloat16):
+        with pytest.raises(TypeError, match=r"TreeFilterMRF2d: x must be torch.float32 like the"):
+            tf.nn.TreeFilterMRF2d(4, 3, 6)(torch.rand(1, 4, 2, 2, dtype=dtype), x[:, :3])
+    meta = torch.rand(1, 4, 2, 2, device="meta")
+    with pytest.raises(ValueError, match="TreeScan2d: parameters must be on meta like x, got cpu"):
+        scan(meta)
+    with pytest.raises(ValueError, match="TreeFilterMRF2d: parameters must be on meta like x"):
+        tf.nn.TreeFilterMRF2d(4, 3, 6)(meta, meta[:, :3])
     tree = tf.mst(torch.zeros(1, 4), tf.grid(2, 2)).to("meta")
     with pytest.raises(ValueError, match="TreeScan2d: tree must be on cpu like x, got meta"):
         scan(torch.rand(1, 4, 2, 2), tree)

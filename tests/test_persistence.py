@@ -53,6 +53,23 @@ def test_pairs_are_those_of_the_reference(device, kind, data, seed):
             assert torch.equal(single[0].cpu(), birth)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_the_largest_number_is_not_infinite(device, dtype):
+    largest = torch.finfo(dtype).max
+    pool = torch.tensor([torch.inf, -torch.inf, largest, -largest, 0], dtype=dtype)
+    draws = torch.randint(5, (30, 3, 4), generator=torch.Generator().manual_seed(1))
+    values = pool[draws]
+    for connectivity in (4, 8):
+        graph = tf.grid(3, 4, connectivity=connectivity)
+        for dim in (0, 1):
+            for superlevel in (False, True):
+                arguments = {"dim": dim, "superlevel": superlevel}
+                got = tf.persistence(values.to(device), graph, **arguments)
+                expected = tf.reference.persistence(values, graph, **arguments)
+                for ours, right in zip(got, expected, strict=True):
+                    assert torch.equal(ours.cpu(), right)
+
+
 def betti(image, connectivity, dim):
     """The number of components, or of holes, of a set of pixels, by SciPy."""
     own = ndimage.generate_binary_structure(2, 1 if connectivity == 4 else 2)

@@ -233,6 +233,26 @@ def test_nan_stays_nan(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+def test_nan_beside_a_difference_beyond_the_range_stays_nan(metric):
+    for first in (math.nan, math.inf):
+        guide = torch.tensor([[[first, 1.0], [1.5e308, -1.5e308]]], dtype=torch.float64)
+        for edge_weight in (reference.edge_weight, tf.edge_weight):
+            assert edge_weight(guide, tf.grid(1, 2), metric).isnan().all()
+
+
+@pytest.mark.parametrize("path", ["sum", "max"])
+@pytest.mark.parametrize("distance_matrix", [reference.distance_matrix, tf.distance_matrix])
+def test_nan_on_a_path_stays_nan(distance_matrix, path):
+    tree = tf.mst(torch.zeros(1, 4), tf.grid(1, 5), root=2)
+    number = torch.arange(5)
+    for edge in range(4):
+        weight = torch.ones(1, 4)
+        weight[0, edge] = math.nan
+        across = (number <= edge).unsqueeze(1) != (number <= edge)
+        assert torch.equal(distance_matrix(weight, tree, path).isnan()[0], across)
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_infinity_is_no_feature(metric):
     """+inf would mean "no edge"; NaN is refused by mst."""
     guide = torch.tensor([[[1.0, math.inf, math.inf]]])

@@ -400,7 +400,7 @@ def test_what_a_tree_without_values_can_say(tree):
     assert meta.depth.shape == meta.components.shape == (3, 35)
     assert meta.edge_list().shape == (3, 34, 2)
     assert len(meta[[0, 2]]) == 2
-    with pytest.raises(ValueError, match=r"^Tree\.children: a tree must have values"):
+    with pytest.raises(ValueError, match=r"^Tree\.children: tree must have values"):
         meta.children()
 
 

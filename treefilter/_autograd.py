@@ -172,6 +172,8 @@ def readable(tensor: Tensor) -> Tensor | None:
     ``None`` where there are no values: on the meta device, in FakeTensorMode, while tracing. On a
     GPU, reading them waits for it.
     """
+    if torch.compiler.is_exporting():
+        return None
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
     if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_meta:

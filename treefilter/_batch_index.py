@@ -85,10 +85,12 @@ def _tensor(owner: str, where: Tensor, batch: int, device: torch.device) -> Tens
     check_tensor(owner, "index", where, "bool" if mask else "int")
     if where.is_meta or where.device.type not in ("cpu", device.type):
         raise ValueError(f"{owner}: index must be on cpu or on {device}, got {where.device}")
-    if where.ndim != 1 or (mask and len(where) != batch):
+    if where.ndim != 1 or (mask and where.shape[0] != batch):
         expected = f"({batch},)" if mask else "(K,)"
         raise ValueError(f"{owner}: index must have shape {expected}, got {tuple(where.shape)}")
     values = where if torch.compiler.is_compiling() else readable(where)
+    if torch.compiler.is_exporting() and not mask:
+        values = None  # torch checks them when the program runs
     if mask:
         if values is not where:  # how many trees there would be is not known
             raise ValueError(

@@ -199,6 +199,14 @@ def check_number(function: str, name: str, value: Any) -> float:
     return number
 
 
+def as_float(number: Any) -> float:
+    """A real number as a float; what lies beyond float64, as integers may, as an infinity."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def check_shape(function: str, value: Any, num_nodes: int) -> tuple[int, ...] | None:
     """The shape of the grid whose vertices a tree joins, as a tuple; None if there is no grid."""
     if value is None:

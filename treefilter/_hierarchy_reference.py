@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._checks import check_devices
+from ._checks import as_float, check_devices
 from .dendrogram import Dendrogram
 from .graph import Graph, grid
 from .tree import Tree
@@ -73,7 +73,7 @@ def cut(
         assert num is not None
         kept = torch.arange(n - 1).expand(len(h), -1) < n - num
     else:
-        limit = threshold.reshape(-1, 1) if isinstance(threshold, Tensor) else float(threshold)
+        limit = threshold.reshape(-1, 1) if isinstance(threshold, Tensor) else as_float(threshold)
         kept = _altitude("cut", weight, h) <= limit
     images = []
     for b, keep in enumerate(kept.tolist()):

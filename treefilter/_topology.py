@@ -123,8 +123,8 @@ def children(parent: Tensor) -> Tensor:
     counts = readable(count[:, :-1])
     if counts is None:
         raise ValueError(
-            f"Tree.children: a tree must have values, got {type(parent).__name__} on "
-            f"{parent.device} without any"
+            "Tree.children: tree must have values, since they are the size of the result, got a "
+            "tree on the meta device or one that is traced (Tree.edge_list has a fixed size)"
         )
     most = int(counts.max()) if counts.numel() else 0
     lists = parent.new_full((batch, num_nodes * most + num_nodes), -1)

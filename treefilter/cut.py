@@ -9,7 +9,14 @@ from torch import Tensor
 
 from . import _ops, _topology
 from ._autograd import constant, values_of
-from ._checks import NUMBER_TYPES, check_devices, check_instance, check_integer, check_tensor
+from ._checks import (
+    NUMBER_TYPES,
+    as_float,
+    check_devices,
+    check_instance,
+    check_integer,
+    check_tensor,
+)
 from .dendrogram import Dendrogram, checked_altitude
 
 
@@ -91,7 +98,7 @@ def _limit(threshold: Any, heights: Tensor) -> float | Tensor:
         )
     if threshold != threshold:
         raise ValueError("cut: threshold must not be NaN, got NaN")
-    return float(threshold)
+    return as_float(threshold)
 
 
 def _tops(h: Dendrogram, kept: Tensor) -> Tensor:
@@ -100,7 +107,7 @@ def _tops(h: Dendrogram, kept: Tensor) -> Tensor:
     tree = h.as_tree()
     # A merge that is not kept has none above it that is kept, so each node's own merge decides.
     above = (h.parent.long() - n).clamp(min=0).expand(batch, -1)
-    joined = ~tree.roots
+    joined = (~tree.roots).expand(batch, -1)
     if n > 1:
         joined = joined & kept.gather(1, above)
     own = torch.arange(2 * n - 1, device=h.device).double()

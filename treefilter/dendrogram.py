@@ -118,7 +118,7 @@ class Dendrogram:
 
     def __getitem__(self, index: Index) -> Dendrogram:
         """Some of the hierarchies, as a Tree is indexed."""
-        i = batch_index("Dendrogram", index, len(self), self.device)
+        i = batch_index("Dendrogram", index, self.parent.shape[0], self.device)
         return Dendrogram(self.parent[i], self.edge[i], self.shape, MADE_HERE)
 
     def __repr__(self) -> str:

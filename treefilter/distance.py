@@ -42,9 +42,10 @@ def distance(weight: Tensor, tree: Tree, source: Tensor, path: str = "sum") -> T
     Returns:
         (B, S, N): 0 at the source, ``+inf`` in other components. In the dtype of ``weight``; of
         16-bit weights a sum is float32, and so is a maximum under autocast. A sum of finite weights
-        beyond the largest number of its dtype is that number, with derivative 0. Differentiable in
-        ``weight``, twice; a maximum passes its gradient to the largest edge, among equals to the
-        nearest to the source.
+        beyond the largest number of its dtype is that number, with derivative 0; of weights of both
+        signs, this holds for each vertex on the way, too. A NaN on the path gives NaN.
+        Differentiable in ``weight``, twice; a maximum passes its gradient to the largest edge,
+        among equals to the nearest to the source.
 
     Raises:
         ValueError: If shapes do not fit, a source is outside [0, N) or ``path`` is unknown.

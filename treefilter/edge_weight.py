@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
 from . import _ops
 from ._autograd import constant, recorded
 from ._checks import check_choice, check_instance, check_nodes, check_tensor, widen
+from ._cosine_autograd import cosine
 from ._edge_weight_autograd import largest, norm
 from ._euclidean_autograd import euclidean
 from ._take import take
@@ -24,8 +23,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     ``sqeuclidean`` is |f_u − f_v|², summed over channels. The differences of single channels are
     never stored: the guide is read once, and once more for each derivative.
 
-    Saved for backward: the guide itself and the result; for ``chebyshev`` also (B, E) indices, for
-    ``cosine`` the unit vectors, a copy of the guide.
+    Saved for backward: the guide itself and the result; for ``chebyshev`` also (B, E) indices.
 
     Args:
         guide: (B, C, *shape) or (B, C, N) features, floating point, any strides (a guide that is
@@ -94,31 +92,10 @@ def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     return torch.where(distance < largest(distance), difference, distance)
 
 
-def _cosine(f: Tensor, graph: Graph) -> Tensor:
-    wide = f if f.dtype == torch.float64 else f.float()
-    # The largest entry first: its square must neither overflow nor vanish.
-    size = wide.detach().abs().amax(1, keepdim=True) if f.shape[1] else wide.sum(1, keepdim=True)
-    scaled = wide / torch.where(size == 0, 1, size)
-    squared = _sum_of_channels(scaled.square())  # NaN stays NaN, as in all other metrics
-    unit = torch.where(squared == 0, 0, scaled / torch.where(squared == 0, 1, squared).sqrt())
-    return 0.5 * _sqeuclidean(unit, graph)
-
-
-def _sum_of_channels(values: Tensor) -> Tensor:
-    """(B, C, …) to (B, 1, …), one channel after the other.
-
-    torch.sum takes them in another order where its vector code does not reach, at the end of an
-    image: an edge would have other bits in a tile than in the whole.
-    """
-    if values.shape[1] == 0:
-        return values.sum(1, keepdim=True)
-    return functools.reduce(torch.add, values.unbind(1)).unsqueeze(1)
-
-
 _METRICS = {
     "sqeuclidean": _sqeuclidean,
     "euclidean": euclidean,
     "cityblock": _cityblock,
     "chebyshev": _chebyshev,
-    "cosine": _cosine,
+    "cosine": cosine,
 }

@@ -107,7 +107,8 @@ def mass(tree: Tree, affinity: Tensor) -> Tensor:
         )
     grouped = affinity.ndim == 3
     groups = affinity.shape[1] if grouped else 1
-    batch = len(affinity) if len(tree) == 1 else len(tree)
+    trees = tree.parent.shape[0]
+    batch = affinity.shape[0] if trees == 1 else trees
     ones = affinity.new_ones((batch, groups, tree.num_nodes))
     y = apply("mass", ones, tree, affinity, _ops.SUM)
     return y if grouped else y.squeeze(1)

@@ -55,9 +55,9 @@ def mst(weight: Tensor, graph: Graph, *, root: int | Tensor = 0) -> Tree:
         values = values.to(torch.float32)
     edges = graph._edges_on("mst", weight.device)
     if graph.batch is not None:
-        if len(values) != graph.batch:
+        if values.shape[0] != graph.batch:
             raise ValueError(
-                f"mst: weight must have batch {graph.batch} like the graph, got {len(values)}"
+                f"mst: weight must have batch {graph.batch} like the graph, got {values.shape[0]}"
             )
         return _united(values, graph, roots, same_root)
     tensors = _ops.mst(values, edges, graph._layout, graph.num_nodes, roots, same_root)

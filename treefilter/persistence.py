@@ -83,9 +83,10 @@ def persistence(
         raise ValueError("persistence: values must not be NaN, got NaN")
     f = values.detach().flatten(1).to(_ops.sum_dtype(values))
     f = -f if superlevel else f
-    largest = torch.finfo(f.dtype).max  # +inf would be no vertex at all
-    f = torch.where(f < largest, f, largest)
-    order = _ops.ascending(f).long()
+    f = f.masked_fill(f.isnan(), torch.inf)
+    order = _ops.ascending(f.clamp(max=torch.finfo(f.dtype).max)).long()  # +inf is no vertex there
+    if known is None or known.isinf().any():
+        order = _infinite_last(order, f)
     rank = torch.empty_like(order)
     places = torch.arange(n, device=f.device).expand_as(order)
     rank = rank.scatter(1, order, places)
@@ -99,6 +100,15 @@ def persistence(
         lasting = None
     height = f.gather(1, order)
     return _listed(born, died, lasting, order, height)
+
+
+def _infinite_last(order: Tensor, f: Tensor) -> Tensor:
+    """``order`` with the vertices of +inf behind those of the largest number, else unchanged."""
+    infinite = (f == torch.inf).gather(1, order)
+    finite = infinite.logical_not()
+    behind = finite.sum(1, keepdim=True) + infinite.cumsum(1)
+    place = torch.where(infinite, behind, finite.cumsum(1)) - 1
+    return torch.empty_like(order).scatter(1, place, order)
 
 
 def _pairs(rank: Tensor, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:

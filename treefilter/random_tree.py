@@ -71,8 +71,8 @@ def random_tree(
         number = 1 if graph.batch is None else graph.batch
         if batch is not None:
             number = check_integer("random_tree", "batch", batch)
-        if number < 0:
-            raise ValueError(f"random_tree: batch must not be negative, got {number}")
+        if not 0 <= number < 2**31:
+            raise ValueError(f"random_tree: batch must be in [0, 2**31), got {number}")
         device = None if graph._edges is None else graph._edges.device
         weight = torch.zeros(number, graph.num_edges, device=device)
     elif batch is not None:
@@ -98,10 +98,10 @@ def _tournament(
     weight: Tensor, graph: Graph, root: int | Tensor, generator: torch.Generator | None
 ) -> Tree:
     """Borůvka's rounds, each one tree of the edges in the tree so far and of those chosen now."""
-    ends = graph.edge_index.to(weight.device).expand(len(weight), 2, -1)
+    ends = graph.edge_index.to(weight.device).expand(weight.shape[0], 2, -1)
     within = torch.full_like(weight, torch.inf)  # 0 for the edges in the tree so far
     tree = mst(torch.where(weight.isnan(), weight, within), graph)  # NaN is refused here
-    image = torch.arange(len(weight), device=weight.device).unsqueeze(1)
+    image = torch.arange(weight.shape[0], device=weight.device).unsqueeze(1)
     while True:
         label = tree.components.long()
         sides = label.gather(1, ends[:, 0]), label.gather(1, ends[:, 1])

@@ -84,7 +84,7 @@ def edge_weight(guide: Tensor, graph: Graph, metric: str = "sqeuclidean") -> Ten
     d = x.gather(2, u) - x.gather(2, v)
     dtype = _compute_dtype(guide)
     largest = torch.finfo(dtype).max
-    beyond = d.isinf().any(1) | (_size(d, metric).to(dtype) >= largest)
+    beyond = (d.isinf().any(1) & ~d.isnan().any(1)) | (_size(d, metric).to(dtype) >= largest)
     d = torch.where(
         beyond.unsqueeze(1), 0, d
     )  # constant there, without infinite intermediate values
@@ -161,12 +161,15 @@ def sigma_for_mass(
 
     i and j are the vertices that are ``counted``, (B or 1, N) bool, by default all N.
     In [w₁/128, 16·N·w₂], between the smallest and the largest of the positive finite weights of
-    edges to parents; 1 if there is none. ``weight`` (B, E) → (B,); (B, G, E) → (B, G).
+    edges to parents; 1 if there is none, NaN if one is negative or NaN.
+
+    ``weight`` (B, E) → (B,); (B, G, E) → (B, G).
     """
     if weight.ndim == 3:
         groups = [sigma_for_mass(w, tree, mass, counted=counted) for w in weight.unbind(1)]
         return torch.stack(groups, 1)
     nodes, result = tree.num_nodes, []
+    limits = torch.finfo(_compute_dtype(weight))
     values = weight.detach().double()
     distances = _matrix("sigma_for_mass", values, tree, "sum")
     everywhere = torch.ones(1, nodes, dtype=torch.bool, device=weight.device)
@@ -175,16 +178,19 @@ def sigma_for_mass(
     for w, matrix, i in zip(parents, distances, inside, strict=True):
         d, number = matrix[i][:, i], int(i.sum())
         positive = w[(w > 0) & w.isfinite()]
+        if not (w >= 0).all():
+            result.append(math.nan)
+            continue
         if len(positive) == 0:
             result.append(1.0)
             continue
-        low, high = (float(positive.min()) / 128, float(positive.max()) * 16 * nodes)
+        low = max(math.log(positive.min()) - math.log(128), math.log(limits.tiny))
+        high = min(math.log(positive.max()) + math.log(16 * nodes), math.log(limits.max))
         for _ in range(100):
-            middle = math.sqrt(low * high)
-            enough = ((-d / middle).exp().sum(1) >= mass * number).sum() * 2 > number
+            middle = (low + high) / 2
+            enough = ((-d / math.exp(middle)).exp().sum(1) >= mass * number).sum() * 2 > number
             low, high = (low, middle) if enough else (middle, high)
-        result.append(high)
-    limits = torch.finfo(_compute_dtype(weight))
+        result.append(math.exp(high))
     sigma = torch.tensor(result, dtype=torch.float64, device=weight.device)
     return sigma.clamp(limits.tiny, limits.max).to(_compute_dtype(weight))
 
@@ -376,7 +382,9 @@ def _path_lengths(
     def beyond(v: int, step: Tensor) -> Tensor:
         if v == source:
             return step  # and not max(0, step): a weight may be negative
-        return _joined(d[v], step) if path == "sum" else torch.where(step > d[v], step, d[v])
+        if path == "sum":
+            return _joined(d[v], step)
+        return torch.where((step > d[v]) | step.isnan(), step, d[v])
 
     v = source
     while parent[v] != v:

@@ -103,7 +103,7 @@ def _check_counted(function: str, counted: Tensor | None, weight: Tensor, tree: 
         return
     check_tensor(function, "counted", counted, "bool")
     check_devices(function, "weight", weight, counted=counted)
-    batch, nodes = len(weight), tree.num_nodes
+    batch, nodes = weight.shape[0], tree.num_nodes
     if counted.ndim != 2 or counted.shape[0] not in (1, batch) or counted.shape[1] != nodes:
         raise ValueError(
             f"{function}: counted must have shape ({batch}, {nodes}), got {tuple(counted.shape)}"

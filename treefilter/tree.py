@@ -272,7 +272,7 @@ class Tree:
         true. Whether an index tensor on CUDA is in range is checked by torch, on the device.
         """
         check_tree("Tree", self)
-        i = batch_index("Tree", index, len(self), self.device)
+        i = batch_index("Tree", index, self.parent.shape[0], self.device)
         return Tree(self.parent[i], self.edge[i], self.order[i], self.shape, self._plan[i])
 
     def __repr__(self) -> str:

@@ -30,6 +30,8 @@ def tensors_of(result: Any) -> list[torch.Tensor]:
 
 def check_like_reference(call: Call, result: Any) -> None:
     """Compares with the reference in float64, at the precision of the result's type."""
+    if leaves_the_range(call):  # float64, in which it is compared, has another range
+        return None
     arguments = [exact(value) for value in call.arguments]
     keywords = {name: exact(value) for name, value in call.keywords.items()}
     in_its_type = ("edge_weight", "mst", "altitude", "persistence")  # defined in the type they get
@@ -44,6 +46,15 @@ def check_like_reference(call: Call, result: Any) -> None:
     for got, right in zip(tensors_of(result), tensors_of(expected), strict=True):
         check_close(call, got, right)
     return None
+
+
+def leaves_the_range(call: Call) -> bool:
+    """Whether a partial sum of weights of both signs may be beyond their type."""
+    if call.name not in ("distance", "distance_matrix") or "max" in call.arguments:
+        return False
+    weight = call.arguments[0].double()
+    largest = torch.finfo(torch.promote_types(call.arguments[0].dtype, torch.float32)).max
+    return bool((weight < 0).any()) and bool(weight.abs().sum(1).max() > largest)
 
 
 def check_close(call: Call, got: torch.Tensor, right: torch.Tensor) -> None:

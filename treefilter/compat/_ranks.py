@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .. import _ops
 from .._autograd import values_of
-from .._checks import check_devices, check_integer, check_tensor
+from .._checks import check_devices, check_integer, check_size, check_tensor
 from ..graph import Graph, graph
 from ..mst import mst
 from ..random_tree import random_tree
@@ -58,8 +58,8 @@ def graph_of(edge_index: Tensor, num_nodes: int) -> Graph:
     """The graph of (B, E, 2) edges: one for all images if they have the same list."""
     ends = edge_index.mT
     # One image, or an expanded view, as all of them pass it.
-    shared = len(ends) == 1 or (len(ends) > 1 and edge_index.stride(0) == 0)
-    if not shared and len(ends) > 1:
+    shared = ends.shape[0] == 1 or (ends.shape[0] > 1 and edge_index.stride(0) == 0)
+    if not shared and ends.shape[0] > 1:
         same = values_of((edge_index == edge_index[:1]).all())
         shared = same is not None and bool(same)
     return graph(ends[0] if shared else ends, num_nodes)
@@ -73,7 +73,7 @@ def finite(weight: Tensor) -> Tensor:
 def edges_of(tree: Tree, edge_index: Tensor) -> Tensor:
     """(B, N − 1, 2) int32: the rows of ``edge_index`` (1 or B, E, 2) that a tree consists of."""
     chosen = tree.edge[:, 1:].long().clamp(min=0).unsqueeze(2).expand(-1, -1, 2)
-    return edge_index.expand(len(tree), -1, -1).gather(1, chosen).int()
+    return edge_index.expand(tree.parent.shape[0], -1, -1).gather(1, chosen).int()
 
 
 def rooted(function: str, edges: Tensor, shape: tuple[int, ...] | None = None) -> Tree:
@@ -144,9 +144,7 @@ def ranking(function: str, tree: Tree, max_adj: int) -> Ranking:
     vertices = index.long()
     rank = torch.empty_like(index).scatter_(1, vertices, ranks.expand_as(index))
     parent = rank.gather(1, tree.parent.gather(1, vertices).long())
-    most = check_integer(function, "max_adj_per_node", max_adj)
-    if most < 1:
-        raise ValueError(f"{function}: max_adj_per_node must be at least 1, got {most}")
+    most = check_size(function, "max_adj_per_node", max_adj)
     child, left_out = (_children if most <= _FEW else _many_children)(parent, most)
     too_many = left_out.any()
     known = values_of(too_many)

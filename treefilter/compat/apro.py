@@ -39,16 +39,17 @@ def gp_forward(edges: Tensor, edge_weight: Tensor, prob: Tensor, sigma: float) -
         ("edge_weight", edge_weight, tree.num_nodes - 1), ("prob", prob, tree.num_nodes),
     ):  # fmt: skip
         check_tensor(function, name, value, "float")
-        if value.shape != (len(tree), size):
+        expected = (tree.parent.shape[0], size)
+        if value.shape != expected:
             raise ValueError(
-                f"{function}: {name} must have shape {(len(tree), size)}, got {tuple(value.shape)}"
+                f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}"
             )
     width = check_sigma(function, sigma, torch.float64) ** 2
     wide = torch.promote_types(prob.dtype, torch.float32)
     values = prob.detach().to(wide)
     weight = edge_weight.detach().to(wide)
     vertices = torch.arange(tree.num_nodes, device=prob.device)
-    step = max(1, _AT_ONCE // max(1, len(tree) * tree.num_nodes))
+    step = max(1, _AT_ONCE // max(1, tree.parent.shape[0] * tree.num_nodes))
     means = []
     for sources in vertices.split(step):
         k = torch.exp(distance(weight, tree, sources, path="max") / -width)

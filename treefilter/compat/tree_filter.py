@@ -31,7 +31,7 @@ def grid_weight(fm: Tensor, distance_func: Distance) -> Tensor:
     """(B, E): the distance of vertical neighbours, then that of horizontal ones."""
     vertical = distance_func(fm[:, :, :-1], fm[:, :, 1:])
     horizontal = distance_func(fm[..., :-1], fm[..., 1:])
-    return torch.cat([w.reshape(len(fm), -1) for w in (vertical, horizontal)], 1)
+    return torch.cat([w.reshape(fm.shape[0], -1) for w in (vertical, horizontal)], 1)
 
 
 def check_image(function: str, name: str, value: Tensor) -> None:
@@ -76,7 +76,10 @@ class MinimumSpanningTree(nn.Module):
         weight = grid_weight(guide, self.distance_func)
         weight = weight + 1 if self.mapping_func is None else self.mapping_func(weight)
         if label is not None:
-            if label.ndim != 4 or (len(label), *label.shape[2:]) != (len(guide), *guide.shape[2:]):
+            if label.ndim != 4 or (label.shape[0], *label.shape[2:]) != (
+                guide.shape[0],
+                *guide.shape[2:],
+            ):
                 raise ValueError(
                     f"MinimumSpanningTree: label must be (B, C, H, W) like guide_in, "
                     f"got {tuple(label.shape)}"
@@ -137,9 +140,10 @@ def check_filter_arguments(
     for name, value in (("feature_in", feature), ("embed_in", embed)):
         check_image(function, name, value)
         size = value.shape[2] * value.shape[3]
-        if size != tree.num_nodes or len(value) != len(tree) or value.shape[1] % groups:
+        batch = tree.parent.shape[0]
+        if size != tree.num_nodes or value.shape[0] != batch or value.shape[1] % groups:
             raise ValueError(
-                f"{function}: {name} must have batch {len(tree)}, {tree.num_nodes} pixels like the "
+                f"{function}: {name} must have batch {batch}, {tree.num_nodes} pixels like the "
                 f"tree and channels divisible by {groups}, got {tuple(value.shape)}"
             )
 

@@ -104,14 +104,8 @@ class TreeFilterMRF2d(Layer):
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """``x`` (B, C, H, W) plus its filtered values."""
         for name, value, conv in (("x", x, self.embed), ("guide", guide, self.guide)):
-            check_tensor("TreeFilterMRF2d", name, value, "float")
-            channels = conv.in_channels
-            if value.ndim != 4 or len(value) != len(x) or value.shape[1] != channels:
-                raise ValueError(
-                    f"TreeFilterMRF2d: {name} must have shape (B, {channels}, H, W), "
-                    f"got {tuple(value.shape)}"
-                )
-        check_devices("TreeFilterMRF2d", "x", x, guide=guide)
+            self._check(name, value, conv.in_channels, x)
+        check_devices("TreeFilterMRF2d", "x", x, guide=guide, parameters=self.gamma)
         size = x.shape[2], x.shape[3]
         embed = self.embed(x)
         guide = self.guide(functional.adaptive_avg_pool2d(guide, size))
@@ -135,6 +129,22 @@ class TreeFilterMRF2d(Layer):
             total = total + (own - 1).unsqueeze(1) * signal
             mean = total[:, :, :-1] / (self.eps + total[:, :, -1:])
             return x + (self.gamma * mean.reshape(x.shape)).to(x.dtype)
+
+    def _check(self, name: str, value: Tensor, channels: int, x: Tensor) -> None:
+        function = "TreeFilterMRF2d"
+        check_tensor(function, name, value, "float")
+        fits = value.ndim == 4 and value.shape[:2] == (x.shape[0], channels)
+        if not fits or 0 in value.shape[2:]:
+            raise ValueError(
+                f"{function}: {name} must have shape (B, {channels}, H, W) with H, W > 0, "
+                f"got {tuple(value.shape)}"
+            )
+        own = self.embed.weight.dtype
+        mixed = not value.is_meta and torch.is_autocast_enabled(value.device.type)
+        if value.dtype != own and (not mixed or torch.float64 in (value.dtype, own)):
+            raise TypeError(
+                f"{function}: {name} must be {own} like the layer's parameters, got {value.dtype}"
+            )
 
     def extra_repr(self) -> str:
         """The configuration, for ``print``."""

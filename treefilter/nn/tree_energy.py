@@ -7,7 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from .._checks import check_choice, check_integer, check_number
-from ..losses import AGGREGATIONS, DELTAS, REDUCTIONS, ROIS, tree_energy
+from ..losses.pseudo_labels import AGGREGATIONS, DELTAS
+from ..losses.region import ROIS
+from ..losses.tree_energy import REDUCTIONS, tree_energy
 from ..sigma_for_mass import check_auto
 from ._layer import Layer
 

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from .._checks import (
@@ -144,7 +145,7 @@ class TreeScan2d(Layer):
         if tree is None:
             tree = self.tree(x)
         check_tree("TreeScan2d", tree)
-        check_devices("TreeScan2d", "x", x, tree=tree)
+        check_devices("TreeScan2d", "x", x, tree=tree, parameters=self.skip)
         if x.shape[2] * x.shape[3] != tree.num_nodes:
             raise ValueError(
                 f"TreeScan2d: x must have {tree.num_nodes} vertices like the tree, "
@@ -169,8 +170,7 @@ class TreeScan2d(Layer):
             h = filter(fresh, tree, a, normalize=False)
         if self.norm is not None:
             scale, shift = (p.to(x.dtype) for p in (self.norm.weight, self.norm.bias))
-            shape = self.norm.normalized_shape
-            h = functional.layer_norm(h.mT, shape, scale, shift, self.norm.eps).mT
+            h = _normalised(h.mT, scale, shift, self.norm.eps).mT
         y = (h.unflatten(1, (self.channels, self.d_state)) * out_of.mT.unsqueeze(1)).sum(2)
         return y + self.skip.to(x.dtype).unsqueeze(1) * x
 
@@ -180,3 +180,12 @@ class TreeScan2d(Layer):
             f"channels={self.channels}, d_state={self.d_state}, metric={self.metric!r}, "
             f"maximum={self.maximum}, passes={self.passes!r}, root={self.root}"
         )
+
+
+def _normalised(h: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """layer_norm over the last dimension. torch's has wrong derivatives of its tangents."""
+    if forward_ad._current_level < 0:
+        return functional.layer_norm(h, h.shape[-1:], scale, shift, eps)
+    centred = h - h.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1, keepdim=True)
+    return centred * (variance + eps).rsqrt() * scale + shift

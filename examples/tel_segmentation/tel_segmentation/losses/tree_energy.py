@@ -29,13 +29,8 @@ from tel_segmentation.losses.inputs import (
 )
 from tel_segmentation.runtime.distributed import mean_over
 from tel_segmentation.runtime.precision import probabilities
-from treefilter.losses import (
-    COLOUR_RANGE,
-    TreeAffinity,
-    difference,
-    pseudo_labels,
-    tree_affinity,
-)
+from treefilter.losses import TreeAffinity, difference, pseudo_labels, tree_affinity
+from treefilter.losses.tree_energy import COLOUR_RANGE
 
 
 def tree_energy_loss(

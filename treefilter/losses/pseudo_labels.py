@@ -1,0 +1,155 @@
+"""Trees with affinities, soft pseudo labels, and their difference from a prediction."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from .._checks import check_choice, check_devices, check_number, check_tensor
+from ..affinity import affinity
+from ..edge_weight import edge_weight
+from ..filter import filter
+from ..graph import grid
+from ..mst import mst
+from ..sigma_for_mass import check_auto, sigma_for_mass
+from ..tree import Tree
+from ._checks import check_map
+
+AGGREGATIONS = ("LH-C", "HL-C", "LH-P")
+DELTAS = ("l1", "l2", "ce", "dot")
+SMALLEST_PROBABILITY = 1e-7  # the lower bound before the logarithm is taken
+
+
+class TreeAffinity(NamedTuple):
+    """Trees with the affinities of their edges."""
+
+    tree: Tree
+    edges: Tensor  # (B, N)
+    sigma: float | Tensor  # what they were made with; (B, 1) if it was found for each image
+
+    def filter(self, x: Tensor) -> Tensor:
+        """Filters x along the trees."""
+        return filter(x, self.tree, self.edges)
+
+
+torch.serialization.add_safe_globals([TreeAffinity])  # its tree checks itself
+
+
+def tree_affinity(
+    guide: Tensor,
+    sigma: float | Tensor | Literal["auto"] = 1.0,
+    *,
+    mass: float | None = None,
+    offset: float = 0.0,
+    outside: Tensor | None = None,
+    padding: Tensor | None = None,
+) -> TreeAffinity:
+    """The trees of a guide (B, C, h, w) and their affinities.
+
+    Args:
+        guide: Features, floating point.
+        sigma: As for :func:`treefilter.affinity`. ``"auto"``: for each image the σ of
+            :func:`treefilter.sigma_for_mass`, which has no derivative.
+        mass: For ``sigma="auto"``: the share of an image that its pixels average over, 0.005 if
+            None. Must be more than a pixel.
+        offset: Added to the weights while trees are built; 1 makes the research code's ties.
+        outside: (B, 1, h, w) bool: pixels that no edge leads to.
+        padding: (B, 1, h, w) bool: pixels that ``sigma="auto"`` does not count as the image's.
+
+    Example:
+        >>> import torch, treefilter as tf
+        >>> low = tf.losses.tree_affinity(torch.rand(1, 3, 4, 5), sigma=0.02)
+        >>> low.filter(torch.rand(1, 21, 4, 5)).shape
+        torch.Size([1, 21, 4, 5])
+    """
+    share = check_auto("tree_affinity", sigma, mass)
+    check_map("tree_affinity", "guide", guide)
+    offset = check_number("tree_affinity", "offset", offset)
+    for name, mask in (("outside", outside), ("padding", padding)):
+        if mask is not None:
+            check_tensor("tree_affinity", name, mask, "bool")
+            check_devices("tree_affinity", "guide", guide, **{name: mask})
+            if mask.shape != (guide.shape[0], 1, *guide.shape[2:]):
+                raise ValueError(
+                    f"tree_affinity: {name} must have shape (B, 1, h, w) like the guide "
+                    f"{tuple(guide.shape)}, got {tuple(mask.shape)}"
+                )
+    graph = grid(*guide.shape[2:])
+    if share is not None and share * graph.num_nodes <= 1:  # the filter would change nothing
+        raise ValueError(
+            f"tree_affinity: mass must be more than a pixel of {graph.num_nodes}, got {share}"
+        )
+    weight = edge_weight(guide, graph)
+    if outside is not None:  # an edge of infinite weight is in no tree
+        away = outside.flatten(1)
+        a, b = graph._ends(guide.device)
+        weight = weight.masked_fill(away[:, a] | away[:, b], torch.inf)
+    tree = mst(weight.detach() + offset if offset else weight.detach(), graph)
+    if share is not None:
+        counted = None if padding is None else ~padding.flatten(1)
+        sigma = sigma_for_mass(weight, tree, share, counted=counted).unsqueeze(1)
+    width = cast("float | Tensor", sigma)
+    return TreeAffinity(tree, affinity(weight, tree, width), width)
+
+
+def pseudo_labels(
+    probability: Tensor, affinities: dict[str, TreeAffinity], aggregation: str = "LH-C"
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Probabilities filtered along the trees ``"low"``, ``"high"``, or both.
+
+    Args:
+        probability: (B, K, h, w).
+        affinities: One or both levels, by name.
+        aggregation: Low then high (``"LH-C"``), high then low (``"HL-C"``), or in parallel
+            (``"LH-P"``).
+
+    Returns:
+        The pseudo labels by name (each level, and ``"final"``), and a list of those that the
+        prediction is compared with.
+    """
+    check_map("pseudo_labels", "probability", probability)
+    check_choice("pseudo_labels", "aggregation", aggregation, AGGREGATIONS)
+    if not isinstance(affinities, dict) or not {*affinities} or {*affinities} - {"low", "high"}:
+        given = list(affinities) if isinstance(affinities, dict) else type(affinities).__name__
+        raise ValueError(
+            f"pseudo_labels: affinities must be a dict with low, high, or both, got {given}"
+        )
+    if len(affinities) == 1:
+        ((level, only),) = affinities.items()
+        filtered = only.filter(probability)
+        return {level: filtered, "final": filtered}, [filtered]
+    first, second = ("high", "low") if aggregation == "HL-C" else ("low", "high")
+    once = affinities[first].filter(probability)
+    if aggregation == "LH-P":
+        other = affinities[second].filter(probability)
+        return {first: once, second: other, "final": (once + other) / 2}, [once, other]
+    twice = affinities[second].filter(once)
+    return {first: once, "final": twice}, [twice]
+
+
+def difference(probability: Tensor, pseudo: Tensor, delta: str = "l1") -> Tensor:
+    r"""δ(P, Ỹ) of every pixel, (B, 1, h, w).
+
+    The sum over the classes of \|P − Y\| (``"l1"``), (P − Y)² (``"l2"``), −Y log P (``"ce"``) or
+    −P Y (``"dot"``).
+    """
+    check_choice("difference", "delta", delta, DELTAS)
+    check_tensor("difference", "probability", probability, "float")
+    check_tensor("difference", "pseudo", pseudo, "float")
+    check_devices("difference", "probability", probability, pseudo=pseudo)
+    if probability.ndim < 2 or pseudo.shape != probability.shape:
+        raise ValueError(
+            f"difference: pseudo must have the shape of probability {tuple(probability.shape)}, "
+            f"(B, K, h, w), got {tuple(pseudo.shape)}"
+        )
+    if delta == "l1":
+        terms = (probability - pseudo).abs()
+    elif delta == "l2":
+        terms = (probability - pseudo).square()
+    elif delta == "ce":
+        terms = -pseudo * probability.clamp_min(SMALLEST_PROBABILITY).log()
+    else:
+        terms = -pseudo * probability
+    return terms.sum(1, keepdim=True)
