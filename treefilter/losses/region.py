@@ -61,15 +61,19 @@ def unlabelled_region(
     known = (label >= 0) & (label != unlabelled)
     if classes is not None:
         known &= label < classes
-    return region & ~_any_covered(_any_covered(known, 1, size[0]), 2, size[1]).unsqueeze(1)
+    if torch.compiler.is_exporting():
+        return region & ~_any_covered(_any_covered(known, 2, size[1]), 1, size[0]).unsqueeze(1)
+    return region & (functional.adaptive_max_pool2d(known.unsqueeze(1).float(), size) == 0)
 
 
 def _any_covered(known: Tensor, dim: int, size: int) -> Tensor:
     """Whether one is true of those that each of ``size`` larger pixels covers, along ``dim``.
 
-    As adaptive_max_pool2d, for which torch.export takes sizes as constants.
+    As adaptive_max_pool2d, which is faster, but for which torch.export takes sizes as constants.
     """
     number, length = torch.arange(size, device=known.device), known.shape[dim]
     first, last = number * length // size, ((number + 1) * length + size - 1) // size
-    counts = functional.pad(known.cumsum(dim).int(), (0, 0, 1, 0) if dim == 1 else (1, 0))
+    counts = functional.pad(
+        known.cumsum(dim, dtype=torch.int32), (0, 0, 1, 0) if dim == 1 else (1, 0)
+    )
     return counts.index_select(dim, last) > counts.index_select(dim, first)
