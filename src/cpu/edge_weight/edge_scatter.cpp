@@ -10,7 +10,7 @@
 namespace treefilter {
 namespace {
 
-// A tile of the grid has weights that stay in the second-level cache, and long pieces of each plane, so
+// A tile of the grid has weights that stay in the second-level cache, and long chunks of each plane, so
 // that memory is read and written in order. A thread's work is a tile of so many channels.
 constexpr int64_t kWeights = 32768, kTileRows = 128, kTileColumns = 2048, kChannels = 32;
 
