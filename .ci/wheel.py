@@ -61,11 +61,12 @@ def environment(python: str, folder: Path, packages: Sequence[str]) -> Path:
 def build(python: str, folder: Path, source: Path) -> Path:
     """The wheel as pip makes it, with a name that no index accepts."""
     programs = environment(python, folder / "build", BUILD_PACKAGES)
-    built = folder / "built"
+    built, objects = folder / "built", folder / "objects"
     shutil.rmtree(built, ignore_errors=True)
+    shutil.rmtree(objects, ignore_errors=True)  # all files of an sdist have the same date
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     run(programs / "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index",
-        "--wheel-dir", built, source, "-C", f"build-dir={folder / 'objects'}",
+        "--wheel-dir", built, source, "-C", f"build-dir={objects}",
         env={**os.environ, "PATH": path, "TREEFILTER_CUDA": "OFF"})  # fmt: skip
     (wheel,) = built.glob("*.whl")
     return wheel
