@@ -66,7 +66,7 @@ def build(python: str, folder: Path, source: Path) -> Path:
     shutil.rmtree(objects, ignore_errors=True)  # all files of an sdist have the same date
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     run(programs / "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index",
-        "--wheel-dir", built, source, "-C", f"build-dir={objects}",
+        "--wheel-dir", built, source, "--config-settings", f"build-dir={objects}",
         env={**os.environ, "PATH": path, "TREEFILTER_CUDA": "OFF"})  # fmt: skip
     (wheel,) = built.glob("*.whl")
     return wheel
