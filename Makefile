@@ -27,7 +27,7 @@ DOCS_VENV := .venv-docs
 
 .PHONY: demo docs gallery figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report \
         bench-profile bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
-        test-emulated test-pretended test-cuda-build test-gpu test-dist clean \
+        test-emulated test-pretended test-cuda-build test-gpu test-dist wheel clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-mass tel-measure-cost tel-results
 
 demo: $(VENV)/.installed
@@ -284,6 +284,20 @@ test-gpu: $(VENV)/.ready
 	$(STAMP)/build/test-gpu-site
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check --out $(CURDIR)/build/test-gpu \
 	    --site $(CURDIR)/build/test-gpu-site --steps tests,alone --patience 100 --examples ci
+
+# A CPU wheel for each of WHEEL_PYTHONS, repaired, checked and tried in an empty environment with torch
+# (WHEEL_TORCH): build/wheel/dist. An example: make wheel WHEEL_PYTHONS="python3.12 /opt/python3.13/bin/python".
+WHEEL_PYTHONS ?= $(shell for minor in 10 11 12 13; do python3.$$minor -c "" 2>/dev/null && echo python3.$$minor; done)
+wheel: build/wheel/tools/.ready
+	rm -rf build/wheel/*.tar.gz build/wheel/dist
+	build/wheel/tools/bin/python -m build --sdist --outdir build/wheel .
+	build/wheel/tools/bin/python .ci/wheel.py $(WHEEL_PYTHONS)
+
+build/wheel/tools/.ready: .ci/wheel_requirements.txt
+	rm -rf build/wheel/tools
+	$(PYTHON) -m venv build/wheel/tools
+	build/wheel/tools/bin/pip install --quiet -r .ci/wheel_requirements.txt
+	touch $@
 
 # What a user gets: an sdist, the wheel built from it without torch, and a package that can be imported.
 test-dist: $(VENV)/.ready

@@ -2,12 +2,16 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import treefilter
 
 SOURCE = Path(__file__).parent.parent
 
@@ -90,6 +94,17 @@ def test_import_costs_little_beyond_torch(tmp_path):
     seconds, packages = out.splitlines()
     assert set(packages.split()) == {"treefilter"}
     assert float(seconds) < 1  # of the processor; about 0.02 on an idle machine
+
+
+def test_what_it_says_of_itself(tmp_path):
+    command = [sys.executable, "-m", "treefilter"]
+    out = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    said = dict(re.split(r":\s+", line, maxsplit=1) for line in out.splitlines())
+    assert said["treefilter"].startswith(f"{treefilter.__version__}, in ")
+    assert said["torch"].startswith(torch.__version__)
+    assert said["instruction set"].startswith(treefilter._native._C.instruction_set)
+    assert said["CUDA back end"] == ("yes" if treefilter._native._C.with_cuda else "no")
+    assert int(said["threads"]) > 0
 
 
 def test_the_package_imports_nothing_of_its_examples():

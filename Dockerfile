@@ -1,0 +1,13 @@
+# For the CPU: docker build -t treefilter . && docker run treefilter
+# The demonstration's pictures are in /treefilter: photo_demo.png and runs/demo/report.html.
+FROM python:3.11-slim-bookworm
+RUN apt-get update && apt-get install --yes --no-install-recommends g++ git make \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /treefilter
+# torch without CUDA, in the version of constraints.txt: a fraction of the download.
+ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+COPY constraints.txt Makefile ./
+RUN make .venv/.ready
+COPY . .
+RUN make .venv/.installed
+CMD ["make", "demo"]
