@@ -321,22 +321,16 @@ $(VENV)/.installed: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PA
 	$(INSTALL) -e $(TEL)
 	touch $@
 
-$(BENCH_VENV)/.ready: constraints.txt benchmarks/requirements.txt
-	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/pip install --quiet --upgrade pip
-	$(BENCH_VENV)/bin/pip install --quiet -r benchmarks/requirements.txt
+# The environments beside .venv: each has its own requirements, and treefilter.
+$(BENCH_VENV)/.ready: benchmarks/requirements.txt
+$(DOCS_VENV)/.ready: docs/requirements.txt
+
+.venv-%/.ready: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --upgrade pip
+	$(@D)/bin/pip install --quiet -r $(filter %/requirements.txt,$^)
 	touch $@
 
-$(BENCH_VENV)/.installed: $(BENCH_VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
-	PATH="$(CURDIR)/$(BENCH_VENV)/bin:$$PATH" $(BENCH_VENV)/bin/pip install $(INSTALL_OPTIONS) .
-	touch $@
-
-$(DOCS_VENV)/.ready: constraints.txt docs/requirements.txt
-	$(PYTHON) -m venv $(DOCS_VENV)
-	$(DOCS_VENV)/bin/pip install --quiet --upgrade pip
-	$(DOCS_VENV)/bin/pip install --quiet -r docs/requirements.txt
-	touch $@
-
-$(DOCS_VENV)/.installed: $(DOCS_VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
-	PATH="$(CURDIR)/$(DOCS_VENV)/bin:$$PATH" $(DOCS_VENV)/bin/pip install $(INSTALL_OPTIONS) .
+.venv-%/.installed: .venv-%/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)
+	PATH="$(CURDIR)/$(@D)/bin:$$PATH" $(@D)/bin/pip install $(INSTALL_OPTIONS) .
 	touch $@

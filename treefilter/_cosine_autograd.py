@@ -35,13 +35,18 @@ def _weight(f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor:
 
 def _unit(f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """u, and two numbers whose product is |f|: of a vector of zeros 0, 1 and 1."""
-    size = f.detach().abs().amax(1, keepdim=True) if f.shape[1] else f.sum(1, keepdim=True)
     # The largest entry first: its square must neither overflow nor vanish.
-    size = torch.where(size == 0, 1, size)
+    largest = _largest(f)
+    size = torch.where(largest == 0, 1, largest)
     scaled = f / size
     squared = _sum_of_channels(scaled.square())  # NaN stays NaN, as in all other metrics
     rest = torch.where(squared == 0, 1, squared).sqrt()
     return torch.where(squared == 0, 0, scaled / rest), size, rest
+
+
+def _largest(f: Tensor) -> Tensor:
+    """The largest absolute value of each vector; 0 without channels. It has no derivative."""
+    return f.detach().abs().amax(1, keepdim=True) if f.shape[1] else f.sum(1, keepdim=True)
 
 
 def _sum_of_channels(values: Tensor) -> Tensor:
@@ -64,7 +69,7 @@ def _turned(t: Tensor, unit: Tensor, length: Tensor) -> Tensor:
 def _lengths(f: Tensor) -> tuple[Tensor, Tensor]:
     """``f`` in float64 with lengths of about 1, and the powers of two that make it so."""
     f = f.double()
-    largest = f.detach().abs().amax(1, keepdim=True) if f.shape[1] else f.sum(1, keepdim=True)
+    largest = _largest(f)
     power = torch.exp2(-largest.log2().floor().clamp(-1022, 1022))
     power = torch.where((largest > 0) & largest.isfinite(), power, 1)
     return f * power, power
