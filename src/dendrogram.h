@@ -8,8 +8,8 @@
 //
 // The order is strict, and so the result is a function of the weights and the tree alone: the same on
 // every back end and at any number of threads. Cost: a radix sort of N edges, and disjoint sets
-// (union-find) with halved paths; images in parallel. On the CPU 36 bytes a vertex of
-// workspace. On CUDA torch sorts the edges (_ops.py), and one thread for each image merges.
+// (union-find) with halved paths; images in parallel. On the CPU 20 bytes a vertex of
+// workspace on a grid. On CUDA torch sorts the edges (_ops.py), and one thread for each image merges.
 #pragma once
 
 #include "cuda/runtime/call.h"
@@ -36,7 +36,8 @@ struct TreeEdges {
 };
 
 // parent [B, 2 N - 1]: a node without a parent is its own. edge [B, N - 1]: the graph's edge of merge k,
-// and children [B, N - 1, 2]: first that of the lower number; -1 where there are no more merges.
+// and children [B, N - 1, 2]: first that of the lower number; -1 where there are no more merges. Without
+// children (a size of 0) they are not written.
 struct Merges {
   Span<int32_t> parent, edge, children;
 };

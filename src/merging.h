@@ -12,51 +12,74 @@ struct SetElement {
   int32_t up, node;
 };
 
+// Halves the path from x, and returns what is two steps above it.
+template <class Element>
+TREEFILTER_HD inline int32_t halve(Element* set, int32_t x) {
+  const int32_t beyond = set[set[x].up].up;
+  set[x].up = beyond;
+  return beyond;
+}
+
 // The root of x's set. Halves the path that it follows.
-TREEFILTER_HD inline int32_t find(SetElement* set, int32_t x) {
-  for (int32_t up = set[x].up; up != x; up = set[x].up) {
-    const int32_t beyond = set[up].up;
-    set[x].up = beyond;
-    x = beyond;
-  }
+template <class Element>
+TREEFILTER_HD inline int32_t find(Element* set, int32_t x) {
+  // Most paths have no or one step, which cannot be predicted. So the first half is not asked for.
+  x = halve(set, x);
+  while (set[x].up != x) x = halve(set, x);
   return x;
 }
 
 struct Merging {
+  // A set's element and what is known of its vertex, which a merge reads together.
+  struct Vertex : SetElement {
+    int32_t parent, edge;
+  };
+
   TreeEdges tree;
   const int32_t* sorted;  // [B, N]
   Merges out;
-  SetElement* sets;  // [B, N]
+  Vertex* vertices;  // [B, N]
 
   TREEFILTER_HD int64_t nodes() const { return tree.nodes; }
   TREEFILTER_HD int64_t merges() const { return tree.nodes - 1; }
 
-  TREEFILTER_HD void start(int64_t b, int64_t x) const {
-    const int64_t n = tree.nodes;
-    const int32_t own = static_cast<int32_t>(x);
-    out.parent[b * (2 * n - 1) + x] = own;
-    if (x < n) sets[b * n + x] = {own, own};
+  TREEFILTER_HD void start(int64_t b, int64_t v) const {
+    const int32_t own = static_cast<int32_t>(v);
+    out.parent[b * (2 * tree.nodes - 1) + v] = own;
+    Vertex& vertex = vertices[b * tree.nodes + v];
+    vertex.up = vertex.node = own;
+    vertex.parent = tree.has_parent(b, v) ? tree.parent_of(b)[v] : own;
+    vertex.edge = tree.edge_of(b)[v];
   }
 
   // Merges 0 … k - 1 are made already. The edge of v is not among them, so v is the root of its set.
   TREEFILTER_HD void step(int64_t b, int64_t k) const {
     const int64_t n = tree.nodes;
     const int32_t v = sorted[b * n + k];
-    int32_t* const pair = out.children.data + 2 * (b * (n - 1) + k);
-    SetElement* const set = sets + b * n;
-    const int32_t top = v < 0 || !tree.has_parent(b, v) ? v : find(set, tree.parent_of(b)[v]);
+    Vertex* const vertex = vertices + b * n;
+    int32_t* const parent = out.parent.data + b * (2 * n - 1);
+    const int32_t node = static_cast<int32_t>(n + k);
+    parent[node] = node;
+    const int32_t top = v < 0 ? v : find(vertex, vertex[v].parent);
     if (v == top) {  // no edge, or a cycle: then the input is not a tree
-      pair[0] = pair[1] = out.edge[b * (n - 1) + k] = -1;
+      set_children(b, k, -1, -1);
+      out.edge[b * (n - 1) + k] = -1;
       return;
     }
-    const int32_t node = static_cast<int32_t>(n + k), a = set[v].node, c = set[top].node;
-    int32_t* const parent = out.parent.data + b * (2 * n - 1);
+    const int32_t a = vertex[v].node, c = vertex[top].node;
     parent[a] = parent[c] = node;
-    pair[0] = a < c ? a : c;
-    pair[1] = a < c ? c : a;
-    out.edge[b * (n - 1) + k] = tree.edge_of(b)[v];
-    set[v].up = top;
-    set[top].node = node;
+    set_children(b, k, a < c ? a : c, a < c ? c : a);
+    out.edge[b * (n - 1) + k] = vertex[v].edge;
+    vertex[v].up = top;
+    vertex[top].node = node;
+  }
+
+ private:
+  TREEFILTER_HD void set_children(int64_t b, int64_t k, int32_t lower, int32_t higher) const {
+    if (out.children.size == 0) return;
+    int32_t* const pair = out.children.data + 2 * (b * merges() + k);
+    pair[0] = lower;
+    pair[1] = higher;
   }
 };
 
@@ -67,13 +90,14 @@ struct LowestLeaf {
 
   TREEFILTER_HD int64_t nodes() const { return n; }
   TREEFILTER_HD int64_t merges() const { return n - 1; }
-  TREEFILTER_HD void start(int64_t b, int64_t x) const {
-    to[b * (2 * n - 1) + x] = x < n ? value[b * n + x] : INT32_MAX;
-  }
+  TREEFILTER_HD void start(int64_t b, int64_t v) const { to[b * (2 * n - 1) + v] = value[b * n + v]; }
   TREEFILTER_HD void step(int64_t b, int64_t k) const {
     const int32_t* const pair = children + 2 * (b * (n - 1) + k);
-    if (pair[0] < 0) return;
     int32_t* const image = to + b * (2 * n - 1);
+    if (pair[0] < 0) {
+      image[n + k] = INT32_MAX;
+      return;
+    }
     const int32_t x = image[pair[0]], y = image[pair[1]];
     image[n + k] = x < y ? x : y;
   }

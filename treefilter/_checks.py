@@ -104,6 +104,11 @@ def check_batch(function: str, name: str, value: Tensor, tree: Any, what: str = 
         raise ValueError(f"{function}: {name} must have batch {trees} like the {what}, got {batch}")
 
 
+def has_nan(values: Tensor) -> bool:
+    """Whether a value is NaN: the largest value is then, and is found in one pass."""
+    return values.numel() > 0 and bool(values.amax().isnan())
+
+
 def check_edge_values(function: str, weight: Tensor) -> None:
     """ValueError if ``weight`` has not the shape (B, E)."""
     if weight.ndim != 2:

@@ -327,26 +327,27 @@ def _sorted_edges(weight: Tensor, parent: Tensor, edge: Tensor, function: str) -
 
 
 def _empty_merges(
-    weight: Tensor, parent: Tensor, edge: Tensor, function: str
+    weight: Tensor, parent: Tensor, edge: Tensor, function: str, with_children: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, leaves = weight.shape[0], parent.shape[1]
     return (
         parent.new_empty((batch, 2 * leaves - 1)),
         parent.new_empty((batch, leaves - 1)),
-        parent.new_empty((batch, leaves - 1, 2)),
+        parent.new_empty((batch, leaves - 1 if with_children else 0, 2)),
     )
 
 
 @_op(
-    "_merges(Tensor weight, Tensor parent, Tensor edge, str function) -> (Tensor, Tensor, Tensor)",
+    "_merges(Tensor weight, Tensor parent, Tensor edge, str function, bool with_children=True) -> "
+    "(Tensor, Tensor, Tensor)",
     _empty_merges,
     indices=True,
 )
 def merges(
-    weight: Tensor, parent: Tensor, edge: Tensor, function: str
+    weight: Tensor, parent: Tensor, edge: Tensor, function: str, with_children: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A dendrogram's parents and edges, and the children of every merge."""
-    out = _empty_merges(weight, parent, edge, function)
+    """A dendrogram's parents and edges, and the children of every merge if they are wanted."""
+    out = _empty_merges(weight, parent, edge, function, with_children)
     parent, edge = parent.contiguous(), edge.contiguous()
     ascending = _sorted_edges(_in_float32(weight), parent, edge, function)
     _C.merge(parent, edge, ascending, *out, function, torch.get_num_threads())

@@ -34,11 +34,11 @@ def filter_by_bottleneck(x: Tensor, tree: Tree, a: Tensor, normalize: bool) -> T
     up, number, children = constant(_ops.merges, -a.detach(), parent, edge, "filter")
     k = gather_weight(a.double().unsqueeze(1), number, "filter").squeeze(1)
     values = x.reshape(batch * groups, channels // groups, nodes).double()
-    y = _sums(values, up, children, k)
-    if normalize:
-        one = values.new_ones(k.shape[0], 1, nodes)
-        y = y / _sums(one, up, children, k)
-    return y.reshape(x.shape)
+    if not normalize:
+        return _sums(values, up, children, k).reshape(x.shape)
+    with_ones = torch.nn.functional.pad(values, (0, 0, 0, 1), value=1.0)  # all in the same pass
+    y = _sums(with_ones, up, children, k)
+    return (y[:, :-1] / y[:, -1:]).reshape(x.shape)
 
 
 def _groups(tree: Tree, a: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:

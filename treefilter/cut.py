@@ -16,6 +16,7 @@ from ._checks import (
     check_instance,
     check_integer,
     check_tensor,
+    has_nan,
 )
 from .dendrogram import Dendrogram, checked_altitude
 
@@ -89,7 +90,7 @@ def _limit(threshold: Any, heights: Tensor) -> float | Tensor:
                 f"got {tuple(threshold.shape)}"
             )
         values = values_of(threshold)
-        if values is not None and values.isnan().any():
+        if values is not None and has_nan(values):
             raise ValueError("cut: threshold must not be NaN, got NaN")
         return threshold.detach().reshape(-1, 1)
     if isinstance(threshold, bool) or not isinstance(threshold, NUMBER_TYPES):

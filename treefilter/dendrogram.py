@@ -19,6 +19,7 @@ from ._checks import (
     check_shape,
     check_target,
     check_tensor,
+    has_nan,
     widen,
 )
 from ._pytree_node import register
@@ -195,7 +196,7 @@ def dendrogram(weight: Tensor, tree: Tree) -> Dendrogram:
         ([[4, 3, 3, 4, 4]], [[1, 0]])
     """
     weight = checked_weight("dendrogram", weight, tree)
-    parent, edge, _ = _ops.merges(weight, tree.parent, tree.edge, "dendrogram")
+    parent, edge, _ = _ops.merges(weight, tree.parent, tree.edge, "dendrogram", with_children=False)
     return Dendrogram(parent, edge, tree.shape, MADE_HERE)
 
 
@@ -207,7 +208,7 @@ def checked_weight(function: str, weight: Tensor, tree: Tree) -> Tensor:
     check_devices(function, "weight", weight, tree=tree)
     check_batch(function, "weight", weight, tree)
     values = values_of(weight)
-    if values is not None and values.isnan().any():
+    if values is not None and has_nan(values):
         raise ValueError(f"{function}: weight must not be NaN, got NaN")
     return weight.detach().to(_ops.sum_dtype(weight))
 

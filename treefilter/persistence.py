@@ -13,6 +13,7 @@ from ._checks import (
     check_integer,
     check_tensor,
     describe,
+    has_nan,
 )
 from .graph import Graph, grid
 from .graph import graph as edge_list
@@ -79,7 +80,7 @@ def persistence(
             f"persistence: graph must be a two-dimensional grid for dim=1, got {graph}"
         )
     known = values_of(values)
-    if known is not None and known.isnan().any():
+    if known is not None and has_nan(known):
         raise ValueError("persistence: values must not be NaN, got NaN")
     f = values.detach().flatten(1).to(_ops.sum_dtype(values))
     f = -f if superlevel else f

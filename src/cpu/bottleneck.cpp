@@ -17,10 +17,20 @@ struct Sums {
   const double* k;
   double* values;  // [2 nodes - 1, Lanes]
 
+  static constexpr int64_t kAhead = 16;
+
   double* at(int64_t x) const { return values + x * Lanes; }
+
+  // always_inline: GCC removes calls of functions that only prefetch, as if they had no effect.
+  inline __attribute__((always_inline)) void prefetch(int64_t m) const {
+    if (m < 0 || m >= nodes - 1) return;
+    __builtin_prefetch(at(children[2 * m]), 1);
+    __builtin_prefetch(at(children[2 * m + 1]), 1);
+  }
 
   void up() const {
     for_ascending(cpu, 0, nodes - 1, [this](int64_t m) {
+      prefetch(m + kAhead);
       const int32_t a = children[2 * m], c = children[2 * m + 1];
       if (a < 0) return;
       for (int l = 0; l < Lanes; ++l) at(nodes + m)[l] = at(a)[l] + at(c)[l];
@@ -30,6 +40,7 @@ struct Sums {
   // The value of a merge is what its leaves get from above, those of its children still their sums.
   void down() const {
     for_descending(cpu, 0, nodes - 1, [this](int64_t m) {
+      prefetch(m - kAhead);
       const int32_t a = children[2 * m], c = children[2 * m + 1];
       if (a < 0) return;
       const double* const above = at(nodes + m);
@@ -50,22 +61,23 @@ struct Sums {
   }
 };
 
+// `channels` of the lanes are in use.
 template <int Lanes>
-void run(const Cpu& cpu, int64_t nodes, const double* x, const int32_t* children, const double* k,
-         double* y) {
+void run(const Cpu& cpu, int64_t channels, int64_t nodes, const double* x, const int32_t* children,
+         const double* k, double* y) {
   const Buffer<double> values((2 * nodes - 1) * Lanes);
   const Buffer<uint8_t> is_child(nodes, uint8_t{0});
   for (int64_t i = 0; i < 2 * (nodes - 1); ++i) {
     if (children[i] >= nodes) is_child[children[i] - nodes] = 1;
   }
-  for (int l = 0; l < Lanes; ++l) {
-    for (int64_t v = 0; v < nodes; ++v) values[v * Lanes + l] = x[l * nodes + v];
+  for (int64_t v = 0; v < nodes; ++v) {
+    for (int l = 0; l < Lanes; ++l) values[v * Lanes + l] = l < channels ? x[l * nodes + v] : 0;
   }
   const Sums<Lanes> sums{cpu, nodes, children, k, values.data()};
   sums.up();
   sums.clear_roots(is_child.data());
   sums.down();
-  for (int l = 0; l < Lanes; ++l) {
+  for (int l = 0; l < channels; ++l) {
     for (int64_t v = 0; v < nodes; ++v) y[l * nodes + v] = values[v * Lanes + l];
   }
 }
@@ -79,19 +91,12 @@ void bottleneck_sums(Cpu cpu, int64_t batch, int64_t channels, int64_t nodes, Sp
   const bool shared = k.size == nodes - 1 && batch != 1;
   parallel_for(batch * blocks, 4 * kLanes * nodes, cpu, [&] {
     return [&](int64_t item) {
-      const int64_t b = item / blocks, first = b * channels + item % blocks * kLanes;
+      const int64_t b = item / blocks, first = item % blocks * kLanes, offset = b * channels + first;
+      const int64_t count = std::min(kLanes, channels - first);
       const int64_t merges = (shared ? 0 : b) * (nodes - 1);
-      int64_t left = std::min(kLanes, (b + 1) * channels - first);
-      const double* from = x.data + first * nodes;
-      double* to = y.data + first * nodes;
-      while (left > 0) {
-        const int64_t lanes = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        const auto sums = lanes == 8 ? run<8> : lanes == 4 ? run<4> : lanes == 2 ? run<2> : run<1>;
-        sums(cpu, nodes, from, children.data + 2 * merges, k.data + merges, to);
-        from += lanes * nodes;
-        to += lanes * nodes;
-        left -= lanes;
-      }
+      const auto sums = count > 4 ? run<8> : count > 2 ? run<4> : count == 2 ? run<2> : run<1>;
+      sums(cpu, count, nodes, x.data + offset * nodes, children.data + 2 * merges, k.data + merges,
+           y.data + offset * nodes);
     };
   });
 }

@@ -12,10 +12,7 @@ namespace {
 template <class Pass>
 struct Start {
   Pass pass;
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t length = 2 * pass.nodes() - 1;
-    pass.start(i / length, i % length);
-  }
+  TREEFILTER_HD void operator()(int64_t i) const { pass.start(i / pass.nodes(), i % pass.nodes()); }
 };
 
 template <class Pass>
@@ -29,7 +26,7 @@ struct OneByOne {
 
 template <class Pass>
 void run(const Cuda& cuda, const char* name, int64_t batch, const Pass& pass) {
-  launch_flat(cuda, name, batch * (2 * pass.nodes() - 1), Start<Pass>{pass});
+  launch_flat(cuda, name, batch * pass.nodes(), Start<Pass>{pass});
   launch_flat(cuda, name, batch, OneByOne<Pass>{pass});
 }
 
@@ -38,8 +35,8 @@ void run(const Cuda& cuda, const char* name, int64_t batch, const Pass& pass) {
 void merge(const Cuda& cuda, int64_t batch, const TreeEdges& tree, Span<const int32_t> sorted,
            const Merges& out) {
   if (batch == 0) return;
-  const auto [sets] = cuda.arrays<SetElement>(batch * tree.nodes);
-  run(cuda, "dendrogram", batch, Merging{tree, sorted.data, out, sets});
+  const auto [vertices] = cuda.arrays<Merging::Vertex>(batch * tree.nodes);
+  run(cuda, "dendrogram", batch, Merging{tree, sorted.data, out, vertices});
 }
 
 void lowest_leaf(const Cuda& cuda, int64_t batch, int64_t nodes, Span<const int32_t> value,

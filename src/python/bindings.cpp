@@ -181,9 +181,10 @@ void bind_merge(const Tensor& parent, const Tensor& edge, const Tensor& sorted, 
   const int64_t n = tree.nodes;
   const auto order = on.span<const int32_t>(sorted, "sorted", {batch, n});
   if (on.is_host()) check_tree(on, order, "edge", -1, n);
+  const bool with_children = shape_of(children).at(1) != 0;
   const Merges out{on.output<int32_t>(nodes, "nodes", {batch, 2 * n - 1}),
                    on.output<int32_t>(edges, "edges", {batch, n - 1}),
-                   on.output<int32_t>(children, "children", {batch, n - 1, 2})};
+                   on.output<int32_t>(children, "children", {batch, with_children ? n - 1 : 0, 2})};
   without_gil(on, [&](const auto& device) { merge(device, batch, tree, order, out); });
 }
 

@@ -6,6 +6,7 @@
 #include "../support/parallel.h"
 #include "../support/radix_sort.h"
 #include "../support/union_find.h"
+#include "../support/workspace.h"
 
 namespace treefilter {
 
@@ -13,9 +14,12 @@ namespace treefilter {
 // disjoint sets that the edges join.
 template <class Visit>
 void kruskal(const Cpu& cpu, std::vector<OrderedEdge>& edges, Span<int32_t> set, const Visit& visit) {
-  radix_sort(cpu, edges);
-  for_ascending(cpu, 0, static_cast<int64_t>(edges.size()), [&](int64_t i) {
-    if (unite(set, edges[i].a, edges[i].b)) visit(edges[i]);
+  const int64_t size = static_cast<int64_t>(edges.size());
+  const Buffer<OrderedEdge> other(size);
+  const OrderedEdge* const ascending =
+      radix_sort(cpu, Span<OrderedEdge>{edges.data(), size}, other.data());
+  for_ascending(cpu, 0, size, [&](int64_t i) {
+    if (unite(set, ascending[i].a, ascending[i].b)) visit(ascending[i]);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "../../mst.h"
 #include "../support/parallel.h"
 #include "../support/radix_sort.h"
+#include "../support/workspace.h"
 
 namespace treefilter {
 namespace {
@@ -23,24 +24,26 @@ uint64_t ascending_bits(double weight) {
 }
 
 // Sorts edges of equal rounding, which are in ascending order of numbers, by their exact weights.
-// `run` is workspace.
+// `run` and `other` are workspace.
 void sort_run(const Cpu& cpu, Span<const double> weight, uint64_t* begin, uint64_t* end,
-              std::vector<OrderedEdge>& run) {
+              std::vector<OrderedEdge>& run, std::vector<OrderedEdge>& other) {
   const int64_t size = end - begin;
   run.resize(size);
   for (int64_t i = 0; i < size; ++i) {
     const int32_t number = number_of(begin[i]);
     run[i] = {ascending_bits(weight[number]), number, 0};
   }
+  const OrderedEdge* ascending = run.data();
   constexpr int64_t kWorthwhile = 1024;  // for a radix sort
   if (size < kWorthwhile) {
     std::sort(run.begin(), run.end(), [](const OrderedEdge& a, const OrderedEdge& b) {
       return a.order != b.order ? a.order < b.order : a.a < b.a;
     });
   } else {
-    radix_sort(cpu, run);
+    other.resize(size);
+    ascending = radix_sort(cpu, Span<OrderedEdge>{run.data(), size}, other.data());
   }
-  for (int64_t i = 0; i < size; ++i) begin[i] = static_cast<uint32_t>(run[i].a);
+  for (int64_t i = 0; i < size; ++i) begin[i] = static_cast<uint32_t>(ascending[i].a);
 }
 
 void rank_image(const Cpu& cpu, Span<const double> weight, Weight* to) {
@@ -50,20 +53,19 @@ void rank_image(const Cpu& cpu, Span<const double> weight, Weight* to) {
     exact &= (to[e] == weight[e]) | (weight[e] != weight[e]);
   }
   if (exact) return;
-  std::vector<uint64_t> edges;  // EdgeOrder of the rounded weight
-  edges.reserve(weight.size);
+  const Buffer<uint64_t> rounded(weight.size), other(weight.size);  // EdgeOrder of the rounded weight
+  int64_t count = 0;
   constexpr Weight kLargest = std::numeric_limits<Weight>::max();
   for (int64_t e = 0; e < weight.size; ++e) {
     if (!(weight[e] < std::numeric_limits<double>::infinity())) continue;
-    edges.push_back(total_order(weight_key(std::min(to[e], kLargest)), static_cast<int32_t>(e)));
+    rounded[count++] = total_order(weight_key(std::min(to[e], kLargest)), static_cast<int32_t>(e));
   }
-  std::vector<OrderedEdge> run;
-  constexpr int kFirstByteOfKey = 4;
-  radix_sort(cpu, edges, kFirstByteOfKey);
-  const int64_t count = static_cast<int64_t>(edges.size());
+  std::vector<OrderedEdge> run, workspace;
+  constexpr int kFirstBitOfKey = 32;
+  uint64_t* const edges = radix_sort(cpu, rounded.span().sub(0, count), other.data(), kFirstBitOfKey);
   for (int64_t i = 0, end; i < count; i = end) {
     for (end = i + 1; end < count && rank_of(edges[end]) == rank_of(edges[i]);) ++end;
-    if (end - i > 1) sort_run(cpu, weight, &edges[i], &edges[end - 1] + 1, run);
+    if (end - i > 1) sort_run(cpu, weight, edges + i, edges + end, run, workspace);
   }
   for_ascending(cpu, 0, count,
                 [&](int64_t i) { to[number_of(edges[i])] = weight_of_rank(static_cast<int32_t>(i)); });

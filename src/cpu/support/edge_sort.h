@@ -14,13 +14,15 @@ namespace treefilter {
 inline void sort_tree_edges(const Cpu& cpu, Span<const Weight> weight, Span<const int32_t> edge,
                             int32_t* sorted) {
   const int64_t n = edge.size, num_edges = weight.size;
-  std::vector<uint64_t> items;  // key, vertex
-  items.reserve(n);
-  bool tree = true;  // whether no two vertices have the same edge
+  const Buffer<uint64_t> items(n + 1);  // key, vertex
+  int64_t count = 0;
+  // Always written and then counted or not: which edges are the tree's cannot be predicted.
   const auto add = [&](int32_t v, int64_t e) {
     const WeightKey key = weight_key(weight[e]);
-    if (key != kAbsent) items.push_back(total_order(key, v));
+    items[count] = total_order(key, v);
+    count += (v >= 0) & (key != kAbsent);
   };
+  bool tree = true;  // whether no two vertices have the same edge
   {
     const Buffer<int32_t> below(num_edges, -1);
     for (int32_t v = 0; v < n; ++v) {
@@ -28,22 +30,24 @@ inline void sort_tree_edges(const Cpu& cpu, Span<const Weight> weight, Span<cons
       tree &= below[edge[v]] < 0;
       below[edge[v]] = v;
     }
-    for (int64_t e = 0; tree && e < num_edges; ++e) {
-      if (below[e] >= 0) add(below[e], e);
-    }
+    for (int64_t e = 0; tree && e < num_edges; ++e) add(below[e], e);
   }
   if (!tree) {
     std::vector<OrderedEdge> numbers;
     for (int32_t v = 0; v < n; ++v) {
       if (edge[v] >= 0) numbers.push_back({static_cast<uint64_t>(edge[v]), v, 0});
     }
-    radix_sort(cpu, numbers);
-    for (const OrderedEdge& item : numbers) add(item.a, edge[item.a]);
+    const int64_t size = static_cast<int64_t>(numbers.size());
+    std::vector<OrderedEdge> workspace(numbers.size());
+    const OrderedEdge* const by_number =
+        radix_sort(cpu, Span<OrderedEdge>{numbers.data(), size}, workspace.data());
+    for (int64_t i = 0; i < size; ++i) add(by_number[i].a, edge[by_number[i].a]);
   }
-  constexpr int kFirstByteOfKey = 4;
-  radix_sort(cpu, items, kFirstByteOfKey);
-  const int64_t count = static_cast<int64_t>(items.size());
-  for (int64_t i = 0; i < count; ++i) sorted[i] = number_of(items[i]);
+  constexpr int kFirstBitOfKey = 32;
+  const Buffer<uint64_t> other(count);  // made when the memory of `below` is free again
+  const uint64_t* const ascending =
+      radix_sort(cpu, items.span().sub(0, count), other.data(), kFirstBitOfKey);
+  for (int64_t i = 0; i < count; ++i) sorted[i] = number_of(ascending[i]);
   std::fill(sorted + count, sorted + n, -1);
 }
 
