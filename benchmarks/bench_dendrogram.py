@@ -38,12 +38,9 @@ def test_dendrogram(race, device, shape, kind):
     race(Record("dendrogram", kind, name, graph.num_nodes, device.type), calls, check)
 
 
-def test_single_linkage_of_points(race, device):
+def test_single_linkage_of_a_graph(race, device):
     """Of a graph of nearest neighbours, from its distances to SciPy's linkage matrix."""
-    points = torch.rand(POINTS, 2, generator=inputs.generator("points")).double().numpy()
-    distance, index = cKDTree(points).query(points, NEIGHBOURS + 1)
-    first = np.repeat(np.arange(POINTS), NEIGHBOURS)
-    second, length = index[:, 1:].ravel(), distance[:, 1:].ravel()
+    first, second, length = nearest_neighbours(uniform_points())
     graph = tf.graph(torch.from_numpy(np.stack([first, second])), POINTS).to(device)
     weight = torch.from_numpy(length)[None].to(device)
 
@@ -56,5 +53,39 @@ def test_single_linkage_of_points(race, device):
     def check(results: dict) -> None:
         np.testing.assert_allclose(results[OURS][0].cpu().numpy()[:, 2], results["scipy"][:, 2])
 
-    record = Record("single linkage", "100,000 points", "16 neighbours", POINTS, device.type)
-    race(record, calls, check)
+    race(single_linkage("16 neighbours", device), calls, check)
+
+
+def test_single_linkage_of_points(race, device):
+    """From points to SciPy's linkage matrix: ours of their nearest neighbours, found by SciPy."""
+    if not peers.installed("fast_hdbscan"):
+        pytest.skip("fast_hdbscan is not installed")
+    points = uniform_points()
+
+    def ours():
+        first, second, length = nearest_neighbours(points)
+        graph = tf.graph(torch.from_numpy(np.stack([first, second])), POINTS).to(device)
+        weight = torch.from_numpy(length)[None].to(device)
+        return tf.linkage(weight, tf.dendrogram(weight, tf.mst(weight, graph)))
+
+    calls = {OURS: ours, "fast_hdbscan": peers.fast_hdbscan_single_linkage(points)}
+
+    def check(results: dict) -> None:  # its distances are those of float32 coordinates
+        heights = results[OURS][0].cpu().numpy()[:, 2]
+        np.testing.assert_allclose(heights, results["fast_hdbscan"][:, 2], rtol=1e-3, atol=1e-7)
+
+    race(single_linkage("neighbours found inside", device), calls, check)
+
+
+def uniform_points() -> np.ndarray:
+    return torch.rand(POINTS, 2, generator=inputs.generator("points")).double().numpy()
+
+
+def nearest_neighbours(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both ends and the lengths of the edges from every point to its neighbours."""
+    distance, index = cKDTree(points).query(points, NEIGHBOURS + 1)
+    return np.repeat(np.arange(POINTS), NEIGHBOURS), index[:, 1:].ravel(), distance[:, 1:].ravel()
+
+
+def single_linkage(what: str, device: torch.device) -> Record:
+    return Record("single linkage", "100,000 points", what, POINTS, device.type)

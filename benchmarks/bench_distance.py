@@ -47,6 +47,8 @@ def test_distance_transform(race, device, shape, path):
     seeds = torch.rand(1, *shape, generator=inputs.generator("seeds")) > 0.999
     seeds = seeds.to(device)
     calls = {OURS: lambda: tf.distance_transform(weight, tree, seeds, path)}
+    if path == "max":
+        calls["treefilter, sums"] = lambda: tf.distance_transform(weight, tree, seeds)
 
     def check(results: dict) -> None:
         """Seeds are at 0, and distances at an edge's ends differ by at most its weight."""

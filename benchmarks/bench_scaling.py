@@ -2,7 +2,10 @@
 
 import math
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import inputs
 import pytest
@@ -104,6 +107,55 @@ def test_threads(race, what, threads):
         assert torch.equal(results[OURS], results["treefilter, 1 thread"])
 
     race(Record("scaling, threads", what, f"{threads} threads", 1, "cpu", threads), calls, check)
+
+
+def edge_weight_of(channels: int) -> Callable:
+    x, graph = inputs.features(4, channels, 128, 128), tf.grid(128, 128)
+    return lambda: tf.edge_weight(x, graph)
+
+
+def affinity_of(shape: tuple[int, int]) -> Callable:
+    weight = inputs.weights("photograph", *shape)
+    tree = tf.mst(weight, tf.grid(*shape))
+    return lambda: tf.affinity(weight, tree, inputs.SIGMA)
+
+
+BESIDE_LOAD = {
+    **THREADED,
+    "edge_weight 4x256x128x128": lambda: edge_weight_of(256),
+    "affinity 1024x2048": lambda: affinity_of(LARGE),
+}
+
+
+@contextmanager
+def busy_core() -> Iterator[None]:
+    """Another process that computes all the time."""
+    load = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        load.kill()
+        load.wait()
+
+
+@pytest.mark.parametrize("what", BESIDE_LOAD)
+def test_beside_a_busy_core(race, what):
+    """A thread for every core, one of which another process keeps busy, beside a single thread."""
+    threads = os.cpu_count() or 1
+    if threads < 2:
+        pytest.skip("this machine has one core")
+    call = BESIDE_LOAD[what]()
+    calls = {OURS: threaded(call, threads), "treefilter, 1 thread": threaded(call, 1)}
+
+    def check(results: dict) -> None:
+        assert torch.equal(results[OURS], results["treefilter, 1 thread"])
+
+    with busy_core():
+        race(
+            Record("scaling, busy core", what, f"{threads} threads", 1, "cpu", threads),
+            calls,
+            check,
+        )
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 8, 16, pytest.param(64, marks=full)])

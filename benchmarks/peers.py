@@ -177,6 +177,20 @@ def scipy_single_linkage(
     return call
 
 
+def fast_hdbscan_single_linkage(points: np.ndarray) -> Call:
+    """The exact Euclidean minimum spanning tree of points, and SciPy's linkage matrix of it."""
+    import numba
+    from fast_hdbscan.cluster_trees import mst_to_linkage_tree
+    from fast_hdbscan.hdbscan import compute_minimum_spanning_tree
+
+    def call() -> np.ndarray:
+        numba.set_num_threads(torch.get_num_threads())
+        edges = compute_minimum_spanning_tree(points, min_samples=1)[0]
+        return mst_to_linkage_tree(edges[np.argsort(edges[:, 2], kind="stable")])
+
+    return call
+
+
 def persistence(image: np.ndarray) -> dict[str, Call]:
     """Components and holes of the sublevel sets of an image whose pixels are vertices."""
     calls: dict[str, Call] = {}

@@ -64,6 +64,7 @@ TASKS = {
     "smoothing": "Edge-preserving smoothing of a photograph",
     "scaling, channels": "Scaling: channels",
     "scaling, threads": "Scaling: threads",
+    "scaling, busy core": "Scaling: as many threads as cores, one of which is busy",
     "scaling, batch": "Scaling: batch",
 }
 MEASURES = MEMCPY, FORWARD, PHOTOGRAPH

@@ -8,7 +8,7 @@ from race import OURS, Record, quartiles, ratio
 
 SCIPY, ROOTED, PHOTOGRAPH = "scipy", "scipy, rooted", "treefilter, photograph"
 MEMCPY, FORWARD, SLICING = "memcpy", "treefilter, forward", "torch slicing"
-ONE_THREAD = "treefilter, 1 thread"
+ONE_THREAD, GATHER = "treefilter, 1 thread", "torch gather"
 ARITHMETIC = "arithmetic, 1 thread", "arithmetic"
 ARITHMETIC_SCALES = 1.8
 
@@ -94,6 +94,20 @@ def times(
                 r = ratio(record.seconds[over], record.seconds[under])
                 text = f"{r.value:.3g}{unit} ({r.low:.3g} to {r.high:.3g}): "
                 found.append(Measured(r.value, f"{text}{record.input} {record.shape}"))
+        return found
+
+    return measure
+
+
+def microseconds(task: str) -> Measure:
+    """What a call of ours takes."""
+
+    def measure(records: Sequence[Record]) -> list[Measured]:
+        found = []
+        for record in _matching(records, task, (), ()):
+            q = quartiles([1e6 * s for s in record.seconds[OURS]])
+            text = f"{q.median:.3g} µs ({q.lower:.3g} to {q.upper:.3g}): {record.shape}"
+            found.append(Measured(q.median, text))
         return found
 
     return measure
@@ -203,6 +217,10 @@ TARGETS = (
            times(SLICING, OURS, "edge_weight, forward and backward", ("C=256",), (SMALL,)), 3),
     Target("the same: peak memory beside the gradient, in floats",
            floats_beside_gradient, at_most=2, unit="·B·N"),
+    Target("`affinity` over `torch.gather` and `exp`, 128²",
+           times(OURS, GATHER, "affinity", (), (SMALL,)), at_most=0.8),
+    Target("`affinity` over `torch.gather` and `exp`, 512²",
+           times(OURS, GATHER, "affinity", (), (MIDDLE,)), at_most=0.5),
     Target("`mst` and `dendrogram` vs higra, 128²",
            times("higra", OURS, "dendrogram", (), (SMALL,)), 12, cases=2),
     Target("`mst` and `dendrogram` vs higra, 512² and 1024×2048",
@@ -211,10 +229,16 @@ TARGETS = (
            times("scikit-image", OURS, "watershed"), 10, cases=2),
     Target("single linkage of 100,000 points vs scipy's tree",
            times("scipy", OURS, "single linkage"), 3, cases=1),
+    Target("the same from points vs fast_hdbscan",
+           times("fast_hdbscan", OURS, "single linkage"), 1, cases=1),
+    Target("`distance_transform` of maxima over sums",
+           times(OURS, "treefilter, sums", "distance_transform, max"), at_most=2.5, cases=3),
     Target("`persistence` of 512², dimensions 0 and 1, vs gudhi",
            times("gudhi", OURS, "persistence", (), (MIDDLE,)), 10, cases=1),
     Target("`filter`, smallest affinities over products",
            times(OURS, "treefilter, product", "filter, min"), at_most=6, cases=4),
+    Target("a call: `filter` of 4 pixels, no gradient",
+           microseconds("filter, overhead of a call"), at_most=25, unit=" µs"),
     Target("`mst` of general graphs vs scipy's rooted tree",
            times(ROOTED, OURS, "mst of an edge list"), 3, cases=3),
     Target("`mst` of a 128³ grid vs scipy's rooted tree",
@@ -223,6 +247,8 @@ TARGETS = (
     Target("two threads, `mst` of 16×128²", two_threads("mst 16x128x128"), 1.5),
     Target("two threads, `filter` C = 32 and 64, 512²",
            two_threads("filter C=32 512x512", "filter C=64 512x512"), 1.6, cases=2),
+    Target("threads for all cores, one of which is busy, over one thread",
+           times(OURS, ONE_THREAD, "scaling, busy core"), at_most=1.3, cases=6),
     Target("cost per pixel of `mst`, 128² to 8192²", spread_over_sizes, at_most=2),
 )
 # fmt: on

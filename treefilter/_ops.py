@@ -673,7 +673,7 @@ def distance_transform(
     if by is not None:
         assert edge is not None
         own = torch.arange(1, seeds.shape[1] + 1, device=seeds.device)
-        markers = own.masked_fill(~seeds, 0)
+        markers = torch.where(seeds, own, 0)
         by, edge = _in_float32(by), edge.contiguous()
         _C.watershed(by, parent, edge, markers, nearest, "distance_transform", threads)
         nearest -= 1
