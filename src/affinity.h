@@ -26,10 +26,11 @@ struct Sigma {
 };
 
 // weight [B, G, E]; edge [B or 1, N]; out [B, G, N] = weight[edge[v]], and 0 at a root (edge -1).
-// Throws std::invalid_argument for an edge outside of [-1, E); on CUDA that counts as -1.
+// Throws std::invalid_argument for an edge outside of [-1, E), where `name` is what the user calls the
+// edges; on CUDA that counts as -1.
 template <class T>
 void tree_weight(Cpu, int64_t batch, int64_t groups, Span<const T> weight, Span<const int32_t> edge,
-                 int64_t num_nodes, Span<T> out);
+                 int64_t num_nodes, Span<T> out, const char* name = "tree.edge");
 template <class T>
 void tree_weight(const Cuda&, int64_t batch, int64_t groups, Span<const T> weight,
                  Span<const int32_t> edge, int64_t num_nodes, Span<T> out);

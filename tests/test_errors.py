@@ -19,6 +19,7 @@ LOOPS = torch.zeros(2, 3, dtype=torch.long)
 SEEDS = torch.zeros(2, 12, dtype=torch.bool)
 NAN_WEIGHT = WEIGHT.clone().index_fill_(1, torch.tensor([5]), float("nan"))
 FAR_EDGE = tf.Tree(TREE.parent, TREE.edge + 99, TREE.order, TREE.shape)
+MERGES = tf.Dendrogram(TREE.parent.new_tensor([[2, 2, 2]]), TREE.edge.new_tensor([[98]]))
 FAR_PARENT = tf.Tree(TREE.parent + 99, TREE.edge, TREE.order, TREE.shape)
 NEGATIVE_ORDER = tf.Tree(TREE.parent, TREE.edge, TREE.order - 99, TREE.shape)
 
@@ -179,6 +180,9 @@ CASES = [
          tf.distance_transform, WEIGHT, FAR_PARENT, SEEDS, path="max"),
     case(ValueError, "dendrogram: tree.edge must be in [-1, 17), got 98",
          tf.reference.dendrogram, WEIGHT, FAR_EDGE),
+    seen(ValueError, "altitude: h.edge must be in [-1, 17), got 98", tf.altitude, WEIGHT, MERGES),
+    seen(ValueError, "cut: h.edge must be in [-1, 17), got 98", tf.cut, MERGES, WEIGHT, 0.5),
+    seen(ValueError, "linkage: h.edge must be in [-1, 17), got 98", tf.linkage, WEIGHT, MERGES),
     # tree and module
     case(IndexError, "Tree: index must be in [-2, 2), got 2", TREE.__getitem__, 2),
     seen_here(ValueError, "Tree.depth: tree.parent must be in [0, 12), got ",
@@ -201,7 +205,8 @@ CASES = [
 
 def moved(value, device):
     """An argument with its tensors on the device."""
-    return value.to(device) if isinstance(value, torch.Tensor | tf.Graph | tf.Tree) else value
+    with_device = isinstance(value, torch.Tensor | tf.Graph | tf.Tree | tf.Dendrogram)
+    return value.to(device) if with_device else value
 
 
 @pytest.mark.parametrize(("kind", "message", "raised", "function", "arguments", "keywords"), CASES)

@@ -4,6 +4,7 @@ import unittest.mock
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch.export import Dim
 from torch.testing import assert_close
 
@@ -208,25 +209,39 @@ def test_ends_of_a_traced_graph(shape):
 
 
 class Network(torch.nn.Module):
-    """A layer between convolutions, guided by an image or by the features themselves."""
+    """A layer between convolutions, guided by the image."""
 
-    def __init__(self, own):
+    def __init__(self):
         super().__init__()
-        self.own = own
         self.before = torch.nn.Conv2d(3, 4, 3, padding=1)
         self.smooth = tf.nn.TreeFilter2d(0.3)
         self.after = torch.nn.Conv2d(4, 2, 3, padding=1)
 
     def forward(self, image):
         features = self.before(image).relu()
-        return self.after(self.smooth(features, features if self.own else image))
+        return self.after(self.smooth(features, image))
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_training_with_dynamic_sizes(own):
+class Pointwise(torch.nn.Module):
+    """Without convolutions, which Inductor compiles for every size anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = torch.nn.Parameter(torch.rand(4, 3, 1, 1))
+        self.smooth = tf.nn.TreeFilter2d(0.3)
+
+    def forward(self, image):
+        features = (self.before * image.unsqueeze(1)).sum(2).relu()
+        return self.smooth(features, features).square()
+
+
+@pytest.mark.parametrize("kind", [Network, Pointwise])
+def test_training_with_dynamic_sizes(kind):
     torch.manual_seed(0)
-    network = Network(own)
-    compiled = torch.compile(network, dynamic=True, fullgraph=True)
+    network = kind()
+    counter = CompileCounterWithBackend("inductor")
+    compiled = torch.compile(network, dynamic=True, fullgraph=True, backend=counter)
+    graphs = []
     for size in ((2, 3, 8, 9), (3, 3, 12, 7)):
         image = torch.rand(size)
         results = []
@@ -237,6 +252,28 @@ def test_training_with_dynamic_sizes(own):
             results.append([y, *(p.grad.clone() for p in network.parameters())])
         for expected, got in zip(*results, strict=True):
             assert_close(got, expected, rtol=1e-4, atol=1e-4)
+        graphs.append(counter.frame_count)
+    assert kind is Network or graphs[0] == graphs[1]
+
+
+def test_ahead_of_time(tmp_path):
+    graph = tf.grid(3, 4)
+
+    class Model(torch.nn.Module):
+        def forward(self, weight, x):
+            tree = tf.mst(weight, graph)
+            a = tf.affinity(weight, tree, 0.3)
+            return tf.filter(x, tree, a), tf.distance(weight, tree, torch.tensor([5]))
+
+    def make(batch):
+        return torch.rand(batch, 17), torch.rand(batch, 2, 3, 4)
+
+    program = torch.export.export(Model(), make(2), dynamic_shapes=({0: BATCH}, {0: BATCH}))
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "x.pt2"))
+    loaded = torch._inductor.aoti_load_package(path)
+    for batch in (3, 1):
+        inputs = make(batch)
+        assert_close(loaded(*inputs), Model()(*inputs))
 
 
 @pytest.mark.filterwarnings("ignore")

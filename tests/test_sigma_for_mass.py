@@ -195,3 +195,13 @@ def test_the_largest_sigma_is_finite():
     largest = torch.finfo(torch.float32).max
     for module in (tf, tf.reference):
         assert module.sigma_for_mass(weight, tree, 0.9).tolist() == [largest]
+
+
+def test_paths_longer_than_the_largest_number():
+    largest = torch.finfo(torch.float64).max
+    weight = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.7, 1.0, 0.5, 0.9]], dtype=torch.float64)
+    tree = tf.mst(weight, tf.grid(1, 5))
+    expected = tf.reference.sigma_for_mass(weight, tree, 0.3) * largest
+    for module in (tf, tf.reference):
+        sigma = module.sigma_for_mass(weight * largest, tree, 0.3)
+        torch.testing.assert_close(sigma, expected, rtol=1e-4, atol=0)

@@ -458,16 +458,23 @@ def watershed(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> 
 # Ops of several public functions are told which one the user has called, for errors.
 
 
-def _empty_tree_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
+def _empty_tree_weight(
+    weight: Tensor, edge: Tensor, function: str, name: str = "tree.edge"
+) -> Tensor:
     return weight.new_empty((weight.shape[0], weight.shape[1], edge.shape[1]))
 
 
-@_op("_tree_weight(Tensor weight, Tensor edge, str function) -> Tensor", _empty_tree_weight)
-def tree_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
+@_op(
+    '_tree_weight(Tensor weight, Tensor edge, str function, str name="tree.edge") -> Tensor',
+    _empty_tree_weight,
+)
+def tree_weight(weight: Tensor, edge: Tensor, function: str, name: str = "tree.edge") -> Tensor:
+    """``name``: what the user calls the edges."""
     if forward_ad._current_level >= 0:
         refuse_tangents()
-    out = _empty_tree_weight(weight, edge, function)
-    _C.tree_weight(weight.contiguous(), edge.contiguous(), out, function, torch.get_num_threads())
+    out = _empty_tree_weight(weight, edge, function, name)
+    threads = torch.get_num_threads()
+    _C.tree_weight(weight.contiguous(), edge.contiguous(), out, function, name, threads)
     return out
 
 

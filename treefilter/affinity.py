@@ -105,11 +105,14 @@ def tree_weight(function: str, weight: Tensor, tree: Tree) -> Tensor:
     return gather_weight(weight, tree.edge, function)
 
 
-def gather_weight(weight: Tensor, edge: Tensor, function: str) -> Tensor:
-    """(B, G, E) weights to (B, G, N) of the edges (B or 1, N), 0 where an edge is −1."""
+def gather_weight(weight: Tensor, edge: Tensor, function: str, name: str = "tree.edge") -> Tensor:
+    """(B, G, E) weights to (B, G, N) of the edges (B or 1, N), 0 where an edge is −1.
+
+    ``name`` is what the user calls the edges.
+    """
     if recorded(weight):
-        return call(_TreeWeight, weight, edge, function)
-    return _ops.tree_weight(weight, edge, function)
+        return call(_TreeWeight, weight, edge, function, name)
+    return _ops.tree_weight(weight, edge, function, name)
 
 
 def _scatter(grad: Tensor, edge: Tensor, num_edges: int, function: str) -> Tensor:
@@ -122,19 +125,19 @@ class _TreeWeight(Function):
     """Linear; each class is the other's transpose."""
 
     @staticmethod
-    def forward(weight: Tensor, edge: Tensor, function: str) -> Tensor:
-        return _ops.tree_weight(weight, edge, function)
+    def forward(weight: Tensor, edge: Tensor, function: str, name: str) -> Tensor:
+        return _ops.tree_weight(weight, edge, function, name)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        weight, edge, ctx.function = inputs
+        weight, edge, ctx.function, _ = inputs
         save(ctx, edge)
         ctx.num_edges = weight.shape[2]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (edge,) = ctx.saved_tensors
-        return _scatter(grad, edge, ctx.num_edges, ctx.function), None, None
+        return _scatter(grad, edge, ctx.num_edges, ctx.function), None, None, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:

@@ -246,7 +246,7 @@ def checked_altitude(function: str, weight: Tensor, h: Dendrogram) -> Tensor:
     check_devices(function, "weight", weight, h=h)
     check_batch(function, "weight", weight, h, "dendrogram")
     wide = weight.unsqueeze(1).to(_ops.sum_dtype(weight))
-    values = gather_weight(wide, h.edge, function).squeeze(1)
+    values = gather_weight(wide, h.edge, function, "h.edge").squeeze(1)
     return values.masked_fill(h.edge < 0, torch.inf).to(widen(weight).dtype)
 
 

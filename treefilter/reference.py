@@ -171,7 +171,8 @@ def sigma_for_mass(
     nodes, result = tree.num_nodes, []
     limits = torch.finfo(_compute_dtype(weight))
     values = weight.detach().double()
-    distances = _matrix("sigma_for_mass", values, tree, "sum")
+    shrink = 2.0 ** -nodes.bit_length()  # a sum of weights would otherwise be the largest number
+    distances = _matrix("sigma_for_mass", values * shrink, tree, "sum")
     everywhere = torch.ones(1, nodes, dtype=torch.bool, device=weight.device)
     inside = (everywhere if counted is None else counted).expand(len(distances), -1)
     parents = _to_parent("sigma_for_mass", values, tree)
@@ -188,7 +189,8 @@ def sigma_for_mass(
         high = min(math.log(positive.max()) + math.log(16 * nodes), math.log(limits.max))
         for _ in range(100):
             middle = (low + high) / 2
-            enough = ((-d / math.exp(middle)).exp().sum(1) >= mass * number).sum() * 2 > number
+            masses = (-d / (math.exp(middle) * shrink)).exp().sum(1)
+            enough = (masses >= mass * number).sum() * 2 > number
             low, high = (low, middle) if enough else (middle, high)
         result.append(math.exp(high))
     sigma = torch.tensor(result, dtype=torch.float64, device=weight.device)

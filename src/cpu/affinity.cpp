@@ -13,10 +13,10 @@ namespace treefilter {
 namespace {
 
 // The edge, which must be in [-1, num_edges).
-inline int64_t checked(int64_t e, int64_t num_edges) {
+inline int64_t checked(int64_t e, int64_t num_edges, const char* name = "tree.edge") {
   if (e >= num_edges || e < -1) {
-    throw std::invalid_argument("tree.edge must be in [-1, " + std::to_string(num_edges) + "), got " +
-                                std::to_string(e));
+    throw std::invalid_argument(std::string(name) + " must be in [-1, " + std::to_string(num_edges) +
+                                "), got " + std::to_string(e));
   }
   return e;
 }
@@ -32,11 +32,12 @@ void check_edges(const int32_t* edges, int64_t count, int64_t num_edges) {
 // Calls visit(i, v, e) for every vertex v, its edge e (-1 at a root) and every i = b * groups + g.
 template <class Visit>
 void for_edges(Cpu cpu, int64_t batch, int64_t groups, int64_t num_edges, Span<const int32_t> edge,
-               int64_t num_nodes, const Visit& visit) {
+               int64_t num_nodes, const char* name, const Visit& visit) {
   parallel_for(batch * groups, num_nodes, cpu, [&] {
     return [&](int64_t i) {
       const int32_t* edges = edge.data + (edge.size == num_nodes ? 0 : i / groups * num_nodes);
-      for_ascending(cpu, 0, num_nodes, [&](int64_t v) { visit(i, v, checked(edges[v], num_edges)); });
+      for_ascending(cpu, 0, num_nodes,
+                    [&](int64_t v) { visit(i, v, checked(edges[v], num_edges, name)); });
     };
   });
 }
@@ -58,9 +59,9 @@ void exponentials(T* values, T negative_sigma) {
 
 template <class T>
 void tree_weight(Cpu cpu, int64_t batch, int64_t groups, Span<const T> weight, Span<const int32_t> edge,
-                 int64_t num_nodes, Span<T> out) {
+                 int64_t num_nodes, Span<T> out, const char* name) {
   const int64_t num_edges = batch * groups == 0 ? 0 : weight.size / (batch * groups);
-  for_edges(cpu, batch, groups, num_edges, edge, num_nodes, [&](int64_t i, int64_t v, int64_t e) {
+  for_edges(cpu, batch, groups, num_edges, edge, num_nodes, name, [&](int64_t i, int64_t v, int64_t e) {
     out[i * num_nodes + v] = e < 0 ? T(0) : weight[i * num_edges + e];
   });
 }
@@ -70,9 +71,10 @@ void tree_weight_backward(Cpu cpu, int64_t batch, int64_t groups, Span<const T> 
                           Span<const int32_t> edge, int64_t num_nodes, Span<T> out) {
   const int64_t num_edges = batch * groups == 0 ? 0 : out.size / (batch * groups);
   std::fill_n(out.data, out.size, T(0));
-  for_edges(cpu, batch, groups, num_edges, edge, num_nodes, [&](int64_t i, int64_t v, int64_t e) {
-    if (e >= 0) out[i * num_edges + e] = grad[i * num_nodes + v];
-  });
+  for_edges(cpu, batch, groups, num_edges, edge, num_nodes, "tree.edge",
+            [&](int64_t i, int64_t v, int64_t e) {
+              if (e >= 0) out[i * num_edges + e] = grad[i * num_nodes + v];
+            });
 }
 
 template <class T>
@@ -126,9 +128,9 @@ void affinity_backward(Cpu cpu, int64_t batch, int64_t groups, Span<const T> gra
 }
 
 template void tree_weight(Cpu, int64_t, int64_t, Span<const float>, Span<const int32_t>, int64_t,
-                          Span<float>);
+                          Span<float>, const char*);
 template void tree_weight(Cpu, int64_t, int64_t, Span<const double>, Span<const int32_t>, int64_t,
-                          Span<double>);
+                          Span<double>, const char*);
 template void tree_weight_backward(Cpu, int64_t, int64_t, Span<const float>, Span<const int32_t>,
                                    int64_t, Span<float>);
 template void tree_weight_backward(Cpu, int64_t, int64_t, Span<const double>, Span<const int32_t>,

@@ -208,9 +208,9 @@ void bind_count_pairs(const Tensor& parent, const Tensor& children, const Tensor
   const auto parents = on.span<const int32_t>(parent, "parent", {batch, 2 * n - 1});
   const auto pairs = on.span<const int32_t>(children, "children", {batch, n - 1, 2});
   if (on.is_host()) {
-    check_tree(on, labels, "label", -1, n);
-    check_tree(on, parents, "parent", 0, 2 * n - 1);
-    check_tree(on, pairs, "children", -1, 2 * n - 1);
+    check_range(on, labels, "labels must be", -1, n);
+    check_range(on, parents, "h.parent must be", 0, 2 * n - 1);
+    check_range(on, pairs, "children must be", -1, 2 * n - 1);
   }
   const auto same = on.output<double>(equal, "equal", {batch, n - 1});
   const auto others = on.output<double>(different, "different", {batch, n - 1});
@@ -251,18 +251,23 @@ void bind_watershed(const Tensor& weight, const Tensor& parent, const Tensor& ed
   without_gil(on, [&](const auto& device) { watershed(device, shape[0], tree, weights, from, to); });
 }
 
+// `name`: what the user calls the edges.
 void bind_tree_weight(const Tensor& weight, const Tensor& edge, const Tensor& out,
-                      const std::string& function, int threads) {
+                      const std::string& function, const std::string& name, int threads) {
   const Call on(function, weight, threads);
   with_sum_type(on, weight, "weight", [&](auto sum) {
     using T = decltype(sum);
     const Shape from = shape_of(weight), tree = shape_of(edge);
     const auto weights = on.span<const T>(weight, "weight", from);
-    const auto edges = on.span<const int32_t>(edge, "tree.edge", tree);
+    const auto edges = on.span<const int32_t>(edge, name.c_str(), tree);
     const auto to = on.output<T>(out, "out", {from.at(0), from.at(1), tree.at(1)});
     check_batch(on, tree[0], from[0]);
     without_gil(on, [&](const auto& device) {
-      tree_weight(device, from[0], from[1], weights, edges, tree[1], to);
+      if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+        tree_weight(device, from[0], from[1], weights, edges, tree[1], to, name.c_str());
+      } else {
+        tree_weight(device, from[0], from[1], weights, edges, tree[1], to);
+      }
     });
   });
 }

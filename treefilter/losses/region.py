@@ -53,7 +53,13 @@ def unlabelled_region(
     height, width = (check_integer(function, "size", length, "integers") for length in size)
     if height < 1 or width < 1:
         raise ValueError(f"{function}: size must be at least 1, got {(height, width)}")
-    size = height, width
+    return region_of(label, (height, width), unlabelled, classes, roi)
+
+
+def region_of(
+    label: Tensor, size: tuple[int, int], unlabelled: int, classes: int | None, roi: str
+) -> Tensor:
+    """:func:`unlabelled_region` of arguments that are checked."""
     mask = (label == unlabelled).unsqueeze(1)
     region = functional.interpolate(mask.to(torch.uint8), size).bool()
     if roi == "nearest" or label.numel() == 0:

@@ -19,7 +19,7 @@ from .._checks import (
 from ..sigma_for_mass import check_auto
 from ._checks import check_label, check_map
 from .pseudo_labels import AGGREGATIONS, DELTAS, difference, pseudo_labels, tree_affinity
-from .region import ROIS, unlabelled_region
+from .region import ROIS, region_of
 
 REDUCTIONS = ("batch", "image")
 COLOUR_RANGE = (-0.1, 1.5)  # excludes images normalised by mean and deviation, or from 0 to 255
@@ -98,7 +98,7 @@ def tree_energy(
     offset = check_number("tree_energy", "offset", offset)
     unlabelled = check_label("tree_energy", unlabelled)
     classes, size = logits.shape[1], (logits.shape[2], logits.shape[3])
-    region = unlabelled_region(label, size, unlabelled=unlabelled, classes=classes, roi=roi)
+    region = region_of(label, size, unlabelled, classes, roi)
     with torch.autocast(autocast_device(logits), enabled=False):
         wide = torch.promote_types(logits.dtype, torch.float32)
         probability = logits.to(wide).softmax(1)
