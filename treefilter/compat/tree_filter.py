@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from .._checks import check_integer, check_tensor
+from ..affinity import tree_weight
 from ..edge_weight import edge_weight
 from ..filter import filter
 from ..graph import graph, grid
 from ..mst import mst
 from ..tree import Tree
-from ._ranks import edges_of, finite, rooted
+from ._ranks import edges_of, finite, known_tree, rooted
 
 Distance = Callable[..., Tensor]
 Mapping = Callable[[Tensor], Tensor]
@@ -27,8 +28,15 @@ def norm2_distance(fm_ref: Tensor, fm_tar: Tensor | float) -> Tensor:
     return (fm_ref - fm_tar).square().sum(1)
 
 
+def _norm2_in_place(fm_ref: Tensor, fm_tar: Tensor) -> Tensor:
+    """The same bits with half the memory, without a gradient."""
+    return (fm_ref - fm_tar).square_().sum(1)
+
+
 def grid_weight(fm: Tensor, distance_func: Distance) -> Tensor:
     """(B, E): the distance of vertical neighbours, then that of horizontal ones."""
+    if distance_func is norm2_distance and not torch.is_grad_enabled():
+        distance_func = _norm2_in_place
     vertical = distance_func(fm[:, :, :-1], fm[:, :, 1:])
     horizontal = distance_func(fm[..., :-1], fm[..., 1:])
     return torch.cat([w.reshape(fm.shape[0], -1) for w in (vertical, horizontal)], 1)
@@ -124,7 +132,7 @@ class TreeFilter2D(nn.Module):
         """
         joined = rooted("TreeFilter2D", tree)
         embed = self._checked(feature_in, embed_in, joined)
-        distance = parent_distance(embed, joined, self.groups, self.distance_func)
+        distance = parent_distance(embed, tree, joined, self.groups, self.distance_func)
         a = torch.exp(-distance / self.sigma).detach() if low_tree else torch.exp(-distance)
         return filter(feature_in.flatten(2), joined, a).view(feature_in.shape)
 
@@ -148,14 +156,20 @@ def check_filter_arguments(
             )
 
 
-def parent_distance(embed: Tensor, tree: Tree, groups: int, distance_func: Distance) -> Tensor:
-    """(B, groups, N): the distance of every vertex to its parent."""
+def parent_distance(
+    embed: Tensor, raw: Tensor, tree: Tree, groups: int, distance_func: Distance
+) -> Tensor:
+    """(B, groups, N): the distance of every vertex to its parent in ``tree``, of edges ``raw``."""
     batch, channels = embed.shape[:2]
     if distance_func is norm2_distance:  # without two copies of the embedding
+        parts = embed.reshape(batch * groups, channels // groups, tree.num_nodes)
+        known = known_tree(raw)
+        if known is not None and known.shape == embed.shape[2:]:
+            weight = edge_weight(parts, grid(*known.shape)).view(batch, groups, -1)
+            return tree_weight("TreeFilter2D", weight, known)
         own = torch.arange(tree.num_nodes, dtype=torch.int32, device=embed.device)
         ends = torch.stack([own.expand(tree.parent.shape), tree.parent], 1)
         ends = ends[0] if batch == 1 else ends.repeat_interleave(groups, 0)
-        parts = embed.reshape(batch * groups, channels // groups, tree.num_nodes)
         return edge_weight(parts, graph(ends, tree.num_nodes)).view(batch, groups, -1)
     own = embed.flatten(2)
     above = own.gather(2, tree.parent.long().unsqueeze(1).expand(-1, channels, -1))
