@@ -5,7 +5,7 @@ The classes have the research code's names, arguments and defaults.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +28,26 @@ def norm2_distance(fm_ref: Tensor, fm_tar: Tensor | float) -> Tensor:
     return (fm_ref - fm_tar).square().sum(1)
 
 
-def _norm2_in_place(fm_ref: Tensor, fm_tar: Tensor) -> Tensor:
-    """The same bits with half the memory, without a gradient."""
-    return (fm_ref - fm_tar).square_().sum(1)
-
-
 def grid_weight(fm: Tensor, distance_func: Distance) -> Tensor:
     """(B, E): the distance of vertical neighbours, then that of horizontal ones."""
-    if distance_func is norm2_distance and not torch.is_grad_enabled():
-        distance_func = _norm2_in_place
-    vertical = distance_func(fm[:, :, :-1], fm[:, :, 1:])
-    horizontal = distance_func(fm[..., :-1], fm[..., 1:])
-    return torch.cat([w.reshape(fm.shape[0], -1) for w in (vertical, horizontal)], 1)
+    pairs = (fm[:, :, :-1], fm[:, :, 1:]), (fm[..., :-1], fm[..., 1:])
+    lean = fm.is_contiguous() and not torch.compiler.is_compiling()
+    if distance_func is norm2_distance and lean and not torch.is_grad_enabled():
+        distances = _norm2_distances(pairs)
+    else:
+        distances = [distance_func(*pair) for pair in pairs]
+    return torch.cat([d.reshape(fm.shape[0], -1) for d in distances], 1)
+
+
+def _norm2_distances(pairs: Iterable[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """``norm2_distance`` of each pair: the same bits, in the memory of one difference."""
+    memory, distances = None, []
+    for a, b in pairs:
+        if memory is None or memory.numel() < a.numel():
+            memory = a.new_empty(a.numel())
+        difference = torch.sub(a, b, out=memory[: a.numel()].view(a.shape))
+        distances.append(difference.square_().sum(1))
+    return distances
 
 
 def check_image(function: str, name: str, value: Tensor) -> None:
