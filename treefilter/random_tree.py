@@ -149,7 +149,8 @@ def _winners(
 def _next_above(limit: Tensor, score: Tensor, last: Tensor) -> tuple[Tensor, int]:
     """For each position, the next one of its segment whose limit exceeds its score; else itself.
 
-    Also the largest number of steps to the end of a segment. By maxima of 1, 2, 4, … positions: the largest steps without an excess are taken first.
+    Also the largest number of steps to the end of a segment. By maxima of 1, 2, 4, … positions: the
+    largest steps without an excess are taken first.
     """
     size = len(limit)
     position = torch.arange(size, device=limit.device)
