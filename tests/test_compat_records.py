@@ -8,6 +8,7 @@ from compat_oracle import N, trees
 from torch.testing import assert_close
 
 import treefilter as tf
+from treefilter import _ops
 from treefilter.compat import _filters, _ranks
 
 
@@ -100,3 +101,15 @@ def test_inference_mode(mean):
         y = mean.refine_forward(x, w, *ranks)[0]
     copies = mean.bfs_forward(raw.clone(), 4)
     assert_close(y, mean.refine_forward(x.clone(), w.clone(), *copies)[0])
+
+
+@pytest.mark.parametrize("most", [1, 2, 4, 40])
+def test_lists_of_children_are_those_of_other_devices(most):
+    tree = tf.mst(torch.rand(3, 71), tf.grid(6, 7))
+    _, above, children, needed = _ops.ranks(tree.parent, tree.order, most)
+    lists, most_needed = _ops._children_of_ranks(above, most)
+    assert torch.equal(children, lists)
+    assert torch.equal(needed, most_needed)
+    one = torch.zeros(2, 1, dtype=torch.int32)
+    assert [t.tolist() for t in _ops.ranks(one, one, 2)[2:]] == [[[[0, 0]]] * 2, [0, 0]]
+    assert [t.tolist() for t in _ops._children_of_ranks(one, 2)] == [[[[0, 0]]] * 2, [0, 0]]

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._autograd import values_of
 from .._checks import check_devices, check_sigma, check_tensor
 from ..affinity import affinity
 from ..filter import filter
 from ._ranks import rooted
-from .tree_filter import norm2_distance
+from .tree_filter import check_filter_arguments, check_image, norm2_distance
 
 
 def gp_forward(edges: Tensor, edge_weight: Tensor, prob: Tensor, sigma: float) -> Tensor:
@@ -45,6 +46,12 @@ def gp_forward(edges: Tensor, edge_weight: Tensor, prob: Tensor, sigma: float) -
                 f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}"
             )
         check_devices(function, "edges", edges, **{name: value})
+    numbers = ~edge_weight.isnan().any()
+    known = values_of(numbers)
+    if known is not None and not known:
+        raise ValueError(f"{function}: edge_weight must not be NaN, got NaN")
+    if numbers.is_cuda:
+        torch._assert_async(numbers, f"{function}: edge_weight must not be NaN")
     width = check_sigma(function, sigma, torch.float64) ** 2
     a = affinity(edge_weight.detach().double(), tree, width)
     return filter(prob.detach().unsqueeze(1), tree, a, path="min").squeeze(1).to(prob.dtype)
@@ -57,7 +64,8 @@ class Global_APro(nn.Module):  # noqa: N801  the research code's name
         self, feature_in: Tensor, embed_in: Tensor, tree: Tensor, zeta_g: float = 0.01
     ) -> Tensor:
         """``feature_in`` (B, 1, H, W), ``embed_in`` (B, C, H, W), raw ``tree`` → (B, 1, H, W)."""
-        check_tensor("Global_APro", "embed_in", embed_in, "float")
+        check_image("Global_APro", "embed_in", embed_in)
+        check_filter_arguments("Global_APro", rooted("Global_APro", tree), 1, embed_in=embed_in)
         batch, _, height, width = embed_in.shape
         if feature_in.numel() != batch * height * width:
             raise ValueError(

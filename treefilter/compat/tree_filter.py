@@ -139,21 +139,17 @@ class TreeFilter2D(nn.Module):
         On the low level the affinities are exp(−d/σ) and have no gradient, otherwise exp(−d).
         """
         joined = rooted("TreeFilter2D", tree)
-        embed = self._checked(feature_in, embed_in, joined)
+        images = {"feature_in": feature_in, "embed_in": embed_in}
+        check_filter_arguments("TreeFilter2D", joined, self.groups, **images)
+        embed = embed_in if embed_in.dtype.itemsize > 2 else embed_in.float()
         distance = parent_distance(embed, tree, joined, self.groups, self.distance_func)
         a = torch.exp(-distance / self.sigma).detach() if low_tree else torch.exp(-distance)
         return filter(feature_in.flatten(2), joined, a).view(feature_in.shape)
 
-    def _checked(self, feature: Tensor, embed: Tensor, tree: Tree) -> Tensor:
-        check_filter_arguments("TreeFilter2D", feature, embed, tree, self.groups)
-        return embed if embed.dtype.itemsize > 2 else embed.float()
 
-
-def check_filter_arguments(
-    function: str, feature: Tensor, embed: Tensor, tree: Tree, groups: int
-) -> None:
-    """ValueError if feature and embedding do not have the size of the tree."""
-    for name, value in (("feature_in", feature), ("embed_in", embed)):
+def check_filter_arguments(function: str, tree: Tree, groups: int, **images: Tensor) -> None:
+    """ValueError if images do not have the size of the tree, or channels for the groups."""
+    for name, value in images.items():
         check_image(function, name, value)
         size = value.shape[2] * value.shape[3]
         batch = tree.parent.shape[0]

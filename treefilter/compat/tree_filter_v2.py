@@ -115,7 +115,10 @@ class TreeFilter2D(nn.Module):
     ) -> Tensor:
         """A x + (s − 1) x with s = m(−|self_dist_in|²) and affinities m(−d) s."""
         joined = rooted("TreeFilter2D", tree)
-        check_filter_arguments("TreeFilter2D", feature_in, embed_in, joined, self.groups)
+        images = {"feature_in": feature_in, "embed_in": embed_in}
+        optional = {"guide_in": guide_in, "self_dist_in": self_dist_in}
+        images.update({name: t for name, t in optional.items() if t is not None})
+        check_filter_arguments("TreeFilter2D", joined, self.groups, **images)
         a = self._affinity(embed_in, tree, joined)
         if guide_in is not None:
             a = a * self._affinity(guide_in, tree, joined)
