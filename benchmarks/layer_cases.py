@@ -20,7 +20,8 @@ sys.path.append(str(report.ROOT / "tests"))
 import adopters
 
 DROP_IN, FUNCTIONS, PLAIN = "drop-in", "drop-in functions", "plain PyTorch"
-MATRIX = "distance_matrix"
+ALL_PAIRS = 4000
+"""Up to so many vertices, all pairs of them are compared in plain PyTorch."""
 Calls = dict[str, Callable[[], torch.Tensor]]
 Parameters = tuple[torch.Tensor, ...]
 
@@ -84,6 +85,34 @@ def mean_filter(channels: int, embed: int, groups: int, height: int, width: int)
         },
         (x, e),
     )
+
+
+def functions(batch: int, channels: int, height: int, width: int) -> Calls:
+    """Trees, the mean and its two gradients alone: the functions of the first extension."""
+    guide, x = photograph(batch, height, width), features(batch, channels, height, width).flatten(2)
+    graph = tf.grid(height, width)
+    weight, size = plain.differences(guide) + 1, height * width
+    tree = tf.mst(weight, graph)
+    a = tf.affinity(tf.edge_weight(guide, graph), tree, 0.02)
+    tf.compat.install(["tree_filter_cuda"])
+    extension = sys.modules["tree_filter_cuda"]
+    index = adopters.neighbours(height, width).unsqueeze(0).expand(batch, -1, -1)
+    ranks = extension.bfs_forward(extension.mst_forward(index, weight, size), 4)
+    by_rank = a.gather(1, ranks[0].long())
+    refine = adopters.mean_filter(extension)
+
+    def ours() -> torch.Tensor:
+        values, affinity = x.detach().requires_grad_(), a.detach().requires_grad_()
+        y = tf.filter(values, tf.mst(weight, graph), affinity)
+        return torch.autograd.grad(y.square().sum(), (values, affinity))[0]
+
+    def theirs() -> torch.Tensor:
+        values, w = x.detach().requires_grad_(), by_rank.detach().requires_grad_()
+        tree = extension.bfs_forward(extension.mst_forward(index, weight, size), 4)
+        y = refine(values, w, *tree, False)
+        return torch.autograd.grad(y.square().sum(), (values, w))[0]
+
+    return {OURS: ours, FUNCTIONS: theirs}
 
 
 def energy(classes: int, embed: int, height: int, width: int) -> Calls:
@@ -260,21 +289,29 @@ def propagation(classes: int, height: int, width: int) -> Calls:
     """Li et al. 2023: minimax means, one class after the other as the research code does."""
     guide = photograph(1, height, width)
     soft = torch.rand(1, classes, height, width)
+    graph = tf.grid(height, width)
     trees = tf.compat.tree_filter.MinimumSpanningTree(tf.compat.tree_filter.norm2_distance)
     layer = tf.compat.apro.Global_APro()
+
+    def ours() -> torch.Tensor:
+        weight = tf.edge_weight(guide, graph)
+        tree = tf.mst(weight + 1, graph)
+        return tf.filter(soft, tree, tf.affinity(weight, tree, 0.01), path="min")
 
     def theirs() -> torch.Tensor:
         tree = trees(guide)
         return torch.cat([layer(soft[:, k : k + 1], guide, tree, 0.1) for k in range(classes)], 1)
 
     def by_hand() -> torch.Tensor:
-        graph = tf.grid(height, width)
-        weight = tf.edge_weight(guide, graph)
-        tree = tf.mst(weight + 1, graph)
-        k = torch.exp(-tf.distance_matrix(weight, tree, "max") / 0.01)
+        weight = plain.differences(guide)
+        ends = plain.grid_ends(height, width)
+        levels = plain.levels_of(weight + 1, ends, height * width)
+        d = (guide.flatten(2) - guide.flatten(2)[..., plain.parent_of(levels)]).square().sum(1)[0]
+        k = torch.exp(-plain.largest(levels, d) / 0.01)
         return (soft.flatten(2) @ k / k.sum(1)).view(soft.shape)
 
-    return {DROP_IN: theirs, MATRIX: by_hand}
+    calls: Calls = {OURS: ours, DROP_IN: theirs}
+    return {**calls, PLAIN: by_hand} if height * width <= ALL_PAIRS else calls
 
 
 def named(forwards: Calls, wanted: Parameters, other: dict[str, Parameters] | None = None) -> Calls:
@@ -289,6 +326,7 @@ CASES: dict[str, tuple[Callable[..., Calls], tuple[int, ...], tuple[int, ...]]] 
     "mean, 256 channels in 16 groups, 64×64": (
         mean_filter, (256, 64, 16, 64, 64), (16, 16, 16, 8, 8)
     ),
+    "functions alone, 2×21×128×128": (functions, (2, 21, 128, 128), (2, 3, 6, 7)),
     "energy loss, 21 classes, embedding 256, 128×128": (energy, (21, 256, 128, 128), (3, 4, 8, 8)),
     "confidence-weighted, 256 channels in 16 groups, 128×128": (
         confidence, (256, 64, 16, 128, 128), (16, 16, 16, 8, 8)
@@ -299,6 +337,7 @@ CASES: dict[str, tuple[Callable[..., Calls], tuple[int, ...], tuple[int, ...]]] 
     "scan of 8 images, 768 channels, 7×7": (scan, (8, 768, 7, 7), (2, 16, 6, 6)),
     "scan of 512 tokens, width 192, 16 states": (sequence, (192, 64, 512), (16, 8, 16)),
     "minimax mean of 20 classes, 50×76": (propagation, (20, 50, 76), (2, 5, 6)),
+    "minimax mean of 20 classes, 200×304": (propagation, (20, 200, 304), (2, 5, 6)),
 }  # fmt: skip
 
 

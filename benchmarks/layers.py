@@ -19,7 +19,7 @@ import memory
 import race
 import report
 import torch
-from layer_cases import CASES, DROP_IN, FUNCTIONS, MATRIX, PLAIN, verify
+from layer_cases import CASES, DROP_IN, FUNCTIONS, PLAIN, verify
 from race import OURS, Record
 
 FILE = report.RESULTS / "layers.json"
@@ -58,7 +58,7 @@ def table(content: dict) -> str:
     for item in content["records"]:
         record = Record.from_json(item)
         first = next(iter(record.seconds))
-        for name in (OURS, DROP_IN, FUNCTIONS, PLAIN, MATRIX):
+        for name in (OURS, DROP_IN, FUNCTIONS, PLAIN):
             if name not in record.seconds:
                 continue
             ratio = race.ratio(record.seconds[name], record.seconds[first]).value

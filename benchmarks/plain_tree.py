@@ -95,3 +95,18 @@ def parent_of(levels: Levels) -> Tensor:
         parent[index] = above[place]
         above = index
     return parent
+
+
+def largest(levels: Levels, d: Tensor) -> Tensor:
+    """(N, N): the largest of ``d`` (N,), each vertex's edge to its parent, on every path."""
+    m = d.new_zeros(len(d), len(d))
+    parent, seen = parent_of(levels), levels.index[0]
+    for index in levels.index[1:]:
+        up = parent[index]
+        above = m[up][:, seen].maximum(d[index, None])
+        m[index[:, None], seen] = above
+        m[seen[:, None], index] = above.T
+        within = m[up][:, up].maximum(d[index, None]).maximum(d[index])
+        m[index[:, None], index] = within.fill_diagonal_(0)
+        seen = torch.cat([seen, index])
+    return m

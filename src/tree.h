@@ -22,4 +22,13 @@ struct TreeView {
 void order_trees(Cpu cpu, int64_t nodes, Span<const int32_t> parent, Span<int32_t> order,
                  Span<int64_t> ordered);
 
+// On the CPU, trees in the order of ranks: the reverse of an order in which children come first, so that
+// vertex 0, the root, has rank 0. parent, order [batch, nodes]. index, above [batch, nodes]: the vertex
+// of each rank and the rank of its parent. children [batch, nodes, most]: the ranks of the children,
+// ascending, and 0 after the last. needed [batch]: the largest number of children; if it exceeds `most`,
+// some are in no list. O(nodes most) a tree.
+void rank_trees(Cpu cpu, int64_t nodes, int64_t most, Span<const int32_t> parent,
+                Span<const int32_t> order, Span<int32_t> index, Span<int32_t> above,
+                Span<int32_t> children, Span<int64_t> needed);
+
 }  // namespace treefilter

@@ -80,6 +80,48 @@ class Configuration:
         return {("tree_loss", "params"): {"weight": 0.6}, ("tree_loss", "sigma"): 0.05}[keys]
 
 
+class AdoptedConfidence(nn.Module):
+    """Of the second family: random trees, guide and confidence in the weights, no mean."""
+
+    def __init__(self, extension, groups):
+        super().__init__()
+
+        class Refine(Function):
+            @staticmethod
+            def forward(ctx, x, w, s, index, parent, child):
+                out = extension.tree_filter_refine_forward(x, w, s, index, parent, child)
+                ctx.save_for_backward(x, w, s, index, parent, child, *out[1:])
+                return out[0]
+
+            @staticmethod
+            def backward(ctx, grad):
+                saved = (*ctx.saved_tensors, grad)
+                x = extension.tree_filter_refine_backward_feature(*saved)
+                w = extension.tree_filter_refine_backward_edge_weight(*saved)
+                return x, w, extension.tree_filter_refine_backward_self_weight(*saved), *[None] * 3
+
+        self.extension, self.groups, self.refine = extension, groups, Refine.apply
+
+    def trees(self, guide):
+        index = neighbours(*guide.shape[2:]).unsqueeze(0).expand(len(guide), -1, -1)
+        weight = torch.exp(-differences(guide))
+        return self.extension.rst_forward(index, weight, guide[0, 0].numel())
+
+    def forward(self, x, embed, guide, beta, tree):
+        ranks = self.extension.bfs_forward(tree, 4)
+        index, parent, _ = ranks
+        distance = 0
+        for features in (embed, guide):
+            own = by_rank(features.flatten(2), index)
+            change = (own - by_rank(own, parent)).square()
+            distance = distance + change.reshape(len(x) * self.groups, -1, own.shape[2]).sum(1)
+        own = torch.exp(-beta.reshape(len(x) * self.groups, -1, index.shape[1]).square().sum(1))
+        ranks = [t.repeat_interleave(self.groups, 0) for t in ranks]
+        weight = torch.exp(-distance) * own.gather(1, ranks[0].long())
+        features = x.reshape(len(x) * self.groups, -1, index.shape[1])
+        return self.refine(features, weight, own, *ranks).view(x.shape)
+
+
 class AdoptedScan(nn.Module):
     """Of images: trees of the features themselves, weights per channel."""
 
@@ -130,8 +172,8 @@ class Mixer(nn.Module):
         self.D = nn.Parameter(torch.rand(width))
 
 
-def sequential(mixer, states, context):
-    """The scan token by token: the chain's recurrence, and the same along a tree."""
+def projected(mixer, states):
+    """The features, what is fresh and its decay (B, D, L, n), and what reads the states."""
     length = states.shape[1]
     x, gate = mixer.in_proj(states).mT.chunk(2, 1)
     x = mixer.act(mixer.conv1d(x)[..., :length])
@@ -140,10 +182,65 @@ def sequential(mixer, states, context):
     step = nn.functional.softplus(mixer.dt_proj(step)).mT
     decay = torch.exp(-torch.exp(mixer.A_log.float()).unsqueeze(1) * step.unsqueeze(3))
     fresh = step.unsqueeze(3) * into.unsqueeze(1) * x.unsqueeze(3)
-    flat = fresh.transpose(2, 3).flatten(1, 2).flip(2).detach()  # vertex v is token L − 1 − v
+
+    def read(h):
+        y = (h * out_of.unsqueeze(1)).sum(3) + x * mixer.D.view(1, -1, 1)
+        return mixer.out_proj((y * mixer.act(gate)).mT)
+
+    return fresh, decay, read
+
+
+def pairs_of_tokens(length, context):
     pairs = [(i, i + 1) for i in range(length - context)]
     pairs += [(i, i + k) for i in range(length - context, length - 3) for k in (1, 2, 3)]
-    pairs += [(length - 3, length - 2), (length - 3, length - 1), (length - 2, length - 1)]
+    return [*pairs, (length - 3, length - 2), (length - 3, length - 1), (length - 2, length - 1)]
+
+
+def adopted_sequence(extension, mixer, states, context):
+    """Of sequences: a chain of all tokens and a tree of the last ones, from the last token on."""
+
+    class Refine(Function):
+        @staticmethod
+        def forward(ctx, x, w, index, parent, child):
+            out = extension.tree_scan_refine_forward(x, w, index, parent, child)
+            ctx.save_for_backward(out, w, index, parent, child)
+            return out
+
+        @staticmethod
+        def backward(ctx, grad):
+            grads = extension.tree_scan_refine_backward_feature(*ctx.saved_tensors, grad)
+            return *grads, None, None, None
+
+    fresh, decay, read = projected(mixer, states)
+    flat, weight = (t.transpose(2, 3).flatten(1, 2).flip(2) for t in (fresh, decay))
+    weight, length, total = weight.roll(1, 2), flat.shape[2], 0
+    chain = [(i, i + 1) for i in range(length - 1)]
+    for pairs, share in ((chain, 1), (pairs_of_tokens(length, context), 0.3)):
+        ends = torch.tensor(pairs, dtype=torch.int32)
+        first, second = (flat.detach()[:, :, ends[:, k].long()] for k in (0, 1))
+        cost = torch.exp(-torch.cosine_similarity(first, second, dim=1))
+        tree = extension.mst_forward(ends.unsqueeze(0).repeat(len(flat), 1, 1), cost, length)
+        index, parent, child, _ = extension.bfs_forward(tree, context)
+        total = total + share * Refine.apply(flat, by_rank(weight, index), index, parent, child)
+    return read(total.flip(2).unflatten(1, (-1, mixer.ssm_state_size)).transpose(2, 3))
+
+
+def adopted_propagation(extension, soft, embed, guide, zeta):
+    """Of pseudo labels: trees of the image, weights of an embedding."""
+    index = neighbours(*guide.shape[2:]).unsqueeze(0).expand(len(guide), -1, -1)
+    tree = extension.mst_forward(index, differences(guide) + 1, guide[0, 0].numel())
+    flat = embed.flatten(2)
+    ends = [t.long().unsqueeze(1).expand(-1, flat.shape[1], -1) for t in tree.unbind(2)]
+    weight = (flat.gather(2, ends[0]) - flat.gather(2, ends[1])).square().sum(1)
+    return extension.gp_forward(tree, weight, soft.flatten(1), zeta).view(soft.shape)
+
+
+def sequential(mixer, states, context):
+    """The scan token by token: the chain's recurrence, and the same along a tree."""
+    fresh, decay, read = projected(mixer, states)
+    length = states.shape[1]
+    flat = fresh.transpose(2, 3).flatten(1, 2).flip(2).detach()  # vertex v is token L − 1 − v
+    pairs = pairs_of_tokens(length, context)
     out = []
     for b in range(len(states)):
         cosine = [torch.cosine_similarity(flat[b, :, i], flat[b, :, j], dim=0) for i, j in pairs]
@@ -178,6 +275,4 @@ def sequential(mixer, states, context):
 
         chain = all_below(lambda v: [u for u in (v - 1, v + 1) if 0 <= u < length])
         out.append(chain + 0.3 * all_below(lambda v, near=near: near[v]))
-    h = torch.stack(out)  # (B, D, L, n)
-    y = (h * out_of.unsqueeze(1)).sum(3) + x * mixer.D.view(1, -1, 1)
-    return mixer.out_proj((y * mixer.act(gate)).mT)
+    return read(torch.stack(out))  # (B, D, L, n)

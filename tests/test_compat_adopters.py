@@ -1,14 +1,18 @@
 """Adopters' kind of code (adopters.py) on ``treefilter.compat.install()``: a script per family."""
 
 import importlib
+from types import ModuleType
 
 import pytest
 import torch
 from adopters import (
+    AdoptedConfidence,
     AdoptedFilter,
     AdoptedScan,
     Configuration,
     Mixer,
+    adopted_propagation,
+    adopted_sequence,
     differences,
     sequential,
     tree_of,
@@ -88,6 +92,23 @@ def test_second_tree_filter_in_training():
     torch.testing.assert_close(layer(x, guide), want)
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_second_tree_filter(groups):
+    extension = ModuleType("cvpods_C")
+    tf.compat.install(into=extension)
+    x, embed, guide, beta = (
+        torch.rand(2, c, 4, 5, dtype=torch.float64, requires_grad=True) for c in (4, 6, 2, 2)
+    )
+    adopted = AdoptedConfidence(extension, groups)
+    tree = adopted.trees(guide.detach().float())
+    ours = tf.compat.tree_filter_v2.TreeFilter2D(groups)(x, embed, tree, guide, beta)
+    theirs = adopted(x, embed, guide, beta, tree)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    grad = torch.rand_like(x)
+    grads = [torch.autograd.grad(y, (x, embed, guide, beta), grad) for y in (ours, theirs)]
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-9, atol=1e-12)
+
+
 def test_adopted_code_compiles():
     extension = importlib.import_module("tree_filter_cuda")
     guide, x, embed = (torch.rand(2, c, 5, 6) for c in (3, 4, 4))
@@ -147,12 +168,16 @@ def test_scan_of_sequences(context):
     torch.manual_seed(context)
     mixer, states = Mixer(), torch.randn(2, 9, 5, requires_grad=True)
     ours = tf.compat.tree_scan.tree_scanning_algorithm(mixer, states, [context, context + 1], None)
-    theirs = sequential(mixer, states, context)
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    grad = torch.rand_like(ours)
-    inputs = (states, *mixer.parameters())
-    grads = [torch.autograd.grad(y, inputs, grad) for y in (ours, theirs)]
-    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-4)
+    extension = importlib.import_module("tree_scan_lan")._C
+    grad, inputs = torch.rand_like(ours), (states, *mixer.parameters())
+    grads = torch.autograd.grad(ours, inputs, grad)
+    for theirs in (
+        sequential(mixer, states, context),
+        adopted_sequence(extension, mixer, states, context),
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        want = torch.autograd.grad(theirs, inputs, grad)
+        torch.testing.assert_close(grads, want, rtol=1e-4, atol=1e-4)
 
 
 def test_affinity_propagation():
@@ -160,6 +185,8 @@ def test_affinity_propagation():
     guide, soft = torch.rand(2, 3, 5, 6), torch.rand(2, 1, 5, 6)
     tree = tf.compat.tree_filter.MinimumSpanningTree(tf.compat.tree_filter.norm2_distance)(guide)
     got = tf.compat.apro.Global_APro()(soft, guide, tree, zeta_g=0.3)
+    theirs = adopted_propagation(importlib.import_module("GP_cuda"), soft, guide, guide, 0.3)
+    torch.testing.assert_close(got, theirs)
     graph = tf.grid(5, 6)
     weight = tf.edge_weight(guide.double(), graph)
     trees = tf.mst(tf.edge_weight(guide, graph) + 1, graph)

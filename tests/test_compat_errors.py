@@ -1,11 +1,13 @@
 """What the drop-in functions refuse, and what they take that the kernels do not."""
 
+import importlib
+
 import pytest
 import torch
 from compat_oracle import N, grid_index, trees
 
 import treefilter as tf
-from treefilter.compat import _ranks
+from treefilter.compat import _ranks, apro, tree_filter, tree_filter_v2, tree_scan
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,3 +78,64 @@ def test_one_vertex(mean):
     ranks = mean.bfs_forward(raw, 4)
     x = torch.rand(2, 3, 1)
     assert torch.equal(mean.refine_forward(x, torch.ones(2, 1), *ranks)[0], x)
+
+
+def test_classes_refuse_what_does_not_fit():
+    guide, x = torch.rand(2, 3, 5, 6), torch.rand(2, 4, 5, 6)
+    beta = torch.rand(2, 2, 5, 6)
+    raw = tree_filter.MinimumSpanningTree(tree_filter.norm2_distance)(guide)
+    mean, total = tree_filter.TreeFilter2D(2), tree_filter_v2.TreeFilter2D(2)
+    with pytest.raises(ValueError, match="NaN"):
+        tree_filter.MinimumSpanningTree(tree_filter.norm2_distance)(guide * torch.nan)
+    with pytest.raises(ValueError, match="TreeFilter2D: feature_in must have batch 2, 30 pixels"):
+        mean(x[..., 1:], x[..., 1:], raw)
+    with pytest.raises(ValueError, match=r"embed_in must have .* channels divisible by 2"):
+        mean(x, guide, raw)
+    with pytest.raises(ValueError, match="TreeFilter2D: edge_index must join all vertices"):
+        mean(x, x, torch.zeros_like(raw))
+    with pytest.raises(ValueError, match="guide_in must have batch 2, 30 pixels"):
+        total(x, x, raw, x[..., 1:])
+    with pytest.raises(ValueError, match="self_dist_in must have batch 2, 30 pixels"):
+        total(x, x, raw, x, beta[..., 1:])
+    propagate = apro.Global_APro()
+    with pytest.raises(ValueError, match=r"feature_in must have shape \(2, 1, 5, 6\)"):
+        propagate(x[:, :2], guide, raw)
+    with pytest.raises(ValueError, match="Global_APro: embed_in must have batch 2, 30 pixels"):
+        propagate(x[:, :1, 1:], guide[:, :, 1:], raw)
+    with pytest.raises(ValueError, match="gp_forward: edge_weight must not be NaN"):
+        propagate(x[:, :1], guide * torch.nan, raw)
+    sequence = torch.rand(2, 4, 30)
+    one, channel = torch.rand(2, 1, 1, 30), torch.rand(4)
+    with pytest.raises(ValueError, match="must have one state"):
+        tree_scan.tree_scanning_core(
+            sequence, sequence, torch.rand(4, 2), one, one, channel, channel, (2, 4, 5, 6)
+        )
+    with pytest.raises(ValueError, match=r"xs must have shape \(B, D, 25\) like origin_shape"):
+        tree_scan.tree_scanning_core(
+            sequence, sequence, torch.rand(4, 1), one, one, channel, channel, (2, 4, 5, 5)
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["mean", "scan", "lan"])
+def test_gradients_of_16_bit_and_strided_inputs(name, dtype):
+    """Close to those of float32, in the dtypes of their inputs, which stay as they are."""
+    tf.compat.install()
+    functions = importlib.import_module("test_compat_functions")
+    names = {"mean": "tree_filter_cuda", "scan": "tree_scan", "lan": "tree_scan_lan"}
+    module = importlib.import_module(names[name])
+    extension = getattr(module, "_C", module)
+    operator, per_channel = functions.FAMILIES[name]
+    _, ranks = trees(extension, plus=1.0)
+    x = torch.rand(2, N, 3).to(dtype).mT
+    w = torch.rand(2, N, 3).to(dtype).mT if per_channel else torch.rand(N, 2).to(dtype).T
+    before, results = (x.clone(), w.clone()), []
+    for kind in (dtype, torch.float32):
+        inputs = [t.to(kind).requires_grad_() for t in (x, w)]
+        y = operator.apply(extension, *inputs, *ranks)
+        grads = torch.autograd.grad(y, inputs, torch.ones((), dtype=y.dtype).expand(y.shape))
+        assert all(t.dtype == kind for t in (y, *grads))
+        results.append([t.float() for t in (y, *grads)])
+    for got, want in zip(*results, strict=True):
+        assert (got - want).abs().max() <= 0.02 * want.abs().max()
+    assert all(map(torch.equal, (x, w), before))

@@ -190,6 +190,7 @@ def test_confidence_weighted_sums(dtype):
     x, w, s = (
         torch.rand(*shape, N, dtype=dtype, requires_grad=True) for shape in ((2, 3), (2,), (2,))
     )
+    before = [t.detach().clone() for t in (x, w, s, *ranks)]
     y = Confident.apply(extension, x, w, s, *ranks)
     grad = torch.rand_like(y)
     got = y, *torch.autograd.grad(y, (x, w, s), grad)
@@ -198,6 +199,7 @@ def test_confidence_weighted_sums(dtype):
     want = y_, *torch.autograd.grad(y_, exact, grad.double())
     for g, e in zip(got, want, strict=True):
         assert (g.double() - e).abs().max() <= TOLERANCE[dtype] * e.abs().max()
+    assert all(map(torch.equal, (x, w, s, *ranks), before))
     tree = extension.rst_forward(grid_index(2), torch.rand(2, 71), N)
     check_ranks(tree, extension.bfs_forward(tree, 4))
 

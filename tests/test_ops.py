@@ -99,6 +99,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         ),
         "plan": (OPS._plan, (tree.parent,)),
         "order": (OPS._order, (tree.parent, tree._plan)),
+        "ranks": (OPS._ranks, (tree.parent, tree.order, 3)),
         "parent_dot": (OPS._parent_dot, (x, y, tree.parent, 3)),
         "distance": (OPS._distance, (tree_weight, *topology, source, False, "distance")),
         "distance_max": (OPS._distance, (tree_weight, *topology, source, True, "distance")),

@@ -70,6 +70,16 @@ def mst(
 def plan_size(num_nodes: int) -> int: ...
 def plan(parent: Tensor, out: Tensor) -> None: ...
 def order(parent: Tensor, order: Tensor, ordered: Tensor, threads: int) -> None: ...
+def rank_trees(
+    parent: Tensor,
+    order: Tensor,
+    most: int,
+    index: Tensor,
+    above: Tensor,
+    children: Tensor,
+    needed: Tensor,
+    threads: int,
+) -> None: ...
 def mst_edges(
     weight: Tensor,
     edges: Tensor | None,

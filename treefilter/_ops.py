@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import functional
 
 from . import _vmap
 from ._autograd import refuse_gradients, refuse_tangents
@@ -303,6 +304,49 @@ def order(parent: Tensor, plan: Tensor) -> tuple[Tensor, Tensor]:
     out = _empty_order(parent, plan)
     _C.order(parent.contiguous(), *out, torch.get_num_threads())
     return out
+
+
+_Ranks = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _empty_ranks(parent: Tensor, order: Tensor, most: int) -> _Ranks:
+    batch, nodes = parent.shape
+    index, above = (parent.new_empty((batch, nodes)) for _ in range(2))
+    children = parent.new_empty((batch, nodes, most))
+    return index, above, children, parent.new_empty((batch,), dtype=torch.int64)
+
+
+@_op(
+    "_ranks(Tensor parent, Tensor order, SymInt most) -> (Tensor, Tensor, Tensor, Tensor)",
+    _empty_ranks,
+    indices=True,
+)
+def ranks(parent: Tensor, order: Tensor, most: int) -> _Ranks:
+    """Trees in the reverse of their order: what ``rank_trees`` of src/tree.h says."""
+    if parent.device.type == "cpu" and not _C.emulated:
+        out = _empty_ranks(parent, order, most)
+        _C.rank_trees(parent.contiguous(), order.contiguous(), most, *out, torch.get_num_threads())
+        return out
+    # The same in torch's operators, none of which waits for the device.
+    index = order.flip(1)
+    vertices, own = index.long(), torch.arange(index.shape[1], device=index.device)
+    rank = torch.empty_like(index).scatter_(1, vertices, own.int().expand_as(index))
+    above = rank.gather(1, parent.gather(1, vertices).long())
+    return index, above, *_children_of_ranks(above, most)
+
+
+def _children_of_ranks(above: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    batch, nodes = above.shape
+    key, child = above[:, 1:].long().sort(dim=1, stable=True)
+    starts = torch.ones_like(key, dtype=torch.bool)
+    starts[:, 1:] = key[:, 1:] != key[:, :-1]
+    column = torch.arange(nodes - 1, device=above.device).expand(batch, -1)
+    if nodes > 1:
+        column = column - torch.where(starts, column, 0).cummax(1).values
+    to = torch.where(column < most, key * most + column, nodes * most)
+    lists = above.new_zeros(batch, nodes * most + 1).scatter_(1, to, (child + 1).int())
+    needed = functional.pad(column + 1, (1, 0)).amax(1)  # of one vertex, 0
+    return lists[:, :-1].reshape(batch, nodes, most), needed
 
 
 # ---- dendrogram and watershed ----

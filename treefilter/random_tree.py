@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -110,7 +108,8 @@ def _tournament(
         if not len(position):
             return mst(within, graph, root=root)
         flat = [(side + image * graph.num_nodes).flatten()[position] for side in sides]
-        component, edge = _winners(weight.flatten(), torch.cat(flat), position.repeat(2), generator)
+        pairs = torch.stack(flat, 1).flatten(), position.repeat_interleave(2)
+        component, edge = _winners(weight.flatten(), *pairs, generator)
         # Kruskal's order is that in which the components add their edges one by one: an edge that
         # would close a cycle is left out.
         rank = (component + 1).to(weight.dtype)
@@ -126,30 +125,32 @@ def _winners(
 ) -> tuple[Tensor, Tensor]:
     """Each component once, ascending, and the edge that wins its tournament.
 
-    Arguments: the weights of all edges, and pairs of a component and an edge that leaves it.
+    Arguments: the weights of all edges, and pairs of a component and an edge that leaves it, in
+    ascending order of the edge.
 
     The edge in hand, a = exp(−w), is replaced by the next one, b = exp(−w'), if a uniform u is
     below b / (a + b), that is if −w < −w' + log((1 − u) / u), its ``limit``. So the first later
     edge whose limit exceeds −w is the next in hand. It is found for all edges at once; doubling
     follows these steps to the last.
     """
-    order = (component * len(weight) + edge).argsort()
-    component, edge = component[order], edge[order]
+    component, order = component.sort(stable=True)
+    edge = edge[order]
     score = -weight[edge]
     uniform = torch.rand(score.shape, dtype=score.dtype, device=score.device, generator=generator)
     limit = score + torch.log1p(-uniform) - torch.log(uniform)
     first = torch.ones_like(component, dtype=torch.bool)
     first[1:] = component[1:] != component[:-1]
-    jump = _next_above(limit, score, first.roll(-1))
-    for _ in range(_doublings(len(jump))):
+    jump, longest = _next_above(limit, score, first.roll(-1))
+    for _ in range(longest.bit_length()):
         jump = jump[jump]
     return component[first], edge[jump[first]]
 
 
-def _next_above(limit: Tensor, score: Tensor, last: Tensor) -> Tensor:
+def _next_above(limit: Tensor, score: Tensor, last: Tensor) -> tuple[Tensor, int]:
     """For each position, the next one of its segment whose limit exceeds its score; else itself.
 
-    By maxima of 1, 2, 4, … positions: the largest steps without an excess are taken first.
+    Also the largest number of steps to the end of a segment. By maxima of 1, 2, 4, … positions: the
+    largest steps without an excess are taken first.
     """
     size = len(limit)
     position = torch.arange(size, device=limit.device)
@@ -163,8 +164,4 @@ def _next_above(limit: Tensor, score: Tensor, last: Tensor) -> Tensor:
     for k in reversed(range(len(levels))):
         highest = levels[k][at.clamp(max=size - 1)]
         at = torch.where((at + 2**k - 1 <= end) & (highest <= score), at + 2**k, at)
-    return torch.where(at <= end, at, position)
-
-
-def _doublings(length: int) -> int:
-    return max(1, math.ceil(math.log2(max(2, length))))
+    return torch.where(at <= end, at, position), longest

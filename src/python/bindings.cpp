@@ -433,6 +433,28 @@ void bind_order(const Tensor& parent, const Tensor& order, const Tensor& ordered
   });
 }
 
+void bind_rank_trees(const Tensor& parent, const Tensor& order, int64_t most, const Tensor& index,
+                     const Tensor& above, const Tensor& children, const Tensor& needed, int threads) {
+  const Call on("bfs_forward", parent, threads);
+  const Shape shape = shape_of(parent);
+  const int64_t batch = shape.at(0), nodes = shape.at(1);
+  const auto parents = on.span<const int32_t>(parent, "tree.parent", shape);
+  const auto orders = on.span<const int32_t>(order, "tree.order", shape);
+  const auto indices = on.output<int32_t>(index, "index", shape);
+  const auto ranks = on.output<int32_t>(above, "above", shape);
+  const auto lists = on.output<int32_t>(children, "children", {batch, nodes, most});
+  const auto counts = on.output<int64_t>(needed, "needed", {batch});
+  check_tree(on, parents, "parent", 0, nodes);
+  check_tree(on, orders, "order", 0, nodes);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      rank_trees(device, nodes, most, parents, orders, indices, ranks, lists, counts);
+    } else {
+      throw std::invalid_argument("parent must be on the CPU, got another device");
+    }
+  });
+}
+
 // Only maxima need `bottleneck` (distance.h).
 Path path_of(const OptionalTensor& bottleneck) {
   return bottleneck ? Path::kMax : Path::kSum;
@@ -562,6 +584,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("mst_edges", bind_mst_edges);
   m.def("plan", bind_plan);
   m.def("order", bind_order);
+  m.def("rank_trees", bind_rank_trees);
   m.def("sort_edges", bind_sort_edges);
   m.def("merge", bind_merge);
   m.def("lowest_leaf", bind_lowest_leaf);

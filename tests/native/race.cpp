@@ -38,7 +38,7 @@ struct Results {
   std::vector<float> weight, scattered, tree_weight, graph_weight, a, y, grad_x, grad_a, dot, distance;
   std::vector<float> transform, sums, accumulated, largest;
   std::vector<int32_t> parent, edge, order, order_again, via, bottleneck;
-  std::vector<int32_t> sorted, node, merged, children, lowest;
+  std::vector<int32_t> sorted, node, merged, children, lowest, rank_index, rank_parent, rank_children;
   std::vector<double> equal, different;
   std::vector<int64_t> argmax, nearest, ordered;
 
@@ -50,7 +50,9 @@ struct Results {
            order == o.order && order_again == o.order && ordered == o.ordered && via == o.via &&
            bottleneck == o.bottleneck && argmax == o.argmax && largest == o.largest &&
            nearest == o.nearest && sorted == o.sorted && node == o.node && merged == o.merged &&
-           children == o.children && lowest == o.lowest && equal == o.equal && different == o.different;
+           children == o.children && lowest == o.lowest && rank_index == o.rank_index &&
+           rank_parent == o.rank_parent && rank_children == o.rank_children && equal == o.equal &&
+           different == o.different;
   }
 };
 
@@ -77,6 +79,12 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   r.ordered.resize(kBatch);
   r.order_again.resize(kBatch * kNodes);
   order_trees(cpu, kNodes, view(r.parent), span(r.order_again), span(r.ordered));
+
+  for (auto* v : {&r.rank_index, &r.rank_parent}) v->resize(kBatch * kNodes);
+  r.rank_children.resize(kBatch * kNodes * 4);
+  std::vector<int64_t> needed(kBatch);
+  rank_trees(cpu, kNodes, 4, view(r.parent), view(r.order), span(r.rank_index), span(r.rank_parent),
+             span(r.rank_children), span(needed));
 
   r.tree_weight.resize(kBatch * kNodes);
   r.graph_weight.resize(r.weight.size());

@@ -9,6 +9,8 @@ are not read. Nothing is modified: the kernels set the first weight to 0 in the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from .. import _ops
 from .._checks import check_devices
 from ..filter import filter, leaf_to_root, mass
 from ._ranks import Ranked, check_kind, ranked
+from ._records import Records
 
 
 def _arguments(
@@ -48,10 +51,39 @@ def _arguments(
     return tree, tree.to_vertices(weight)
 
 
-def _backward(
-    x: Tensor, grad: Tensor, tree: Ranked, a: Tensor, kind: int, wanted: bool
-) -> tuple[Tensor, Tensor]:
+_WEIGHT_GRADIENTS: Records[Tensor] = Records()
+"""By what was given to the function of the other gradient: one pass computes both."""
+
+
+def _feature_gradient(
+    function: str, kind: int, grad: Tensor, x: Tensor, *rest: Any, coefficient: Any = None
+) -> Tensor:
+    """The gradient in the features, by vertex; that in the weights is kept, if it will be asked."""
+    wanted = rest[0].requires_grad
+    grads = _gradients(function, kind, grad, x, *rest, coefficient=coefficient, wanted=wanted)
+    if wanted:
+        given = [t for t in (coefficient,) if t is not None]
+        _WEIGHT_GRADIENTS.keep(grads[1], grad, x, *rest, *given)
+    return grads[0]
+
+
+def _weight_gradient(
+    function: str, kind: int, grad: Tensor, x: Tensor, *rest: Any, coefficient: Any = None
+) -> Tensor:
+    """The gradient in the weights (B, 1 or C, N), by rank."""
+    given = [t for t in (coefficient,) if t is not None]
+    known = _WEIGHT_GRADIENTS.take(grad, x, *rest, *given)
+    if known is not None:
+        return known
+    return _gradients(function, kind, grad, x, *rest, coefficient=coefficient, wanted=True)[1]
+
+
+def _gradients(
+    function: str, kind: int, grad: Tensor, x: Tensor, weight: Tensor, index: Tensor,
+    parent: Tensor, *, coefficient: Tensor | None, wanted: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients in the features, by vertex, and in the weights, by rank (B, 1 or C, N)."""
+    tree, a = _arguments(function, x, weight, index, parent, coefficient)
     wide = a.dtype if x.dtype.itemsize == 2 else torch.promote_types(a.dtype, x.dtype)
     values = (x.detach().to(wide).contiguous(), grad.detach().to(wide).contiguous())
     t = tree.tree
@@ -88,8 +120,8 @@ def refine_backward_feature(
 ) -> Tensor:  # fmt: skip
     """The gradient in ``feature_in``, by vertex."""
     function = "refine_backward_feature"
-    tree, a = _arguments(function, feature_in, edge_weight, sorted_index, sorted_parent)
-    return _backward(feature_in, grad_out, tree, a, _ops.MEAN, False)[0]
+    given = grad_out, feature_in, edge_weight, sorted_index, sorted_parent
+    return _feature_gradient(function, _ops.MEAN, *given)
 
 
 def refine_backward_weight(
@@ -99,8 +131,8 @@ def refine_backward_weight(
 ) -> Tensor:  # fmt: skip
     """The gradient in ``edge_weight``, (B, N) by rank, 0 at the root."""
     function = "refine_backward_weight"
-    tree, a = _arguments(function, feature_in, edge_weight, sorted_index, sorted_parent)
-    grad = _backward(feature_in, grad_out, tree, a, _ops.MEAN, True)[1]
+    given = grad_out, feature_in, edge_weight, sorted_index, sorted_parent
+    grad = _weight_gradient(function, _ops.MEAN, *given)
     return grad.squeeze(1).to(edge_weight.dtype)
 
 
@@ -130,8 +162,8 @@ def tree_filter_refine_backward_feature(
 ) -> Tensor:  # fmt: skip
     """The gradient in ``feature_in``, by vertex."""
     function = "tree_filter_refine_backward_feature"
-    tree, a = _arguments(function, feature_in, edge_weight, sorted_index, sorted_parent)
-    grad = _backward(feature_in, grad_out, tree, a, _ops.SUM, False)[0]
+    given = grad_out, feature_in, edge_weight, sorted_index, sorted_parent
+    grad = _feature_gradient(function, _ops.SUM, *given)
     return grad + (self_weight.detach() - 1).unsqueeze(1) * grad_out.detach()
 
 
@@ -142,8 +174,8 @@ def tree_filter_refine_backward_edge_weight(
 ) -> Tensor:  # fmt: skip
     """The gradient in ``edge_weight``, (B, N) by rank."""
     function = "tree_filter_refine_backward_edge_weight"
-    tree, a = _arguments(function, feature_in, edge_weight, sorted_index, sorted_parent)
-    grad = _backward(feature_in, grad_out, tree, a, _ops.SUM, True)[1]
+    given = grad_out, feature_in, edge_weight, sorted_index, sorted_parent
+    grad = _weight_gradient(function, _ops.SUM, *given)
     return grad.squeeze(1).to(edge_weight.dtype)
 
 
@@ -183,9 +215,8 @@ def tree_scan_refine_backward_feature(
 ) -> Tensor:  # fmt: skip
     """The gradient in ``feature_in``, by vertex."""
     function = "tree_scan_refine_backward_feature"
-    arguments = feature_in, edge_weight, sorted_index, sorted_parent
-    tree, a = _arguments(function, *arguments, edge_coef)
-    return _backward(feature_in, grad_out, tree, a, _ops.SUM, False)[0]
+    given = grad_out, feature_in, edge_weight, sorted_index, sorted_parent
+    return _feature_gradient(function, _ops.SUM, *given, coefficient=edge_coef)
 
 
 def tree_scan_refine_backward_edge_weight(
@@ -195,9 +226,8 @@ def tree_scan_refine_backward_edge_weight(
 ) -> Tensor:  # fmt: skip
     """The gradient in ``edge_weight``, (B, C, N) by rank."""
     function = "tree_scan_refine_backward_edge_weight"
-    arguments = feature_in, edge_weight, sorted_index, sorted_parent
-    tree, a = _arguments(function, *arguments, edge_coef)
-    grad = _backward(feature_in, grad_out, tree, a, _ops.SUM, True)[1]
+    given = grad_out, feature_in, edge_weight, sorted_index, sorted_parent
+    grad = _weight_gradient(function, _ops.SUM, *given, coefficient=edge_coef)
     return (grad * edge_coef.unsqueeze(1)).view(edge_weight.shape).to(edge_weight.dtype)
 
 

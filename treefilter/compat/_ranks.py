@@ -8,6 +8,7 @@ children, 0 after the last.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,14 +17,14 @@ from torch import Tensor
 from .. import _ops
 from .._autograd import values_of
 from .._checks import check_devices, check_integer, check_size, check_tensor
-from ..graph import Graph, graph
+from ..graph import Graph, graph, grid
 from ..mst import mst
 from ..random_tree import random_tree
 from ..tree import Tree
+from ._records import Records
 
 Ranking = tuple[Tensor, Tensor, Tensor]
-_FEW = 8
-"""Up to so many children per vertex, taking them one after the other is faster than sorting."""
+_TREES: Records[Tree] = Records()  # by raw trees
 
 
 def check_kind(function: str, name: str, value: Tensor, kind: str) -> None:
@@ -43,7 +44,9 @@ def check_edges(function: str, edge_index: Tensor) -> None:
 
 def check_connected(function: str, tree: Tree) -> None:
     """ValueError if a tree does not reach all vertices; on CUDA the device asserts it."""
-    joined = (tree.edge[:, 1:] >= 0).all()  # vertex 0 is the root, and the only one
+    if tree.num_nodes == 1:
+        return
+    joined = tree.edge[:, 1:].amin() >= 0  # vertex 0 is the root, and the only one
     known = values_of(joined)
     if known is not None and not known:
         number = int(tree.roots.sum(1).max())
@@ -62,7 +65,25 @@ def graph_of(edge_index: Tensor, num_nodes: int) -> Graph:
     if not shared and ends.shape[0] > 1:
         same = values_of((edge_index == edge_index[:1]).all())
         shared = same is not None and bool(same)
-    return graph(ends[0] if shared else ends, num_nodes)
+    if not shared:
+        return graph(ends, num_nodes)
+    known = _grid_of(ends[0], num_nodes)
+    return graph(ends[0], num_nodes) if known is None else known
+
+
+def _grid_of(ends: Tensor, num_nodes: int) -> Graph | None:
+    """The image grid whose edges (2, E) are, in its order: for it trees are found faster."""
+    given = values_of(ends)
+    sides = 2 * num_nodes - ends.shape[1]  # H + W, and N is H W
+    square = sides**2 - 4 * num_nodes
+    if given is None or num_nodes < 4 or square < 0 or math.isqrt(square) ** 2 != square:
+        return None
+    longer = (sides + math.isqrt(square)) // 2
+    for height in {longer, sides - longer}:
+        found = grid(height, sides - height)
+        if found.num_nodes == num_nodes and torch.equal(found._ends(None).to(given.dtype), given):
+            return found
+    return None
 
 
 def finite(weight: Tensor) -> Tensor:
@@ -71,14 +92,35 @@ def finite(weight: Tensor) -> Tensor:
 
 
 def edges_of(tree: Tree, edge_index: Tensor) -> Tensor:
-    """(B, N − 1, 2) int32: the rows of ``edge_index`` (1 or B, E, 2) that a tree consists of."""
-    chosen = tree.edge[:, 1:].long().clamp(min=0).unsqueeze(2).expand(-1, -1, 2)
-    return edge_index.expand(tree.parent.shape[0], -1, -1).gather(1, chosen).int()
+    """(B, N − 1, 2) int32: the rows of ``edge_index`` (1 or B, E, 2) that a tree consists of.
+
+    The row of vertex v is v − 1.
+    """
+    chosen = tree.edge[:, 1:].clamp(min=0)
+    if edge_index.shape[0] == 1 or edge_index.stride(0) == 0:
+        rows = edge_index[0]
+    else:
+        rows = edge_index.flatten(0, 1)
+        first = torch.arange(edge_index.shape[0], device=rows.device) * edge_index.shape[1]
+        chosen = chosen + first.unsqueeze(1)
+    edges = rows.index_select(0, chosen.flatten()).int().view(*chosen.shape, 2)
+    _TREES.keep(tree, edges)
+    return edges
+
+
+def known_tree(edges: Tensor) -> Tree | None:
+    """The tree, of the graph that it was found in, whose raw form ``edges`` is, if it is ours."""
+    return _TREES.find(edges)
 
 
 def rooted(function: str, edges: Tensor, shape: tuple[int, ...] | None = None) -> Tree:
     """Raw trees (B, N − 1, 2) as Trees with root 0; the edge of a vertex is its row."""
     check_edges(function, edges)
+    known = known_tree(edges)
+    if known is not None:
+        row = torch.arange(-1, known.num_nodes - 1, dtype=torch.int32, device=edges.device)
+        row = row.expand(known.parent.shape).contiguous()
+        return Tree(known.parent, row, known.order, shape, known._plan)
     batch, size = edges.shape[:2]
     weight = torch.zeros(batch, size, device=edges.device)
     tree = mst(weight, graph_of(edges, size + 1))
@@ -139,50 +181,17 @@ def bfs_forward(edge_index: Tensor, max_adj_per_node: int) -> Ranking:
 
 def ranking(function: str, tree: Tree, max_adj: int) -> Ranking:
     """A tree's ranks, in the reverse of the order in which leaves come first."""
-    index = tree.order.flip(1)
-    ranks = torch.arange(tree.num_nodes, dtype=torch.int32, device=index.device)
-    vertices = index.long()
-    rank = torch.empty_like(index).scatter_(1, vertices, ranks.expand_as(index))
-    parent = rank.gather(1, tree.parent.gather(1, vertices).long())
     most = check_size(function, "max_adj_per_node", max_adj)
-    child, left_out = (_children if most <= _FEW else _many_children)(parent, most)
-    too_many = left_out.any()
-    known = values_of(too_many)
-    if known is not None and known:
-        needed = tree.children().shape[2]
-        raise ValueError(f"{function}: max_adj_per_node must be at least {needed}, got {most}")
-    if too_many.is_cuda:
-        torch._assert_async(~too_many, f"{function}: max_adj_per_node is too small")
+    index, parent, child, needed = _ops.ranks(tree.parent, tree.order, most)
+    known = values_of(needed)
+    if known is not None and len(known) and int(known.max()) > most:
+        largest = int(known.max())
+        raise ValueError(f"{function}: max_adj_per_node must be at least {largest}, got {most}")
+    if needed.is_cuda:
+        fits = (needed <= most).all()
+        torch._assert_async(fits, f"{function}: max_adj_per_node is too small")
+    _RANKED.keep(Ranked(tree, index.long()), index, parent)
     return index, parent, child
-
-
-def _children(parent: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The ranks of the children, the lowest first, and which vertices are in no list."""
-    batch, size = parent.shape
-    ranks = torch.arange(size, device=parent.device).expand(batch, -1)
-    above = parent.long()
-    left = ranks > 0  # all but the root wait for a list
-    lists = []
-    for _ in range(most):
-        waiting = torch.where(left, ranks, size)
-        lowest = torch.full_like(ranks, size).scatter_reduce(1, above, waiting, "amin")
-        left = left & (lowest.gather(1, above) != ranks)
-        lists.append(torch.where(lowest < size, lowest, 0))
-    return torch.stack(lists, 2).int(), left
-
-
-def _many_children(parent: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """The same by sorting, in a time that does not grow with ``most``."""
-    batch, size = parent.shape
-    above, child = parent[:, 1:].long().sort(dim=1, stable=True)
-    starts = torch.ones_like(above, dtype=torch.bool)
-    starts[:, 1:] = above[:, 1:] != above[:, :-1]
-    column = torch.arange(size - 1, device=parent.device).expand(batch, -1)
-    column = column - torch.where(starts, column, 0).cummax(1).values if size > 1 else column
-    left_out = column >= most
-    to = torch.where(left_out, size * most, above * most + column)
-    lists = parent.new_zeros(batch, size * most + 1).scatter_(1, to, (child + 1).int())
-    return lists[:, :-1].view(batch, size, most), left_out
 
 
 @dataclass(frozen=True)
@@ -208,6 +217,9 @@ class Ranked:
         return index.expand(values.shape)
 
 
+_RANKED: Records[Ranked] = Records()  # by the vertices of ranks, and the ranks of parents
+
+
 def ranked(function: str, sorted_index: Tensor, sorted_parent: Tensor) -> Ranked:
     """The tree that the ranks describe, checked."""
     for name, value in (("sorted_index", sorted_index), ("sorted_parent", sorted_parent)):
@@ -218,6 +230,11 @@ def ranked(function: str, sorted_index: Tensor, sorted_parent: Tensor) -> Ranked
                 f"beside {tuple(sorted_index.shape)}"
             )
     check_devices(function, "sorted_index", sorted_index, sorted_parent=sorted_parent)
+    known = _RANKED.find(sorted_index, sorted_parent)
+    return _checked(function, sorted_index, sorted_parent) if known is None else known
+
+
+def _checked(function: str, sorted_index: Tensor, sorted_parent: Tensor) -> Ranked:
     index, above = sorted_index.long(), sorted_parent.long()
     ranks = torch.arange(index.shape[1], device=index.device)
     fits = (index >= 0) & (index < index.shape[1]) & (above >= 0)
@@ -235,4 +252,8 @@ def ranked(function: str, sorted_index: Tensor, sorted_parent: Tensor) -> Ranked
     parent.scatter_(1, index, index.gather(1, above).int())
     own = torch.arange(index.shape[1], dtype=torch.int32, device=index.device)
     edge = torch.where(parent == own, -1, own)
-    return Ranked(Tree(parent, edge, sorted_index.int().flip(1), None, _ops.plan(parent)), index)
+    tree = Tree(parent, edge, sorted_index.int().flip(1), None, _ops.plan(parent))
+    found = Ranked(tree, index)
+    if index is not sorted_index:
+        _RANKED.keep(found, sorted_index, sorted_parent)
+    return found

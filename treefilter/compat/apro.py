@@ -1,7 +1,8 @@
 """Affinity propagation (Li et al., *Label-efficient segmentation via affinity propagation*, 2023).
 
 The classes have the research code's names, arguments and defaults. There is no gradient, as there:
-what comes out is a pseudo label.
+what comes out is a pseudo label. New code calls ``treefilter.filter(…, path="min")``: the same, for
+all channels at once, with gradients.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .._checks import check_sigma, check_tensor
-from ..distance import distance
+from .._autograd import values_of
+from .._checks import check_devices, check_sigma, check_tensor
+from ..affinity import affinity
+from ..filter import filter
 from ._ranks import rooted
-from .tree_filter import norm2_distance
-
-_AT_ONCE = 1 << 24
-"""How many pairs of vertices are held at once."""
+from .tree_filter import check_filter_arguments, check_image, norm2_distance
 
 
 def gp_forward(edges: Tensor, edge_weight: Tensor, prob: Tensor, sigma: float) -> Tensor:
     """y_i = Σ_j K_ij p_j / Σ_j K_ij with K_ij = exp(−M_ij / σ²), M_ij the largest weight on i…j.
 
-    All pairs are visited: a time of N².
+    That is ``treefilter.filter(path="min")``, since exp falls: the smallest affinity on a path is
+    that of the largest weight. The research code visits all pairs.
 
     Args:
         edges: (B, N − 1, 2) int32, raw trees.
@@ -44,17 +45,16 @@ def gp_forward(edges: Tensor, edge_weight: Tensor, prob: Tensor, sigma: float) -
             raise ValueError(
                 f"{function}: {name} must have shape {expected}, got {tuple(value.shape)}"
             )
+        check_devices(function, "edges", edges, **{name: value})
+    numbers = ~edge_weight.isnan().any()
+    known = values_of(numbers)
+    if known is not None and not known:
+        raise ValueError(f"{function}: edge_weight must not be NaN, got NaN")
+    if numbers.is_cuda:
+        torch._assert_async(numbers, f"{function}: edge_weight must not be NaN")
     width = check_sigma(function, sigma, torch.float64) ** 2
-    wide = torch.promote_types(prob.dtype, torch.float32)
-    values = prob.detach().to(wide)
-    weight = edge_weight.detach().to(wide)
-    vertices = torch.arange(tree.num_nodes, device=prob.device)
-    step = max(1, _AT_ONCE // max(1, tree.parent.shape[0] * tree.num_nodes))
-    means = []
-    for sources in vertices.split(step):
-        k = torch.exp(distance(weight, tree, sources, path="max") / -width)
-        means.append((k @ values.unsqueeze(2)).squeeze(2) / k.sum(2))
-    return torch.cat(means, 1).to(prob.dtype)
+    a = affinity(edge_weight.detach().double(), tree, width)
+    return filter(prob.detach().unsqueeze(1), tree, a, path="min").squeeze(1).to(prob.dtype)
 
 
 class Global_APro(nn.Module):  # noqa: N801  the research code's name
@@ -64,7 +64,8 @@ class Global_APro(nn.Module):  # noqa: N801  the research code's name
         self, feature_in: Tensor, embed_in: Tensor, tree: Tensor, zeta_g: float = 0.01
     ) -> Tensor:
         """``feature_in`` (B, 1, H, W), ``embed_in`` (B, C, H, W), raw ``tree`` → (B, 1, H, W)."""
-        check_tensor("Global_APro", "embed_in", embed_in, "float")
+        check_image("Global_APro", "embed_in", embed_in)
+        check_filter_arguments("Global_APro", rooted("Global_APro", tree), 1, embed_in=embed_in)
         batch, _, height, width = embed_in.shape
         if feature_in.numel() != batch * height * width:
             raise ValueError(

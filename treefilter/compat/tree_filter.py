@@ -5,18 +5,19 @@ The classes have the research code's names, arguments and defaults.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
 from .._checks import check_integer, check_tensor
+from ..affinity import tree_weight
 from ..edge_weight import edge_weight
 from ..filter import filter
 from ..graph import graph, grid
 from ..mst import mst
 from ..tree import Tree
-from ._ranks import edges_of, finite, rooted
+from ._ranks import edges_of, finite, known_tree, rooted
 
 Distance = Callable[..., Tensor]
 Mapping = Callable[[Tensor], Tensor]
@@ -29,9 +30,24 @@ def norm2_distance(fm_ref: Tensor, fm_tar: Tensor | float) -> Tensor:
 
 def grid_weight(fm: Tensor, distance_func: Distance) -> Tensor:
     """(B, E): the distance of vertical neighbours, then that of horizontal ones."""
-    vertical = distance_func(fm[:, :, :-1], fm[:, :, 1:])
-    horizontal = distance_func(fm[..., :-1], fm[..., 1:])
-    return torch.cat([w.reshape(fm.shape[0], -1) for w in (vertical, horizontal)], 1)
+    pairs = (fm[:, :, :-1], fm[:, :, 1:]), (fm[..., :-1], fm[..., 1:])
+    lean = fm.is_contiguous() and not torch.compiler.is_compiling()
+    if distance_func is norm2_distance and lean and not torch.is_grad_enabled():
+        distances = _norm2_distances(pairs)
+    else:
+        distances = [distance_func(*pair) for pair in pairs]
+    return torch.cat([d.reshape(fm.shape[0], -1) for d in distances], 1)
+
+
+def _norm2_distances(pairs: Iterable[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """``norm2_distance`` of each pair: the same bits, in the memory of one difference."""
+    memory, distances = None, []
+    for a, b in pairs:
+        if memory is None or memory.numel() < a.numel():
+            memory = a.new_empty(a.numel())
+        difference = torch.sub(a, b, out=memory[: a.numel()].view(a.shape))
+        distances.append(difference.square_().sum(1))
+    return distances
 
 
 def check_image(function: str, name: str, value: Tensor) -> None:
@@ -123,21 +139,17 @@ class TreeFilter2D(nn.Module):
         On the low level the affinities are exp(−d/σ) and have no gradient, otherwise exp(−d).
         """
         joined = rooted("TreeFilter2D", tree)
-        embed = self._checked(feature_in, embed_in, joined)
-        distance = parent_distance(embed, joined, self.groups, self.distance_func)
+        images = {"feature_in": feature_in, "embed_in": embed_in}
+        check_filter_arguments("TreeFilter2D", joined, self.groups, **images)
+        embed = embed_in if embed_in.dtype.itemsize > 2 else embed_in.float()
+        distance = parent_distance(embed, tree, joined, self.groups, self.distance_func)
         a = torch.exp(-distance / self.sigma).detach() if low_tree else torch.exp(-distance)
         return filter(feature_in.flatten(2), joined, a).view(feature_in.shape)
 
-    def _checked(self, feature: Tensor, embed: Tensor, tree: Tree) -> Tensor:
-        check_filter_arguments("TreeFilter2D", feature, embed, tree, self.groups)
-        return embed if embed.dtype.itemsize > 2 else embed.float()
 
-
-def check_filter_arguments(
-    function: str, feature: Tensor, embed: Tensor, tree: Tree, groups: int
-) -> None:
-    """ValueError if feature and embedding do not have the size of the tree."""
-    for name, value in (("feature_in", feature), ("embed_in", embed)):
+def check_filter_arguments(function: str, tree: Tree, groups: int, **images: Tensor) -> None:
+    """ValueError if images do not have the size of the tree, or channels for the groups."""
+    for name, value in images.items():
         check_image(function, name, value)
         size = value.shape[2] * value.shape[3]
         batch = tree.parent.shape[0]
@@ -148,14 +160,20 @@ def check_filter_arguments(
             )
 
 
-def parent_distance(embed: Tensor, tree: Tree, groups: int, distance_func: Distance) -> Tensor:
-    """(B, groups, N): the distance of every vertex to its parent."""
+def parent_distance(
+    embed: Tensor, raw: Tensor, tree: Tree, groups: int, distance_func: Distance
+) -> Tensor:
+    """(B, groups, N): the distance of every vertex to its parent in ``tree``, of edges ``raw``."""
     batch, channels = embed.shape[:2]
     if distance_func is norm2_distance:  # without two copies of the embedding
+        parts = embed.reshape(batch * groups, channels // groups, tree.num_nodes)
+        known = known_tree(raw)
+        if known is not None and known.shape == embed.shape[2:]:
+            weight = edge_weight(parts, grid(*known.shape)).view(batch, groups, -1)
+            return tree_weight("TreeFilter2D", weight, known)
         own = torch.arange(tree.num_nodes, dtype=torch.int32, device=embed.device)
         ends = torch.stack([own.expand(tree.parent.shape), tree.parent], 1)
         ends = ends[0] if batch == 1 else ends.repeat_interleave(groups, 0)
-        parts = embed.reshape(batch * groups, channels // groups, tree.num_nodes)
         return edge_weight(parts, graph(ends, tree.num_nodes)).view(batch, groups, -1)
     own = embed.flatten(2)
     above = own.gather(2, tree.parent.long().unsqueeze(1).expand(-1, channels, -1))

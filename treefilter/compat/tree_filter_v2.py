@@ -115,10 +115,13 @@ class TreeFilter2D(nn.Module):
     ) -> Tensor:
         """A x + (s − 1) x with s = m(−|self_dist_in|²) and affinities m(−d) s."""
         joined = rooted("TreeFilter2D", tree)
-        check_filter_arguments("TreeFilter2D", feature_in, embed_in, joined, self.groups)
-        a = self._affinity(embed_in, joined)
+        images = {"feature_in": feature_in, "embed_in": embed_in}
+        optional = {"guide_in": guide_in, "self_dist_in": self_dist_in}
+        images.update({name: t for name, t in optional.items() if t is not None})
+        check_filter_arguments("TreeFilter2D", joined, self.groups, **images)
+        a = self._affinity(embed_in, tree, joined)
         if guide_in is not None:
-            a = a * self._affinity(guide_in, joined)
+            a = a * self._affinity(guide_in, tree, joined)
         x = feature_in.flatten(2)
         if self_dist_in is None:
             return filter(x, joined, a, normalize=False).view(feature_in.shape)
@@ -128,8 +131,9 @@ class TreeFilter2D(nn.Module):
         y = y + (x.unflatten(1, (self.groups, -1)) * (s - 1).unsqueeze(2)).flatten(1, 2)
         return y.view(feature_in.shape)
 
-    def _affinity(self, embed: Tensor, tree: Tree) -> Tensor:
-        return self.mapping_func(-parent_distance(embed, tree, self.groups, self.distance_func))
+    def _affinity(self, embed: Tensor, raw: Tensor, tree: Tree) -> Tensor:
+        distance = parent_distance(embed, raw, tree, self.groups, self.distance_func)
+        return self.mapping_func(-distance)
 
 
 class TreeFilterV2(nn.Module):

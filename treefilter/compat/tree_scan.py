@@ -84,6 +84,11 @@ def tree_scanning_core(
     height, width = origin_shape[2:]
     if As.shape[-1] != 1:
         raise ValueError(f"tree_scanning_core: As must have one state, got {tuple(As.shape)}")
+    if xs.ndim != 3 or xs.shape[2] != height * width:
+        raise ValueError(
+            f"tree_scanning_core: xs must have shape (B, D, {height * width}) like origin_shape, "
+            f"got {tuple(xs.shape)}"
+        )
     step = functional.softplus(dts + delta_bias.view(1, -1, 1))
     decay = torch.exp(step * As.unsqueeze(0))
     fresh = step * Bs.squeeze(1) * xs
