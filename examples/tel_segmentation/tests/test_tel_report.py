@@ -416,12 +416,24 @@ def test_runs_of_one_method_with_other_settings_have_rows_of_their_own(tmp_path)
     report.run(Report((tmp_path,), tmp_path / "report.html"))
 
 
-def test_runs_on_different_splits_are_not_one_experiment(tmp_path):
-    make_run(tmp_path / "a", "e", "TEL low", 0, pictures=False)
-    make_run(tmp_path / "b", "e", "TEL low", 1, pictures=False)
-    spoil(evaluation__split="val")(tmp_path / "b")
-    with pytest.raises(ValueError, match="must be evaluated on the split and classes of"):
-        experiments(find_records([tmp_path]))
+def test_runs_that_cannot_be_compared_are_experiments_of_their_own(tmp_path):
+    """Evaluated on the training images, on those held out, and with a class that was added."""
+    names = [*CLASSES[:-1], "dust"]
+    for name, changes in (
+        ("a", {"evaluation__split": "train"}),
+        ("b", {"evaluation__split": "val", "config__data__holdout": 0.25}),
+        ("c", {"evaluation__split": "val", "classes": names}),
+    ):
+        make_run(tmp_path / name, "e", "TEL low", 0, pictures=False)
+        spoil(**changes)(tmp_path / name)
+    groups = experiments(find_records([tmp_path]))
+    assert [(group.name, group.split) for group in groups] == [
+        ("e, evaluated on train, 6 classes with noise", "train"),
+        ("e, evaluated on val, 6 classes with dust", "val"),
+        ("e, evaluated on val, 6 classes with noise", "val"),
+    ]
+    assert all([row.method for row in group.rows] == ["TEL low"] for group in groups)
+    report.run(Report((tmp_path,), tmp_path / "report.html"))
 
 
 def test_seeds_that_differ_in_more_are_named(tmp_path):
