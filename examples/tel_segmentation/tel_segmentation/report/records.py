@@ -135,7 +135,7 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
 
     Raises:
         ValueError: a path is no folder or holds no record; a record is malformed; or two finished
-            runs of one table have the same method, settings and seed, so that one would count twice.
+            runs of a table have the same method, settings and seed, so that one would count twice.
     """
     places: dict[Path, Path] = {}
     for path in paths:
