@@ -199,6 +199,19 @@ def test_masks_whose_0_is_unlabelled(photos, tmp_path, capsys):
     assert (found == np.where(values == 0, 255, values)).all()
 
 
+def test_masks_of_0_and_255(photos, tmp_path, capsys):
+    values = np.zeros(SIZE[::-1])
+    values[2:9, 2:9] = 255
+    folder, data = masks(tmp_path / "masks", values), tmp_path / "data"
+    options = ("import", "masks", folder, data, "--images", photos, "--classes", "rest", "car")
+    assert tel(*options) == 0
+    note = "no pixel has the class car; 255 was taken for no label: --background car if it is"
+    assert note in capsys.readouterr().out
+    assert tel(*options, "--background", "car", "--overwrite") == 0
+    assert "no pixel has" not in capsys.readouterr().out
+    assert (label(data / "annotations/drawn/train/p1.png") == np.where(values, 1, 0)).all()
+
+
 def test_masks_in_another_order_of_classes(photos, tmp_path, capsys):
     data = tmp_path / "data"
     assert tel("import", "labelme", photos, data, "--val", 0) == 0  # the classes are car, sky

@@ -9,6 +9,7 @@ from tel_folders import HEAD, bands, write_image, write_label
 
 from tel_segmentation.commands.check_data import CheckData, run
 from tel_segmentation.data.folder import Folder
+from tel_segmentation.data.formats.photographs import look
 from tel_segmentation.data.image_files import label_values, read_image, read_label
 from tel_segmentation.data.pixel_range import eight_bits
 
@@ -144,6 +145,27 @@ def test_colours_whose_upper_bits_are_not_used(tmp_path):
         else:
             with pytest.raises(ValueError, match="upper ones are not used"):
                 read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype", "kind"),
+    [
+        (3, np.float32, "3 channels of 32-bit floating-point values: save it as grey or RGB of 8"),
+        (1, np.float16, "1 channel of 16-bit floating-point values"),
+        (2, np.uint16, "2 channels of 16-bit unsigned values"),
+    ],
+)
+def test_tiffs_of_other_kinds_are_told_by_their_kind(tmp_path, channels, dtype, kind):
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.stack([RAMP] * channels, axis=-1).squeeze().astype(dtype)
+    for big in (False, True):
+        photometric = "rgb" if channels == 3 else "minisblack"
+        tifffile.imwrite(
+            tmp_path / "a.tif", pixels, photometric=photometric, planarconfig="contig", bigtiff=big
+        )
+        for read in (read_image, look):
+            with pytest.raises(ValueError, match=f"got: a TIFF with {kind}"):
+                read(tmp_path / "a.tif")
 
 
 def test_masks_of_0_and_255(toml, tmp_path, capsys):

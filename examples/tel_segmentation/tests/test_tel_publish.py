@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from test_tel_report import make_run
+from tel_reports import make_run
 from test_tel_report_paper import write
 
 from tel_segmentation.commands import publish

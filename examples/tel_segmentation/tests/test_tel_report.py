@@ -1,7 +1,6 @@
-"""The report of invented runs: its numbers, what it must not hide, its look in a browser."""
+"""The report of invented runs: its page, what it must not hide, its look in a browser."""
 
 import base64
-import functools
 import html
 import io
 import json
@@ -14,131 +13,16 @@ import numpy as np
 import pytest
 import tyro
 from PIL import Image
-from scipy import ndimage
+from tel_reports import CLASSES, COLORS, METHODS, make_run, mious, scene, spoil
 
 from tel_segmentation import config
 from tel_segmentation.commands import report
 from tel_segmentation.commands.report import Report
-from tel_segmentation.evaluation.pictures import failure, panel
+from tel_segmentation.evaluation.pictures import panel
 from tel_segmentation.report.format import markdown
 from tel_segmentation.report.pictures import strips
 from tel_segmentation.report.records import find_records
 from tel_segmentation.report.table import experiments
-
-CLASSES = ("plain", "rows", "columns", "checker", "dots", "noise")
-COLORS = (
-    (78, 89, 104), (230, 126, 34), (52, 152, 219), (39, 174, 96), (241, 196, 15), (155, 89, 182),
-)  # fmt: skip
-METHODS = {  # name: loss, mIoU, accuracy of prediction and of pseudo label
-    "partial CE": (config.Loss("partial"), 0.52, 0.70, None),
-    "naive": (config.Loss("naive"), 0.53, 0.71, 0.74),
-    "Gated CRF": (config.Loss("gated_crf"), 0.56, 0.74, None),
-    "TEL low": (config.Loss("tel", tel=config.TreeEnergy(level="low")), 0.61, 0.79, 0.82),
-    "TEL high": (config.Loss("tel", tel=config.TreeEnergy(level="high")), 0.57, 0.75, 0.77),
-    "TEL low+high": (config.Loss("tel"), 0.63, 0.81, 0.84),
-    "full": (config.Loss("full"), 0.74, 0.90, None),
-}
-
-
-@functools.cache
-def scene(index):
-    rng = np.random.default_rng(index)
-    field = rng.normal(size=(6, 64, 64))
-    truth = ndimage.gaussian_filter(field, (0, 9, 9)).argmax(0)
-    base = rng.uniform(0.2, 0.8, (6, 3))[truth]
-    image = np.clip(base + rng.normal(scale=0.04, size=base.shape), 0, 1)
-    sparse = np.full((64, 64), -1)
-    for y, x in rng.integers(3, 61, (9, 2)):
-        sparse[y - 1 : y + 2, x - 1 : x + 2] = truth[y, x]
-    return image, truth, sparse
-
-
-def guess(index, seed, quality):
-    """A prediction with wrong patches."""
-    _, truth, _ = scene(index)
-    rng = np.random.default_rng(100 * index + seed)
-    noise = ndimage.gaussian_filter(rng.normal(size=(64, 64)), 3)
-    wrong = noise > np.quantile(noise, quality)
-    return np.where(wrong, (truth + rng.integers(1, 6)) % 6, truth)
-
-
-def metrics(miou, rng):
-    iou = [round(float(value), 4) for value in np.clip(rng.normal(miou, 0.07, 6), 0, 1)]
-    values = {"miou": fmean(iou), "accuracy": miou + 0.18, "boundary_miou": miou - 0.15}
-    return values | {"iou": iou, "protocol": {"scales": [1.0]}, "iteration": 300}
-
-
-def make_run(folder, experiment, method, seed, shift=0.0, pictures=True, **more):
-    """Writes the folder of a finished run; returns its result."""
-    loss, miou, predicted, pseudo = METHODS.get(method, METHODS["TEL low"])
-    rng = np.random.default_rng([seed, len(method), len(experiment), int(1000 * miou)])
-    folder.mkdir(parents=True)
-    settings = json.loads(config.to_json(config.Train(loss=loss, seed=seed)))
-    last = metrics(miou + shift + 0.01 * seed, rng)
-    result = {
-        "name": folder.name,
-        "experiment": experiment,
-        "method": method,
-        "seed": seed,
-        "finished": True,
-        "iterations": 300,
-        "classes": list(CLASSES),
-        "colors": [list(color) for color in COLORS],
-        "labelled_ratio": 1.0 if method == "full" else 0.0148 + 0.0003 * seed,
-        "wall_seconds": 61.5,
-        "seconds_per_iteration": 0.12 + 0.02 * method.startswith("TEL"),
-        "peak_memory_mb": 640.0,
-        "device": "cpu",
-        "threads": 1,
-        "git": "0123456789abcdef",
-        "versions": {"torch": "2.13.0", "treefilter": "0.1.0"},
-        "parameters": 284_310,
-        "weights": "random initialisation",
-        "evaluation": {
-            "split": "test",
-            "last": last,
-            "best": metrics(miou + 0.01, rng),
-            "confusion": rng.integers(1, 1000, (6, 6)).tolist(),
-            "failures": [{"name": "scene-0", "miou": 0.1234, "file": "01-scene-0.png"}],
-        },
-        "diagnostics": {"affinity_low": 0.95, "affinity_high": 0.41} if "TEL" in method else {},
-        "config": settings,
-    } | more
-    (folder / "result.json").write_text(json.dumps(result))
-    (folder / "config.json").write_text(json.dumps(settings))
-    write_history(folder / "history.jsonl", rng, miou, predicted, pseudo)
-    if pictures:
-        quality = [miou + 0.15, miou + 0.12, miou + 0.2]
-        for index in range(3):
-            write_panel(folder / "panels" / f"scene-{index}.png", index, seed, quality, pseudo)
-        (folder / "failures").mkdir()
-        image, truth, _ = scene(0)
-        worst = failure(image, truth, guess(0, seed, 0.3), COLORS)
-        worst.save(folder / "failures" / "01-scene-0.png")
-    return result
-
-
-def write_history(path, rng, miou, predicted, pseudo):
-    lines = []
-    for iteration in range(10, 301, 10):
-        rise = 1 - np.exp(-iteration / 70)
-        line = {"iteration": iteration, "loss": float(2.0 - 1.5 * rise + rng.normal(0, 0.03))}
-        line["accuracy_prediction"] = float(predicted * rise + rng.normal(0, 0.01))
-        if pseudo is not None:
-            line["accuracy_pseudo"] = float(pseudo * min(1, rise + 0.1) + rng.normal(0, 0.01))
-        lines.append(line)
-        if iteration % 100 == 0:
-            lines.append({"iteration": iteration, "evaluation": {"miou": float(miou * rise)}})
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-def write_panel(path, index, seed, quality, pseudo):
-    image, truth, sparse = scene(index)
-    prediction, low, final = (guess(index, seed, each) for each in quality)
-    if pseudo is None:
-        low = final = None
-    path.parent.mkdir(exist_ok=True)
-    panel(image, sparse, prediction, low, final, truth, COLORS).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -169,11 +53,6 @@ def page(runs, tmp_path_factory):
     return folder / "report.html"
 
 
-def mious(experiment, method):
-    row = next(row for row in experiment.rows if row.method == method)
-    return {run.seed: run.metrics["miou"] for run in row.runs}
-
-
 def test_rows_hold_the_statistics_of_their_seeds(runs):
     point = experiments(find_records([runs]))[0]
     assert point.name == "scenes/default/point"
@@ -190,32 +69,6 @@ def test_rows_hold_the_statistics_of_their_seeds(runs):
     assert (tel.gain.positive, tel.gain.seeds) == (sum(gain > 0 for gain in gains), 3)
     way = fmean(full[seed] - partial[seed] for seed in range(3))
     assert tel.gap == pytest.approx(fmean(gains) / way)
-
-
-def test_differences_are_paired_by_seed(tmp_path):
-    """A seed that only one method has changes the method's mean, but not its difference."""
-    for seed in (0, 1):
-        make_run(tmp_path / f"p{seed}", "a/b/point", "partial CE", seed, pictures=False)
-    for seed in (1, 2):
-        make_run(tmp_path / f"t{seed}", "a/b/point", "TEL low", seed, pictures=False)
-    (group,) = experiments(find_records([tmp_path]))
-    partial, tel = mious(group, "partial CE"), mious(group, "TEL low")
-    assert group.headline.gain == (pytest.approx(tel[1] - partial[1]), None, 1, 1)
-    assert group.headline.gap is None
-
-
-def test_full_supervision_is_borrowed_from_the_same_continuation_first(tmp_path):
-    for i, (name, method) in enumerate(
-        [
-            ("a/point/street", "partial CE"),
-            ("a/point/street", "TEL low"),
-            ("a/dense", "full"),
-            ("a/dense/street", "full"),
-        ]
-    ):
-        make_run(tmp_path / f"{i}", name, method, 0, pictures=False)
-    groups = {group.name: group for group in experiments(find_records([tmp_path]))}
-    assert groups["a/point/street"].full.borrowed == "a/dense/street"
 
 
 def test_full_supervision_is_borrowed_from_the_same_data_only(runs, tmp_path):
@@ -321,107 +174,6 @@ def test_strings_from_files_are_only_text(tmp_path):
     assert "<script" not in table.replace("\\<", "")
     (row,) = (line for line in table.splitlines() if "alert" in line and line.startswith("| "))
     assert len(re.findall(r"(?<!\\)\|", row)) == 9
-
-
-def spoil(**changes):
-    def change(folder):
-        path = folder / "result.json"
-        values = json.loads(path.read_text())
-        for name, value in changes.items():
-            target = values
-            *inner, last = name.split("__")
-            for key in inner:
-                target = target[key]
-            target[last] = value
-        path.write_text(json.dumps(values))
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda folder: (folder / "result.json").write_text("{"), r"result\.json must be JSON"),
-        (lambda folder: (folder / "result.json").write_text("[1]"), "must be a JSON object"),
-        (lambda folder: (folder / "result.json").write_bytes(b"\xff\xfe"), "must be JSON"),
-        (spoil(seed="one"), r"result\.json: seed must be of type int, got 'one'"),
-        (spoil(seed=True), "seed must be of type int"),
-        (spoil(method=None), "method must be of type str"),
-        (spoil(finished="yes"), "finished must be of type bool"),
-        (spoil(evaluation=None), "evaluation must be of type dict"),
-        (spoil(evaluation__last__miou=float("nan")), "miou must be a finite number, got nan"),
-        (spoil(evaluation__last__iou=[0.5]), "iou must have 6 values, got 1"),
-        (spoil(evaluation__last__iou=["a"] * 6), "iou must be a finite number"),
-        (spoil(classes=[]), "classes must be names"),
-        (spoil(colors=[[0, 0, "red;"]] * 6), "colors must be one"),
-        (spoil(evaluation__confusion=[[1]]), "confusion must be 6 × 6 counts"),
-        (spoil(evaluation__failures=[3]), "failures must be images"),
-        (
-            spoil(evaluation__failures=[{"name": "a", "miou": 0.1, "file": "../a.png"}]),
-            "file must be a name, not a path",
-        ),
-        (spoil(colors=[[0, 0, 300]] * 6), "colors must be one"),
-        (spoil(config=3), "config must be of type dict"),
-        (spoil(config__loss__tel=3), "tel must be of type dict"),
-        (spoil(diagnostics={"a": "b"}), "diagnostics must be numbers"),
-        (spoil(wall_seconds="long"), "wall_seconds must be a finite number"),
-        (spoil(training_images="all"), "training_images must be a finite number"),
-        (spoil(annotate="blocks"), "annotate must be of type dict"),
-        (
-            lambda folder: (folder / "history.jsonl").write_text('{"iteration": 1}\n{"loss": 2}\n'),
-            r"history\.jsonl, line 2",
-        ),
-        (
-            lambda folder: (folder / "panels" / "scene-1.png").write_text("no picture"),
-            r"scene-1\.png must be a panel",
-        ),
-        (
-            lambda folder: Image.new("RGB", (50, 9)).save(folder / "panels" / "scene-1.png"),
-            r"scene-1\.png must be a panel",
-        ),
-    ],
-)
-def test_malformed_record_is_named(tmp_path, change, message):
-    make_run(tmp_path / "runs" / "a", "e", "TEL low", 0)
-    change(tmp_path / "runs" / "a")
-    with pytest.raises(ValueError, match=message):
-        report.run(Report((tmp_path / "runs",), tmp_path / "report.html"))
-    assert not (tmp_path / "report.html").exists()
-
-
-def test_folders_that_hold_nothing(tmp_path):
-    with pytest.raises(ValueError, match="got no such folder"):
-        find_records([tmp_path / "nothing"])
-    with pytest.raises(ValueError, match="got none"):
-        find_records([tmp_path])
-
-
-def test_a_run_does_not_count_twice(tmp_path):
-    make_run(tmp_path / "a", "e", "TEL low", 0, pictures=False)
-    assert len(find_records([tmp_path, tmp_path / "a", tmp_path])) == 1
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    with pytest.raises(ValueError, match=r"b must be another run than .*a, got the same"):
-        find_records([tmp_path])
-
-
-def test_runs_of_one_method_with_other_settings_have_rows_of_their_own(tmp_path):
-    for name, seed, sigma in (("a", 0, 0.02), ("b", 1, 0.02), ("c", 0, 0.002)):
-        make_run(tmp_path / name, "e", "TEL low", seed, pictures=False)
-        spoil(config__loss__tel__sigma=sigma, config__log_every=seed + 1)(tmp_path / name)
-    (group,) = experiments(find_records([tmp_path]))
-    assert [(row.method, len(row.runs)) for row in group.rows] == [
-        ("TEL low, loss.tel.sigma = 0.002", 1),
-        ("TEL low, loss.tel.sigma = 0.02", 2),
-    ]
-    report.run(Report((tmp_path,), tmp_path / "report.html"))
-
-
-def test_runs_on_different_splits_are_not_one_experiment(tmp_path):
-    make_run(tmp_path / "a", "e", "TEL low", 0, pictures=False)
-    make_run(tmp_path / "b", "e", "TEL low", 1, pictures=False)
-    spoil(evaluation__split="val")(tmp_path / "b")
-    with pytest.raises(ValueError, match="must be evaluated on the split and classes of"):
-        experiments(find_records([tmp_path]))
 
 
 def test_seeds_that_differ_in_more_are_named(tmp_path):

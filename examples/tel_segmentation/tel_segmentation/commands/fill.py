@@ -197,25 +197,25 @@ def _make(work: _Work, index: int) -> tuple[int, int, Tensor, Tensor]:
         label = torch.from_numpy(resize_label(label.numpy(), (height, width), True))
     filled = fill(image, label, options.sigma, options.mass)
     result = filled.label.masked_fill(filled.confidence < options.least, UNLABELLED)
-    maps = torch.stack([result.double(), filled.confidence])[None]
-    full, confidence = F.interpolate(maps, size=size, mode="nearest-exact")[0]
-    result = torch.where(sample.label >= 0, sample.label, full.long())
-    _save(work, sample.name, result, confidence)
+    grey = (255 * filled.confidence).round()
+    maps = torch.stack([torch.where(result < 0, VOID, result), grey]).to(torch.uint8)
+    full, grey = F.interpolate(maps[None], size=size, mode="nearest-exact")[0]
+    full = torch.where(sample.label >= 0, sample.label.to(torch.uint8), full)
+    _save(work, sample.name, full, grey)
     whole, band = (ConfusionMatrix(len(work.source.classes)) for _ in range(2))
     different = work.source.annotation_folder is not None  # otherwise truth is what was given
-    if different:
-        truth = torch.where(result < 0, UNLABELLED, sample.truth)
+    if different and bool((sample.truth >= 0).any()):
+        truth = torch.where(full == VOID, UNLABELLED, sample.truth)
         near = boundary_band(truth, BOUNDARY)
-        whole.update(result.clamp_min(0), truth)
-        band.update(result[near], truth[near])
-    return int((result >= 0).sum()), result.numel(), whole.counts, band.counts
+        whole.update(full, truth)
+        band.update(full[near], truth[near])
+    return int((full != VOID).sum()), full.numel(), whole.counts, band.counts
 
 
 def _save(work: _Work, name: str, result: Tensor, confidence: Tensor) -> None:
-    label = Image.fromarray(torch.where(result < 0, VOID, result).to(torch.uint8).numpy())
+    label, grey = Image.fromarray(result.numpy()), Image.fromarray(confidence.numpy())
     colors = [channel for color in work.source.colors for channel in color]
     label.putpalette(colors + [255] * (768 - len(colors)))
-    grey = Image.fromarray((255 * confidence).round().to(torch.uint8).numpy())
     for file, picture in ((work.output / CONFIDENCE, grey), (work.output, label)):
         temporary = file / f".{name}.tmp"
         picture.save(temporary, format="PNG")

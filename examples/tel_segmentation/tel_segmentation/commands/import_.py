@@ -110,6 +110,7 @@ def _make(work: _Work, item: tuple[int, Job]) -> Done:
         return Done(job, (), (), size=note)
     shapes = np.zeros(classes, np.int64)
     overlap = hidden = outside = 0
+    void: tuple[int, ...] = ()
     if isinstance(job.annotation, Drawn):
         label, overlap, hidden, outside = draw(
             job.annotation, made.numbers, size, work.options.brush
@@ -117,7 +118,7 @@ def _make(work: _Work, item: tuple[int, Job]) -> Done:
         known = [made.numbers[s.label] for s in job.annotation.shapes if s.label in made.numbers]
         shapes = np.bincount(np.array(known, int), minlength=classes)
     elif isinstance(job.annotation, LabelMap):
-        label = _looked_up(numbers, work, job.annotation.file, size)
+        label, void = _looked_up(numbers, work, job.annotation.file, size)
         shapes[[k for k in np.unique(label) if k != VOID]] = 1
     else:
         label = np.full((size[1], size[0]), VOID, np.uint8)
@@ -129,7 +130,8 @@ def _make(work: _Work, item: tuple[int, Job]) -> Done:
     if job.copied:
         shutil.copy2(job.photograph.file, work.folder / f"{number}.image")
     pixels = np.bincount(label[label != VOID], minlength=classes)
-    return Done(job, tuple(pixels.tolist()), tuple(shapes.tolist()), overlap, hidden, outside, note)
+    counts = tuple(pixels.tolist()), tuple(shapes.tolist())
+    return Done(job, *counts, overlap, hidden, outside, note, void)
 
 
 def _fit(
@@ -148,8 +150,10 @@ def _fit(
     return size, as_stored, "scaled" if options.sizes == "scale" else "skipped"
 
 
-def _looked_up(numbers: NDArray[Any], work: _Work, file: Path, size: Size) -> Label:
-    """A label map's numbers as classes, in the photograph's size."""
+def _looked_up(
+    numbers: NDArray[Any], work: _Work, file: Path, size: Size
+) -> tuple[Label, tuple[int, ...]]:
+    """A label map's numbers as classes, in the photograph's size, and those that mean no label."""
     found = np.unique(numbers)
     if wrong := [int(value) for value in found if int(value) not in work.values]:
         classes = sorted(v for v, c in work.values.items() if c != VOID)
@@ -164,7 +168,7 @@ def _looked_up(numbers: NDArray[Any], work: _Work, file: Path, size: Size) -> La
         marks = np.where(label == VOID, UNLABELLED, label.astype(np.int64))
         marks = resize_label(marks, size[::-1])
         label = np.where(marks < 0, VOID, marks).astype(np.uint8)
-    return label
+    return label, tuple(found[table == VOID].tolist())
 
 
 def _save(file: Path, label: Label, made: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +43,7 @@ class Done(NamedTuple):
     hidden: int = 0
     outside: int = 0
     size: str = ""  # "scaled", "turned", "skipped"
+    void: tuple[int, ...] = ()  # the numbers of a label map that were taken for no label
 
 
 def record(folder: Path, made: Plan, results: list[Done], options: Import) -> None:
@@ -106,7 +108,7 @@ def summary(made: Plan, done: list[Done], options: Import) -> list[str]:
             f"  {name:{width}}  {shapes:6} shapes in {images} images, {100 * pixels / total:6.2f} %"
             " of the labelled pixels"
         )
-    notes = list(made.notes)
+    notes = [*made.notes, *_without_label(made, kept)]
     overlaps = [r for r in kept if r.overlap]
     if overlaps:
         pixels = sum(r.overlap for r in overlaps)
@@ -132,6 +134,19 @@ def summary(made: Plan, done: list[Done], options: Import) -> list[str]:
             " --orientation stored"
         )
     return [*lines, *(f"note: {note}" for note in notes)]
+
+
+def _without_label(made: Plan, kept: list[Done]) -> list[str]:
+    """A note on the classes that have no label; for label maps, on what is no class there."""
+    counts = np.sum([r.pixels for r in kept], axis=0)
+    if not (empty := [name for name, count in zip(made.classes, counts, strict=True) if not count]):
+        return []
+    note = f"no pixel has the class {some(empty)}"
+    if void := sorted({value for r in kept for value in r.void}):
+        note += f"; {some(void)} was taken for no label"
+        if len(void) == 1:
+            note += f": --background {shlex.quote(empty[0])} if it is this class, with --overwrite"
+    return [note]
 
 
 def _unclear(job: Job) -> bool:

@@ -157,14 +157,16 @@ def to_classes(
     Raises:
         ValueError: a value is neither a class nor ignored; the message lists such values.
     """
-    if wrong := wrong_values(values, table):
+    found = table[values]
+    if found.size and found.min() == _UNKNOWN:
+        wrong = wrong_values(values, table)
         classes = int(table.max()) + 1
         ignored = ", ".join(map(str, np.flatnonzero(table == UNLABELLED))) or "none"
         raise ValueError(
             f"{path} must have the values 0…{classes - 1} or ignored ones ({ignored}), has also"
             f" {some(wrong)}"
         )
-    return table[values]
+    return found
 
 
 def wrong_values(values: NDArray[np.uint16], table: NDArray[np.int64]) -> list[int]:

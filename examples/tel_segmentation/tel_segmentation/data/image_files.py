@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tel_segmentation.data.pixel_range import eight_bits
+from tel_segmentation.data.tiff_kind import tiff_kind
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm",
@@ -229,7 +230,12 @@ def _open(path: Path, formats: tuple[str, ...]) -> tuple[Image.Image, str]:
             image.load()
             return image, raw
     except Exception as error:  # PIL raises errors of many types for a broken file
-        raise _unreadable(path, formats, error) from error
+        raise _unreadable(path, formats, why_unread(path, error)) from error
+
+
+def why_unread(path: Path, error: Exception) -> Exception | str:
+    """For a TIFF of a kind that PIL does not know, the kind; else PIL's error."""
+    return (isinstance(error, UnidentifiedImageError) and tiff_kind(path)) or error
 
 
 def _unreadable(path: Path, formats: tuple[str, ...], error: Exception | str) -> ValueError:

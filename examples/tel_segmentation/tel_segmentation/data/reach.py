@@ -148,7 +148,7 @@ def check_training(source: Source, options: config.Data, seed: int = 0) -> str:
             reach.add(name, label, size)
         elif own is None or not missing:
             break
-        missing -= set(np.unique(label).tolist())
+        missing -= _classes(label)
         unlabelled, total = unlabelled + int((label < 0).sum()), total + label.size
     line = reach.text()
     if own is not None and missing and len(source):
@@ -178,8 +178,13 @@ def absent_classes(source: Folder) -> list[str]:
     for index in range(len(source)):
         if not missing:
             break
-        missing -= set(np.unique(source.full_label(index)).tolist())
+        missing -= _classes(source.full_label(index))
     return [source.classes[k] for k in sorted(missing)]
+
+
+def _classes(label: Map) -> set[int]:
+    """The values of a label map from -1 on; ``np.unique`` takes ten times as long."""
+    return set((np.flatnonzero(np.bincount(label.ravel() + 1)) - 1).tolist())
 
 
 def check_truth(source: Source, split: str) -> None:

@@ -23,6 +23,7 @@ FAILURE = ("image", "truth", "prediction", "errors")
 ERROR: Color = (214, 39, 40)
 """The colour of a pixel whose predicted class is wrong."""
 
+_STRIP = 64  # rows that are mixed at a time, so that they stay in the cache
 _GAP = 6
 _TITLE = 22
 _SIDE = 192  # a small image is enlarged until its shorter side has about this length
@@ -62,15 +63,21 @@ def overlay(
         opacity: of the colours, in [0, 1].
         outline: thickness in pixels of a line in full colour around every region, on its inside.
     """
-    picture, values = as_rgb(image).astype(np.float64), _array(label).astype(np.int64)
+    picture, values = as_rgb(image), _array(label)
     if picture.shape[:2] != values.shape:
         raise ValueError(
             f"overlay: label must have the image's size {picture.shape[:2]}, got {values.shape}"
         )
-    known = ((values >= 0) & (values < len(colors)))[..., None]
-    share = np.where(_border(values, outline), 1.0, opacity)[..., None] if outline else opacity
-    mixed = (1 - share) * picture + share * colorize(values, colors)
-    return np.round(np.where(known, mixed, picture)).astype(np.uint8)
+    border = _border(values, outline)
+    mixed = np.empty_like(picture)
+    for top in range(0, len(picture), _STRIP):
+        part = slice(top, top + _STRIP)
+        share = np.where(border[part], 1.0, opacity)
+        share[(values[part] < 0) | (values[part] >= len(colors))] = 0.0
+        share = share[..., None]
+        both = (1 - share) * picture[part] + share * colorize(values[part], colors)
+        mixed[part] = np.round(both)
+    return mixed
 
 
 def draw_annotation(image: Any, label: Any, colors: Sequence[Color]) -> Rgb:

@@ -50,8 +50,7 @@ def page(records: Sequence[Record], title: str, pictures: int = SHOWN) -> str:
         pictures: largest number of images shown for each experiment.
 
     Raises:
-        ValueError: runs of one experiment have different splits or classes, or a panel cannot be
-            read.
+        ValueError: a panel cannot be read.
     """
     groups = experiments(records)
     colors = method_colors(groups)

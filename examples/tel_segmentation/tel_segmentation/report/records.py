@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tel_segmentation.report.checks import (
     Place,
@@ -28,6 +28,14 @@ from tel_segmentation.report.settings import what_differs
 from tel_segmentation.runtime.run_folder import CONFIG, FAILURES, HISTORY, PANELS, RESULT
 
 FILES = (RESULT, HISTORY, CONFIG)
+
+
+class Compared(NamedTuple):
+    """Experiment, split and classes of the runs of one table."""
+
+    experiment: str
+    split: str
+    classes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,11 @@ class Record:
         return tuple(self.result["classes"])
 
     @property
+    def compared_with(self) -> Compared:
+        """What the runs that this one can be compared with have in common."""
+        return Compared(self.experiment, self.split, self.classes)
+
+    @property
     def colors(self) -> list[tuple[int, int, int]]:
         """(r, g, b) of each class."""
         return [(r, g, b) for r, g, b in self.result["colors"]]
@@ -122,7 +135,7 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
 
     Raises:
         ValueError: a path is no folder or holds no record; a record is malformed; or two finished
-            runs have the same experiment, method, settings and seed, so that one would count twice.
+            runs of a table have the same method, settings and seed, so that one would count twice.
     """
     places: dict[Path, Path] = {}
     for path in paths:
@@ -137,25 +150,26 @@ def find_records(paths: Iterable[Path]) -> list[Record]:
     records = [record for place in places.values() for record in _read(place)]
     records.sort(key=lambda record: record.folder.resolve())
     records = _told_apart(records)
-    seen: dict[tuple[str, str, int], Path] = {}
+    seen: dict[tuple[Compared, str, int], Path] = {}
     for record in records:
-        key = (record.experiment, record.method, record.seed)
-        if record.finished and key in seen:
+        if not record.finished:
+            continue
+        key = (record.compared_with, record.method, record.seed)
+        if key in seen:
             raise ValueError(
                 f"{record.folder} must be another run than {seen[key]}, got the same experiment,"
                 f" method and seed: {record.experiment!r}, {record.method!r}, {record.seed}"
             )
-        if record.finished:
-            seen[key] = record.folder
+        seen[key] = record.folder
     return records
 
 
 def _told_apart(records: list[Record]) -> list[Record]:
     """Finished runs of one method and seed with other settings: its name says what differs."""
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[Compared, str], list[int]] = {}
     for index, record in enumerate(records):
         if record.finished:
-            groups.setdefault((record.experiment, record.method), []).append(index)
+            groups.setdefault((record.compared_with, record.method), []).append(index)
     for members in groups.values():
         if len({records[index].seed for index in members}) < len(members):
             others = what_differs([records[index].config for index in members])

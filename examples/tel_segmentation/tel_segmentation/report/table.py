@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-from tel_segmentation.report.records import Record
+from tel_segmentation.report.records import Compared, Record
 
 _ORDER = {  # the order of methods in a table, from top to bottom
     kind: place
@@ -165,54 +165,60 @@ def spread(values: Iterable[float | None]) -> Spread | None:
 def experiments(records: Sequence[Record]) -> list[Experiment]:
     """Groups the finished runs into experiments; those with the tree energy loss come first.
 
+    Runs of one experiment with other splits or classes cannot be compared: they are experiments of
+    their own, whose names say what differs.
+
     An experiment without a row of partial cross entropy or of full supervision borrows it from an
     experiment on the same data: the one whose name is a prefix of its own (``a/b/point`` for
     ``a/b/point/sigma``). Full supervision also comes from experiments with ``dense`` or ``full``
     in place of a part of the name: ``a/b/dense/sigma`` first, then ``a/b/dense``.
-
-    Raises:
-        ValueError: runs of one experiment were evaluated on different splits or classes.
     """
-    groups: dict[str, dict[str, list[Record]]] = {}
+    groups: dict[Compared, dict[str, list[Record]]] = {}
     for record in records:
         if record.finished:
-            groups.setdefault(record.experiment, {}).setdefault(record.method, []).append(record)
+            methods = groups.setdefault(record.compared_with, {})
+            methods.setdefault(record.method, []).append(record)
     rows = {
-        name: [
+        key: [
             Row(method, tuple(sorted(runs, key=lambda run: run.seed)))
             for method, runs in methods.items()
         ]
-        for name, methods in groups.items()
+        for key, methods in groups.items()
     }
-    made = [_experiment(name, rows) for name in sorted(rows, key=natural)]
+    keys = sorted(rows, key=lambda key: (natural(key.experiment), *key[1:]))
+    made = [_experiment(key, rows) for key in keys]
     return sorted(made, key=lambda group: group.headline is None)
 
 
-def _experiment(name: str, every: dict[str, list[Row]]) -> Experiment:
-    rows = list(every[name])
-    first = rows[0].runs[0]
-    for run in (run for row in rows for run in row.runs):
-        if (run.split, run.classes) != (first.split, first.classes):
-            raise ValueError(
-                f"{run.folder} must be evaluated on the split and classes of {first.folder},"
-                f" got {run.split!r} and {first.split!r}, {len(run.classes)} and"
-                f" {len(first.classes)} classes"
-            )
+def _experiment(key: Compared, every: dict[Compared, list[Row]]) -> Experiment:
+    rows = list(every[key])
     if any(row.kind not in ("partial", "full") for row in rows):
         for kind in ("partial", "full"):
             if all(row.kind != kind for row in rows):
-                rows += _borrow(kind, name, first, every)
+                rows += _borrow(kind, key, every)
     rows.sort(key=_row_order)
-    bare = Experiment(name, first.split, tuple(rows))
-    return Experiment(name, first.split, tuple(_compared(row, bare) for row in rows))
+    name = ", ".join((key.experiment, *_differs(key, every)))
+    bare = Experiment(name, key.split, tuple(rows))
+    return Experiment(name, key.split, tuple(_compared(row, bare) for row in rows))
 
 
-def _borrow(kind: str, name: str, like: Record, every: dict[str, list[Row]]) -> list[Row]:
-    for other in _related(kind, name):
-        for row in sorted(every.get(other, []), key=_row_order):
-            run = row.runs[0]
-            same = (run.source, run.split, run.classes) == (like.source, like.split, like.classes)
-            if row.kind == kind and same:
+def _differs(key: Compared, every: Iterable[Compared]) -> Iterator[str]:
+    """What tells an experiment from others of its name."""
+    others = [other for other in every if other.experiment == key.experiment]
+    if len({other.split for other in others}) > 1:
+        yield f"evaluated on {key.split}"
+    if len({other.classes for other in others}) > 1:
+        shared = set.intersection(*(set(other.classes) for other in others))
+        own = [name for name in key.classes if name not in shared]
+        with_ = f" with {', '.join(own)}" if own else ""
+        yield f"{len(key.classes)} classes{with_}"
+
+
+def _borrow(kind: str, key: Compared, every: dict[Compared, list[Row]]) -> list[Row]:
+    source = every[key][0].runs[0].source
+    for other in _related(kind, key.experiment):
+        for row in sorted(every.get(key._replace(experiment=other), []), key=_row_order):
+            if row.kind == kind and row.runs[0].source == source:
                 return [Row(row.method, row.runs, borrowed=other)]
     return []
 

@@ -15,7 +15,13 @@ from PIL import ExifTags, Image
 
 from tel_segmentation.data.formats.label_maps import image_name
 from tel_segmentation.data.formats.shapes import Size
-from tel_segmentation.data.image_files import FORMATS, IMAGE_SUFFIXES, is_text, some
+from tel_segmentation.data.image_files import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    is_text,
+    some,
+    why_unread,
+)
 
 TOML = "dataset.toml"
 """The name of a data set's file, unless it has another."""
@@ -65,7 +71,8 @@ def look(file: Path) -> Photograph:
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             return Photograph(file, image.size, orientation if orientation in METHODS else 1)
     except Exception as error:  # PIL raises errors of many types for a broken file
-        raise ValueError(f"{file} must be a readable image, got: {error}") from error
+        why = why_unread(file, error)
+        raise ValueError(f"{file} must be a readable image, got: {why}") from error
 
 
 class Album:
