@@ -17,6 +17,7 @@ from adopters import (
     sequential,
     tree_of,
 )
+from compat_oracle import kruskal
 from torch import nn
 
 import treefilter as tf
@@ -161,6 +162,18 @@ def test_scan_of_images():
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
     grads = [torch.autograd.grad(y, (xs, dts), grad, retain_graph=True) for y in (ours, theirs)]
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("max_tree", [False, True])
+def test_trees_by_cosine(max_tree):
+    features = torch.randn(2, 5, 4, 5)
+    layer = tf.compat.tree_scan.MinimumSpanningTree("Cosine", torch.exp)
+    trees = layer(features, max_tree=max_tree)
+    ends = tf.grid(4, 5).edge_index
+    cosine = torch.cosine_similarity(*(features.flatten(2)[:, :, e] for e in ends), dim=1)
+    for tree, weight in zip(trees, torch.exp(cosine if max_tree else -cosine), strict=True):
+        chosen = kruskal(ends.T, weight, 20)
+        assert {tuple(ends.T[e].tolist()) for e in chosen} == {tuple(p) for p in tree.tolist()}
 
 
 @pytest.mark.parametrize("context", [5, 9])

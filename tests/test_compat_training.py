@@ -66,7 +66,8 @@ def a_process(rank, folder):
 
 
 def test_two_processes_compute_the_step_of_one(tmp_path):
-    torch.multiprocessing.spawn(a_process, (tmp_path,), nprocs=2)
+    method = "spawn" if torch.cuda.is_initialized() else "fork"  # a fork imports nothing again
+    torch.multiprocessing.start_processes(a_process, (tmp_path,), 2, start_method=method)
     torch.manual_seed(0)
     want = step(Model(), *images())
     for rank in range(2):

@@ -11,6 +11,8 @@ from .mst import mst
 from .tree import Tree
 
 METHODS = ("race", "tournament")
+_SHORT = 8
+"""Lists of up to so many later edges are gone through one after the other, all lists at once."""
 
 
 def random_tree(
@@ -140,23 +142,31 @@ def _winners(
     limit = score + torch.log1p(-uniform) - torch.log(uniform)
     first = torch.ones_like(component, dtype=torch.bool)
     first[1:] = component[1:] != component[:-1]
-    jump, longest = _next_above(limit, score, first.roll(-1))
+    start = first.nonzero().squeeze(1)
+    end = torch.cat([start[1:], start.new_tensor([len(edge)])]) - 1
+    longest = int((end - start).max())
+    if longest <= _SHORT:
+        hand = start
+        for k in range(1, longest + 1):
+            after = torch.minimum(start + k, end)
+            replaces = (start + k <= end) & (limit[after] > score[hand])
+            hand = torch.where(replaces, after, hand)
+        return component[start], edge[hand]
+    jump = _next_above(limit, score, end.repeat_interleave(end - start + 1), longest)
     for _ in range(longest.bit_length()):
         jump = jump[jump]
-    return component[first], edge[jump[first]]
+    return component[start], edge[jump[start]]
 
 
-def _next_above(limit: Tensor, score: Tensor, last: Tensor) -> tuple[Tensor, int]:
+def _next_above(limit: Tensor, score: Tensor, end: Tensor, longest: int) -> Tensor:
     """For each position, the next one of its segment whose limit exceeds its score; else itself.
 
-    Also the largest number of steps to the end of a segment. By maxima of 1, 2, 4, … positions: the
-    largest steps without an excess are taken first.
+    ``end`` is the last position of each one's segment, at most ``longest`` steps away. By maxima of
+    1, 2, 4, … positions: the largest steps without an excess are taken first.
     """
     size = len(limit)
     position = torch.arange(size, device=limit.device)
-    end = torch.where(last, position, size).flip(0).cummin(0).values.flip(0)  # of each segment
     levels = [limit]
-    longest = int((end - position).max())
     while 2 ** len(levels) <= longest:
         before, step = levels[-1], 2 ** (len(levels) - 1)
         levels.append(torch.maximum(before, before.roll(-step)))  # no step goes beyond a segment
@@ -164,4 +174,4 @@ def _next_above(limit: Tensor, score: Tensor, last: Tensor) -> tuple[Tensor, int
     for k in reversed(range(len(levels))):
         highest = levels[k][at.clamp(max=size - 1)]
         at = torch.where((at + 2**k - 1 <= end) & (highest <= score), at + 2**k, at)
-    return torch.where(at <= end, at, position), longest
+    return torch.where(at <= end, at, position)

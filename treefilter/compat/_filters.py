@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import _ops
 from .._checks import check_devices
-from ..filter import filter, leaf_to_root, mass
+from ..filter import filter, leaf_to_root, root_to_leaf
 from ._ranks import Ranked, check_kind, ranked
 from ._records import Records
 
@@ -107,10 +107,17 @@ def refine_forward(
     """
     tree, a = _arguments("refine_forward", feature_in, edge_weight, sorted_index, sorted_parent)
     x = feature_in.detach()
-    out, total = filter(x, tree.tree, a), mass(tree.tree, a)
-    up = tree.to_ranks(leaf_to_root(x, tree.tree, a))
-    total_up = tree.to_ranks(leaf_to_root(torch.ones_like(a), tree.tree, a)).squeeze(1)
-    return out, (out * total).to(out.dtype), up, total.squeeze(1), total_up
+    out = filter(x, tree.tree, a)
+    by_vertex = leaf_to_root(x, tree.tree, a)
+    up = tree.to_ranks(by_vertex)
+    total_up = leaf_to_root(torch.ones_like(a), tree.tree, a)
+    own = ((1 - a) * (1 + a)).masked_fill(tree.tree.roots.unsqueeze(1), 1)
+    total = root_to_leaf(own * total_up, tree.tree, a)  # treefilter.mass, without a pass upwards
+    if torch.compiler.is_compiling():
+        aggregate = (out * total).to(out.dtype)
+    else:  # in memory that is there: first writes to new pages take longer than the product
+        aggregate = torch.mul(out, total, out=by_vertex)
+    return out, aggregate, up, total.squeeze(1), tree.to_ranks(total_up).squeeze(1)
 
 
 def refine_backward_feature(
