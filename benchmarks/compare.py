@@ -4,7 +4,8 @@
 
 Each version is built into a folder of its own. Two processes, one for each version, are measured in
 alternating rounds on the same inputs. This is repeated with five pairs of processes, because the
-addresses that a process happens to get change its speed. The result is "faster" or "slower" where
+addresses that a process happens to get change its speed. With one thread the processor's time is
+compared, so that other processes disturb less. The result is "faster" or "slower" where
 the 99 % interval of the ratio excludes 1 (there are dozens of cases: at 95 % one or two would do so
 by chance), every pair of processes agrees on the direction, and the difference is above 2 %.
 """

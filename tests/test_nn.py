@@ -131,6 +131,10 @@ def test_one_guide_for_all(device):
     assert torch.equal(layer(x, guide), layer(x, guide.expand(3, 3, 5, 6)))
 
 
+class Subclass(torch.Tensor):
+    """As those of other libraries that say what a tensor is."""
+
+
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
@@ -145,12 +149,22 @@ def test_one_guide_for_all(device):
         ({"sigma": torch.tensor([0.1, 0])}, ValueError, "sigma must be positive, got a value that"),
         ({"sigma": torch.tensor(1)}, TypeError, "sigma must be a float32, float64"),
         ({"sigma": torch.nn.Parameter(torch.tensor(-1.0))}, ValueError, "sigma must be positive"),
+        ({"sigma": torch.zeros(1).as_subclass(Subclass)}, ValueError, "sigma must be positive"),
     ],
 )
-def test_what_the_constructor_refuses(keywords, error, message):
-    with pytest.raises(error, match=r"^TreeFilter2d: ") as caught:
-        tf.nn.TreeFilter2d(**keywords)
-    assert message in str(caught.value)
+def test_what_the_constructors_refuse(keywords, error, message):
+    for layer in (tf.nn.TreeFilter2d, tf.nn.TreeEnergyLoss)[: 2 if "sigma" in keywords else 1]:
+        with pytest.raises(error, match=f"^{layer.__name__}: ") as caught:
+            layer(**keywords)
+        assert message in str(caught.value)
+
+
+def test_a_sigma_moves_with_its_layer():
+    for layer in (tf.nn.TreeFilter2d, tf.nn.TreeEnergyLoss):
+        assert layer(torch.tensor(0.1)).double().sigma.dtype == torch.float64
+        assert [p.item() for p in layer(torch.nn.Parameter(torch.tensor(0.5))).parameters()] == [
+            0.5
+        ]
 
 
 @pytest.mark.parametrize("guide", [3, "x", [1.0], torch.ones(1, 1, 2, 2, dtype=torch.int64)])

@@ -176,7 +176,11 @@ def readable(tensor: Tensor) -> Tensor | None:
         return None
     while is_functorch_wrapped_tensor(tensor):
         tensor = get_unwrapped(tensor)
-    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.is_meta:
+    if type(tensor) not in (Tensor, torch.nn.Parameter):
+        if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            return None  # what it has for values, its class says
+        tensor = tensor.as_subclass(Tensor)
+    if tensor.is_meta:
         return None
     if torch._C._len_torch_dispatch_stack() and any(map(torch._C._get_dispatch_mode, _TRACING)):
         return None

@@ -54,12 +54,14 @@ struct Search {
   // Lets `to` reach a source through its neighbour `from`, over the parent edge of `edge`.
   void offer(int32_t from, int32_t to, int32_t edge) const {
     const T w = tree.weight[edge];
-    if (w == std::numeric_limits<T>::infinity()) return;  // no edge
+    T candidate = distance[from] + w;
+    if (path == Path::kMax || !is_finite_length(candidate)) {
+      if (w == std::numeric_limits<T>::infinity()) return;  // no edge
+      candidate = joined_length(distance[from], w);
+    }
     if (path == Path::kMax && nearest && nearest[from] != nearest[to]) return;
     const bool heavier = path == Path::kMax && (via[from] == from || w > distance[from] || w != w);
-    const T candidate = path == Path::kSum ? joined_length(distance[from], w)
-                        : heavier          ? w
-                                           : distance[from];
+    if (path == Path::kMax) candidate = heavier ? w : distance[from];
     if (path == Path::kSum && nearest && via[to] >= 0) {
       const bool better =
           candidate < distance[to] || (candidate == distance[to] && nearest[from] < nearest[to]);

@@ -63,7 +63,8 @@ class TreeEnergyLoss(Layer):
         self.unlabelled = check_integer(name, "unlabelled", unlabelled)
         self.weight = check_number(name, "weight", weight)
         self.offset = check_number(name, "offset", offset)
-        self.sigma, self.mass = sigma, check_auto(name, sigma, mass)
+        self.mass = check_auto(name, sigma, mass)
+        self._keep_sigma(name, sigma, 1)
         self.aggregation, self.delta, self.reduction = aggregation, delta, reduction
         self.roi = roi
 

@@ -8,13 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import _ops
-from .._autograd import values_of
 from .._checks import (
     check_choice,
     check_devices,
     check_integer,
-    check_sigma,
-    check_sigma_values,
     check_size,
     check_tensor,
 )
@@ -84,27 +81,8 @@ class TreeFilter2d(Layer):
         self.connectivity = check_integer("TreeFilter2d", "connectivity", connectivity)
         if self.connectivity not in (4, 8):
             raise ValueError(f"TreeFilter2d: connectivity must be 4 or 8, got {connectivity}")
-        self.sigma: float | Tensor | Literal["auto"]
         self.mass = check_auto("TreeFilter2d", sigma, mass)
-        if isinstance(sigma, str):
-            self.sigma = "auto"
-            return
-        if not isinstance(sigma, Tensor):
-            self.sigma = check_sigma("TreeFilter2d", sigma, torch.float64)
-            return
-        check_tensor("TreeFilter2d", "sigma", sigma, "float")
-        if sigma.ndim > 2 or sigma.numel() == 0:
-            raise ValueError(
-                f"TreeFilter2d: sigma must broadcast to (B, {self.groups}), got "
-                f"{tuple(sigma.shape)}"
-            )
-        values = values_of(sigma)
-        if values is not None:
-            check_sigma_values("TreeFilter2d", values)
-        if isinstance(sigma, nn.Parameter):
-            self.sigma = sigma
-        else:
-            self.register_buffer("sigma", sigma)
+        self._keep_sigma("TreeFilter2d", sigma, self.groups)
 
     def forward(self, x: Tensor, guide: Tensor | None = None) -> Tensor:
         """Filters ``x`` (B, C, H, W) along the trees of ``guide`` (B, Cg, H, W), or of ``x``."""
