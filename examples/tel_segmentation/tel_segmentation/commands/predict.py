@@ -98,7 +98,7 @@ def run(options: Predict) -> int:
             if postprocess is not None:
                 # As logits again, so that they are of one kind everywhere below.
                 logits = postprocess(image, logits.softmax(0).cpu()).log()
-            label = logits.argmax(0).cpu()
+            label = logits.max(0).indices.cpu()  # faster than argmax on a CPU
             confidence = _confidence(logits) if options.confidence else None
         except (ValueError, MemoryError, RuntimeError) as error:
             failed += 1

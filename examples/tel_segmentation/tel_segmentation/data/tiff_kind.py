@@ -19,15 +19,16 @@ def tiff_kind(path: Path) -> str:
             tags = TiffImagePlugin.ImageFileDirectory_v2(header[: _MAGIC[header[:4]]])
             file.seek(tags.next)
             tags.load(file)
+        if TiffImagePlugin.IMAGEWIDTH not in tags:
+            return ""
         bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
         channels = int(tags.get(TiffImagePlugin.SAMPLESPERPIXEL, len(bits)))
         form = _FORMATS.get(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0], "unknown")
         number = int(tags.get(TiffImagePlugin.COMPRESSION, 1))
-        compression = TiffImagePlugin.COMPRESSION_INFO.get(number, f"compression {number}")
-        return (
-            f"a TIFF with {channels} channel{'s' * (channels != 1)} of {bits[0]}-bit {form} values"
-            f"{'' if compression == 'raw' else f' ({compression})'}: save it as grey or RGB of 8"
-            " or 16 bits, or as PNG"
-        )
+        if number not in TiffImagePlugin.COMPRESSION_INFO:
+            form += f" values in compression {number}: save it without compression, or as PNG"
+        else:
+            form += " values: save it as grey or RGB of 8 or 16 bits, or as PNG"
+        return f"a TIFF with {channels} channel{'s' * (channels != 1)} of {bits[0]}-bit {form}"
     except Exception:  # no TIFF, or a broken one: PIL's own words remain
         return ""
