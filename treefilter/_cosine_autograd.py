@@ -29,47 +29,65 @@ def cosine(f: Tensor, graph: Graph) -> Tensor:
 
 
 def _weight(f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor:
-    unit, _, _ = _unit(f if f.dtype == torch.float64 else f.float())
+    unit, _, _, _ = _unit_in_place(f)
     return 0.5 * _ops.edge_inner(unit, unit, edges, sum.layout, sum.num_edges, sum.psi)
 
 
-def _unit(f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """u, and two numbers whose product is |f|: of a vector of zeros 0, 1 and 1."""
-    # The largest entry first: its square must neither overflow nor vanish.
-    largest = _largest(f)
-    size = torch.where(largest == 0, 1, largest)
-    scaled = f / size
-    squared = _sum_of_channels(scaled.square())  # NaN stays NaN, as in all other metrics
-    rest = torch.where(squared == 0, 1, squared).sqrt()
-    return torch.where(squared == 0, 0, scaled / rest), size, rest
-
-
-def _largest(f: Tensor) -> Tensor:
-    """The largest absolute value of each vector; 0 without channels. It has no derivative."""
-    return f.detach().abs().amax(1, keepdim=True) if f.shape[1] else f.sum(1, keepdim=True)
-
-
-def _sum_of_channels(values: Tensor) -> Tensor:
-    """(B, C, …) to (B, 1, …), one channel after the other.
-
-    torch.sum takes them in another order where its vector code does not reach, at the end of an
-    image: an edge would have other bits in a tile than in the whole.
-    """
-    if values.shape[1] == 0:
-        return values.sum(1, keepdim=True)
-    return functools.reduce(torch.add, values.unbind(1)).unsqueeze(1)
+def _unit(f: Tensor) -> tuple[Tensor, Tensor]:
+    """The unit vector and |f|, for lengths of about 1; of a vector of zeros 0 and 1."""
+    squared = f.square().sum(1, keepdim=True)
+    length = torch.where(squared == 0, 1, squared).sqrt()
+    return torch.where(squared == 0, 0, f / length), length
 
 
 def _turned(t: Tensor, unit: Tensor, length: Tensor) -> Tensor:
     """J t for a vector with that unit vector and length; 0 for a vector of zeros."""
-    turned = (t - unit * _sum_of_channels(unit * t)) / length
+    turned = (t - unit * (unit * t).sum(1, keepdim=True)) / length
     return torch.where((unit == 0).all(1, keepdim=True), 0, turned)
+
+
+# The same where nothing is recorded: without copies that have channels.
+
+
+def _unit_in_place(f: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The unit vector, two numbers whose product is |f|, and whether f is 0: then they are 1."""
+    f = f if f.dtype == torch.float64 else f.float()
+    # The largest entry first: its square must neither overflow nor vanish.
+    largest = _largest(f)
+    zero = largest == 0
+    size = largest.masked_fill(zero, 1)
+    unit = f / size
+    rest = _dot(unit, unit).masked_fill_(zero, 1).sqrt_()  # NaN stays NaN, as in all other metrics
+    return unit.div_(rest), size, rest, zero
+
+
+def _turned_in_place(t: Tensor, unit: Tensor, length: Tensor, zero: Tensor) -> Tensor:
+    return t.sub_(unit * _dot(unit, t)).div_(length).masked_fill_(zero, 0)
+
+
+def _largest(f: Tensor) -> Tensor:
+    """The largest absolute value of each vector; 0 without channels."""
+    if f.shape[1] == 0:
+        return f.sum(1, keepdim=True)
+    return torch.maximum(f.amax(1, keepdim=True), -f.amin(1, keepdim=True))
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a b over the channels, (B, C, …) to (B, 1, …), one channel after the other.
+
+    torch.sum takes them in another order where its vector code does not reach, at the end of an
+    image: an edge would have other bits in a tile than in the whole.
+    """
+    if a.shape[1] == 0:
+        return (a * b).sum(1, keepdim=True)
+    products = (x * y for x, y in zip(a.unbind(1), b.unbind(1), strict=True))
+    return functools.reduce(torch.add, products).unsqueeze(1)
 
 
 def _lengths(f: Tensor) -> tuple[Tensor, Tensor]:
     """``f`` in float64 with lengths of about 1, and the powers of two that make it so."""
     f = f.double()
-    largest = _largest(f)
+    largest = _largest(f.detach())
     power = torch.exp2(-largest.log2().floor().clamp(-1022, 1022))
     power = torch.where((largest > 0) & largest.isfinite(), power, 1)
     return f * power, power
@@ -90,19 +108,18 @@ class _Cosine(EdgeSum):
         f, edges = saved
         dtype = torch.promote_types(f.dtype, torch.float32)
         scaled, power = _lengths(f)
-        unit, *lengths = _unit(scaled)
-        change = _turned(tangents[0].double() * power, unit, lengths[0] * lengths[1])
+        unit, length = _unit(scaled)
+        change = _turned(tangents[0].double() * power, unit, length)
         return inner(unit, change, edges, ctx.sum).to(dtype)
 
 
 def _pulled(grad: Tensor, f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor:
     """The gradient in f of the sum of the weights times ``grad``."""
     if not recorded(grad, f):
-        unit, size, rest = _unit(f if f.dtype == torch.float64 else f.float())
-        args = edges, sum.layout, sum.num_edges, sum.psi
-        through = 0.5 * _ops.edge_scatter(grad, unit, *args)
-        return (_turned(through, unit, rest) / size).to(f.dtype)
+        unit, size, rest, zero = _unit_in_place(f)
+        through = _ops.edge_scatter(0.5 * grad, unit, edges, sum.layout, sum.num_edges, sum.psi)
+        return _turned_in_place(through, unit, rest, zero).div_(size).to(f.dtype)
     scaled, power = _lengths(f)
-    unit, *lengths = _unit(scaled)
+    unit, length = _unit(scaled)
     through = 0.5 * scatter(grad.double(), unit, edges, sum)
-    return (_turned(through, unit, lengths[0] * lengths[1]) * power).to(f.dtype)
+    return (_turned(through, unit, length) * power).to(f.dtype)
