@@ -4,6 +4,8 @@ The classes below are what an adopter writes around an extension: an autograd fu
 forward and backward call it.
 """
 
+from types import ModuleType
+
 import compat_oracle as oracle
 import pytest
 import torch
@@ -181,12 +183,11 @@ def test_outputs_and_all_gradients(modules, family, ties, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_confidence_weighted_sums(dtype):
-    from types import ModuleType
-
+@pytest.mark.parametrize("ties", [False, True])
+def test_confidence_weighted_sums(ties, dtype):
     extension = ModuleType("cvpods_C")
     assert len(tf.compat.install(into=extension)) == 7
-    raw, ranks = trees(extension)
+    raw, ranks = trees(extension, ties=ties)
     x, w, s = (
         torch.rand(*shape, N, dtype=dtype, requires_grad=True) for shape in ((2, 3), (2,), (2,))
     )
@@ -222,7 +223,9 @@ def test_what_else_the_mean_returns(modules):
 def test_minimax_means(modules):
     raw, _ = trees(modules["gp"])
     weight, p = torch.rand(2, N - 1, dtype=torch.float64), torch.rand(2, N, dtype=torch.float64)
+    before = [t.clone() for t in (raw, weight, p)]
     got = modules["gp"].gp_forward(raw, weight, p, 0.4)
+    assert all(map(torch.equal, (raw, weight, p), before))
     for b in range(2):
         parent, order = oracle.hang(raw[b])
         by_child = torch.zeros(N, dtype=torch.float64)
