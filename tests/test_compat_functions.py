@@ -55,6 +55,18 @@ def test_trees_and_ranks(modules, ties, plus, most):
     check_ranks(raw, modules["mean"].bfs_forward(raw, most))
 
 
+def test_more_edges_than_a_grid_has(modules):
+    """Space-time grids, and pairs in both directions: the count alone may look like a grid's."""
+    index = torch.cartesian_prod(torch.arange(4), torch.arange(4)).int()
+    index = index[index[:, 0] != index[:, 1]].unsqueeze(0)
+    for count in (12, 13):
+        edges = torch.cat([index, index[:, :1]], 1)[:, :count]
+        weight = torch.rand(1, count)
+        raw = modules["mean"].mst_forward(edges, weight, 4)
+        chosen = oracle.kruskal(edges[0], weight[0], 4)
+        assert {tuple(edges[0, e].tolist()) for e in chosen} == {tuple(p) for p in raw[0].tolist()}
+
+
 def test_plus_one_makes_ties_of_small_differences(modules):
     weight = torch.tensor([[2e-8, 1e-8, 0.5]])  # a triangle
     index = torch.tensor([[[0, 1], [1, 2], [0, 2]]], dtype=torch.int32)
