@@ -1,6 +1,7 @@
 """What the drop-in functions refuse, and what they take that the kernels do not."""
 
 import importlib
+from types import ModuleType
 
 import pytest
 import torch
@@ -27,6 +28,19 @@ def test_16_bit_features(mean, dtype):
     assert y.dtype == dtype
     want = mean.refine_forward(x.float(), w, *ranks)[0]
     torch.testing.assert_close(y.float(), want, rtol=1e-2, atol=1e-2)
+    second = ModuleType("second")
+    tf.compat.install(into=second)
+    results = []
+    for kind in (dtype, torch.float32):  # as autocast passes them: weights in float32
+        given = x.to(kind), w, w.square(), *ranks
+        y, *aggregates = second.tree_filter_refine_forward(*given)
+        back = (*given, *aggregates, x.to(kind))
+        names = ("feature", "edge_weight", "self_weight")
+        backward = [getattr(second, f"tree_filter_refine_backward_{name}") for name in names]
+        results.append([y, *(gradient(*back) for gradient in backward)])
+        assert [t.dtype for t in results[-1]] == [kind, kind, torch.float32, torch.float32]
+    for got, want in zip(*results, strict=True):
+        assert (got - want).abs().max() <= 0.01 * want.abs().max()
 
 
 def test_nothing_is_silent(mean):
@@ -117,25 +131,31 @@ def test_classes_refuse_what_does_not_fit():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", ["mean", "scan", "lan"])
+@pytest.mark.parametrize("name", ["mean", "scan", "lan", "second"])
 def test_gradients_of_16_bit_and_strided_inputs(name, dtype):
     """Close to those of float32, in the dtypes of their inputs, which stay as they are."""
     tf.compat.install()
     functions = importlib.import_module("test_compat_functions")
     names = {"mean": "tree_filter_cuda", "scan": "tree_scan", "lan": "tree_scan_lan"}
-    module = importlib.import_module(names[name])
-    extension = getattr(module, "_C", module)
-    operator, per_channel = functions.FAMILIES[name]
+    if name == "second":
+        extension = ModuleType(name)
+        tf.compat.install(into=extension)
+        operator, per_channel = functions.Confident, False
+    else:
+        module = importlib.import_module(names[name])
+        extension = getattr(module, "_C", module)
+        operator, per_channel = functions.FAMILIES[name]
     _, ranks = trees(extension, plus=1.0)
     x = torch.rand(2, N, 3).to(dtype).mT
     w = torch.rand(2, N, 3).to(dtype).mT if per_channel else torch.rand(N, 2).to(dtype).T
-    before, results = (x.clone(), w.clone()), []
+    given = (x, w, torch.rand(N, 2).to(dtype).T) if name == "second" else (x, w)
+    before, results = [t.clone() for t in given], []
     for kind in (dtype, torch.float32):
-        inputs = [t.to(kind).requires_grad_() for t in (x, w)]
+        inputs = [t.to(kind).requires_grad_() for t in given]
         y = operator.apply(extension, *inputs, *ranks)
         grads = torch.autograd.grad(y, inputs, torch.ones((), dtype=y.dtype).expand(y.shape))
         assert all(t.dtype == kind for t in (y, *grads))
         results.append([t.float() for t in (y, *grads)])
     for got, want in zip(*results, strict=True):
         assert (got - want).abs().max() <= 0.02 * want.abs().max()
-    assert all(map(torch.equal, (x, w), before))
+    assert all(map(torch.equal, given, before))

@@ -4,6 +4,8 @@ The classes below are what an adopter writes around an extension: an autograd fu
 forward and backward call it.
 """
 
+from types import ModuleType
+
 import compat_oracle as oracle
 import pytest
 import torch
@@ -51,6 +53,18 @@ def check_ranks(raw: Tensor, ranks) -> None:
 def test_trees_and_ranks(modules, ties, plus, most):
     raw, _ = trees(modules["mean"], 3, ties=ties, plus=plus)
     check_ranks(raw, modules["mean"].bfs_forward(raw, most))
+
+
+def test_more_edges_than_a_grid_has(modules):
+    """Space-time grids, and pairs in both directions: the count alone may look like a grid's."""
+    index = torch.cartesian_prod(torch.arange(4), torch.arange(4)).int()
+    index = index[index[:, 0] != index[:, 1]].unsqueeze(0)
+    for count in (12, 13):
+        edges = torch.cat([index, index[:, :1]], 1)[:, :count]
+        weight = torch.rand(1, count)
+        raw = modules["mean"].mst_forward(edges, weight, 4)
+        chosen = oracle.kruskal(edges[0], weight[0], 4)
+        assert {tuple(edges[0, e].tolist()) for e in chosen} == {tuple(p) for p in raw[0].tolist()}
 
 
 def test_plus_one_makes_ties_of_small_differences(modules):
@@ -181,12 +195,11 @@ def test_outputs_and_all_gradients(modules, family, ties, dtype):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_confidence_weighted_sums(dtype):
-    from types import ModuleType
-
+@pytest.mark.parametrize("ties", [False, True])
+def test_confidence_weighted_sums(ties, dtype):
     extension = ModuleType("cvpods_C")
     assert len(tf.compat.install(into=extension)) == 7
-    raw, ranks = trees(extension)
+    raw, ranks = trees(extension, ties=ties)
     x, w, s = (
         torch.rand(*shape, N, dtype=dtype, requires_grad=True) for shape in ((2, 3), (2,), (2,))
     )
@@ -222,7 +235,9 @@ def test_what_else_the_mean_returns(modules):
 def test_minimax_means(modules):
     raw, _ = trees(modules["gp"])
     weight, p = torch.rand(2, N - 1, dtype=torch.float64), torch.rand(2, N, dtype=torch.float64)
+    before = [t.clone() for t in (raw, weight, p)]
     got = modules["gp"].gp_forward(raw, weight, p, 0.4)
+    assert all(map(torch.equal, (raw, weight, p), before))
     for b in range(2):
         parent, order = oracle.hang(raw[b])
         by_child = torch.zeros(N, dtype=torch.float64)

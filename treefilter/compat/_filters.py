@@ -146,6 +146,13 @@ def refine_backward_weight(
 # ---- cvpods._C: the sum with a weight of each vertex's own value (Song et al. 2020) ----
 
 
+def _with_own(total: Tensor, self_weight: Tensor, x: Tensor) -> Tensor:
+    """``total`` + (s − 1) x, in the dtype of x: under autocast s is wider than it."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    own = (self_weight.detach().to(wide) - 1).unsqueeze(1) * x.detach().to(wide)
+    return (total + own).to(x.dtype)
+
+
 def tree_filter_refine_forward(
     feature_in: Tensor, edge_weight: Tensor, self_weight: Tensor, sorted_index: Tensor,
     sorted_parent: Tensor, sorted_child: Tensor,
@@ -159,7 +166,7 @@ def tree_filter_refine_forward(
     x = feature_in.detach()
     aggregate = filter(x, tree.tree, a, normalize=False)
     up = tree.to_ranks(leaf_to_root(x, tree.tree, a))
-    return aggregate + (self_weight.detach() - 1).unsqueeze(1) * x, aggregate, up
+    return _with_own(aggregate, self_weight, x), aggregate, up
 
 
 def tree_filter_refine_backward_feature(
@@ -171,7 +178,7 @@ def tree_filter_refine_backward_feature(
     function = "tree_filter_refine_backward_feature"
     given = grad_out, feature_in, edge_weight, sorted_index, sorted_parent
     grad = _feature_gradient(function, _ops.SUM, *given)
-    return grad + (self_weight.detach() - 1).unsqueeze(1) * grad_out.detach()
+    return _with_own(grad, self_weight, grad_out.to(feature_in.dtype))
 
 
 def tree_filter_refine_backward_edge_weight(
@@ -192,7 +199,9 @@ def tree_filter_refine_backward_self_weight(
     grad_out: Tensor,
 ) -> Tensor:  # fmt: skip
     """The gradient in ``self_weight``, (B, N) by vertex."""
-    return (grad_out.detach() * feature_in.detach()).sum(1)
+    wide = torch.promote_types(feature_in.dtype, torch.float32)
+    products = grad_out.detach().to(wide) * feature_in.detach().to(wide)
+    return products.sum(1).to(self_weight.dtype)
 
 
 # ---- tree_scan._C: the sum with weights per channel (Xiao et al. 2024, images) ----

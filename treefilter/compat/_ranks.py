@@ -76,7 +76,9 @@ def _grid_of(ends: Tensor, num_nodes: int) -> Graph | None:
     given = values_of(ends)
     sides = 2 * num_nodes - ends.shape[1]  # H + W, and N is H W
     square = sides**2 - 4 * num_nodes
-    if given is None or num_nodes < 4 or square < 0 or math.isqrt(square) ** 2 != square:
+    if given is None or num_nodes < 4 or sides < 4 or square < 0:
+        return None
+    if math.isqrt(square) ** 2 != square:
         return None
     longer = (sides + math.isqrt(square)) // 2
     for height in {longer, sides - longer}:
