@@ -100,6 +100,34 @@ def distance_transform(size: tuple[int, int]) -> Call:
     return lambda: tf.distance_transform(weight, tree, seeds)
 
 
+def dendrogram(size: tuple[int, int]) -> Call:
+    weight, tree, _ = photograph(size)
+    return lambda: tf.dendrogram(weight, tree)
+
+
+def watershed(size: tuple[int, int]) -> Call:
+    weight, tree, _ = photograph(size)
+    markers = torch.rand(1, *size, generator=inputs.generator("seeds")) > 0.999
+    return lambda: tf.watershed(weight, tree, markers.cumsum(2) * markers)
+
+
+def maxima(size: tuple[int, int]) -> Call:
+    weight, tree, _ = photograph(size)
+    seeds = torch.rand(1, *size, generator=inputs.generator("seeds")) > 0.999
+    return lambda: tf.distance_transform(weight, tree, seeds, "max")
+
+
+def smallest(size: tuple[int, int], channels: int) -> Call:
+    _, tree, a = photograph(size)
+    x = inputs.features(1, channels, *size)
+    return lambda: tf.filter(x, tree, a, path="min")
+
+
+def persistence(size: tuple[int, int]) -> Call:
+    image, graph = inputs.features(1, 1, *size)[:, 0], tf.grid(*size)
+    return lambda: [tf.persistence(image, graph, dim=dim) for dim in (0, 1)]
+
+
 def cases() -> dict[str, Callable[[], Call]]:
     """Every case by its name, in the order of measuring."""
 

@@ -26,6 +26,18 @@ CASES = {  # name: the case, made by compare_worker; the values that a call hand
     "tf.filter, 64×512×512": ("filter_((512, 512), 64)", 64 * 512 * 512),
     "tf.filter, 64×512×512, channels last": ("filter_((512, 512), 64, True)", 64 * 512 * 512),
     "tf.filter backward, 64×512×512": ("filter_backward((512, 512), 64)", 64 * 512 * 512),
+    "tf.edge_weight and its backward, 256×128×128": (
+        "edge_weight(256, 'sqeuclidean')",
+        256 * 128 * 128,
+    ),
+    "tf.affinity, 512×512": ("affinity((512, 512))", 512 * 512),
+    "tf.dendrogram, photograph 128×128": ("dendrogram((128, 128))", 128 * 128),
+    "tf.dendrogram, photograph 512×512": ("dendrogram((512, 512))", 512 * 512),
+    "tf.dendrogram, photograph 1024×2048": ("dendrogram((1024, 2048))", 1024 * 2048),
+    "tf.watershed, photograph 512×512": ("watershed((512, 512))", 512 * 512),
+    "tf.distance_transform of maxima, 512×512": ("maxima((512, 512))", 512 * 512),
+    "tf.filter of smallest affinities, 3×512×512": ("smallest((512, 512), 3)", 3 * 512 * 512),
+    "tf.persistence, components and holes, 512×512": ("persistence((512, 512))", 512 * 512),
 }
 
 SCRIPT = """
