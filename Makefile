@@ -236,10 +236,12 @@ test-tsan: $(VENV)/.ready
 	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
 # The device code on the CPU (src/cuda/runtime/launch.cuh), instead of the CPU's own, through the ordinary
-# tests; once more in another order of the threads, and as if blocks had hardly any shared memory.
+# tests; once more in another order of the threads, as if blocks had hardly any shared memory, and with
+# fewer generated examples.
 test-emulated: build/emulated/.built
-	for setting in forward:232448 shuffled:2048; do \
-	    TREEFILTER_EMULATION=$${setting%:*} TREEFILTER_EMULATION_SHARED=$${setting#*:} \
+	for setting in "forward 232448 ci" "shuffled 2048 drill"; do \
+	    set -- $$setting; \
+	    TREEFILTER_EMULATION=$$1 TREEFILTER_EMULATION_SHARED=$$2 HYPOTHESIS_PROFILE=$$3 \
 	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
 	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) \
 	        $(TRANSFORM_TESTS) tests/test_gpu_counts.py || exit 1; \

@@ -346,7 +346,7 @@ def _children_of_ranks(above: Tensor, most: int) -> tuple[Tensor, Tensor]:
     to = torch.where(column < most, key * most + column, nodes * most)
     lists = above.new_zeros(batch, nodes * most + 1).scatter_(1, to, (child + 1).int())
     needed = functional.pad(column + 1, (1, 0)).amax(1)  # of one vertex, 0
-    return lists[:, :-1].reshape(batch, nodes, most), needed
+    return lists[:, :-1].contiguous().view(batch, nodes, most), needed
 
 
 # ---- dendrogram and watershed ----
