@@ -94,10 +94,14 @@ def distance_backward(size: tuple[int, int]) -> Call:
     return lambda: torch.autograd.grad(tf.distance(needed, tree, source), needed, grad)
 
 
-def distance_transform(size: tuple[int, int]) -> Call:
+def seeds(size: tuple[int, int]) -> torch.Tensor:
+    return torch.rand(1, *size, generator=inputs.generator("seeds")) > 0.999
+
+
+def distance_transform(size: tuple[int, int], path: str = "sum") -> Call:
     weight, tree, _ = photograph(size)
-    seeds = torch.rand(1, *size, generator=inputs.generator("seeds")) > 0.999
-    return lambda: tf.distance_transform(weight, tree, seeds)
+    starts = seeds(size)
+    return lambda: tf.distance_transform(weight, tree, starts, path)
 
 
 def dendrogram(size: tuple[int, int]) -> Call:
@@ -107,14 +111,8 @@ def dendrogram(size: tuple[int, int]) -> Call:
 
 def watershed(size: tuple[int, int]) -> Call:
     weight, tree, _ = photograph(size)
-    markers = torch.rand(1, *size, generator=inputs.generator("seeds")) > 0.999
-    return lambda: tf.watershed(weight, tree, markers.cumsum(2) * markers)
-
-
-def maxima(size: tuple[int, int]) -> Call:
-    weight, tree, _ = photograph(size)
-    seeds = torch.rand(1, *size, generator=inputs.generator("seeds")) > 0.999
-    return lambda: tf.distance_transform(weight, tree, seeds, "max")
+    starts = seeds(size)
+    return lambda: tf.watershed(weight, tree, starts.cumsum(2) * starts)
 
 
 def smallest(size: tuple[int, int], channels: int) -> Call:

@@ -35,7 +35,10 @@ CASES = {  # name: the case, made by compare_worker; the values that a call hand
     "tf.dendrogram, photograph 512×512": ("dendrogram((512, 512))", 512 * 512),
     "tf.dendrogram, photograph 1024×2048": ("dendrogram((1024, 2048))", 1024 * 2048),
     "tf.watershed, photograph 512×512": ("watershed((512, 512))", 512 * 512),
-    "tf.distance_transform of maxima, 512×512": ("maxima((512, 512))", 512 * 512),
+    "tf.distance_transform of maxima, 512×512": (
+        "distance_transform((512, 512), 'max')",
+        512 * 512,
+    ),
     "tf.filter of smallest affinities, 3×512×512": ("smallest((512, 512), 3)", 3 * 512 * 512),
     "tf.persistence, components and holes, 512×512": ("persistence((512, 512))", 512 * 512),
 }

@@ -23,7 +23,8 @@ TREEFILTER_HD inline int32_t halve(Element* set, int32_t x) {
 // The root of x's set. Halves the path that it follows.
 template <class Element>
 TREEFILTER_HD inline int32_t find(Element* set, int32_t x) {
-  // Most paths have no or one step, which cannot be predicted. So the first half is not asked for.
+  // Most paths have no step or one, and a branch between the two is often mispredicted. So the first
+  // halving has no condition: at a root it changes nothing.
   x = halve(set, x);
   while (set[x].up != x) x = halve(set, x);
   return x;
