@@ -58,12 +58,11 @@ _WEIGHT_GRADIENTS: Records[Tensor] = Records()
 def _feature_gradient(
     function: str, kind: int, grad: Tensor, x: Tensor, *rest: Any, coefficient: Any = None
 ) -> Tensor:
-    """The gradient in the features, by vertex; that in the weights is kept, if it will be asked."""
+    """The gradient in the features, by vertex; that in the weights is kept if it is needed."""
     wanted = rest[0].requires_grad
     grads = _gradients(function, kind, grad, x, *rest, coefficient=coefficient, wanted=wanted)
     if wanted:
-        given = [t for t in (coefficient,) if t is not None]
-        _WEIGHT_GRADIENTS.keep(grads[1], grad, x, *rest, *given)
+        _WEIGHT_GRADIENTS.keep(grads[1], *_tensors(grad, x, *rest, coefficient))
     return grads[0]
 
 
@@ -71,11 +70,14 @@ def _weight_gradient(
     function: str, kind: int, grad: Tensor, x: Tensor, *rest: Any, coefficient: Any = None
 ) -> Tensor:
     """The gradient in the weights (B, 1 or C, N), by rank."""
-    given = [t for t in (coefficient,) if t is not None]
-    known = _WEIGHT_GRADIENTS.take(grad, x, *rest, *given)
+    known = _WEIGHT_GRADIENTS.take(*_tensors(grad, x, *rest, coefficient))
     if known is not None:
         return known
     return _gradients(function, kind, grad, x, *rest, coefficient=coefficient, wanted=True)[1]
+
+
+def _tensors(*given: Tensor | None) -> list[Tensor]:
+    return [t for t in given if t is not None]
 
 
 def _gradients(
