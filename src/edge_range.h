@@ -94,12 +94,15 @@ TREEFILTER_HD T exact_largest(int64_t channels, int64_t stride, const X* u, cons
   return 2 * largest < static_cast<double>(kLargest) ? static_cast<T>(2 * largest) : kLargest;
 }
 
-// What a Euclidean distance's derivative multiplies differences by: 0 at distance 0 and at the largest
-// distance, which stands for all that lies beyond; NaN where the product would not be precise.
+// What the derivative of a distance multiplies differences by, or their signs: 0 at the largest distance,
+// which stands for all that lies beyond. For Euclidean distances also 0 at distance 0, and NaN where the
+// product would not be precise.
 template <class T>
-TREEFILTER_HD T edge_scale(T gradient, T distance) {
+TREEFILTER_HD T edge_scale(Psi psi, T gradient, T distance) {
   using Range = EdgeRange<T>;
-  if (distance == 0 || distance == Range::kLargest) return T(0);
+  if (distance == Range::kLargest) return T(0);
+  if (psi != Psi::kEuclidean) return gradient;
+  if (distance == 0) return T(0);
   if (gradient == 0 && distance == distance) return T(0);
   const T scale = gradient / distance, size = scale < 0 ? -scale : scale;
   const bool precise = distance <= Range::kHugeDistance && size <= Range::kLargest &&

@@ -35,8 +35,11 @@ template <class AnyGraph, class X, class T>
 void edge_inner(const Cuda&, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const X> f,
                 Span<const X> t, Span<T> weight);
 
-// weight [B, E]; f, out [B, C, N]. A term of weight 0 is 0, whatever f is. For kEuclidean s = 1, and
-// each term is divided by distance [B, E]; a term with distance 0 is 0. For others `distance` is empty.
+// weight [B, E]; f, out [B, C, N]. A term of weight 0 is 0, whatever f is.
+//
+// distance [B, E] is edge_inner of f where the derivative of that is wanted, else empty. A term whose
+// distance is the largest T, which stands for all that lies beyond, is 0. For kEuclidean there must be
+// distances: s = 1, each term is divided by its distance, and a term with distance 0 is 0.
 template <class AnyGraph, class X, class T>
 void edge_scatter(Cpu, const AnyGraph&, Psi, int64_t batch, int64_t channels, Span<const T> weight,
                   Span<const T> distance, Span<const X> f, Span<X> out);

@@ -40,6 +40,10 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             (guide[..., :9], guide[..., :9], listed._edges, [], 14, _ops.SIGN),
         ),
         "edge_scatter": (OPS._edge_scatter, (weight, guide, *shape, _ops.SIGN)),
+        "edge_scatter_of_weights": (
+            OPS._edge_scatter,
+            (weight, guide, *shape, _ops.IDENTITY, weight.flip(0)),
+        ),
         "edge_argmax": (OPS._edge_argmax, (guide, *shape)),
         "mst": (
             OPS._mst,

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import Function, call, recorded, save, values_of
+from ._autograd import Function, call, recorded, save
 from .graph import Graph
 
 
@@ -64,14 +64,6 @@ def scatter(weight: Tensor, f: Tensor, edges: Tensor | None, sum: Sum) -> Tensor
     return _ops.edge_scatter(weight, f, edges, sum.layout, sum.num_edges, sum.psi)
 
 
-def _saturated(weight: Tensor) -> bool | None:
-    """Whether a weight is the largest number of its type; None where that cannot be seen."""
-    values = values_of(weight)
-    if values is None:
-        return None
-    return values.numel() > 0 and not bool(values.detach().amax() < largest(weight))
-
-
 def _masked(change: Tensor, weight: Tensor) -> Tensor:
     """``change``, 0 where the weight is the largest number of its type."""
     return change.masked_fill(weight == largest(weight), 0)
@@ -103,9 +95,11 @@ class _Norm(EdgeNorm):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         f, edges, weight = ctx.saved_tensors
-        if _saturated(weight) is not False:  # hardly ever
-            grad = _masked(grad, weight)
-        return scatter(grad, f, edges, ctx.sum), None, None
+        sum = ctx.sum
+        if recorded(grad, f):
+            return scatter(_masked(grad, weight), f, edges, sum), None, None
+        args = edges, sum.layout, sum.num_edges, sum.psi
+        return _ops.edge_scatter(grad, f, *args, weight), None, None
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Any) -> Tensor:

@@ -162,7 +162,7 @@ def edge_scatter(
     weight: Tensor, f: Tensor, edges: Tensor | None, layout: list[int], num_edges: int, psi: int,
     distance: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """``distance`` for EUCLIDEAN only."""
+    """``distance``: the edge_inner of f, whose derivative this is then; EUCLIDEAN needs it."""
     if forward_ad._current_level >= 0:
         refuse_tangents()
     out = _empty_like_f(weight, f, edges, layout, num_edges, psi)

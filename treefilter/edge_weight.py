@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import constant, recorded
+from ._autograd import constant, recorded, values_of
 from ._checks import check_choice, check_instance, check_nodes, check_tensor, widen
 from ._cosine_autograd import cosine
 from ._edge_weight_autograd import largest, norm
@@ -85,10 +85,13 @@ def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     channel, distance = constant(_ops.edge_argmax, f.detach(), *edges)
     if not recorded(f):
         return distance
-    first, second = graph._ends(f.device)
-    flat, offset = f.flatten(1), channel * graph.num_nodes
-    ends = (take(flat, offset + end).to(distance.dtype) for end in (first, second))
-    difference = torch.sub(*ends).abs()
+    # One gather for both ends, and one scatter in its gradient.
+    ends = (channel * graph.num_nodes).unsqueeze(1) + graph._ends(f.device)
+    u, v = take(f.flatten(1), ends.flatten(1)).to(distance.dtype).chunk(2, -1)
+    difference = (u - v).abs()
+    values = values_of(distance)
+    if values is not None and values.numel() and values.amax() < largest(distance):
+        return difference  # nearly always
     return torch.where(distance < largest(distance), difference, distance)
 
 

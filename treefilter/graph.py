@@ -134,7 +134,7 @@ class Graph:
             return self._edges.long()
         depth, height, width = self._box
         vertex = torch.arange(self.num_nodes, device=device).view(depth, height, width)
-        ends = []
+        firsts = []
         for dz, dy, dx in self._directions:
             if torch.compiler.is_compiling():
                 # In one dimension: slices of a box ask of every traced size whether it is 1.
@@ -145,8 +145,12 @@ class Graph:
             else:
                 first = vertex[: depth - dz, max(0, -dy) : height - max(0, dy)]
                 first = first[..., max(0, -dx) : width - max(0, dx)].reshape(-1)
-            ends.append(torch.stack([first, first + (dz * height + dy) * width + dx]))
-        return torch.cat(ends, 1)
+            firsts.append(first)
+        seconds = [
+            first + (dz * height + dy) * width + dx
+            for first, (dz, dy, dx) in zip(firsts, self._directions, strict=True)
+        ]
+        return torch.cat(firsts + seconds).view(2, -1)
 
     @property
     def _box(self) -> tuple[int, int, int]:

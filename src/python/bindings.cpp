@@ -58,7 +58,6 @@ void bind_edge_inner(const Tensor& f, const Tensor& t, const OptionalTensor& edg
   });
 }
 
-// `distance` for Psi::kEuclidean only.
 void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTensor& edges,
                        const Shape& layout, Psi psi, const OptionalTensor& distance, const Tensor& out,
                        int threads) {
@@ -70,8 +69,8 @@ void bind_edge_scatter(const Tensor& weight, const Tensor& f, const OptionalTens
     const Shape by_edge{shape.at(0), num_edges_of(on, edges, layout)};
     const auto from = on.span<const T>(weight, "weight", by_edge);
     const auto distances = optional_span<const T>(on, distance, "distance", by_edge);
-    if (distances.size != (psi == Psi::kEuclidean ? from.size : 0)) {
-      on.fail("distance must be given for Psi.EUCLIDEAN, and only there");
+    if (psi == Psi::kEuclidean && distances.size != from.size) {
+      on.fail("distance must be given for Psi.EUCLIDEAN");
     }
     const auto fs = on.span<const X>(f, "f", shape);
     const auto to = on.output<X>(out, "out", shape);

@@ -338,6 +338,27 @@ void check(const Case& one, int64_t batch, int64_t channels, Values kind, bool o
   for_schedules([&](const std::string& schedule, const Cuda& cuda) { check_argmax(cuda, schedule); });
 }
 
+// edge_scatter() of weights: edges of the largest weight are left out.
+template <class X, class T, class Case>
+void check_derivative(const Case& one, Psi psi, int64_t batch, int64_t channels, const std::vector<X>& f,
+                      const std::vector<T>& gradient, const std::vector<T>& weight,
+                      const std::string& about) {
+  auto left = gradient;
+  for (size_t e = 0; e < left.size(); ++e) {
+    if (weight[e] == std::numeric_limits<T>::max()) left[e] = 0;
+  }
+  auto wanted = unwritten<X>(static_cast<int64_t>(f.size()));
+  edge_scatter(Cpu{1}, one.graph, psi, batch, channels, view(left), {}, view(f), span(wanted));
+  const auto check = [&](const auto& device, const std::string& where) {
+    auto out = unwritten<X>(static_cast<int64_t>(f.size()));
+    edge_scatter(device, one.graph, psi, batch, channels, view(gradient), view(weight), view(f),
+                 span(out));
+    expect_same(out, wanted, about + "edge_scatter of weights " + where);
+  };
+  check(Cpu{1}, "on the CPU");
+  for_schedules([&](const std::string& schedule, const Cuda& cuda) { check(cuda, schedule); });
+}
+
 // Finite values of all magnitudes, so that squares and sums overflow, vanish or lose digits: against
 // long double, and the device code against the CPU's.
 template <class X, class T, class Case>
@@ -381,7 +402,11 @@ void check_range(const Case& one) {
         const long double wanted = norm(psi, i / edges, g.edges[i % edges]);
         expect(close(weight[i], wanted, wanted), about + "edge_inner on the CPU");
       }
-      if (psi == Psi::kEuclidean) distance = weight;
+      if (psi == Psi::kEuclidean) {
+        distance = weight;
+      } else {
+        check_derivative<X, T>(one, psi, kBatch, kChannels, f, gradient, weight, about);
+      }
       for_schedules([&](const std::string& schedule, const Cuda& cuda) {
         auto again = unwritten<T>(kBatch * edges);
         edge_inner(cuda, one.graph, psi, kBatch, kChannels, view(f), view(f), span(again));

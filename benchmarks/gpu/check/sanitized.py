@@ -42,8 +42,9 @@ def edges(graph: tf.Graph, draw: torch.Generator) -> int:
         for psi in (_ops.IDENTITY, _ops.SIGN):
             _ops.edge_inner(f, t, *layout, psi)
             _ops.edge_scatter(weight, f, *layout, psi)
+            _ops.edge_scatter(weight, f, *layout, psi, weight)
         _ops.edge_argmax(f, *layout)
-        calls += 5
+        calls += 7
     return calls
 
 

@@ -28,10 +28,6 @@ void for_channels(int64_t channels, const Visit& visit) {
   for (; c < channels; ++c) visit(c, std::integral_constant<int, 1>{});
 }
 
-// An integer type of the size of T, so that vectors of both have the same number of values.
-template <class T>
-using IndexLike = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
-
 // sums[i] = (First) or += the terms of edge i in Count channels; planes are `nodes` apart. Same: t is f.
 template <Psi psi, bool Same, bool First, int Count, class Strip, class X, class T>
 void add_terms(const Strip strip, int64_t nodes, const X* __restrict f, const X* __restrict t,
@@ -46,20 +42,6 @@ void add_terms(const Strip strip, int64_t nodes, const X* __restrict f, const X*
     }
     sums[i] = sum;
   }
-}
-
-// Whether a value may have overflowed or be NaN: four at a time, whose sum is then not finite either.
-// The values are not negative.
-template <class T>
-bool any_overflow(int64_t count, const T* values) {
-  const int64_t quarter = count / 4;
-  const T *a = values, *b = a + quarter, *c = b + quarter, *d = c + quarter;
-  IndexLike<T> mask = 0;
-  for (int64_t i = 0; i < quarter; ++i) {
-    mask |= (a[i] + b[i]) + (c[i] + d[i]) <= EdgeRange<T>::kLargest ? 0 : -1;
-  }
-  for (int64_t i = 4 * quarter; i < count; ++i) mask |= values[i] <= EdgeRange<T>::kLargest ? 0 : -1;
-  return mask != 0;
 }
 
 template <class T>
@@ -105,7 +87,7 @@ void inner(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels, Span
     for (int s = 0; s < used; ++s) {
       T* const sums = weight.data + b * edges + strips[s].e0;
       if (psi == Psi::kEuclidean) take_roots(strips[s].count, sums);
-      if (small || any_overflow(strips[s].count, sums)) {
+      if (small || any_largest(strips[s].count, sums)) {
         repair(psi, strips[s], channels, nodes, f.data + b * channels * nodes, sums);
       }
     }
@@ -164,7 +146,7 @@ void edge_argmax(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels
       const int64_t to = b * edges + strips[s].e0;
       std::copy_n(argmax + i, strips[s].count, out.data + to);
       std::copy_n(largest + i, strips[s].count, distance.data + to);
-      if (!any_overflow(strips[s].count, largest + i)) continue;
+      if (!any_largest(strips[s].count, largest + i)) continue;
       const X* fb = f.data + b * channels * nodes;
       for (int64_t k = 0; k < strips[s].count; ++k) {
         if (in_range(Psi::kSign, distance[to + k])) continue;

@@ -210,20 +210,21 @@ void scatter(Cpu cpu, const EdgeList& graph, int64_t batch, int64_t channels, Sp
 template <class AnyGraph, class X, class T>
 void edge_scatter(Cpu cpu, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
                   Span<const T> weight, Span<const T> distance, Span<const X> f, Span<X> out) {
+  const bool scaled = psi == Psi::kEuclidean || any_largest(distance.size, distance.data);
+  const Buffer<T> scale(scaled ? weight.size : 0);
+  const int64_t chunks = (scale.size() + kSums - 1) / kSums;
+  parallel_for(chunks, kSums, cpu, [&] {
+    return [&](int64_t chunk) {
+      const int64_t end = std::min((chunk + 1) * kSums, weight.size);
+      for (int64_t e = chunk * kSums; e < end; ++e) scale[e] = edge_scale(psi, weight[e], distance[e]);
+    };
+  });
+  const Span<const T> scales = scaled ? Span<const T>{scale.data(), scale.size()} : weight;
   if (psi == Psi::kIdentity) {
-    scatter<Psi::kIdentity>(cpu, graph, batch, channels, weight, {}, {}, f, out);
+    scatter<Psi::kIdentity>(cpu, graph, batch, channels, scales, {}, {}, f, out);
   } else if (psi == Psi::kSign) {
-    scatter<Psi::kSign>(cpu, graph, batch, channels, weight, {}, {}, f, out);
+    scatter<Psi::kSign>(cpu, graph, batch, channels, scales, {}, {}, f, out);
   } else {
-    const Buffer<T> scale(weight.size);
-    const int64_t chunks = (weight.size + kSums - 1) / kSums;
-    parallel_for(chunks, kSums, cpu, [&] {
-      return [&](int64_t chunk) {
-        const int64_t end = std::min((chunk + 1) * kSums, weight.size);
-        for (int64_t e = chunk * kSums; e < end; ++e) scale[e] = edge_scale(weight[e], distance[e]);
-      };
-    });
-    const Span<const T> scales{scale.data(), scale.size()};
     scatter<Psi::kEuclidean>(cpu, graph, batch, channels, scales, weight, distance, f, out);
   }
 }

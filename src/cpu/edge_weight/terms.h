@@ -8,6 +8,8 @@
 // vectorises them, and the width of vectors does not change the order of additions.
 #pragma once
 
+#include <type_traits>
+
 #include "../../edge_range.h"
 #include "../../edge_weight.h"
 
@@ -21,6 +23,24 @@ template <Psi psi, class T>
 T apply(T difference) {
   if (psi != Psi::kSign) return difference;
   return static_cast<T>((difference > 0) - (difference < 0));
+}
+
+// An integer type of the size of T, so that vectors of both have the same number of values.
+template <class T>
+using IndexLike = std::conditional_t<sizeof(T) == 8, int64_t, int32_t>;
+
+// Whether a value may be the largest number, beyond it or NaN: four at a time, of which the sum then is.
+// The values are not negative.
+template <class T>
+bool any_largest(int64_t count, const T* values) {
+  const int64_t quarter = count / 4;
+  const T *a = values, *b = a + quarter, *c = b + quarter, *d = c + quarter;
+  IndexLike<T> mask = 0;
+  for (int64_t i = 0; i < quarter; ++i) {
+    mask |= (a[i] + b[i]) + (c[i] + d[i]) < EdgeRange<T>::kLargest ? 0 : -1;
+  }
+  for (int64_t i = 4 * quarter; i < count; ++i) mask |= values[i] < EdgeRange<T>::kLargest ? 0 : -1;
+  return mask != 0;
 }
 
 }  // namespace treefilter

@@ -135,13 +135,14 @@ template <class AnyGraph, class X, class T>
 void edge_scatter(const Cuda& cuda, const AnyGraph& graph, Psi psi, int64_t batch, int64_t channels,
                   Span<const T> weight, Span<const T> distance, Span<const X> f, Span<X> out) {
   if (out.size == 0) return;
-  if (psi != Psi::kEuclidean) {
+  if (distance.size == 0) {
     return scatter(cuda, graph, psi, batch, channels, weight.data, {}, f.data, out.data);
   }
   const auto [scale] = cuda.arrays<T>(weight.size);
   launch_flat(cuda, "edge_scatter (scales)", weight.size,
-              SetScales<T>{weight.data, distance.data, scale});
-  const EuclideanEdges<T> euclidean{scale, weight.data, distance.data};
+              SetScales<T>{psi, weight.data, distance.data, scale});
+  EuclideanEdges<T> euclidean{};
+  if (psi == Psi::kEuclidean) euclidean = {scale, weight.data, distance.data};
   scatter(cuda, graph, psi, batch, channels, scale, euclidean, f.data, out.data);
 }
 

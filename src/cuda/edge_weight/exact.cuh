@@ -62,13 +62,16 @@ TREEFILTER_HD void repair_largest(const Directions<Count>& grid, int64_t channel
   }
 }
 
-// The scales by which edge_scatter() multiplies for kEuclidean.
+// The scales by which edge_scatter() multiplies where distances are given.
 template <class T>
 struct SetScales {
+  Psi psi;
   const T *gradient, *distance;
   T* scale;
 
-  TREEFILTER_HD void operator()(int64_t e) const { scale[e] = edge_scale(gradient[e], distance[e]); }
+  TREEFILTER_HD void operator()(int64_t e) const {
+    scale[e] = edge_scale(psi, gradient[e], distance[e]);
+  }
 };
 
 // The scales, gradients and distances [B, E] of kEuclidean; null for others.
