@@ -94,9 +94,9 @@ TREEFILTER_HD T exact_largest(int64_t channels, int64_t stride, const X* u, cons
   return 2 * largest < static_cast<double>(kLargest) ? static_cast<T>(2 * largest) : kLargest;
 }
 
-// What the derivative of a distance multiplies differences by, or their signs: 0 at the largest distance,
-// which stands for all that lies beyond. For Euclidean distances also 0 at distance 0, and NaN where the
-// product would not be precise.
+// What the derivative of a distance multiplies differences by, or their signs: 0 at the largest
+// distance, which stands for all that lies beyond. For Euclidean distances also 0 at distance 0, and NaN
+// where the product would not be precise.
 template <class T>
 TREEFILTER_HD T edge_scale(Psi psi, T gradient, T distance) {
   using Range = EdgeRange<T>;
