@@ -14,6 +14,9 @@ namespace {
 // that memory is read and written in order. A thread's work is a tile of so many channels.
 constexpr int64_t kWeights = 32768, kTileRows = 128, kTileColumns = 2048, kChannels = 32;
 
+// A row is prefetched about so many values before its turn.
+constexpr int64_t kAhead = 4096;
+
 // Some vectors of any width.
 constexpr int64_t kBlock = 16;
 
@@ -64,32 +67,40 @@ SegmentNeighbours<T> neighbours_of(const Grid& grid, const Segment& s, const T* 
   return of;
 }
 
-// Adds the terms of Count neighbours to sums[x], which is taken as 0 if `first`.
-template <Psi psi, int Count, class X, class T>
-void add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, bool first, const X* f,
-                    T* __restrict sums) {
+// Adds the terms of Count neighbours to sums[x], which is taken as 0 if First. The Last ones write the
+// result instead; then not 0 is returned if one of them is NaN.
+template <Psi psi, int Count, bool First, bool Last, class X, class T>
+IndexLike<T> add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, const X* f,
+                            T* __restrict sums, X* __restrict out) {
   const X* others[Count];
   const T* weights[Count];
   for (int k = 0; k < Count; ++k) {
     others[k] = f + from[k].step;
     weights[k] = from[k].weight;
   }
+  IndexLike<T> undefined = 0;
   const auto add = [&](int64_t from, int64_t to) {
     for (int64_t x = from; x < to; ++x) {
       const T self = load<T>(f[x]);
-      T sum = first ? T(0) : sums[x];
+      T sum = First ? T(0) : sums[x];
       for (int k = 0; k < Count; ++k) {
         sum += weights[k][x] * apply<psi>(self - load<T>(others[k][x]));
       }
-      sums[x] = sum;
+      if constexpr (Last) {
+        undefined |= sum == sum ? 0 : -1;
+        store(out[x], kSlope<psi, T> * sum);
+      } else {
+        sums[x] = sum;
+      }
     }
   };
-  if (first && x1 - x0 >= kBlock) {  // the last ones again rather than one by one
+  if (First && x1 - x0 >= kBlock) {  // the last ones again rather than one by one
     add(x0, x1 - (x1 - x0) % kBlock);
     add(x1 - kBlock, x1);
   } else {
     add(x0, x1);
   }
+  return undefined;
 }
 
 // The sum of vertex x, precisely. An edge of weight 0 adds 0, though the difference may be infinite.
@@ -114,11 +125,26 @@ template <Psi psi, class X, class T>
 void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, const X* f,
             X* __restrict out) {
   T sums[kTileColumns];
+  IndexLike<T> undefined = 0;
   int done = 0;
   const auto add = [&](auto count) {
     for (; done + count() <= segment.count; done += count()) {
-      add_neighbours<psi, count()>(segment.all0, segment.all1, segment.neighbours + done, done == 0, f,
-                                   sums);
+      const auto some = [&](auto first, auto last) {
+        undefined |= add_neighbours<psi, count(), first(), last()>(
+            segment.all0, segment.all1, segment.neighbours + done, f, sums, out);
+      };
+      const auto from = [&](auto first) {
+        if (done + count() == segment.count) {
+          some(first, std::true_type{});
+        } else {
+          some(first, std::false_type{});
+        }
+      };
+      if (done == 0) {
+        from(std::true_type{});
+      } else {
+        from(std::false_type{});
+      }
     }
   };
   add(std::integral_constant<int, kAtOnce>{});
@@ -127,23 +153,33 @@ void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, con
   add(std::integral_constant<int, 1>{});
   const auto one_by_one = [&](int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x) {
-      sums[x] = 0;
+      T sum = 0;
       for (int k = 0; k < segment.count; ++k) {
         const Neighbours<T>& n = segment.neighbours[k];
         if (x < n.x0 || x >= n.x1) continue;
-        sums[x] += n.weight[x] * apply<psi>(load<T>(f[x]) - load<T>(f[x + n.step]));
+        sum += n.weight[x] * apply<psi>(load<T>(f[x]) - load<T>(f[x + n.step]));
       }
+      undefined |= sum == sum ? 0 : -1;
+      store(out[x], kSlope<psi, T> * sum);
     }
   };
   one_by_one(0, segment.count == 0 ? segment.width : segment.all0);
   one_by_one(segment.all1, segment.width);
-  int undefined = 0;
-  for (int64_t x = 0; x < segment.width; ++x) {
-    undefined |= sums[x] != sums[x];
-    store(out[x], kSlope<psi, T> * sums[x]);
-  }
   for (int64_t x = 0; undefined != 0 && x < segment.width; ++x) {
-    if (sums[x] != sums[x]) store(out[x], kSlope<psi, T> * exact_sum<psi>(segment, edges, f, x));
+    const T sum = load<T>(out[x]);
+    if (sum != sum) store(out[x], kSlope<psi, T> * exact_sum<psi>(segment, edges, f, x));
+  }
+}
+
+// A row of features and of results: memory is read while earlier rows are added up.
+// always_inline: GCC removes calls of functions that only prefetch, as if they had no effect.
+template <class X>
+inline __attribute__((always_inline)) void prefetch(const X* f, const X* out, int64_t start,
+                                                    int64_t width) {
+  constexpr int64_t kLine = 64 / sizeof(X);
+  for (int64_t x = 0; x < width; x += kLine) {
+    __builtin_prefetch(f + start + x, 0, 2);
+    __builtin_prefetch(out + start + x, 1, 2);
   }
 }
 
@@ -165,10 +201,17 @@ void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<co
         segments[y - tile.y0] =
             neighbours_of(grid, {tile.z, y, tile.x0, tile.x1}, weight.data + b * edges);
       }
-      for (int64_t c = first; c < std::min(first + kChannels, channels); ++c) {
+      const int64_t rows = tile.y1 - tile.y0, last = std::min(first + kChannels, channels);
+      const int64_t ahead = 1 + kAhead / (tile.x1 - tile.x0);
+      for (int64_t c = first; c < last; ++c) {
         const int64_t plane = (b * channels + c) * nodes;
-        for (int64_t y = 0; y < tile.y1 - tile.y0; ++y) {
+        for (int64_t y = 0; y < rows; ++y) {
           const int64_t start = plane + segments[y].start;
+          const int64_t later = y + ahead;
+          if (const int64_t skipped = later / rows; c + skipped < last) {
+            const auto& row = segments[later % rows];
+            prefetch(f.data, out.data, plane + skipped * nodes + row.start, row.width);
+          }
           gather<psi>(segments[y], image, f.data + start, out.data + start);
         }
       }
