@@ -30,7 +30,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         OSError: the file could not be written (for example, the disk is full); a file that existed
             before is unchanged.
     """
-    temporary = _temporary(path)
+    temporary = temporary_for(path)
     try:
         with _Writer(temporary.open("wb", buffering=0)) as file:
             write(file)
@@ -66,7 +66,7 @@ class _Writer(io.BufferedWriter):
             return memoryview(data).nbytes
 
 
-def _temporary(path: Path) -> Path:
+def temporary_for(path: Path) -> Path:
     """A name beside the file; as short as possible, since the file's own may be of full length."""
     return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.tmp")
 
@@ -110,7 +110,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     if path.name == LAST and path.exists():
         previous = path.with_name(PREVIOUS)
-        spare = _temporary(previous)
+        spare = temporary_for(previous)
         spare.unlink(missing_ok=True)
         try:
             os.link(path, spare)
