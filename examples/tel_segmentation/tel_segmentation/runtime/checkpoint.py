@@ -22,6 +22,8 @@ import torch
 
 from tel_segmentation.runtime.run_folder import LAST, PREVIOUS
 
+LONGEST = 255  # bytes of a file's name
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Creates or replaces a file in one step: it has its old content or all of the new.
@@ -30,7 +32,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         OSError: the file could not be written (for example, the disk is full); a file that existed
             before is unchanged.
     """
-    temporary = temporary_for(path)
+    temporary = _temporary(path)
     try:
         with _Writer(temporary.open("wb", buffering=0)) as file:
             write(file)
@@ -66,9 +68,15 @@ class _Writer(io.BufferedWriter):
             return memoryview(data).nbytes
 
 
-def temporary_for(path: Path) -> Path:
+def _temporary(path: Path) -> Path:
     """A name beside the file; as short as possible, since the file's own may be of full length."""
     return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.tmp")
+
+
+def temporary_for(path: Path) -> Path:
+    """A name beside a file for its beginnings; a command that goes on replaces what it has left."""
+    name = f".{path.name}.tmp"
+    return path.with_name(name) if len(os.fsencode(name)) <= LONGEST else _temporary(path)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -110,7 +118,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     if path.name == LAST and path.exists():
         previous = path.with_name(PREVIOUS)
-        spare = temporary_for(previous)
+        spare = _temporary(previous)
         spare.unlink(missing_ok=True)
         try:
             os.link(path, spare)
