@@ -19,7 +19,14 @@ LOSS_PRESETS: dict[str, config.Loss] = {
 }
 
 CAMVID = config.Train(
-    data=config.Data(source="", size=(180, 240), crop=(180, 240), scale=(0.75, 1.5), brightness=10),
+    data=config.Data(
+        source="",
+        size=(180, 240),
+        keep_aspect=True,
+        crop=(180, 240),
+        scale=(0.75, 1.5),
+        brightness=10,
+    ),
     model=config.Model(name="tf_efficientnet_lite0", weights="package"),
     # The paper's σ for street scenes. Photographs are smooth: at 0.02 the trees carry a class over
     # most of an image, and filtering a prediction makes it worse instead of better.

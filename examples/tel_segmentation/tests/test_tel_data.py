@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tel_segmentation import config, presets
-from tel_segmentation.data.loading import Order, open_source, training_batches
+from tel_segmentation.data.loading import open_source, training_batches
+from tel_segmentation.data.order import Order
 from tel_segmentation.losses.inputs import LossInputs
 
 OPTIONS = dataclasses.replace(

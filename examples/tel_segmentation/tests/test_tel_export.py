@@ -60,6 +60,7 @@ assert "treefilter" not in sys.modules and "tel_segmentation" not in sys.modules
     told = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
     assert told["classes"] == CLASSES
     assert told["iteration"] == 7
+    assert told["keep_aspect"] is False
 
 
 def test_onnx_runs_at_any_size(tmp_path):

@@ -189,6 +189,17 @@ def test_the_command_fill(toml, capsys):
     assert "must not have labels yet, or give --overwrite; has a, b" in capsys.readouterr().err
 
 
+def test_names_of_full_length(toml):
+    """Files are written beside their place first; the name there must not be longer."""
+    name = "é" * 125 + "x"
+    for file in toml.parent.rglob("a.png"):
+        file.rename(file.with_stem(name))
+    assert tel("fill", toml, "--side", 32) == 0
+    assert tel("annotate", toml, "--kind", "scribble") == 0
+    for annotation in ("point-filled", "scribble"):
+        assert (toml.parent / "annotations" / annotation / "train" / f"{name}.png").is_file()
+
+
 def test_fill_smaller_and_only_where_it_is_sure(toml, capsys):
     options = ("--side", 32, "--least", 0.9, "--sigma", 0.05, "--output", toml.parent / "out")
     assert tel("fill", toml, *options) == 0

@@ -168,6 +168,20 @@ def test_tiffs_of_other_kinds_are_told_by_their_kind(tmp_path, channels, dtype, 
                 read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(("number", "name"), [(50001, "webp"), (8, "tiff_adobe_deflate")])
+def test_tiffs_that_cannot_be_decoded(tmp_path, number, name):
+    """A page in WebP, which PIL's libtiff may lack, and one that is damaged."""
+    file = tmp_path / "a.tif"
+    Image.new("RGB", (16, 12)).save(file)
+    content = file.read_bytes()
+    tag = b"\x03\x01\x03\x00\x01\x00\x00\x00"  # compression: one number of 16 bits
+    assert content.count(tag + b"\x01\x00") == 1
+    file.write_bytes(content.replace(tag + b"\x01\x00", tag + number.to_bytes(2, "little")))
+    kind = rf"a TIFF with 3 channels of 8-bit unsigned values in compression {name}, which"
+    with pytest.raises(ValueError, match=f"got: {kind} .* save it without compression, or as PNG$"):
+        read_image(file)
+
+
 def test_masks_of_0_and_255(toml, tmp_path, capsys):
     toml.write_text('classes = ["background", "cat"]\n')
     for split in ("train", "val"):

@@ -38,6 +38,7 @@ from tel_segmentation.data.manifest import (
     summary,
 )
 from tel_segmentation.data.regions import VOID, Metric
+from tel_segmentation.runtime.checkpoint import temporary_for
 from tel_segmentation.runtime.workers import each
 
 Kind = Literal["point", "scribble", "block"]
@@ -261,12 +262,12 @@ def _threshold(histograms: Iterable[Counter[float]], ratio: float) -> float:
 
 
 def _save(file: Path, image: Image.Image) -> None:
-    temporary = file.with_name(f".{file.name}.tmp")
+    temporary = temporary_for(file)
     image.save(temporary, format="PNG")
     temporary.replace(file)
 
 
 def _write(file: Path, manifest: Manifest) -> None:
-    temporary = file.with_name(f".{file.name}.tmp")
+    temporary = temporary_for(file)
     temporary.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     temporary.replace(file)

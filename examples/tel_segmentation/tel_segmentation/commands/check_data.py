@@ -32,6 +32,7 @@ from tel_segmentation.commands.check_report import (
     table,
 )
 from tel_segmentation.config import Data
+from tel_segmentation.data.aspect import size_for
 from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, where
 from tel_segmentation.data.datasets.public import public_dataset
 from tel_segmentation.data.folder import label_table, wrong_values
@@ -93,7 +94,7 @@ class Split:
     counts: dict[str, Counts]
     report: Report
     reach: Reach
-    size: tuple[int, int] | None  # that images are resized to in training
+    planned: Data  # how images are resized in training
     photos: Photos = field(default_factory=Photos)
     ignored: dict[str, Counter[int]] = field(default_factory=dict)  # pixels of values without class
 
@@ -170,7 +171,7 @@ def _open(info: DatasetInfo, name: str, annotation: str, planned: Data, report: 
     labels = {kind: files for kind, files in labels.items() if files}
     counts = {kind: Counts(len(info.classes)) for kind in labels}
     reach = Reach(planned.labels, needed != "dense")
-    return Split(info, name, needed, info.images(name), labels, counts, report, reach, planned.size)
+    return Split(info, name, needed, info.images(name), labels, counts, report, reach, planned)
 
 
 def _check_labels(split: Split, counts: Counts) -> None:
@@ -268,7 +269,9 @@ def _count(split: Split, kind: str, file: Path, values: NDArray[np.uint16]) -> N
     found = dict(zip(ignored.tolist(), pixels.tolist(), strict=True))
     split.ignored.setdefault(kind, Counter()).update(found)
     if split.name == TRAIN and kind == split.needed:
-        split.reach.add(file.stem, label, split.size)
+        planned = split.planned
+        size = size_for(label.shape, planned.size, planned.keep_aspect)
+        split.reach.add(file.stem, label, size)
     split.counts[kind].add(pixels_of(label, len(split.info.classes)), label.size)
     return label
 

@@ -38,7 +38,8 @@ class DataOverride:
     source: str | None = None
     """As in ``tel train``; it must have the classes of the checkpoint."""
     size: tuple[int, int] | None = None
-    """Height and width to which images are resized for the network; by default as in training."""
+    """Height and width to which images are resized for the network; by default as in training.
+    They keep their aspect ratio if they did in training (--data.keep-aspect)."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def run(options: Evaluate) -> dict[str, Any]:
     )
     size = options.data.size or trained.config.data.size
     metrics["protocol"] |= {"input": list(size) if size else None, "native": options.native}
+    if size and trained.config.data.keep_aspect:
+        metrics["protocol"]["keep_aspect"] = True
     result = {
         "checkpoint": trained.path.name,
         "which": options.which,

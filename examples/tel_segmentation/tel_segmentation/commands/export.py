@@ -168,6 +168,7 @@ def _description(trained: Trained, options: Export) -> str:
                 "input": "image: (B, 3, H, W) float32, RGB in [0, 1]",
                 "output": "probabilities: (B, K, H, W) float32",
                 "trained_at": list(size) if size else None,
+                "keep_aspect": bool(size) and trained.config.data.keep_aspect,
                 "classes": list(trained.classes),
                 "colors": [list(color) for color in trained.colors],
                 "iteration": trained.iteration,

@@ -28,6 +28,7 @@ from tel_segmentation.data.sample import UNLABELLED
 from tel_segmentation.data.sparse_labels import resize_label
 from tel_segmentation.evaluation.fill import fill
 from tel_segmentation.evaluation.metrics import ConfusionMatrix, boundary_band
+from tel_segmentation.runtime.checkpoint import temporary_for
 from tel_segmentation.runtime.run_folder import RESULT
 from tel_segmentation.runtime.workers import each
 from tel_segmentation.training import record
@@ -216,7 +217,8 @@ def _save(work: _Work, name: str, result: Tensor, confidence: Tensor) -> None:
     label, grey = Image.fromarray(result.numpy()), Image.fromarray(confidence.numpy())
     colors = [channel for color in work.source.colors for channel in color]
     label.putpalette(colors + [255] * (768 - len(colors)))
-    for file, picture in ((work.output / CONFIDENCE, grey), (work.output, label)):
-        temporary = file / f".{name}.tmp"
+    for folder, picture in ((work.output / CONFIDENCE, grey), (work.output, label)):
+        file = folder / f"{name}.png"
+        temporary = temporary_for(file)
         picture.save(temporary, format="PNG")
-        temporary.replace(file / f"{name}.png")
+        temporary.replace(file)

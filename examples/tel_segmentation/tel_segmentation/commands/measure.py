@@ -175,10 +175,10 @@ def _plan(
     """A run of the experiment DATA[/inside]/ANNOTATION[part]."""
     options = replace(
         base,
-        # Labels are resized as in the published runs, which new ones are compared with.
+        # Images and labels are resized as in the published runs, which new ones are compared with.
         loss=replace(loss, tel=replace(loss.tel, roi="nearest")),
         seed=seed,
-        data=replace(base.data, annotation=annotation, labels="nearest"),
+        data=replace(base.data, annotation=annotation, labels="nearest", keep_aspect=False),
         tensorboard=False,
     )
     title = method or methods.title(loss)

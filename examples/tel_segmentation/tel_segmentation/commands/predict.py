@@ -18,9 +18,11 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from tel_segmentation.config import Data
+from tel_segmentation.data.aspect import size_for
 from tel_segmentation.data.datasets.voc import Voc
 from tel_segmentation.data.datasets.voc_classes import palette
 from tel_segmentation.data.image_files import IMAGE_SUFFIXES, read_image
+from tel_segmentation.data.sample import size_of
 from tel_segmentation.evaluation.pictures import Rgb, indexed, legend, overlay
 from tel_segmentation.evaluation.postprocess import DenseCrf
 from tel_segmentation.evaluation.protocols import ProtocolOptions, predict_logits
@@ -51,7 +53,8 @@ class Predict(ProtocolOptions):
     averages them); or the last without averaging (raw)."""
     size: tuple[int, int] | None = None
     """Height and width of the network's input; by default as in training, or the image's own size
-    if training does not resize. The result always has the image's size."""
+    if training does not resize. Images keep their aspect ratio if they did in training
+    (--data.keep-aspect). The result always has the image's size."""
     crf: bool = False
     """Refine the prediction with a dense CRF (needs pydensecrf2)."""
     overlay: Literal["jpg", "png", "none"] = "jpg"
@@ -202,12 +205,12 @@ def _targets(options: Predict, stem: str) -> list[Path]:
 @torch.no_grad()
 def _logits(trained: Trained, image: Tensor, options: Predict) -> Tensor:
     """(K, H, W) at the image's own size."""
-    size = options.size or trained.config.data.size or (image.shape[1], image.shape[2])
+    own, data = size_of(image), trained.config.data
+    size = size_for(own, options.size or data.size, data.keep_aspect) or own
     given = np.asarray(image.permute(1, 2, 0))
     picture = Image.fromarray(given).resize((size[1], size[0]), Image.Resampling.BICUBIC)
     resized = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     device = pick_device(options.device)
-    own = (image.shape[1], image.shape[2])
     evaluation = options.evaluation(trained.config)
     return predict_logits(trained.model, resized.to(device), evaluation, own)[0]
 

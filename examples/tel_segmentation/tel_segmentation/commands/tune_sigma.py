@@ -31,7 +31,8 @@ class TuneSigma:
     """The sparse labels, as --data.annotation."""
     split: str = "train"
     size: tuple[int, int] = (180, 240)
-    """Height and width at which photographs are looked at; σ is for this size, as in training."""
+    """Height and width at which photographs are looked at; σ is for this size, as in training.
+    They keep their aspect ratio, and portraits are looked at upright, as the preset photos does."""
     sigmas: tuple[float, ...] = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
     """Widths that are the same for all images."""
     masses: tuple[float, ...] = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -52,7 +53,9 @@ def run(options: TuneSigma) -> None:
             raise ValueError(f"{name} must be above 0 and ascend, got {values}")
     if options.images < 1:
         raise ValueError(f"images must be at least 1, got {options.images}")
-    source = Folder(options.data.expanduser(), options.split, options.annotation, options.size)
+    source = Folder(
+        options.data.expanduser(), options.split, options.annotation, options.size, keep_aspect=True
+    )
     chosen = range(0, len(source), -(-len(source) // options.images) or 1)
     fixed, by_mass = Sums(len(options.sigmas)), Sums(len(options.masses))
     widths = []

@@ -47,6 +47,10 @@ class Data:
     """Length to which the shorter side is resized before augmentation; the aspect ratio is kept."""
     size: tuple[int, int] | None = None
     """Height and width to which images are resized when they are read; by default they are not."""
+    keep_aspect: bool = False
+    """Keep each image's aspect ratio when it is resized: it becomes as small as still covers size,
+    and size and crop are turned by 90° for images of the other orientation, portraits beside
+    landscapes. Off: images are squeezed or stretched to size."""
     crop: tuple[int, int] = (64, 64)
     """Height and width of the crops on which the network is trained."""
     scale: tuple[float, float] = (0.75, 1.5)

@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from tel_segmentation.config import Labels
+from tel_segmentation.data.aspect import size_for
 from tel_segmentation.data.dataset_file import DatasetInfo, open_dataset, where
+from tel_segmentation.data.formats.photographs import look
 from tel_segmentation.data.image_files import (
     LARGEST,
     check_size,
@@ -41,6 +43,7 @@ class Folder:
         size: height and width to which image (bicubic, antialiased) and labels
             (``sparse_labels``) are resized; None leaves them as they are.
         labels: as ``config.Data.labels``.
+        keep_aspect: as ``config.Data.keep_aspect``.
 
     Raises:
         ValueError: the TOML file is not valid, or a folder or an image's label is missing.
@@ -53,11 +56,12 @@ class Folder:
         annotation: str,
         size: tuple[int, int] | None = None,
         labels: Labels = "kept",
+        keep_aspect: bool = False,
     ) -> None:
         self.info = open_dataset(toml)
         self.classes = self.info.classes
         self.colors = self.info.colors
-        self.size, self.labels = size, labels
+        self.size, self.labels, self.keep_aspect = size, labels, keep_aspect
         images = self.info.images(split)
         marked = self.info.labels(split, annotation)
         if missing := [name for name in images if name not in marked]:
@@ -114,10 +118,18 @@ class Folder:
             truth = torch.full_like(label, UNLABELLED)
         else:
             truth = self._label(truth_file, image, self._truth_values)
-        if self.size is not None:
-            image = image.resize(self.size[::-1], Image.Resampling.BICUBIC)
+        if size := self._size_for(image):
+            image = image.resize(size[::-1], Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         return Sample(name, pixels, label, truth)
+
+    def shape_of(self, index: int) -> tuple[int, int]:
+        """Height and width of an image's file; its pixels are not read.
+
+        Raises:
+            ValueError: the file is not a readable image.
+        """
+        return look(self._files[index][1]).size[::-1]
 
     def full_label(self, index: int) -> NDArray[np.int64]:
         """The labels for training in the size of their file, (H, W); the image is not read.
@@ -134,9 +146,12 @@ class Folder:
         values = read_label(file)
         check_size(file, values, image)
         label = to_classes(file, values, table)
-        if self.size is not None:
-            label = resize_label(label, self.size, label_kind(sparse, self.labels))
+        if size := self._size_for(image):
+            label = resize_label(label, size, label_kind(sparse, self.labels))
         return torch.from_numpy(label)
+
+    def _size_for(self, image: Image.Image) -> tuple[int, int] | None:
+        return size_for((image.height, image.width), self.size, self.keep_aspect)
 
 
 def label_table(info: DatasetInfo, sparse: bool = False) -> NDArray[np.int64]:

@@ -234,8 +234,11 @@ def _open(path: Path, formats: tuple[str, ...]) -> tuple[Image.Image, str]:
 
 
 def why_unread(path: Path, error: Exception) -> Exception | str:
-    """For a TIFF of a kind that PIL does not know, the kind; else PIL's error."""
-    return (isinstance(error, UnidentifiedImageError) and tiff_kind(path)) or error
+    """For a TIFF of a kind that PIL does not know or cannot decode, the kind; else PIL's error."""
+    undecoded = str(error).startswith("decoder error")  # PIL's number says nothing to a user
+    if undecoded or isinstance(error, UnidentifiedImageError):
+        return tiff_kind(path, undecoded) or error
+    return error
 
 
 def _unreadable(path: Path, formats: tuple[str, ...], error: Exception | str) -> ValueError:

@@ -10,22 +10,23 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from tel_segmentation import config
+from tel_segmentation.data.aspect import turned_images
 from tel_segmentation.data.augment import augment
 from tel_segmentation.data.dataset_file import open_dataset
 from tel_segmentation.data.datasets.public import open_dataset_source, public_dataset
 from tel_segmentation.data.ending import end_workers
 from tel_segmentation.data.folder import Folder
+from tel_segmentation.data.order import Order
 from tel_segmentation.data.parts import Part, held_out, limited
 from tel_segmentation.data.sample import Batch, Source
 from tel_segmentation.data.scenes import Scenes
@@ -43,8 +44,8 @@ def open_source(options: config.Data, split: str, seed: int = 0) -> Source:
     """A split of the data set that ``options.source`` names.
 
     Args:
-        options: source, annotation, size, holdout, limit, for generated scenes the counts, and for
-            public data sets what their files are like.
+        options: source, annotation, size, keep_aspect, holdout, limit, for generated scenes the
+            counts, and for public data sets what their files are like.
         split: ``train``, ``val`` or ``test``.
         seed: of annotations that are generated, and of the choice of held out images.
 
@@ -84,7 +85,8 @@ def _open(options: config.Data, split: str, seed: int) -> Source:
         )
     if public := public_dataset(options.source):
         return open_dataset_source(*public, options, split)
-    return Folder(Path(options.source), split, options.annotation, options.size, options.labels)
+    place, kept = Path(options.source), options.keep_aspect
+    return Folder(place, split, options.annotation, options.size, options.labels, kept)
 
 
 def open_validation(options: config.Data, seed: int = 0) -> Source | None:
@@ -131,10 +133,21 @@ def dense(options: config.Data) -> config.Data:
 
 
 class TrainingSet(Dataset[tuple[str, Any]]):
-    """Augmented samples by (position in the run, index in the source)."""
+    """Augmented samples by (position in the run, index in the source).
 
-    def __init__(self, source: Source, options: config.Data, seed: int) -> None:
-        self.source, self.options, self.seed = source, options, seed
+    Args:
+        source: the images.
+        options: of the augmentation.
+        seed: of the run.
+        turned: for each image, whether its crop is turned by 90°; by default none is.
+    """
+
+    def __init__(
+        self, source: Source, options: config.Data, seed: int, turned: Sequence[bool] = ()
+    ) -> None:
+        self.source, self.seed = source, seed
+        self.turned = turned or [False] * len(source)
+        self.options = (options, replace(options, crop=options.crop[::-1]))
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[str, Any]:
         position, index = key
@@ -143,41 +156,7 @@ class TrainingSet(Dataset[tuple[str, Any]]):
         except (ValueError, OSError) as error:
             return "", error  # raised in the main process: a worker would add its traceback
         generator = np.random.default_rng([self.seed, position])
-        return sample.name, augment(sample, self.options, generator)
-
-
-class Order(Sampler[list[tuple[int, int]]]):
-    """The samples of each batch. Each pass over the source has a new random permutation.
-
-    The ``accumulate × processes`` batches of one iteration have consecutive positions. An iteration
-    therefore has the same samples however they are divided.
-    """
-
-    def __init__(
-        self, count: int, options: config.Train, *, start: int, rank: int = 0, world: int = 1
-    ) -> None:
-        if count == 0:
-            raise ValueError(f"{options.data.source} has no training images")
-        self.count, self.options, self.start = count, options, start
-        self.rank, self.world = rank, world
-
-    def __len__(self) -> int:
-        return (self.options.iterations - self.start) * self.options.accumulate
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        @lru_cache(maxsize=2)
-        def permutation(epoch: int) -> Any:
-            return np.random.default_rng([self.options.seed, epoch, 1]).permutation(self.count)
-
-        size = self.options.batch
-        for part in range(
-            self.start * self.options.accumulate, self.options.iterations * self.options.accumulate
-        ):
-            first = (part * self.world + self.rank) * size
-            yield [
-                (p, int(permutation(p // self.count)[p % self.count]))
-                for p in range(first, first + size)
-            ]
+        return sample.name, augment(sample, self.options[self.turned[index]], generator)
 
 
 def collate(samples: list[tuple[str, Any]]) -> Batch | Exception:
@@ -202,11 +181,12 @@ def collate_shared(samples: list[tuple[str, Any]]) -> Batch | Exception:
 def training_batches(
     source: Source,
     options: config.Train,
-    *,
     start: int,
     rank: int = 0,
     world: int = 1,
+    *,
     prepare: Callable[[int], None] | None = None,
+    turned: Sequence[bool] | None = None,
 ) -> Generator[Batch, None, None]:
     """The batches of a run from iteration ``start`` to its end, for one process.
 
@@ -219,6 +199,7 @@ def training_batches(
         rank: the number of this process.
         world: number of processes.
         prepare: called in each worker when it starts.
+        turned: what ``turned_images`` returns, if it is known.
 
     Raises:
         ValueError: a file cannot be read; it is named.
@@ -227,9 +208,12 @@ def training_batches(
     workers, prefetch, reason = fitting_workers(options, local_processes(world))
     if reason and rank == 0:
         print(reason, file=sys.stderr)
+    turned = turned_images(source, options.data) if turned is None else turned
     loader = DataLoader(
-        TrainingSet(source, options.data, options.seed),
-        batch_sampler=Order(len(source), options, start=start, rank=rank, world=world),
+        TrainingSet(source, options.data, options.seed, turned),
+        batch_sampler=Order(
+            len(source), options, start=start, rank=rank, world=world, turned=turned
+        ),
         num_workers=workers,
         collate_fn=collate_shared if workers else collate,
         pin_memory=torch.cuda.is_available(),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from tel_segmentation import config
+from tel_segmentation.data.aspect import size_for
 from tel_segmentation.data.datasets.samples import size_of_sample
 from tel_segmentation.data.folder import Folder
 from tel_segmentation.data.image_files import some
@@ -26,6 +28,7 @@ from tel_segmentation.data.sparse_labels import (
     resize_label,
 )
 
+NAMED = 2  # most frequent sizes that a line has, such as those of portraits and landscapes
 LOOKED_AT = 50  # images of which labels are counted before a training
 
 Size = tuple[int, int]
@@ -53,7 +56,7 @@ class Reach:
         self.total = Counted(0, 0, 0, 0)
         self.images = 0
         self.empty: list[str] = []
-        self.sizes: set[Size] = set()
+        self.sizes: Counter[Size] = Counter()
 
     def add(self, name: str, label: Map, size: Size | None) -> None:
         """Adds an image that is resized to this size; None: it is not resized."""
@@ -66,7 +69,7 @@ class Reach:
         self.images += 1
         if not counted.kept_pixels:
             self.empty.append(name)
-        self.sizes.add(size)
+        self.sizes[size] += 1
 
     def text(self) -> str:
         """The sums in one line.
@@ -96,10 +99,13 @@ class Reach:
         return line
 
     def _size(self) -> str:
-        if len(self.sizes) != 1:
+        if not self.sizes:
             return ""
-        ((height, width),) = self.sizes
-        return f" at {width} × {height}"
+        listed = sorted(self.sizes, key=lambda size: (-self.sizes[size], -size[1]))
+        words = [f"{width} × {height}" for height, width in listed[:NAMED]]
+        if more := len(listed[NAMED:]):
+            words = [", ".join(words), f"{more:,} other size{'s' * (more > 1)}"]
+        return f" at {' and '.join(words)}"
 
 
 def count(label: Map, size: Size | None, labels: config.Labels, sparse: bool) -> Counted:
@@ -205,7 +211,9 @@ def _labels(
     order = np.random.default_rng(0).permutation(indices).tolist()
     if isinstance(whole, Folder):  # images need not be read
         for index in order:
-            yield whole.names[index], whole.full_label(index), options.size
+            label = whole.full_label(index)
+            size = size_for(label.shape, options.size, options.keep_aspect)
+            yield whole.names[index], label, size
         return
     generated = options.source.startswith("scenes:")
     full = whole

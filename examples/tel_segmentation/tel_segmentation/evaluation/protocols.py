@@ -40,7 +40,8 @@ class ProtocolOptions:
     protocol: Literal["as-trained", "native", "squash", "short-side", "sliding"] = "as-trained"
     """as-trained: as in the evaluations during training; native: the image's own size; squash:
     resized to --protocol-size, without keeping the aspect ratio; short-side: the shorter side
-    resized to it; sliding: windows of this size."""
+    resized to it; sliding: windows of this size, which are turned for images of the other
+    orientation that are smaller."""
     protocol_size: tuple[int, int] | None = None
     """Height and width for the protocol; short-side uses the first. By default the run's own size
     if its evaluations during training use this protocol, else its crop."""
@@ -191,8 +192,13 @@ def _logits_at_scale(model: nn.Module, inputs: Tensor, options: Evaluation) -> T
 def _sliding(
     run: Callable[[Tensor], Tensor], inputs: Tensor, window: tuple[int, int], overlap: float
 ) -> Tensor:
-    """Logits averaged over windows that cover the image; the last ones end at its border."""
+    """Logits averaged over windows that cover the image; the last ones end at its border.
+
+    A window that is larger than the image is turned by 90° if there is less to pad then: a portrait
+    is looked at by upright windows.
+    """
     height, width = size_of(inputs)
+    window = min(window, window[::-1], key=lambda x: max(height, x[0]) * max(width, x[1]))
     inputs = _padded(inputs, (max(height, window[0]), max(width, window[1])))
     total: Tensor | None = None
     count = inputs.new_zeros(1, 1, *size_of(inputs))

@@ -22,6 +22,8 @@ import torch
 
 from tel_segmentation.runtime.run_folder import LAST, PREVIOUS
 
+LONGEST = 255  # bytes of a file's name
+
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Creates or replaces a file in one step: it has its old content or all of the new.
@@ -69,6 +71,12 @@ class _Writer(io.BufferedWriter):
 def _temporary(path: Path) -> Path:
     """A name beside the file; as short as possible, since the file's own may be of full length."""
     return path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.{os.getpid()}.tmp")
+
+
+def temporary_for(path: Path) -> Path:
+    """A name beside a file for its beginnings; a command that goes on replaces what it has left."""
+    name = f".{path.name}.tmp"
+    return path.with_name(name) if len(os.fsencode(name)) <= LONGEST else _temporary(path)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ import torch
 from tqdm import tqdm
 
 from tel_segmentation import config
+from tel_segmentation.data.aspect import turned_images
 from tel_segmentation.data.loading import (
     WorkersLostError,
     open_source,
@@ -27,6 +28,7 @@ from tel_segmentation.data.loading import (
     training_batches,
     workers_watched,
 )
+from tel_segmentation.data.order import first_pass
 from tel_segmentation.data.reach import check_training, check_truth
 from tel_segmentation.data.sample import Batch, Source
 from tel_segmentation.evaluation import protocols
@@ -138,10 +140,10 @@ def _loop(
     objective = state.distributed()
     board = Board(options.output, options.tensorboard and rank == 0, state.iteration)
     window = Window(len(source.classes), state.device)
-    batches = training_batches(
-        source, options, start=state.iteration, rank=rank, world=world, prepare=prepare_worker
-    )
-    labels = Labels(options, len(source) / (options.batch * options.accumulate * world))
+    turned = turned_images(source, options.data)
+    place = (state.iteration, rank, world)
+    batches = training_batches(source, options, *place, prepare=prepare_worker, turned=turned)
+    labels = Labels(options, first_pass(options, turned, world))
     durations: list[float] = []
     started = time.perf_counter()
     bar = tqdm(

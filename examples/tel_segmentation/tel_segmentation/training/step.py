@@ -149,9 +149,9 @@ def random_seed(*numbers: int) -> int:
 def tuned_convolutions(device: torch.device) -> Iterator[None]:
     """On CUDA, lets cuDNN choose the fastest algorithms, unless torch is to be deterministic.
 
-    cuDNN times its algorithms once for each size of input. That is worth it in training, where all
-    crops have one size, but not in evaluation. The choice may differ from run to run, and with it
-    the last bits of the results.
+    cuDNN times its algorithms once for each size of input. That is worth it in training, where
+    crops have one size, or the same turned, but not in evaluation. The choice may differ from run
+    to run, and with it the last bits of the results.
     """
     cudnn = torch.backends.cudnn
     deterministic = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()

@@ -13,6 +13,7 @@ from PIL import Image
 from tel_segmentation.config import Data
 from tel_segmentation.data.datasets.encoding import Encoding, check_ignore
 from tel_segmentation.data.datasets.samples import make_sample
+from tel_segmentation.data.formats.photographs import look
 from tel_segmentation.data.image_files import (
     by_name,
     check_size,
@@ -103,6 +104,10 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def shape_of(self, index: int) -> tuple[int, int]:
+        """Height and width of an image's file, whose pixels are not read."""
+        return look(self.entries[index].image).stored[::-1]
 
     def __getitem__(self, index: int) -> Sample:
         """One image: uint8 (3, H, W), and int64 (H, W) label and truth, -1 where there is no class.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tel_segmentation.config import Data
+from tel_segmentation.data.aspect import size_for
 from tel_segmentation.data.sample import Sample
 from tel_segmentation.data.sparse_labels import label_kind, resize_label
 
@@ -31,7 +32,7 @@ def make_sample(
         image: RGB.
         label: (H, W) int64 in the image's size: the labels for training, -1 unlabelled.
         truth: (H, W) int64, dense, -1 where there is no class.
-        options: size, short_side, annotation, labels.
+        options: size, keep_aspect, short_side, annotation, labels.
         split: of the image.
 
     Raises:
@@ -58,6 +59,6 @@ def size_of_sample(height: int, width: int, options: Data, split: str) -> tuple[
             f" {options.size} and {options.short_side}"
         )
     if options.short_side is None or split != "train":
-        return options.size
+        return size_for((height, width), options.size, options.keep_aspect)
     factor = options.short_side / min(height, width)
     return round(height * factor), round(width * factor)

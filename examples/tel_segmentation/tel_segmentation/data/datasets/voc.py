@@ -21,6 +21,7 @@ from tel_segmentation.data.datasets.voc_annotations import Annotation, Maps, fin
 from tel_segmentation.data.datasets.voc_classes import CLASSES, COLORS, ENCODING
 from tel_segmentation.data.datasets.voc_layout import find_layout
 from tel_segmentation.data.datasets.voc_strokes import Points
+from tel_segmentation.data.formats.photographs import look
 from tel_segmentation.data.image_files import check_size, read_image, read_label, some
 from tel_segmentation.data.sample import UNLABELLED, Sample
 
@@ -77,6 +78,10 @@ class Voc:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def shape_of(self, index: int) -> tuple[int, int]:
+        """Height and width of an image's file, whose pixels are not read."""
+        return look(self.images[self.names[index]]).stored[::-1]
 
     def __getitem__(self, index: int) -> Sample:
         """One image with its labels for training, and its dense label if there is one.
