@@ -77,18 +77,27 @@ def tiling_of(function: str, guide: da.Array, metric: str, connectivity: int | N
     return Tiling(guide.chunks[1:], check_integer(function, "connectivity", connectivity))
 
 
-def checked_sigma(function: str, sigma: Any, groups: int, guide: da.Array) -> Sigma:
-    """σ as a float, or as a tuple of one for each group."""
-    dtype = torch.promote_types(FLOATS[guide.dtype], torch.float32)
-    if isinstance(sigma, Iterable) and not isinstance(sigma, str | da.Array):
-        values = tuple(check_sigma(function, float(s), dtype) for s in sigma)
+def checked_sigma(function: str, sigma: Any, groups: int, dtype: Any) -> Sigma | da.Array:
+    """σ as a float, a tuple of one for each group, or a dask array of one chunk, not yet known."""
+    if isinstance(sigma, da.Array):
+        check_array(function, "sigma", sigma, "f")
+        if sigma.shape not in ((), (groups,)):
+            raise ValueError(
+                f"{function}: sigma must have shape () or ({groups},), got {sigma.shape}"
+            )
+        return sigma.rechunk(-1)
+    computed = torch.promote_types(FLOATS[np.dtype(dtype)], torch.float32)
+    if isinstance(sigma, np.ndarray | torch.Tensor):
+        sigma = sigma.tolist()
+    if isinstance(sigma, Iterable) and not isinstance(sigma, str):
+        values = tuple(check_sigma(function, s, computed) for s in sigma)
         if len(values) != groups:
             raise ValueError(
                 f"{function}: sigma must be a number or one for each of {groups} groups, "
                 f"got {len(values)}"
             )
         return values
-    return check_sigma(function, sigma, dtype)
+    return check_sigma(function, sigma, computed)
 
 
 def checked_groups(function: str, groups: Any, **arrays: da.Array) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import torch
+from dask.core import flatten
 from dask.delayed import Delayed
 from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
@@ -75,10 +76,11 @@ class Stage:
         """The layer, on what it reads."""
         return HighLevelGraph.from_collections(self.name, self._tasks, dependencies=self._reads)
 
-    def reads(self, value: Delayed) -> Any:
-        """The key of a value that was made by another stage."""
+    def reads(self, value: Delayed | da.Array) -> Any:
+        """The key of a value that was made by another stage, or of an array's only chunk."""
         self._reads.append(value)
-        return value.key
+        (key,) = flatten(value.__dask_keys__())
+        return key
 
     def delayed(self, key: Any) -> Delayed:
         """The result of a task, as a collection."""
@@ -94,7 +96,7 @@ class Stage:
         return da.Array(graph, name, (*leading, *self.tiling.chunks), dtype=dtype)
 
 
-def again(after: Delayed, *arrays: da.Array | None) -> list[Any]:
+def again(after: Delayed | da.Array, *arrays: da.Array | None) -> list[Any]:
     """The same arrays, whose chunks are read, or computed, a second time, when ``after`` is there.
 
     With one task for both readings, every chunk would stay in memory until the second.

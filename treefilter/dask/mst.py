@@ -93,9 +93,15 @@ def mst(
         >>> int(tree.edges.sum().compute())
         4799
     """
-    check_features("mst", "guide", guide)
-    check_mask("mst", mask, guide)
-    tiling = tiling_of("mst", guide, metric, connectivity)
+    return _mst("mst", guide, metric, connectivity, mask)
+
+
+def _mst(
+    function: str, guide: da.Array, metric: str, connectivity: int | None, mask: da.Array | None
+) -> Tree:
+    check_features(function, "guide", guide)
+    check_mask(function, mask, guide)
+    tiling = tiling_of(function, guide, metric, connectivity)
     stage = Stage(f"mst-{tokenize(guide, mask, tiling, metric)}", tiling)
     parts = stage.each(
         "candidates",
@@ -104,6 +110,34 @@ def mst(
     )
     choices = choices_of(stage, parts, metric)
     return Tree(guide, mask, metric, tiling, stage.delayed(choices))
+
+
+def tree_of(
+    function: str,
+    guide: da.Array | None,
+    metric: str,
+    connectivity: int | None,
+    mask: da.Array | None,
+    tree: Tree | None,
+) -> Tree:
+    """The tree that is given, or that of a guide."""
+    if tree is None:
+        if guide is None:
+            raise TypeError(f"{function}: guide must be a dask array, or there must be a tree")
+        return _mst(function, guide, metric, connectivity, mask)
+    if not isinstance(tree, Tree):
+        raise TypeError(
+            f"{function}: tree must be of treefilter.dask.mst, got {type(tree).__name__}"
+        )
+    if guide is not None or mask is not None or connectivity is not None:
+        raise TypeError(
+            f"{function}: tree must be given without a guide, mask or connectivity, got both"
+        )
+    if metric not in ("sqeuclidean", tree.metric):
+        raise ValueError(
+            f"{function}: metric must be that of the tree, {tree.metric}, got {metric!r}"
+        )
+    return tree
 
 
 def choices_of(stage: Stage, parts: list[Key], metric: str) -> Key:

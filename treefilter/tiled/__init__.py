@@ -38,27 +38,45 @@ from .exchange import exchange, prune_tile
 from .filter import finish, reduce_tile, result_dtype
 from .geometry import Lattice, Tile, Tiling
 from .reduce import Choice, choose, merge
+from .sigma_for_mass import (
+    ROUNDS,
+    Bracket,
+    Range,
+    bracket,
+    count_masses,
+    narrow,
+    reduce_masses,
+    weight_range,
+)
 from .skeleton import Skeleton
 from .watershed import Flood, finish_flood, flood, flood_candidates
 
 __all__ = [
+    "ROUNDS",
+    "Bracket",
     "Choice",
     "Flood",
     "Lattice",
     "Part",
+    "Range",
     "Skeleton",
     "Tile",
     "Tiling",
+    "bracket",
     "candidates",
     "choose",
+    "count_masses",
     "exchange",
     "finish",
     "finish_flood",
     "flood",
     "flood_candidates",
     "merge",
+    "narrow",
     "prune_tile",
+    "reduce_masses",
     "reduce_tile",
     "result_dtype",
     "tree_edges",
+    "weight_range",
 ]

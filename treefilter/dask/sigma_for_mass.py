@@ -1,0 +1,140 @@
+"""The σ of a mass, of dask arrays."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from .. import tiled
+from ..sigma_for_mass import DEFAULT_MASS, check_mass
+from ._arrays import checked_groups
+from ._graph import Key, Stage, again, tensor
+from .mst import Tree, tree_of
+
+
+def sigma_for_mass(
+    guide: da.Array | None = None,
+    mass: float = DEFAULT_MASS,
+    *,
+    groups: int = 1,
+    metric: str = "sqeuclidean",
+    connectivity: int | None = None,
+    mask: da.Array | None = None,
+    tree: Tree | None = None,
+) -> da.Array:
+    """The σ at which the median mass of an image's pixels is a given share of the image.
+
+    That of :func:`treefilter.sigma_for_mass` for the image in one piece, with whose tolerance, a
+    relative error of 10⁻⁴, it may differ by rounding. Nothing is computed yet. The bisection is
+    done in 7 rounds, three halvings in each, which read the guide twice each: 16 times in all, and
+    a round takes about as long as a filter of 7 channels. So compute it once for similar images:
+    ``sigma = float(tfd.sigma_for_mass(guide))`` is a number for any number of filters.
+
+    Args:
+        guide: As for :func:`mst`.
+        mass: The median mass, as a share of the image's pixels, in (0, 1].
+        groups: As for :func:`filter`.
+        metric: As for :func:`mst`.
+        connectivity: Likewise.
+        mask: Likewise. What is masked is not counted.
+        tree: Of :func:`mst`, in place of a guide and of its options.
+
+    Returns:
+        () dask array, or (groups,) for several groups; float64 if the guide is, else float32.
+        :func:`filter` takes it as its σ.
+
+    Raises:
+        ValueError: If shapes or chunks do not fit or an option is unknown or out of range. When it
+            is computed: for NaN or infinite features where the mask is true.
+        TypeError: If an argument is no dask array of its type, or there are a tree and a guide.
+
+    Example:
+        >>> import dask.array as da
+        >>> import treefilter.dask as tfd
+        >>> image = da.random.default_rng(0).random((3, 60, 80), chunks=(3, 32, 32))
+        >>> sigma = tfd.sigma_for_mass(image, mass=0.01)
+        >>> tfd.filter(image, sigma=sigma).shape
+        (3, 60, 80)
+    """
+    function = "sigma_for_mass"
+    share = check_mass(function, mass)
+    tree = tree_of(function, guide, metric, connectivity, mask, tree)
+    groups = checked_groups(function, groups, guide=tree.guide)
+    return sigma_of_tree(tree, share, groups)
+
+
+def sigma_of_tree(tree: Tree, mass: float, groups: int) -> da.Array:
+    """Of checked arguments."""
+    token = tokenize(tree, mass, groups)
+    options = {"groups": groups, "metric": tree.metric}
+    stage = Stage(f"weight-range-{token}", tree.tiling)
+    decided = stage.reads(tree._choices)
+    ranges = stage.each(
+        "range", partial(_range, **options), *_tiles(stage, tree, decided, tree._choices)
+    )
+    bracket = partial(tiled.bracket, image=tree.tiling.lattice, mass=mass, **options)
+    found = stage.delayed(stage.one(("bracket",), bracket, ranges, decided))
+    for number in range(tiled.ROUNDS):
+        found = _round(tree, found, f"{number}-{token}", options)
+    name = f"sigma-{token}"
+    key = (name,) if groups == 1 else (name, 0)
+    tasks: dict[Key, Any] = {key: (_result, found.key)}
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[found])
+    dtype = np.float64 if tree.guide.dtype == np.float64 else np.float32
+    return da.Array(graph, name, () if groups == 1 else ((groups,),), dtype=dtype)
+
+
+def _tiles(stage: Stage, tree: Tree, decided: Any, after: Delayed) -> list[Any]:
+    """Guide, mask, tile and choice of each tile; the chunks are read when ``after`` is there."""
+    guide, mask = again(after, tree.guide, tree.mask)
+    choices = stage.item_of("choice", decided)
+    return [stage.chunks_of(guide), stage.chunks_of(mask), tree.tiling.tiles, choices]
+
+
+def _round(tree: Tree, bracket: Delayed, name: str, options: dict[str, Any]) -> Delayed:
+    """What is left of the bracket."""
+    tiling = tree.tiling
+    first = Stage(f"masses-{name}", tiling)
+    key, decided = first.reads(bracket), first.reads(tree._choices)
+    given = _tiles(first, tree, decided, bracket)
+    brackets = [key] * len(tiling.tiles)
+    skeletons = first.each("skeleton", partial(_masses, **options), *given, brackets)
+    exchange = partial(_exchange, image=tiling.lattice, **options)
+    arriving = first.delayed(first.one(("exchange",), exchange, skeletons, decided, key))
+
+    second = Stage(f"counts-{name}", tiling)
+    key, decided = second.reads(bracket), second.reads(tree._choices)
+    given = _tiles(second, tree, decided, arriving)
+    outside = second.item_of("outside", second.reads(arriving))
+    counts = second.each("count", partial(_counts, **options), *given, outside, brackets)
+    return second.delayed(second.one(("narrow",), tiled.narrow, key, counts))
+
+
+def _range(guide: Any, mask: Any, *given: Any, **options: Any) -> tiled.Range:
+    return tiled.weight_range(tensor(guide), *given, mask=tensor(mask), **options)
+
+
+def _masses(guide: Any, mask: Any, *given: Any, **options: Any) -> tiled.Skeleton:
+    return tiled.reduce_masses(tensor(guide), *given, mask=tensor(mask), **options)
+
+
+def _exchange(skeletons: Any, choices: Any, bracket: tiled.Bracket, **options: Any) -> list[Any]:
+    return tiled.exchange(skeletons, choices, sigma=bracket.sigmas, **options)
+
+
+def _counts(
+    guide: Any, mask: Any, tile: Any, choice: Any, outside: Any, bracket: Any, **options: Any
+) -> np.ndarray:
+    given = (tensor(guide), tile, choice, *outside, bracket)
+    return tiled.count_masses(*given, mask=tensor(mask), **options)
+
+
+def _result(bracket: tiled.Bracket) -> np.ndarray:
+    sigma = bracket.sigma
+    return sigma if len(sigma) > 1 else sigma[0]
