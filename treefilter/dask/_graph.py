@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -37,24 +36,30 @@ class Stage:
         channel = (0,) * (value.ndim - len(self.blocks))
         return [(value.name, *channel, *at) for at in np.ndindex(self.blocks)]
 
-    def each(self, step: str, function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Key]:
-        """A task for each tile: its arguments are those of the sequences."""
-        keys: list[Key] = []
-        for i, row in enumerate(zip(*arguments, strict=True)):
-            keys.append(self.one((step, i), function, *row))
-        return keys
+    def each(self, step: str, function: Callable[..., Any], *arguments: Any) -> list[Key]:
+        """A task for each tile.
+
+        Args:
+            step: The tasks' name.
+            function: What they do.
+            arguments: Of each a list of what the tiles have, or one key for all of them. With its
+                number, the last argument, a task takes its own entry of a list that is one task's
+                result. A task for each entry would be worse: it would be executed, in dask's local
+                schedulers, after all readings that wait for the list, so that all chunks would be
+                in memory; and a cluster would copy the list to all workers for it, too.
+        """
+        numbers = range(len(self.tiling.tiles))
+        columns = [of if isinstance(of, list) else [of] * len(numbers) for of in arguments]
+        return [
+            self.one((step, i), function, *row)
+            for i, row in enumerate(zip(*columns, numbers, strict=True))
+        ]
 
     def one(self, step: tuple[Any, ...], function: Callable[..., Any], *arguments: Any) -> Key:
         """A task."""
         key = (f"{step[0]}-{self.name}", *step[1:])
         self._tasks[key] = (function, *arguments)
         return key
-
-    def item_of(self, step: str, key: Any) -> list[Key]:
-        """Each tile's entry of what a task gives."""
-        return [
-            self.one((step, i), operator.getitem, key, i) for i in range(len(self.tiling.tiles))
-        ]
 
     def merged(self, step: str, parts: list[Key], merge: Callable[[list[Any]], Any]) -> Key:
         """What remains when neighbours are merged, two by two along one axis after the other."""

@@ -92,44 +92,54 @@ def filter(
     inputs, given = [x, guide, tree.mask], checked
     if isinstance(checked, da.Array):
         inputs, given = again(checked, *inputs), first.reads(checked)
-    chunks, sigmas = [first.chunks_of(value) for value in inputs], [given] * len(tiling.tiles)
-    both = first.each("reduce", partial(_reduce, **options), *chunks, tiling.tiles, sigmas)
+    chunks = [first.chunks_of(value) for value in inputs]
+    both = first.each("reduce", partial(_reduce, **options), *chunks, tiling.tiles, given)
     parts, skeletons = (
-        first.each(name, operator.getitem, both, [i] * len(both))
-        for i, name in enumerate(("candidates", "skeleton"))
+        [first.one((name, i), operator.getitem, key, at) for i, key in enumerate(both)]
+        for at, name in enumerate(("candidates", "skeleton"))
     )
-    key = first.reads(tree._choices) if is_decided else choices_of(first, parts, tree.metric)
-    choices = first.item_of("choice", key)
-    prune = partial(tiled.prune_tile, image=tiling.lattice)
-    pruned = first.each("prune", prune, skeletons, choices)
+    choices = first.reads(tree._choices) if is_decided else choices_of(first, parts, tree.metric)
+    pruned = first.each("prune", partial(_prune, image=tiling.lattice), skeletons, choices)
     exchange = partial(_exchange, image=tiling.lattice, **options)
     arriving = first.one(("exchange",), exchange, pruned, choices, given)
-    done = first.delayed(first.one(("decided",), _triples, choices, arriving, given))
+    done = first.delayed(first.one(("decided",), _triple, choices, arriving, given))
 
     second = Stage(f"finish-{token}", tiling)
-    decided = second.item_of("outside", second.reads(done))
     read = [second.chunks_of(value) for value in again(done, x, guide, tree.mask)]
-    keys = second.each("finish", partial(_finish, **options), *read, tiling.tiles, decided)
+    finish = partial(_finish, **options)
+    keys = second.each("finish", finish, *read, tiling.tiles, second.reads(done))
     dtype = tiled.result_dtype(FLOATS[x.dtype], FLOATS[guide.dtype])
     return second.array(keys, torch.empty(0, dtype=dtype).numpy().dtype, x.shape[0])
 
 
 def _reduce(
-    x: Any, guide: Any, mask: Any, tile: tiled.Tile, sigma: Any, *, groups: int, metric: str
+    x: Any, guide: Any, mask: Any, tile: Any, sigma: Any, _: int, *, groups: int, metric: str
 ) -> Any:
-    value = checked_sigma("filter", _numbers(sigma), groups, guide.dtype)
+    value = _numbers(sigma)
+    if value is not sigma:  # it was not known before
+        checked_sigma("filter", value, groups, guide.dtype)
     options: dict[str, Any] = {"sigma": value, "groups": groups, "metric": metric}
     return tiled.reduce_tile(tensor(x), tensor(guide), tile, mask=tensor(mask), **options)
+
+
+def _prune(skeleton: Any, choices: list[Any], number: int, image: tiled.Lattice) -> Any:
+    return tiled.prune_tile(skeleton, choices[number], image)
 
 
 def _exchange(skeletons: Any, choices: Any, sigma: Any, **options: Any) -> list[Any]:
     return tiled.exchange(skeletons, choices, sigma=_numbers(sigma), **options)
 
 
-def _finish(x: Any, guide: Any, mask: Any, tile: tiled.Tile, decided: Any, **options: Any) -> Any:
-    choice, (vertex, outside), sigma = decided
+def _triple(*decided: Any) -> tuple[Any, ...]:
+    return decided
+
+
+def _finish(
+    x: Any, guide: Any, mask: Any, tile: Any, decided: Any, number: int, **options: Any
+) -> Any:
+    choices, arriving, sigma = decided
     return tiled.finish(
-        *(tensor(x), tensor(guide), tile, choice, vertex, outside),
+        *(tensor(x), tensor(guide), tile, choices[number], *arriving[number]),
         sigma=_numbers(sigma),
         mask=tensor(mask),
         **options,
@@ -139,7 +149,3 @@ def _finish(x: Any, guide: Any, mask: Any, tile: tiled.Tile, decided: Any, **opt
 def _numbers(sigma: Any) -> Any:
     """What is given, or was computed, without NumPy."""
     return sigma.tolist() if isinstance(sigma, np.ndarray | np.generic) else sigma
-
-
-def _triples(choices: list[Any], arriving: list[Any], sigma: Any) -> list[Any]:
-    return [(choice, came, sigma) for choice, came in zip(choices, arriving, strict=True)]

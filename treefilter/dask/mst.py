@@ -43,13 +43,10 @@ class Tree:
     def edges(self) -> da.Array:
         """See above."""
         stage = Stage(f"edges-{tokenize(self._choices)}", self.tiling)
-        choices = stage.item_of("choice", stage.reads(self._choices))
-        guide, mask = again(self._choices, self.guide, self.mask)
-        keys = stage.each(
-            "edges",
-            partial(_edges, metric=self.metric),
-            *(stage.chunks_of(guide), stage.chunks_of(mask), self.tiling.tiles, choices),
-        )
+        given = [stage.chunks_of(of) for of in again(self._choices, self.guide, self.mask)]
+        choices = stage.reads(self._choices)
+        edges = partial(_edges, metric=self.metric)
+        keys = stage.each("edges", edges, *given, self.tiling.tiles, choices)
         return stage.array(keys, bool, len(self.tiling.lattice.directions))
 
     def persist(self, **options: Any) -> Tree:
@@ -148,11 +145,12 @@ def choices_of(stage: Stage, parts: list[Key], metric: str) -> Key:
     return stage.one(("choose",), partial(tiled.choose, tiling=tiling), whole, parts)
 
 
-def _candidates(guide: Any, mask: Any, tile: tiled.Tile, *, metric: str) -> tiled.Part:
+def _candidates(guide: Any, mask: Any, tile: tiled.Tile, _: int, *, metric: str) -> tiled.Part:
     return tiled.candidates(tensor(guide), tile, metric=metric, mask=tensor(mask))
 
 
 def _edges(
-    guide: Any, mask: Any, tile: tiled.Tile, choice: tiled.Choice, *, metric: str
+    guide: Any, mask: Any, tile: tiled.Tile, choices: list[Any], number: int, *, metric: str
 ) -> np.ndarray:
-    return tiled.tree_edges(tensor(guide), tile, choice, metric=metric, mask=tensor(mask)).numpy()
+    options: dict[str, Any] = {"metric": metric, "mask": tensor(mask)}
+    return tiled.tree_edges(tensor(guide), tile, choices[number], **options).numpy()

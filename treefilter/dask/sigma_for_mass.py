@@ -74,12 +74,11 @@ def sigma_of_tree(tree: Tree, mass: float, groups: int) -> da.Array:
     token = tokenize(tree, mass, groups)
     options = {"groups": groups, "metric": tree.metric}
     stage = Stage(f"weight-range-{token}", tree.tiling)
-    decided = stage.reads(tree._choices)
-    ranges = stage.each(
-        "range", partial(_range, **options), *_tiles(stage, tree, decided, tree._choices)
-    )
+    choices = stage.reads(tree._choices)
+    given = _tiles(stage, tree, tree._choices)
+    ranges = stage.each("range", partial(_range, **options), *given, choices)
     bracket = partial(tiled.bracket, image=tree.tiling.lattice, mass=mass, **options)
-    found = stage.delayed(stage.one(("bracket",), bracket, ranges, decided))
+    found = stage.delayed(stage.one(("bracket",), bracket, ranges, choices))
     for number in range(tiled.ROUNDS):
         found = _round(tree, found, f"{number}-{token}", options)
     name = f"sigma-{token}"
@@ -90,38 +89,40 @@ def sigma_of_tree(tree: Tree, mass: float, groups: int) -> da.Array:
     return da.Array(graph, name, () if groups == 1 else ((groups,),), dtype=dtype)
 
 
-def _tiles(stage: Stage, tree: Tree, decided: Any, after: Delayed) -> list[Any]:
-    """Guide, mask, tile and choice of each tile; the chunks are read when ``after`` is there."""
-    guide, mask = again(after, tree.guide, tree.mask)
-    choices = stage.item_of("choice", decided)
-    return [stage.chunks_of(guide), stage.chunks_of(mask), tree.tiling.tiles, choices]
+def _tiles(stage: Stage, tree: Tree, after: Delayed) -> list[Any]:
+    """Guide, mask and tile of each tile; the chunks are read when ``after`` is there."""
+    chunks = [stage.chunks_of(value) for value in again(after, tree.guide, tree.mask)]
+    return [*chunks, tree.tiling.tiles]
 
 
 def _round(tree: Tree, bracket: Delayed, name: str, options: dict[str, Any]) -> Delayed:
     """What is left of the bracket."""
-    tiling = tree.tiling
-    first = Stage(f"masses-{name}", tiling)
-    key, decided = first.reads(bracket), first.reads(tree._choices)
-    given = _tiles(first, tree, decided, bracket)
-    brackets = [key] * len(tiling.tiles)
-    skeletons = first.each("skeleton", partial(_masses, **options), *given, brackets)
-    exchange = partial(_exchange, image=tiling.lattice, **options)
-    arriving = first.delayed(first.one(("exchange",), exchange, skeletons, decided, key))
+    first = Stage(f"masses-{name}", tree.tiling)
+    key, choices = first.reads(bracket), first.reads(tree._choices)
+    given = _tiles(first, tree, bracket)
+    skeletons = first.each("skeleton", partial(_masses, **options), *given, choices, key)
+    exchange = partial(_exchange, image=tree.tiling.lattice, **options)
+    arriving = first.delayed(first.one(("exchange",), exchange, skeletons, choices, key))
 
-    second = Stage(f"counts-{name}", tiling)
-    key, decided = second.reads(bracket), second.reads(tree._choices)
-    given = _tiles(second, tree, decided, arriving)
-    outside = second.item_of("outside", second.reads(arriving))
-    counts = second.each("count", partial(_counts, **options), *given, outside, brackets)
+    second = Stage(f"counts-{name}", tree.tiling)
+    key, choices = second.reads(bracket), second.reads(tree._choices)
+    outside = second.reads(arriving)
+    given = _tiles(second, tree, arriving)
+    counts = second.each("count", partial(_counts, **options), *given, choices, key, outside)
     return second.delayed(second.one(("narrow",), tiled.narrow, key, counts))
 
 
-def _range(guide: Any, mask: Any, *given: Any, **options: Any) -> tiled.Range:
-    return tiled.weight_range(tensor(guide), *given, mask=tensor(mask), **options)
+def _range(
+    guide: Any, mask: Any, tile: Any, choices: list[Any], number: int, **options: Any
+) -> tiled.Range:
+    return tiled.weight_range(tensor(guide), tile, choices[number], mask=tensor(mask), **options)
 
 
-def _masses(guide: Any, mask: Any, *given: Any, **options: Any) -> tiled.Skeleton:
-    return tiled.reduce_masses(tensor(guide), *given, mask=tensor(mask), **options)
+def _masses(
+    guide: Any, mask: Any, tile: Any, choices: list[Any], bracket: Any, number: int, **options: Any
+) -> tiled.Skeleton:
+    given = (tensor(guide), tile, choices[number], bracket)
+    return tiled.reduce_masses(*given, mask=tensor(mask), **options)
 
 
 def _exchange(skeletons: Any, choices: Any, bracket: tiled.Bracket, **options: Any) -> list[Any]:
@@ -129,9 +130,16 @@ def _exchange(skeletons: Any, choices: Any, bracket: tiled.Bracket, **options: A
 
 
 def _counts(
-    guide: Any, mask: Any, tile: Any, choice: Any, outside: Any, bracket: Any, **options: Any
+    guide: Any,
+    mask: Any,
+    tile: Any,
+    choices: list[Any],
+    bracket: Any,
+    outside: list[Any],
+    number: int,
+    **options: Any,
 ) -> np.ndarray:
-    given = (tensor(guide), tile, choice, *outside, bracket)
+    given = (tensor(guide), tile, choices[number], *outside[number], bracket)
     return tiled.count_masses(*given, mask=tensor(mask), **options)
 
 
