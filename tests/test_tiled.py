@@ -64,7 +64,11 @@ def test_watershed_is_that_of_the_whole_image(drawn, share, seed):
 # No share of them is a whole number of vertices: where a mass is the size of a component, σ depends
 # on how sums are rounded.
 @settings(max_examples=12)
-@given(drawn=images(), groups=st.integers(1, 3), mass=st.sampled_from([0.013, 0.113, 0.317, 0.871]))
+@given(
+    drawn=images(max_nodes=40),
+    groups=st.integers(1, 2),
+    mass=st.sampled_from([0.013, 0.113, 0.317, 0.871]),
+)
 def test_sigma_for_mass_is_that_of_the_whole_image(drawn, groups, mass):
     tiling, guide, mask, metric = drawn
     guide = torch.cat([guide.double() * (i + 1) for i in range(groups)])

@@ -175,7 +175,7 @@ def sigma_of(guide, tiling, mask=None, *, mass, groups=1, metric="sqeuclidean"):
     ]
     ranges = [tiled.weight_range(f, t, choice, **opts) for f, t, choice, opts in tiles]
     bracket = tiled.bracket(ranges, choices, image, mass=mass, **shared)
-    for _ in range(tiled.ROUNDS):
+    while bracket.halvings:
         skeletons = [tiled.reduce_masses(f, t, c, bracket, **opts) for f, t, c, opts in tiles]
         outside = tiled.exchange(skeletons, choices, image, sigma=bracket.sigmas, **shared)
         counts = [

@@ -100,6 +100,14 @@ class Stage:
         graph = HighLevelGraph.from_collections(name, self._tasks, dependencies=self._reads)
         return da.Array(graph, name, (*leading, *self.tiling.chunks), dtype=dtype)
 
+    def small(
+        self, function: Callable[..., Any], value: Delayed, shape: tuple[int, ...], dtype: Any
+    ) -> da.Array:
+        """The array of one chunk that a function makes of a value."""
+        key = (self.name, *(0,) * len(shape))
+        self._tasks[key] = (function, self.reads(value))
+        return da.Array(self.graph(), self.name, tuple((size,) for size in shape), dtype=dtype)
+
 
 def again(after: Delayed | da.Array, *arrays: da.Array | None) -> list[Any]:
     """The same arrays, whose chunks are read, or computed, a second time, when ``after`` is there.

@@ -9,12 +9,12 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
 
 from .. import tiled
 from ..sigma_for_mass import DEFAULT_MASS, check_mass
+from ..tiled.sigma_for_mass import ROUNDS
 from ._arrays import checked_groups
-from ._graph import Key, Stage, again, tensor
+from ._graph import Stage, again, tensor
 from .mst import Tree, tree_of
 
 
@@ -30,11 +30,11 @@ def sigma_for_mass(
 ) -> da.Array:
     """The σ at which the median mass of an image's pixels is a given share of the image.
 
-    That of :func:`treefilter.sigma_for_mass` for the image in one piece, with whose tolerance, a
-    relative error of 10⁻⁴, it may differ by rounding. Nothing is computed yet. The bisection is
-    done in 7 rounds, three halvings in each, which read the guide twice each: 16 times in all, and
-    a round takes about as long as a filter of 7 channels. So compute it once for similar images:
-    ``sigma = float(tfd.sigma_for_mass(guide))`` is a number for any number of filters.
+    That of :func:`treefilter.sigma_for_mass` for the image in one piece, with the same tolerance, a
+    relative error of 10⁻⁴. Nothing is computed yet. The 20 halvings of the bisection are done in 7
+    rounds, each with the masses of 7 σ. A round reads the guide twice and takes a little longer
+    than a filter of 7 channels; 16 readings in all. So find the σ of similar images once:
+    ``float(tfd.sigma_for_mass(guide))`` is a number for any number of filters.
 
     Args:
         guide: As for :func:`mst`.
@@ -72,21 +72,18 @@ def sigma_for_mass(
 def sigma_of_tree(tree: Tree, mass: float, groups: int) -> da.Array:
     """Of checked arguments."""
     token = tokenize(tree, mass, groups)
-    options = {"groups": groups, "metric": tree.metric}
+    options: dict[str, Any] = {"groups": groups, "metric": tree.metric}
     stage = Stage(f"weight-range-{token}", tree.tiling)
     choices = stage.reads(tree._choices)
     given = _tiles(stage, tree, tree._choices)
     ranges = stage.each("range", partial(_range, **options), *given, choices)
     bracket = partial(tiled.bracket, image=tree.tiling.lattice, mass=mass, **options)
     found = stage.delayed(stage.one(("bracket",), bracket, ranges, choices))
-    for number in range(tiled.ROUNDS):
+    for number in range(ROUNDS):
         found = _round(tree, found, f"{number}-{token}", options)
-    name = f"sigma-{token}"
-    key = (name,) if groups == 1 else (name, 0)
-    tasks: dict[Key, Any] = {key: (_result, found.key)}
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[found])
     dtype = np.float64 if tree.guide.dtype == np.float64 else np.float32
-    return da.Array(graph, name, () if groups == 1 else ((groups,),), dtype=dtype)
+    last = Stage(f"sigma-{token}", tree.tiling)
+    return last.small(_result, found, () if groups == 1 else (groups,), dtype)
 
 
 def _tiles(stage: Stage, tree: Tree, after: Delayed) -> list[Any]:

@@ -9,6 +9,9 @@ on are NumPy arrays, a few for each pixel at the border of a tile.
     finish   each tile      tree_edges     finish                  finish_flood
                             (the tree)     (its filter)            (the watershed)
 
+The σ of a mass is found by rounds of these stages: ``weight_range`` and ``bracket``, then
+``reduce_masses``, ``exchange``, ``count_masses`` and ``narrow`` while ``bracket.halvings``.
+
 The results are those of the image in one piece: trees and labels bit by bit, filtered values to
 within rounding. ``docs/tiled.md`` says why.
 
@@ -39,7 +42,6 @@ from .filter import finish, reduce_tile, result_dtype
 from .geometry import Lattice, Tile, Tiling
 from .reduce import Choice, choose, merge
 from .sigma_for_mass import (
-    ROUNDS,
     Bracket,
     Range,
     bracket,
@@ -52,7 +54,6 @@ from .skeleton import Skeleton
 from .watershed import Flood, finish_flood, flood, flood_candidates
 
 __all__ = [
-    "ROUNDS",
     "Bracket",
     "Choice",
     "Flood",

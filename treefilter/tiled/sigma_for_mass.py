@@ -192,8 +192,10 @@ def reduce_masses(
         metric: Likewise.
         mask: Likewise.
     """
-    options = {"sigma": bracket.sigmas, "groups": groups, "metric": metric, "mask": mask}
-    _, skeleton = reduce_tile(guide[:0], guide, tile, **options)
+    sigma = bracket.sigmas
+    _, skeleton = reduce_tile(
+        *(guide[:0], guide, tile), sigma=sigma, groups=groups, metric=metric, mask=mask
+    )
     return prune_tile(skeleton, choice, tile.image)
 
 
