@@ -41,9 +41,9 @@ the processor time, other programs had the processor.
 
 {report.table(head, rows)}
 
-Tiles take {many["processor"] / one["processor"]:.1f} times the processor time of one piece, and
-{many["peak"] / one["peak"]:.2f} times its memory. The largest difference of the two results is
-{content["difference"]:.1g}.
+Tiles take {many["processor"] / one["processor"]:.1f} times the processor time of one piece
+(the aim is at most 3), and {many["peak"] / one["peak"]:.2f} times its memory. The largest
+difference of the two results is {content["difference"]:.1g}.
 
 ![Memory over time](tiled.png)
 

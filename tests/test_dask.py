@@ -15,7 +15,6 @@ import treefilter as tf
 
 da = pytest.importorskip("dask.array")
 distributed = pytest.importorskip("distributed")
-zarr = pytest.importorskip("zarr", "3")
 
 import treefilter.dask as tfd  # noqa: E402
 
@@ -166,19 +165,23 @@ def test_bits_depend_on_no_scheduler_and_survive_a_killed_worker(client, tmp_pat
         counted, tmp_path, dies=True, meta=np.empty((0, 0, 0), np.float32)
     )
     x = chunked(np.random.default_rng(3).standard_normal((2, *PHOTO.shape[1:])), (2, *CHUNKS[1:]))
+    before = set(client.scheduler_info()["workers"])
     results = [tfd.filter(x, guide, sigma=0.02).compute()]  # in processes, of which one is killed
     reads = [log.read_text().count("\n") for log in tmp_path.iterdir()]
     assert len(reads) == 9
-    assert min(reads) == 2
+    assert min(reads) >= 2
     assert sum(reads) > 18
     y = tfd.filter(x, chunked(PHOTO), sigma=0.02)
-    results += [y.compute()]
+    survivor = before & set(client.scheduler_info()["workers"])
+    assert len(survivor) == 1
+    results += [y.compute(workers=list(survivor)), y.compute()]
     results += [y.compute(scheduler="threads", num_workers=count) for count in (1, 2, 4)]
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
 
 
 def test_a_broken_chunk_is_the_engines_error(client, tmp_path):
+    zarr = pytest.importorskip("zarr", "3")
     chunks = (3, 24, 20)
     zarr.create_array(tmp_path / "guide", data=PHOTO, chunks=chunks)
     file = tmp_path / "guide" / "c" / "0" / "1" / "2"

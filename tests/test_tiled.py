@@ -63,7 +63,7 @@ def test_watershed_is_that_of_the_whole_image(drawn, share, seed):
 
 # No share of them is a whole number of vertices: where a mass is the size of a component, σ depends
 # on how sums are rounded.
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     drawn=images(max_nodes=40),
     groups=st.integers(1, 2),

@@ -59,7 +59,8 @@ class Bracket:
     """Between which powers of two the σ of each group is.
 
     Attributes:
-        low, high: (G,) log₂ of a σ that is too small, and of one that is not.
+        low: (G,) log₂ of a σ that is too small.
+        high: (G,) log₂ of one that is large enough.
         target: The mass that half of the image's vertices shall have.
         pixels: How many vertices these are.
         halvings: How many are to be done.
