@@ -72,6 +72,12 @@ def test_a_tree_serves_many_filters():
         assert (y == tfd.filter(chunked(PHOTO), sigma=sigma)).all().compute()
 
 
+@pytest.mark.parametrize("call", [tfd.filter, tfd.sigma_for_mass, lambda g: tfd.mst(g).edges])
+def test_the_same_call_has_the_same_keys(call):
+    first, second = (call(chunked(PHOTO)).__dask_graph__().to_dict() for _ in range(2))
+    assert first.keys() == second.keys()
+
+
 def test_sigma_of_a_mass():
     guide, x = chunked(PHOTO), chunked(PHOTO)
     for groups in (1, 3):

@@ -8,6 +8,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import torch
+from dask.base import tokenize
 from dask.core import flatten
 from dask.delayed import Delayed
 from dask.graph_manipulation import bind
@@ -115,7 +116,7 @@ def again(after: Delayed | da.Array, *arrays: da.Array | None) -> list[Any]:
     With one task for both readings, every chunk would stay in memory until the second.
     """
     given = [value for value in arrays if value is not None]
-    bound = iter(bind(given, after))
+    bound = iter(bind(given, after, seed=tokenize(after)))  # without a seed, keys are random
     return [None if value is None else next(bound) for value in arrays]
 
 

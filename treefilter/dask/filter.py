@@ -14,6 +14,7 @@ from dask.base import tokenize
 
 from .. import tiled
 from ..sigma_for_mass import check_auto
+from ..tiled.filter import Sigma
 from ._arrays import FLOATS, check_chunks, check_features, checked_groups, checked_sigma
 from ._graph import Stage, again, tensor
 from .mst import Tree, choices_of, tree_of
@@ -76,7 +77,7 @@ def filter(
     if tree is None and guide is None:
         guide = x
     tree = tree_of("filter", guide, metric, connectivity, mask, tree)
-    guide, tiling = tree.guide, tree.tiling
+    guide = tree.guide
     check_chunks("filter", "x", x, guide)
     if x.ndim != guide.ndim:
         raise ValueError(f"filter: x must have {guide.ndim} axes like the guide, got {x.ndim}")
@@ -85,13 +86,21 @@ def filter(
         checked = checked_sigma("filter", sigma, groups, guide.dtype)
     else:
         checked = sigma_of_tree(tree, share, groups)
+    return _filtered(x, tree, is_decided, checked, groups)
+
+
+def _filtered(
+    x: da.Array, tree: Tree, is_decided: bool, sigma: Sigma | da.Array, groups: int
+) -> da.Array:
+    """Of checked arguments. The tree's choices are made anew unless that is done."""
+    guide, mask, tiling = tree.guide, tree.mask, tree.tiling
     options: dict[str, Any] = {"groups": groups, "metric": tree.metric}
-    token = tokenize(x, tree, is_decided, checked, options)
+    token = tokenize(x, tree, is_decided, sigma, options)
 
     first = Stage(f"filter-{token}", tiling)
-    inputs, given = [x, guide, tree.mask], checked
-    if isinstance(checked, da.Array):
-        inputs, given = again(checked, *inputs), first.reads(checked)
+    inputs, given = [x, guide, mask], sigma
+    if isinstance(sigma, da.Array):
+        inputs, given = again(sigma, *inputs), first.reads(sigma)
     chunks = [first.chunks_of(value) for value in inputs]
     both = first.each("reduce", partial(_reduce, **options), *chunks, tiling.tiles, given)
     parts, skeletons = (
@@ -105,7 +114,7 @@ def filter(
     done = first.delayed(first.one(("decided",), _triple, choices, arriving, given))
 
     second = Stage(f"finish-{token}", tiling)
-    read = [second.chunks_of(value) for value in again(done, x, guide, tree.mask)]
+    read = [second.chunks_of(value) for value in again(done, x, guide, mask)]
     finish = partial(_finish, **options)
     keys = second.each("finish", finish, *read, tiling.tiles, second.reads(done))
     dtype = tiled.result_dtype(FLOATS[x.dtype], FLOATS[guide.dtype])
