@@ -58,6 +58,7 @@ def test_page_of_tiles():
     page = run_page(README.parent / "docs" / "tiled.md")
     assert abs(page["y"].compute() - page["image"].compute()).max() < 1
     assert (page["labels"].compute() == 0).all()
+    assert 0 < page["sigma"] < 1
 
 
 if __name__ == "__main__":  # without pytest: is what this Python imports whole?
