@@ -62,6 +62,7 @@ tel-results: $(VENV)/.installed
 figure: $(VENV)/.installed
 	$(BIN)/python docs/tree_filter.py --output docs/tree_filter.png
 	$(BIN)/python docs/concept.py --output docs/concept.png
+	$(BIN)/python docs/tiled.py --output docs/tiled.png
 	$(BIN)/python examples/photo_demo/photo_demo.py --output docs/photo_demo.png
 	$(BIN)/python examples/gigapixel/gigapixel.py --output docs/gigapixel.png
 	$(BIN)/python docs/tel_user.py --output docs/tel_user.png

@@ -147,10 +147,15 @@ def messages() -> dict:
         tiled.prune_tile(s, c, tiling.lattice) for s, c in zip(skeletons, choices, strict=True)
     ]
     before = process_time()
-    tiled.exchange(pruned, choices, tiling.lattice, sigma=SIGMA)
+    outside = tiled.exchange(pruned, choices, tiling.lattice, sigma=SIGMA)
     end = process_time()
     border = sum(len(part.vertex) for part in parts)
-    sizes = {"candidates": parts, "skeleton": skeletons, "pruned skeleton": pruned}
+    sizes = {
+        "candidates": parts,
+        "skeleton": skeletons,
+        "pruned skeleton": pruned,
+        "what is decided": (choices, outside),
+    }
     return {
         "bytes": {name: len(pickle.dumps(value)) / border for name, value in sizes.items()},
         "seconds": {"merge": (merged - start) / border, "exchange": (end - before) / border},

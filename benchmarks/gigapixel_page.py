@@ -41,9 +41,9 @@ the processor time, other programs had the processor.
 
 {report.table(head, rows)}
 
-Tiles take {many["processor"] / one["processor"]:.1f} times the processor time of one piece, and
-{many["peak"] / one["peak"]:.2f} times its memory. The largest difference of the two results is
-{content["difference"]:.1g}.
+Tiles take {many["processor"] / one["processor"]:.1f} times the processor time of one piece
+(the aim is at most 3), and {many["peak"] / one["peak"]:.2f} times its memory. The largest
+difference of the two results is {content["difference"]:.1g}.
 
 ![Memory over time](tiled.png)
 
@@ -76,8 +76,9 @@ def _on_paper(told: dict, run: dict) -> str:
     read = 2 * 3 * side**2 / machines / 1e9
     return f"""## On paper: {side:,}² × 3 on {machines} machines
 
+<!-- paper: begin -->
 {count:,} tiles of {tile}² have {border / 1e6:.0f} million border pixels. At the {a_pixel:.2f} µs a
-pixel of the run over tiles above, map and finish are {hours:.1f} processor hours, {minutes:.0f}
+pixel of the run over tiles, map and finish are {hours:.1f} processor hours, {minutes:.1f}
 minutes on {machines} machines of {cores} cores. Each machine reads its part of the image twice:
 {read:.0f} GB of uint8. Measured on a photograph, tiles tell each other, in bytes a border pixel:
 
@@ -85,10 +86,11 @@ minutes on {machines} machines of {cores} cores. Each machine reads its part of 
 
 In one task, merging all candidates would take {seconds["merge"]:.0f} s, and the exchange takes
 {seconds["exchange"]:.0f} s, with the pruned skeletons in one memory. Merged pairwise,
-as `treefilter.dask` does, candidates are reduced on all machines, and the last merge sees a border
-of {4 * side:,} pixels. The exchange is the bottleneck: for more tiles or tens of channels, filter
-a few channels at a time along one tree; beyond, skeletons have to be pruned to the borders of
-groups of tiles before they meet.
+as `treefilter.dask` does, candidates are reduced on all machines, and the last merge joins two
+halves. What is decided of all tiles goes to all machines. The exchange is the bottleneck: for more
+tiles or tens of channels, filter a few channels at a time along one tree; beyond, skeletons have
+to be pruned to the borders of groups of tiles before they meet.
+<!-- paper: end -->
 """
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import treefilter
 
@@ -58,6 +59,10 @@ def test_page_of_tiles():
     page = run_page(README.parent / "docs" / "tiled.md")
     assert abs(page["y"].compute() - page["image"].compute()).max() < 1
     assert (page["labels"].compute() == 0).all()
+    graph = treefilter.grid(300, 400)
+    weight = treefilter.edge_weight(torch.from_numpy(page["image"].compute())[None], graph)
+    sigma = treefilter.sigma_for_mass(weight, treefilter.mst(weight, graph), 0.005)
+    assert page["sigma"] == pytest.approx(sigma.item(), rel=1e-4)
 
 
 if __name__ == "__main__":  # without pytest: is what this Python imports whole?

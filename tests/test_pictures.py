@@ -1,4 +1,4 @@
-"""The README's picture shows the weights that it says it shows."""
+"""The pictures of the README and of the page on tiles show what they say they show."""
 
 import importlib.util
 from pathlib import Path
@@ -6,14 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 
+import treefilter as tf
+
 for package in ("matplotlib", "skimage"):
     pytest.importorskip(package)
-SCRIPT = Path(__file__).parent.parent / "docs" / "tree_filter.py"
-if not SCRIPT.exists():  # an sdist leaves docs out
+DOCS = Path(__file__).parent.parent / "docs"
+if not DOCS.exists():  # an sdist leaves docs out
     pytest.skip("no docs here", allow_module_level=True)
-SPEC = importlib.util.spec_from_file_location("tree_filter", SCRIPT)
-picture = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(picture)
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+picture = script("tree_filter")
 
 
 @pytest.fixture
@@ -48,3 +57,18 @@ def test_windows(image):
 def test_bilateral_weight_is_largest_at_the_pixel(image):
     weights = picture.bilateral_weights(image)
     assert weights[20, 30].item() == 1 == weights.max().item()
+
+
+def test_tiles():
+    page = script("tiled")
+    image = torch.rand(3, 72, 108, generator=torch.manual_seed(0))
+    found = page.parts_of(image)
+    whole = tf.nn.TreeFilter2d(page.SIGMA)(image[None])[0]
+    torch.testing.assert_close(torch.from_numpy(found["result"]), whole, rtol=0, atol=2e-6)
+    graph = tf.grid(72, 108)
+    weight = tf.edge_weight(image[None], graph)
+    edge = tf.mst(weight, graph).edge[0]
+    ends = graph.edge_index[:, edge[edge >= 0].sort().values.long()]
+    tile = ends // 108 // page.TILE * 3 + ends % 108 // page.TILE
+    between = found["tiling"].lattice.ends(found["seams"])
+    assert sorted(between.T.tolist()) == sorted(ends[:, tile[0] != tile[1]].T.tolist())

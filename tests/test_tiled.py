@@ -2,10 +2,21 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import SEEDS, uniform
-from tiles import filtered, images, labelled, numbers, tree_of, whole_filtered, whole_weight
+from strategies import SEEDS, photograph, uniform
+from tiles import (
+    filtered,
+    images,
+    labelled,
+    numbers,
+    sigma_of,
+    tree_of,
+    whole_filtered,
+    whole_sigma,
+    whole_weight,
+)
 
 import treefilter as tf
+from treefilter import tiled
 
 
 @settings(max_examples=80)
@@ -48,3 +59,31 @@ def test_watershed_is_that_of_the_whole_image(drawn, share, seed):
     expected = tf.watershed(weight, tf.mst(weight, graph), markers[None])[0]
     assert labels.dtype == torch.int16
     assert torch.equal(labels, expected)
+
+
+# No share of them is a whole number of vertices: where a mass is the size of a component, σ depends
+# on how sums are rounded.
+@settings(max_examples=8)
+@given(
+    drawn=images(max_nodes=40),
+    groups=st.integers(1, 2),
+    mass=st.sampled_from([0.013, 0.113, 0.317, 0.871]),
+)
+def test_sigma_for_mass_is_that_of_the_whole_image(drawn, groups, mass):
+    tiling, guide, mask, metric = drawn
+    guide = torch.cat([guide.double() * (i + 1) for i in range(groups)])
+    options = {"mass": mass, "groups": groups, "metric": metric}
+    sigma = torch.from_numpy(sigma_of(guide, tiling, mask, **options))
+    expected = whole_sigma(guide, tiling, mask, **options)
+    torch.testing.assert_close(sigma, expected, rtol=1e-3, atol=0)
+
+
+def test_sigma_of_a_photograph_is_bit_by_bit_that_of_one_piece():
+    guide = photograph(40, 56)[0]
+    tiling = tiled.Tiling(((13, 27), (9, 30, 17)), 4)
+    for dtype, groups in ((torch.float32, 1), (torch.float64, 3)):
+        options = {"mass": 0.01, "groups": groups}
+        expected = whole_sigma(guide.to(dtype), tiling, **options).numpy()
+        sigma = sigma_of(guide.to(dtype), tiling, **options)
+        assert sigma.dtype == expected.dtype
+        np.testing.assert_array_equal(sigma, expected)

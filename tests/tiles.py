@@ -163,3 +163,34 @@ def labelled(guide, markers, tiling, mask=None, metric="sqeuclidean"):
         ],
         tiling,
     )
+
+
+def sigma_of(guide, tiling, mask=None, *, mass, groups=1, metric="sqeuclidean"):
+    """(G,): through all rounds of the bisection."""
+    image, shared = tiling.lattice, {"groups": groups, "metric": metric}
+    choices, _ = tree_of(guide, tiling, mask, metric)
+    tiles = [
+        (cut(guide, tile), tile, choice, {"mask": cut(mask, tile), **shared})
+        for tile, choice in zip(tiling.tiles, choices, strict=True)
+    ]
+    ranges = [tiled.weight_range(f, t, choice, **opts) for f, t, choice, opts in tiles]
+    bracket = tiled.bracket(ranges, choices, image, mass=mass, **shared)
+    while bracket.halvings:
+        skeletons = [tiled.reduce_masses(f, t, c, bracket, **opts) for f, t, c, opts in tiles]
+        outside = tiled.exchange(skeletons, choices, image, sigma=bracket.sigmas, **shared)
+        counts = [
+            tiled.count_masses(f, t, c, *arriving, bracket, **opts)
+            for (f, t, c, opts), arriving in zip(tiles, outside, strict=True)
+        ]
+        bracket = tiled.narrow(bracket, counts)
+    return bracket.sigma
+
+
+def whole_sigma(guide, tiling, mask=None, *, mass, groups=1, metric="sqeuclidean"):
+    """(G,) of the image in one piece."""
+    graph, weight = whole_weight(guide, tiling, mask, metric)
+    tree = tf.mst(weight, graph)
+    if groups > 1:
+        _, weight = whole_weight(guide.unflatten(0, (groups, -1)), tiling, mask, metric)
+    counted = None if mask is None else mask.flatten()[None]
+    return tf.sigma_for_mass(weight[None], tree, mass, counted=counted)[0]

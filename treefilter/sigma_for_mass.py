@@ -17,7 +17,7 @@ from .tree import Tree, check_tree
 DEFAULT_MASS = 0.005
 # Halvings of the interval in which log₂ σ lies, 50 wide for a photograph of a megapixel: the last
 # one is narrower than a ten-thousandth.
-_STEPS = 20
+STEPS = 20
 
 
 def sigma_for_mass(
@@ -122,35 +122,36 @@ def _bisect(weight: Tensor, tree: Tree, share: float, counted: Tensor | None) ->
         inside = inside & counted.unsqueeze(1)
     ones, number = inside.to(weight.dtype), inside.sum(2)
     target = share * number.double().unsqueeze(2)
-    low, high = _interval(weight, nodes)
-    for _ in range(_STEPS):
+    positive = (weight > 0) & weight.isfinite()
+    smallest = torch.where(positive, weight, math.inf).amin(2)
+    largest = torch.where(positive, weight, 0).amax(2)
+    low, high = interval(smallest, largest, nodes)
+    for _ in range(STEPS):
         middle = (low + high) / 2
-        sigma = _power(middle, weight.dtype)
+        sigma = sigma_of(middle, weight.dtype)
         a = torch.exp(weight / -sigma.unsqueeze(2)).masked_fill(absent, 0)
         masses = filter(ones, tree, a, normalize=False)
         large = (masses >= target) & inside
         enough = 2 * large.sum(2) > number  # torch.median, without its sort
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
-    return _power(high, weight.dtype).masked_fill(~(weight >= 0).all(2), math.nan)
+    return sigma_of(high, weight.dtype).masked_fill(~(weight >= 0).all(2), math.nan)
 
 
-def _interval(weight: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
-    """The smallest and the largest log₂ σ, (B, G) in float64.
+def interval(smallest: Tensor, largest: Tensor, nodes: int) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest log₂ σ, float64, of the positive finite weights of a tree.
 
     At w₁/128 a positive weight lets pass exp(−128), at most 3·10⁻⁵⁶. At 16·N·w₂ a path of all edges
-    lets pass exp(−1/16), so that every vertex has 94 % of its component's mass.
+    lets pass exp(−1/16), so that every vertex has 94 % of its component's mass. Without positive
+    finite weights, w₁ = +inf and w₂ = 0, both are 0.
     """
-    positive = (weight > 0) & weight.isfinite()
-    smallest = torch.where(positive, weight, math.inf).amin(2)
-    largest = torch.where(positive, weight, 0).amax(2)
     low = smallest.double().log2() - 7
     count = largest.new_full((), nodes, dtype=torch.float64)  # traced where it is not yet known
     high = largest.double().log2() + 4 + count.log2()
-    flat = ~positive.any(2)
+    flat = largest == 0
     return low.masked_fill(flat, 0), high.masked_fill(flat, 0)
 
 
-def _power(exponent: Tensor, dtype: torch.dtype) -> Tensor:
+def sigma_of(exponent: Tensor, dtype: torch.dtype) -> Tensor:
     """2^exponent as a σ that :func:`treefilter.affinity` takes."""
     limits = torch.finfo(dtype)
     return torch.exp2(exponent).clamp(limits.tiny, limits.max).to(dtype)

@@ -4,7 +4,9 @@
     python gigapixel.py --size 40000 --chunk 2048     # 1.6 billion pixels: hours, some GB of memory
 
 It makes a mosaic of photographs, zarr in ``--folder``, filters it along its tree, floods it from
-markers, and writes the result as a pyramid of zarr arrays, each half as wide as the one before.
+markers, and writes the result as a pyramid, each level half as wide as the one before: an OME-Zarr.
+Its description is a few attributes of a group. The package ome-zarr, which writes them, too, brings
+clients for S3 and the web, and of its s3fs there is none for the fsspec that is used here.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import treefilter as tf
 import treefilter.dask as tfd
 
 PHOTOGRAPHS = "astronaut", "chelsea", "coffee", "rocket", "retina", "immunohistochemistry"
+AXES = "c", "y", "x"
 CELL = 288
 """Sides of the photographs in the mosaic. They are no multiples of the chunks."""
 
@@ -78,17 +81,44 @@ def blockwise_watershed(block: np.ndarray, markers: np.ndarray) -> np.ndarray:
     return tf.watershed(weight, tree, torch.from_numpy(markers)[None])[0].numpy()
 
 
-def pyramid(path: Path, name: str, value: da.Array, least: int = 256) -> int:
-    """Writes ``value`` and its halves, as ``name/0``, ``name/1``, …; says how many."""
+def pyramid(path: Path, value: da.Array, least: int = 256) -> int:
+    """Writes an image and its halves as an OME-Zarr, ``path/0``, ``path/1``, …; says how many."""
+    group = zarr.create_group(path, overwrite=True)
     level = 0
     while True:
-        value.to_zarr(str(path / name / str(level)), overwrite=True)
-        value = da.from_zarr(str(path / name / str(level)))
+        array = group.create_array(
+            str(level),
+            shape=value.shape,
+            chunks=value.chunksize,
+            dtype=value.dtype,
+            dimension_names=AXES,
+        )
+        value.store(array, lock=False, compute=True)
+        value = da.from_zarr(array)
+        level += 1
         if max(value.shape) <= least:
-            return level + 1
+            break
         halved = da.coarsen(np.mean, value, {1: 2, 2: 2}, trim_excess=True)
         value = halved.rechunk(value.chunksize)
-        level += 1
+    group.attrs["ome"] = multiscales(path.name, level)
+    return level
+
+
+def multiscales(name: str, levels: int) -> dict:
+    """What OME-Zarr 0.5 says of a pyramid: viewers as napari find the levels by it."""
+    datasets = []
+    for level in range(levels):
+        # The first pixel of a level is the mean of 2^level of the image, with this centre.
+        scale, centre = 2.0**level, (2.0**level - 1) / 2
+        moves = [
+            {"type": "scale", "scale": [1.0, scale, scale]},
+            {"type": "translation", "translation": [0.0, centre, centre]},
+        ]
+        datasets.append({"path": str(level), "coordinateTransformations": moves})
+    types = {"c": "channel", "y": "space", "x": "space"}
+    axes = [{"name": axis, "type": types[axis]} for axis in AXES]
+    image = {"name": name, "axes": axes, "datasets": datasets, "type": "mean"}
+    return {"version": "0.5", "multiscales": [image]}
 
 
 def crop(value: da.Array, chunk: int) -> np.ndarray:
@@ -145,7 +175,7 @@ def main() -> None:
         image = da.from_zarr(str(folder / "mosaic")).astype(np.float32) / 255
         markers = da.map_blocks(marked, chunks=image.chunks[1:], dtype=np.int64)
         with timed("filtered, with its pyramid"):
-            levels = pyramid(folder, "filtered", tfd.filter(image, sigma=sigma))
+            levels = pyramid(folder / "filtered", tfd.filter(image, sigma=sigma))
         with timed("segmented"):
             tfd.watershed(image, markers).to_zarr(str(folder / "labels"), overwrite=True)
         print(f"{folder}: mosaic, filtered/0 … {levels - 1}, labels")

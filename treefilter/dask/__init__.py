@@ -9,6 +9,7 @@ It needs ``pip install treefilter[dask]``. The tasks are the functions of :mod:`
 
 from .filter import filter
 from .mst import Tree, mst
+from .sigma_for_mass import sigma_for_mass
 from .watershed import watershed
 
-__all__ = ["Tree", "filter", "mst", "watershed"]
+__all__ = ["Tree", "filter", "mst", "sigma_for_mass", "watershed"]

@@ -12,6 +12,7 @@ import torch
 
 from .._checks import check_choice, check_integer, check_sigma
 from ..edge_weight import METRICS
+from ..graph import grid_for
 from ..tiled import Tiling
 from ..tiled.filter import Sigma
 
@@ -22,8 +23,17 @@ def check_array(function: str, name: str, value: Any, kinds: str) -> None:
     """TypeError or ValueError if ``value`` is no dask array of that kind with known sizes."""
     if not isinstance(value, da.Array):
         raise TypeError(f"{function}: {name} must be a dask array, got {type(value).__name__}")
+    chunk = type(value._meta)
+    if not issubclass(chunk, np.ndarray | np.generic) or issubclass(chunk, np.ma.MaskedArray):
+        raise TypeError(
+            f"{function}: {name} must have chunks that are NumPy arrays, got {chunk.__name__}"
+        )
     dtype = value.dtype
-    expected = {"f": "float16, float32 or float64", "iu": "an integer type", "b": "bool"}[kinds]
+    expected = {
+        "f": "float16, float32 or float64",
+        "iu": "an integer type up to int64",
+        "b": "bool",
+    }[kinds]
     if dtype.kind not in kinds or not dtype.isnative or dtype.itemsize > 8 or dtype == np.uint64:
         raise TypeError(f"{function}: {name} must have dtype {expected}, got {dtype}")
     if any(math.isnan(size) for size in value.shape):
@@ -74,21 +84,36 @@ def tiling_of(function: str, guide: da.Array, metric: str, connectivity: int | N
     check_choice(function, "metric", metric, METRICS)
     if connectivity is None:
         connectivity = 4 if guide.ndim == 3 else 6
-    return Tiling(guide.chunks[1:], check_integer(function, "connectivity", connectivity))
+    connectivity = check_integer(function, "connectivity", connectivity)
+    try:
+        tiling = Tiling(guide.chunks[1:], connectivity)
+    except ValueError as error:
+        raise ValueError(str(error).replace("Tiling", function, 1)) from None
+    grid_for(function, tuple(map(max, tiling.chunks)), connectivity)  # a tile's numbers are int32
+    return tiling
 
 
-def checked_sigma(function: str, sigma: Any, groups: int, guide: da.Array) -> Sigma:
-    """σ as a float, or as a tuple of one for each group."""
-    dtype = torch.promote_types(FLOATS[guide.dtype], torch.float32)
-    if isinstance(sigma, Iterable) and not isinstance(sigma, str | da.Array):
-        values = tuple(check_sigma(function, float(s), dtype) for s in sigma)
+def checked_sigma(function: str, sigma: Any, groups: int, dtype: Any) -> Sigma | da.Array:
+    """σ as a float, a tuple of one for each group, or a dask array of one chunk, not yet known."""
+    if isinstance(sigma, da.Array):
+        check_array(function, "sigma", sigma, "f")
+        if sigma.shape not in ((), (groups,)):
+            raise ValueError(
+                f"{function}: sigma must have shape () or ({groups},), got {sigma.shape}"
+            )
+        return sigma.rechunk(-1)
+    computed = torch.promote_types(FLOATS[np.dtype(dtype)], torch.float32)
+    if isinstance(sigma, np.ndarray | torch.Tensor):
+        sigma = sigma.tolist()
+    if isinstance(sigma, Iterable) and not isinstance(sigma, str):
+        values = tuple(check_sigma(function, s, computed) for s in sigma)
         if len(values) != groups:
             raise ValueError(
                 f"{function}: sigma must be a number or one for each of {groups} groups, "
                 f"got {len(values)}"
             )
         return values
-    return check_sigma(function, sigma, dtype)
+    return check_sigma(function, sigma, computed)
 
 
 def checked_groups(function: str, groups: Any, **arrays: da.Array) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import torch
+from dask.base import tokenize
+from dask.core import flatten
 from dask.delayed import Delayed
 from dask.graph_manipulation import bind
 from dask.highlevelgraph import HighLevelGraph
@@ -36,24 +37,30 @@ class Stage:
         channel = (0,) * (value.ndim - len(self.blocks))
         return [(value.name, *channel, *at) for at in np.ndindex(self.blocks)]
 
-    def each(self, step: str, function: Callable[..., Any], *arguments: Sequence[Any]) -> list[Key]:
-        """A task for each tile: its arguments are those of the sequences."""
-        keys: list[Key] = []
-        for i, row in enumerate(zip(*arguments, strict=True)):
-            keys.append(self.one((step, i), function, *row))
-        return keys
+    def each(self, step: str, function: Callable[..., Any], *arguments: Any) -> list[Key]:
+        """A task for each tile.
+
+        Args:
+            step: The tasks' name.
+            function: What they do.
+            arguments: Of each a list of what the tiles have, or one key for all of them. With its
+                number, the last argument, a task takes its own entry of a list that is one task's
+                result. A task for each entry would be worse: it would be executed, in dask's local
+                schedulers, after all readings that wait for the list, so that all chunks would be
+                in memory; and a cluster would copy the list to all workers for it, too.
+        """
+        numbers = range(len(self.tiling.tiles))
+        columns = [of if isinstance(of, list) else [of] * len(numbers) for of in arguments]
+        return [
+            self.one((step, i), function, *row)
+            for i, row in enumerate(zip(*columns, numbers, strict=True))
+        ]
 
     def one(self, step: tuple[Any, ...], function: Callable[..., Any], *arguments: Any) -> Key:
         """A task."""
         key = (f"{step[0]}-{self.name}", *step[1:])
         self._tasks[key] = (function, *arguments)
         return key
-
-    def item_of(self, step: str, key: Any) -> list[Key]:
-        """Each tile's entry of what a task gives."""
-        return [
-            self.one((step, i), operator.getitem, key, i) for i in range(len(self.tiling.tiles))
-        ]
 
     def merged(self, step: str, parts: list[Key], merge: Callable[[list[Any]], Any]) -> Key:
         """What remains when neighbours are merged, two by two along one axis after the other."""
@@ -75,10 +82,11 @@ class Stage:
         """The layer, on what it reads."""
         return HighLevelGraph.from_collections(self.name, self._tasks, dependencies=self._reads)
 
-    def reads(self, value: Delayed) -> Any:
-        """The key of a value that was made by another stage."""
+    def reads(self, value: Delayed | da.Array) -> Any:
+        """The key of a value that was made by another stage, or of an array's only chunk."""
         self._reads.append(value)
-        return value.key
+        (key,) = flatten(value.__dask_keys__())
+        return key
 
     def delayed(self, key: Any) -> Delayed:
         """The result of a task, as a collection."""
@@ -93,14 +101,22 @@ class Stage:
         graph = HighLevelGraph.from_collections(name, self._tasks, dependencies=self._reads)
         return da.Array(graph, name, (*leading, *self.tiling.chunks), dtype=dtype)
 
+    def small(
+        self, function: Callable[..., Any], value: Delayed, shape: tuple[int, ...], dtype: Any
+    ) -> da.Array:
+        """The array of one chunk that a function makes of a value."""
+        key = (self.name, *(0,) * len(shape))
+        self._tasks[key] = (function, self.reads(value))
+        return da.Array(self.graph(), self.name, tuple((size,) for size in shape), dtype=dtype)
 
-def again(after: Delayed, *arrays: da.Array | None) -> list[Any]:
+
+def again(after: Delayed | da.Array, *arrays: da.Array | None) -> list[Any]:
     """The same arrays, whose chunks are read, or computed, a second time, when ``after`` is there.
 
     With one task for both readings, every chunk would stay in memory until the second.
     """
     given = [value for value in arrays if value is not None]
-    bound = iter(bind(given, after))
+    bound = iter(bind(given, after, seed=tokenize(after)))  # without a seed, keys are random
     return [None if value is None else next(bound) for value in arrays]
 
 

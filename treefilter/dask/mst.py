@@ -43,13 +43,10 @@ class Tree:
     def edges(self) -> da.Array:
         """See above."""
         stage = Stage(f"edges-{tokenize(self._choices)}", self.tiling)
-        choices = stage.item_of("choice", stage.reads(self._choices))
-        guide, mask = again(self._choices, self.guide, self.mask)
-        keys = stage.each(
-            "edges",
-            partial(_edges, metric=self.metric),
-            *(stage.chunks_of(guide), stage.chunks_of(mask), self.tiling.tiles, choices),
-        )
+        given = [stage.chunks_of(of) for of in again(self._choices, self.guide, self.mask)]
+        choices = stage.reads(self._choices)
+        edges = partial(_edges, metric=self.metric)
+        keys = stage.each("edges", edges, *given, self.tiling.tiles, choices)
         return stage.array(keys, bool, len(self.tiling.lattice.directions))
 
     def persist(self, **options: Any) -> Tree:
@@ -93,9 +90,15 @@ def mst(
         >>> int(tree.edges.sum().compute())
         4799
     """
-    check_features("mst", "guide", guide)
-    check_mask("mst", mask, guide)
-    tiling = tiling_of("mst", guide, metric, connectivity)
+    return _mst("mst", guide, metric, connectivity, mask)
+
+
+def _mst(
+    function: str, guide: da.Array, metric: str, connectivity: int | None, mask: da.Array | None
+) -> Tree:
+    check_features(function, "guide", guide)
+    check_mask(function, mask, guide)
+    tiling = tiling_of(function, guide, metric, connectivity)
     stage = Stage(f"mst-{tokenize(guide, mask, tiling, metric)}", tiling)
     parts = stage.each(
         "candidates",
@@ -106,6 +109,34 @@ def mst(
     return Tree(guide, mask, metric, tiling, stage.delayed(choices))
 
 
+def tree_of(
+    function: str,
+    guide: da.Array | None,
+    metric: str,
+    connectivity: int | None,
+    mask: da.Array | None,
+    tree: Tree | None,
+) -> Tree:
+    """The tree that is given, or that of a guide."""
+    if tree is None:
+        if guide is None:
+            raise TypeError(f"{function}: guide must be a dask array, or there must be a tree")
+        return _mst(function, guide, metric, connectivity, mask)
+    if not isinstance(tree, Tree):
+        raise TypeError(
+            f"{function}: tree must be of treefilter.dask.mst, got {type(tree).__name__}"
+        )
+    if guide is not None or mask is not None or connectivity is not None:
+        raise TypeError(
+            f"{function}: tree must be given without a guide, mask or connectivity, got both"
+        )
+    if metric not in ("sqeuclidean", tree.metric):
+        raise ValueError(
+            f"{function}: metric must be that of the tree, {tree.metric}, got {metric!r}"
+        )
+    return tree
+
+
 def choices_of(stage: Stage, parts: list[Key], metric: str) -> Key:
     """The decisions of all tiles, from their candidates."""
     tiling = stage.tiling
@@ -114,11 +145,12 @@ def choices_of(stage: Stage, parts: list[Key], metric: str) -> Key:
     return stage.one(("choose",), partial(tiled.choose, tiling=tiling), whole, parts)
 
 
-def _candidates(guide: Any, mask: Any, tile: tiled.Tile, *, metric: str) -> tiled.Part:
+def _candidates(guide: Any, mask: Any, tile: tiled.Tile, _: int, *, metric: str) -> tiled.Part:
     return tiled.candidates(tensor(guide), tile, metric=metric, mask=tensor(mask))
 
 
 def _edges(
-    guide: Any, mask: Any, tile: tiled.Tile, choice: tiled.Choice, *, metric: str
+    guide: Any, mask: Any, tile: tiled.Tile, choices: list[Any], number: int, *, metric: str
 ) -> np.ndarray:
-    return tiled.tree_edges(tensor(guide), tile, choice, metric=metric, mask=tensor(mask)).numpy()
+    options: dict[str, Any] = {"metric": metric, "mask": tensor(mask)}
+    return tiled.tree_edges(tensor(guide), tile, choices[number], **options).numpy()

@@ -66,21 +66,21 @@ def watershed(
     known = first.delayed(first.one(("flood",), flood, parts))
 
     second = Stage(f"finish-{token}", tiling)
-    labels = second.item_of("labels", second.reads(known))
     read = [second.chunks_of(value) for value in again(known, guide, markers, mask)]
-    keys = second.each("finish", partial(_finish, metric=metric), *read, tiling.tiles, labels)
+    labels, finish = second.reads(known), partial(_finish, metric=metric)
+    keys = second.each("finish", finish, *read, tiling.tiles, labels)
     return second.array(keys, markers.dtype)
 
 
-def _candidates(guide: Any, markers: Any, mask: Any, tile: tiled.Tile, **options: Any) -> Any:
+def _candidates(guide: Any, markers: Any, mask: Any, tile: Any, _: int, **options: Any) -> Any:
     return tiled.flood_candidates(
         tensor(guide), tensor(markers), tile, mask=tensor(mask), **options
     )
 
 
 def _finish(
-    guide: Any, markers: Any, mask: Any, tile: tiled.Tile, labels: Any, **options: Any
+    guide: Any, markers: Any, mask: Any, tile: Any, labels: Any, number: int, **options: Any
 ) -> Any:
     return tiled.finish_flood(
-        *(tensor(guide), tensor(markers), tile, *labels), mask=tensor(mask), **options
+        *(tensor(guide), tensor(markers), tile, *labels[number]), mask=tensor(mask), **options
     ).numpy()

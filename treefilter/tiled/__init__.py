@@ -9,6 +9,9 @@ on are NumPy arrays, a few for each pixel at the border of a tile.
     finish   each tile      tree_edges     finish                  finish_flood
                             (the tree)     (its filter)            (the watershed)
 
+The σ of a mass is found by rounds of these stages: ``weight_range`` and ``bracket``, then
+``reduce_masses``, ``exchange``, ``count_masses`` and ``narrow`` while ``bracket.halvings``.
+
 The results are those of the image in one piece: trees and labels bit by bit, filtered values to
 within rounding. ``docs/tiled.md`` says why.
 
@@ -38,27 +41,43 @@ from .exchange import exchange, prune_tile
 from .filter import finish, reduce_tile, result_dtype
 from .geometry import Lattice, Tile, Tiling
 from .reduce import Choice, choose, merge
+from .sigma_for_mass import (
+    Bracket,
+    Range,
+    bracket,
+    count_masses,
+    narrow,
+    reduce_masses,
+    weight_range,
+)
 from .skeleton import Skeleton
 from .watershed import Flood, finish_flood, flood, flood_candidates
 
 __all__ = [
+    "Bracket",
     "Choice",
     "Flood",
     "Lattice",
     "Part",
+    "Range",
     "Skeleton",
     "Tile",
     "Tiling",
+    "bracket",
     "candidates",
     "choose",
+    "count_masses",
     "exchange",
     "finish",
     "finish_flood",
     "flood",
     "flood_candidates",
     "merge",
+    "narrow",
     "prune_tile",
+    "reduce_masses",
     "reduce_tile",
     "result_dtype",
     "tree_edges",
+    "weight_range",
 ]

@@ -81,14 +81,32 @@ def _seams(vertex: Array, choices: Sequence[Choice], image: Lattice) -> Array:
     return by_number[np.searchsorted(vertex, image.ends(edge), sorter=by_number)]
 
 
-def _seam_affinity(features: Array, ends: Array, sigma: Sigma, groups: int, metric: str) -> Array:
-    """(G, K) float64."""
-    weight = torch.stack(
+def group_weights_between(
+    features: Array,
+    vertex: Array,
+    choices: Sequence[Choice],
+    image: Lattice,
+    groups: int,
+    metric: str,
+) -> Array:
+    """(G, K): of all chosen edges between tiles, for features (C, n) at ``vertex``."""
+    if not len(vertex):
+        return np.empty((groups, 0))
+    return _weights(features, _seams(vertex, choices, image), groups, metric)
+
+
+def _weights(features: Array, ends: Array, groups: int, metric: str) -> Array:
+    return np.stack(
         [
-            torch.from_numpy(weights_between(np.ascontiguousarray(of_group), ends, metric))
+            weights_between(np.ascontiguousarray(of_group), ends, metric)
             for of_group in np.split(features, groups)
         ]
     )
+
+
+def _seam_affinity(features: Array, ends: Array, sigma: Sigma, groups: int, metric: str) -> Array:
+    """(S · G, K) float64."""
+    weight = torch.from_numpy(_weights(features, ends, groups, metric))
     star = Tree.from_parents(torch.zeros(1, ends.shape[1] + 1, dtype=torch.int32))
     padded = torch.nn.functional.pad(weight, (1, 0))
     return affinities(padded, star, sigma)[0, :, 1:].numpy()

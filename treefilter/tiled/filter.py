@@ -39,7 +39,8 @@ def reduce_tile(
         x: (C, *tile.shape) floating point: what is filtered.
         guide: As for :func:`candidates`.
         tile: Where it is.
-        sigma: Positive: a number, or one for each group.
+        sigma: Positive: a number, or one for each group. Several for each, σ after σ, filter with
+            each of them; then ``x`` has channels for all of these groups.
         groups: As for :class:`treefilter.nn.TreeFilter2d`: divides the channels of both.
         metric: As for :func:`candidates`.
         mask: Likewise.
@@ -47,19 +48,21 @@ def reduce_tile(
     local = local_tree("filter", guide, tile, metric, mask)
     spanning = steiner(local, local.border)
     part = candidates_of(local, guide, spanning)
+    count = groups if isinstance(sigma, float | int) else len(sigma)
     if not len(spanning.vertex):
-        return part, _nothing(part, len(x) + groups, groups)
-    a = _affinity(local, guide, sigma, groups, metric, mask)
+        return part, _nothing(part, len(x) + count, count)
     at = torch.from_numpy(spanning.vertex)
-    along = a[:, :, at]
-    a[:, :, at] = 0  # what hangs from these vertices does not contain what hangs from others
-    sums = [
-        leaf_to_root(values, local.tree, a[:, g])[:, :, at] for g, values, _ in _values(x, groups)
-    ]
+    along, sums = [], []
+    affinities = _affinities(local, guide, sigma, groups, metric, mask)
+    for a, channels in zip(affinities, _split(x, count), strict=True):
+        along.append(a[:, at])
+        a[:, at] = 0  # what hangs from these vertices does not contain what hangs from others
+        sums += [leaf_to_root(of, local.tree, a)[:, :, at] for of, _ in _values(channels)]
     value = torch.cat(sums, 1)
     tree = Tree.from_parents(torch.from_numpy(spanning.parent)[None])
     nothing = torch.zeros_like(value)
-    return part, _skeleton(local, spanning, part, Forest(tree, value, along, nothing, nothing))
+    forest = Forest(tree, value, torch.stack(along, 1), nothing, nothing)
+    return part, _skeleton(local, spanning, part, forest)
 
 
 def _nothing(part: Part, values: int, groups: int) -> Skeleton:
@@ -130,24 +133,23 @@ def finish(
     Returns:
         Like ``x``; in float64 if the guide is and ``x`` has not 16 bits.
     """
+    count = groups if isinstance(sigma, float | int) else len(sigma)
     local = local_tree("filter", guide, tile, metric, mask)
-    a = _affinity(local, guide, sigma, groups, metric, mask)
-    cut = torch.zeros(local.weight.shape[1] + 1, dtype=torch.bool)
-    cut[torch.from_numpy(tile.edges_in_tile(choice.cut))] = True
-    a.masked_fill_(cut[local.tree.edge.long()], 0)  # of a root the edge is −1, and the last entry
     at = torch.from_numpy(tile.vertices_in_tile(vertex))
     arriving = torch.from_numpy(outside)
     out = torch.empty(x.shape, dtype=result_dtype(x.dtype, guide.dtype))
-    flat, done, mass = out.flatten(1), 0, torch.empty(0)
-    for g, values, with_mass in _values(x, groups):
-        count = values.shape[1]
-        values[0, :, at] += arriving[done : done + count]
-        sums = tree_filter(values, local.tree, a[:, g], normalize=False)[0]
-        if with_mass:
-            mass, sums = sums[0], sums[1:]
-        done += count
-        last = done - g - 1  # of the channels; each group has a mass before them
-        flat[last - len(sums) : last] = sums / mass
+    done, mass = 0, torch.empty(0)
+    affinities = cut_affinities(local, guide, choice, sigma, groups, metric, mask)
+    for a, channels, result in zip(affinities, _split(x, count), _split(out, count), strict=True):
+        first = 0
+        for values, with_mass in _values(channels):
+            values[0, :, at] += arriving[done : done + values.shape[1]]
+            done += values.shape[1]
+            sums = tree_filter(values, local.tree, a, normalize=False)[0]
+            if with_mass:
+                mass, sums = sums[0], sums[1:]
+            result[first : first + len(sums)] = sums / mass
+            first += len(sums)
     return out
 
 
@@ -158,34 +160,64 @@ def result_dtype(x: torch.dtype, guide: torch.dtype) -> torch.dtype:
     return torch.float64
 
 
-def _affinity(
+def cut_affinities(
+    local: LocalTree,
+    guide: Tensor,
+    choice: Choice,
+    sigma: Sigma,
+    groups: int,
+    metric: str,
+    mask: Tensor | None,
+) -> Iterator[Tensor]:
+    """Those of :func:`_affinities`, 0 at the candidates that are not in the image's tree."""
+    cut = torch.zeros(local.weight.shape[1] + 1, dtype=torch.bool)
+    cut[torch.from_numpy(local.tile.edges_in_tile(choice.cut))] = True
+    is_cut = cut[local.tree.edge.long()]  # of a root the edge is −1, and the last entry
+    for a in _affinities(local, guide, sigma, groups, metric, mask):
+        yield a.masked_fill_(is_cut, 0)
+
+
+def _affinities(
     local: LocalTree, guide: Tensor, sigma: Sigma, groups: int, metric: str, mask: Tensor | None
+) -> Iterator[Tensor]:
+    """(1, N) float64 for each σ and group, with the values that the image in one piece has."""
+    weight = group_weight(local, guide, groups, metric, mask)
+    sigmas = [sigma] * groups if isinstance(sigma, float | int) else sigma
+    for i, one in enumerate(sigmas):
+        yield affinities(weight[i % groups][None], local.tree, one)[0]
+
+
+def group_weight(
+    local: LocalTree, guide: Tensor, groups: int, metric: str, mask: Tensor | None
 ) -> Tensor:
-    """(1, G, N) float64, with the values that the image in one piece has."""
-    weight = local.weight
-    if groups > 1:
-        split = guide.unflatten(0, (groups, -1))
-        weight = tile_weight(split, local.tile, metric, mask)
-    return affinities(weight, local.tree, sigma)
+    """(G, E) weights of a tile's edges."""
+    if groups == 1:
+        return local.weight
+    return tile_weight(guide.unflatten(0, (groups, -1)), local.tile, metric, mask)
 
 
 def affinities(weight: Tensor, tree: Tree, sigma: Sigma) -> Tensor:
-    """(1, G, N) float64 of weights (G, E)."""
-    sigmas = sigma if isinstance(sigma, float | int) else weight.new_tensor(sigma)
-    a = affinity_of(weight[None], tree, sigmas)
-    return a.double()
+    """(1, S·G, N) float64 of weights (G, E): S is how many σ each group has."""
+    if isinstance(sigma, float | int):
+        return affinity_of(weight[None], tree, sigma).double()
+    repeated = weight.repeat(len(sigma) // len(weight), 1)
+    return affinity_of(repeated[None], tree, weight.new_tensor(sigma)).double()
 
 
-def _values(x: Tensor, groups: int) -> Iterator[tuple[int, Tensor, bool]]:
-    """Of each group its number, (1, k, N) float64 values, and whether a mass comes first.
-
-    The values are ones and the group's channels, a few at a time.
-    """
+def _split(x: Tensor, groups: int) -> Tensor:
+    """(C, *shape) to (groups, C / groups, N), where C may be 0."""
     flat = x.flatten(1)
-    for g, channels in enumerate(flat.unflatten(0, (groups, -1))):
-        for first in range(0, max(1, len(channels)), _CHANNELS):
-            piece, with_mass = channels[first : first + _CHANNELS], first == 0
-            size = (1, len(piece) + with_mass, flat.shape[1])
-            values = piece.new_ones(size, dtype=torch.float64)
-            values[0, int(with_mass) :] = piece
-            yield g, values, with_mass
+    return flat.view(groups, len(flat) // groups, flat.shape[1])
+
+
+def _values(channels: Tensor) -> Iterator[tuple[Tensor, bool]]:
+    """Of a group (C, N): (1, k, N) float64 values, and whether a mass comes first.
+
+    The values are ones and the channels, a few at a time.
+    """
+    for first in range(0, max(1, len(channels)), _CHANNELS):
+        piece, with_mass = channels[first : first + _CHANNELS], first == 0
+        size = (1, len(piece) + with_mass, channels.shape[1])
+        values = piece.new_ones(size, dtype=torch.float64)
+        values[0, int(with_mass) :] = piece
+        yield values, with_mass
