@@ -1,4 +1,4 @@
-"""Where the time goes: the share of every function, sampled by perf, as a page of its own.
+"""Where the time goes: the share of every function, sampled by perf, and of every op in a step.
 
 The native module is built once more with symbols (the same optimisation), and each case runs alone
 for some seconds: a profile shows which part takes the time, and does not compare.
@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import step
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "profile"
@@ -133,6 +135,7 @@ def main(seconds: float = 3.0) -> None:
             if share >= 0.015:
                 lines.append(f"| {phase_name} | {share:.0%} | {share * total:.2f} |")
         print(name, f"{total:.2f} ns")
+    lines += ["", step.section().rstrip()]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"wrote {PAGE}")
 

@@ -69,6 +69,22 @@ def test_a_race_is_verified_timed_and_recorded(tmp_path):
     assert all(time > 0 for values in seconds.values() for time in values)
 
 
+def test_a_step_op_by_op(monkeypatch):
+    pytest.importorskip("skimage")
+    import step
+
+    for name, value in {"BATCH": 2, "FEATURES": 4, "SIZE": 16, "STEPS": 2}.items():
+        monkeypatch.setattr(step, name, value)
+    monkeypatch.setattr(step, "speeds", lambda: step.Speeds(4e9, 2e9, 1e9))
+    rows = [line.split("|") for line in step.section().splitlines() if line.startswith("| `")]
+    found = {row[1].strip(" `"): [float(cell.strip(" ×")) for cell in row[2:6]] for row in rows}
+    assert {"treefilter::_edge_scatter", "treefilter::_mst", "aten::_softmax"} <= set(found)
+    calls, taken, floor, _ = found["treefilter::_propagate"]
+    assert (calls, taken > 0) == (2, True)
+    moved = 2 * 4 * 2 * 16 * 16 * (2 * 21 + 3)  # two calls: x, y and three arrays of the tree
+    assert floor == pytest.approx(moved / 4e9 * 1e3, abs=0.006)
+
+
 # --- statistics -----------------------------------------------------------------------------------
 
 
