@@ -10,13 +10,13 @@
 // neighbour of the whole border (duality). Turned by 180° and negated, the image has that order, so
 // the code knows one order only.
 //
-// On the CPU a vertex is joined at once to the first of its neighbours that are before it, which is
-// no merge. Of the other neighbours only those matter that meet there what was not yet joined:
-// inside an image those whose vertices around it are in different components (a table of the 256
-// ways in which eight neighbours can be before it or not), and then those with different minima.
-// What is left, less than a fifth of a photograph's vertices, is sorted and joined by disjoint sets
-// (union-find) with halved paths. O(E) and a sort; images in parallel, each on one thread. The
-// result is a function of values and graph: nothing depends on the number of threads.
+// On the CPU a vertex is joined at once to the first of its neighbours that are before it, which merges
+// nothing: so each vertex belongs to a minimum. Components can merge only where a vertex has neighbours
+// before it that do not hang together yet. Inside an image a table tells which hang together by the
+// vertices around: of eight pixels each is before it or not. These places, a seventh of a photograph's
+// vertices, are listed, except where all minima are the same, then sorted, and joined by disjoint sets
+// (union-find) with halved paths. O(E) and a sort; images in parallel, each on one thread. The result
+// is a function of values and graph: nothing depends on the number of threads.
 // On CUDA it is made of trees and dendrograms, by torch's operators (_ops.py).
 #pragma once
 

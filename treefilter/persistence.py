@@ -49,7 +49,8 @@ def persistence(
 
     Raises:
         ValueError: If shapes do not fit, a value is NaN (on CUDA it counts as +inf), ``dim`` is
-            neither 0 nor 1, or 1 for another graph than a two-dimensional grid.
+            neither 0 nor 1, or 1 for another graph than a two-dimensional grid, or ``graph`` is a
+            batch of edge lists.
         TypeError: If ``values`` is no floating-point tensor or ``graph`` no Graph.
 
     Example:
