@@ -82,8 +82,15 @@ TREEFILTER_PHASE const Item* sort_joins(const Cpu& cpu, const T* value, Span<con
 template <class T, class Item = typename Keyed<T>::Item>
 TREEFILTER_PHASE int64_t join_all(const Cpu& cpu, Span<const Item> sorted, const Meeting* joins,
                                   const int32_t* minima, Component<T>* components, Pair* pairs) {
+  constexpr int64_t kAhead = 8;
   int64_t count = 0;
   for_ascending(cpu, 0, sorted.size, [&](int64_t i) {
+    if (i + 2 * kAhead < sorted.size) {
+      const Meeting& soon = joins[Keyed<T>::number_of(sorted[i + kAhead])];
+      __builtin_prefetch(&joins[Keyed<T>::number_of(sorted[i + 2 * kAhead])]);
+      __builtin_prefetch(&components[soon.a]);
+      __builtin_prefetch(&components[soon.b]);
+    }
     const Meeting& join = joins[Keyed<T>::number_of(sorted[i])];
     const int32_t a = find(components, join.a), b = find(components, join.b);
     // Without branches, which could not be predicted. Where a is b nothing changes.
