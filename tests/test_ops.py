@@ -55,7 +55,8 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         ),
         "mst_list": (OPS._mst, (torch.rand(2, 14), listed._edges, [], 9, torch.tensor([0, 3]), 0)),
         "merges": (OPS._merges, (weight.to(wide), tree.parent, tree.edge, "dendrogram")),
-        "ascending": (OPS._ascending, (tree_weight,)),
+        "persistence": (OPS._persistence, (x[:, 0], None, graph._layout, True, False)),
+        "persistence_list": (OPS._persistence, (x[:, 0, :9], listed._edges, [], False, True)),
         "count_pairs": (OPS._count_pairs, (node, children, seeds.int())),
         "bottleneck_sums": (
             OPS._bottleneck_sums,

@@ -9,6 +9,7 @@ from scipy import ndimage
 from strategies import SEEDS, graphs, normal, photograph, uniform
 
 import treefilter as tf
+from treefilter import _ops
 
 KINDS = {  # how to draw values of a shape
     "distinct": lambda rng, shape: rng.permutation(np.prod(shape)).reshape(shape) - 5.0,
@@ -51,6 +52,37 @@ def test_pairs_are_those_of_the_reference(device, kind, data, seed):
         if kind != "below float32":
             single = tf.persistence(values.to(device, dtype), there, **arguments)
             assert torch.equal(single[0].cpu(), birth)
+
+
+GRAPHS = {
+    "grid, 4": tf.grid(41, 37),
+    "grid, 8": tf.grid(41, 37, connectivity=8),
+    "line": tf.grid(1, 500),
+    "volume, 6": tf.grid(7, 9, 11),
+    "volume, 26": tf.grid(7, 9, 11, connectivity=26),
+    "list": tf.graph(torch.from_numpy(np.random.default_rng(3).integers(0, 600, (2, 1500))), 600),
+}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "photograph"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_pairs_are_those_of_trees_and_dendrograms(name, kind):
+    """What runs on a GPU, on graphs too large for the reference."""
+    graph = GRAPHS[name]
+    if kind == "photograph":
+        values = photograph(82, 37)[0].mean(0).flatten()[: 2 * graph.num_nodes].double()
+        values = values.view(2, -1)
+    else:
+        values = draw_values(4, kind, 2, graph.num_nodes)
+    for superlevel in (False, True):
+        got = tf.persistence(values, graph, superlevel=superlevel)
+        made = _ops.pairs_by_merges(values, graph._edges, graph._layout, False, superlevel)
+        assert all(map(torch.equal, got, made))
+        if graph.connectivity in (4, 8):
+            other = tf.grid(*graph.shape, connectivity=12 - graph.connectivity)._layout
+            got = tf.persistence(values, graph, dim=1, superlevel=superlevel)
+            made = _ops.pairs_by_merges(values, None, other, True, superlevel)
+            assert all(map(torch.equal, got, made))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
@@ -159,6 +191,11 @@ ERRORS = {
     "persistence: superlevel must be a bool": lambda f, g: tf.persistence(f, g, superlevel=1),
     "persistence: graph must be a two-dimensional grid for dim=1": (
         lambda f, g: tf.persistence(f, tf.grid(1, 2, 3), dim=1)
+    ),
+    r"persistence: graph must be one for all images, got Graph\(.*batch=2": (
+        lambda f, g: tf.persistence(
+            f.view(1, 6), tf.graph(torch.zeros(2, 2, 1, dtype=torch.int64), 6)
+        )
     ),
     "persistence: values must not be NaN, got NaN": lambda f, g: tf.persistence(f * torch.nan, g),
 }

@@ -102,6 +102,16 @@ def merge(
     threads: int,
 ) -> None: ...
 def lowest_leaf(value: Tensor, children: Tensor, out: Tensor, threads: int) -> None: ...
+def persistence(
+    values: Tensor,
+    edges: Tensor | None,
+    layout: list[int],
+    holes: bool,
+    superlevel: bool,
+    birth: Tensor,
+    death: Tensor,
+    threads: int,
+) -> None: ...
 def count_pairs(
     parent: Tensor,
     children: Tensor,

@@ -398,29 +398,6 @@ def merges(
     return out
 
 
-def _empty_lowest(value: Tensor, children: Tensor) -> Tensor:
-    return value.new_empty((value.shape[0], 2 * value.shape[1] - 1))
-
-
-@_op("_lowest_leaf(Tensor value, Tensor children) -> Tensor", _empty_lowest, indices=True)
-def lowest_leaf(value: Tensor, children: Tensor) -> Tensor:
-    """The least value (int32) of the leaves below every node of a dendrogram."""
-    out = _empty_lowest(value, children)
-    _C.lowest_leaf(value.contiguous(), children.contiguous(), out, torch.get_num_threads())
-    return out
-
-
-def _empty_ascending(value: Tensor) -> Tensor:
-    return value.new_empty(value.shape, dtype=torch.int32)
-
-
-@_op("_ascending(Tensor value) -> Tensor", _empty_ascending, indices=True)
-def ascending(value: Tensor) -> Tensor:
-    """(B, N) int32: the vertices in ascending order of (value, number)."""
-    own = torch.arange(value.shape[1], dtype=torch.int32, device=value.device).unsqueeze(0)
-    return _sorted_edges(_in_float32(value), own, own, "persistence")
-
-
 def _empty_pairs(parent: Tensor, children: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     shape = (label.shape[0], label.shape[1] - 1)
     equal = label.new_empty(shape, dtype=torch.float64)
@@ -494,6 +471,123 @@ def watershed(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> 
     threads = torch.get_num_threads()
     _C.watershed(_in_float32(weight), parent, edge, markers, out, "watershed", threads)
     return out
+
+
+# ---- persistence ----
+
+
+def _empty_lowest(value: Tensor, children: Tensor) -> Tensor:
+    return value.new_empty((value.shape[0], 2 * value.shape[1] - 1))
+
+
+@_op("_lowest_leaf(Tensor value, Tensor children) -> Tensor", _empty_lowest, indices=True)
+def lowest_leaf(value: Tensor, children: Tensor) -> Tensor:
+    """The least value (int32) of the leaves below every node of a dendrogram."""
+    out = _empty_lowest(value, children)
+    _C.lowest_leaf(value.contiguous(), children.contiguous(), out, torch.get_num_threads())
+    return out
+
+
+def _empty_diagram(
+    values: Tensor, edges: Tensor | None, layout: list[int], holes: bool, superlevel: bool
+) -> tuple[Tensor, Tensor]:
+    birth, death = (values.new_empty(values.shape, dtype=torch.int64) for _ in range(2))
+    return birth, death
+
+
+@_op(
+    "_persistence(Tensor values, Tensor? edges, SymInt[] layout, bool holes, bool superlevel)"
+    " -> (Tensor, Tensor)",
+    _empty_diagram,
+    shared=(),
+    indices=True,
+)
+def persistence(
+    values: Tensor, edges: Tensor | None, layout: list[int], holes: bool, superlevel: bool
+) -> tuple[Tensor, Tensor]:
+    """``values`` (B, N). For ``holes`` the layout is that of the other connectivity."""
+    if values.device.type != "cpu" or _C.emulated:
+        return pairs_by_merges(values, edges, layout, holes, superlevel)
+    out = _empty_diagram(values, edges, layout, holes, superlevel)
+    threads = torch.get_num_threads()
+    _C.persistence(values.contiguous(), edges, layout, holes, superlevel, *out, threads)
+    return out
+
+
+def pairs_by_merges(
+    values: Tensor, edges: Tensor | None, layout: list[int], holes: bool, superlevel: bool
+) -> tuple[Tensor, Tensor]:
+    """The same by trees, dendrograms and torch's operators, none of which waits for the device."""
+    n = values.shape[1]
+    f = values.to(sum_dtype(values))
+    f = -f if superlevel else f
+    f = f.masked_fill(f.isnan(), torch.inf) + 0.0  # -0 equals 0
+    order = f.sort(dim=1, stable=True).indices
+    places = torch.arange(n, device=f.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, places)
+    ends = _grid_ends(layout, f.device) if edges is None else edges.long()
+    if not holes:
+        born, died, lasting = _pairs_of_ranks(rank, ends)
+        return _listed(born, died, lasting, order, f)
+    # In the opposite order, after one vertex outside that joins all of the border.
+    vertex = torch.arange(n, device=f.device).view(layout[1], layout[2])
+    border = torch.cat([vertex[0], vertex[-1], vertex[:, 0], vertex[:, -1]])
+    ends = torch.cat([ends, torch.stack([border, torch.full_like(border, n)])], 1)
+    ranks = torch.cat([n - rank, torch.zeros_like(rank[:, :1])], 1)
+    filled, opened, lasting = _pairs_of_ranks(ranks, ends)
+    return _listed((n - opened).flip(1), (n - filled).flip(1), lasting[:, :0], order, f)
+
+
+def _grid_ends(layout: list[int], device: torch.device) -> Tensor:
+    """Both ends of every edge of a grid, (2, E) int64."""
+    depth, height, width = layout[:3]
+    vertex = torch.arange(depth * height * width, device=device).view(depth, height, width)
+    ends = []
+    for dz, dy, dx in zip(layout[3::3], layout[4::3], layout[5::3], strict=True):
+        first = vertex[: depth - dz, max(0, -dy) : height - max(0, dy)]
+        first = first[..., max(0, -dx) : width - max(0, dx)].reshape(-1)
+        ends.append(torch.stack([first, first + (dz * height + dy) * width + dx]))
+    return torch.cat(ends, 1)
+
+
+def _pairs_of_ranks(rank: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Births, deaths and what never dies of the components of one filtration, as ranks.
+
+    ``rank`` (B, N) int64 → (B, N − 1) twice, in the order of deaths; where there is no merge, two
+    equal ranks. And (B, N) bool: of each rank, whether a component that is born there lasts.
+    """
+    batch, n = rank.shape
+    later = torch.maximum(rank[:, ends[0]], rank[:, ends[1]])
+    weight = weight_of_rank(later.int())
+    parent, edge, _, _ = mst(weight, ends.int(), [], n, None, 0)
+    up, number, children = merges(weight, parent, edge, "persistence")
+    first = lowest_leaf(rank.int(), children).long()
+    pair = children.long().clamp(min=0)
+    born = torch.maximum(first.gather(1, pair[..., 0]), first.gather(1, pair[..., 1]))
+    died = born
+    if ends.shape[1] > 0:
+        died = torch.where(number < 0, born, later.gather(1, number.long().clamp(min=0)))
+    top = (up == torch.arange(2 * n - 1, device=up.device)) & (first < n)
+    lasting = torch.zeros(batch, n + 1, dtype=torch.bool, device=rank.device)
+    return born, died, lasting.scatter_(1, torch.where(top, first, n), True)[:, :n]
+
+
+def _listed(
+    born: Tensor, died: Tensor, lasting: Tensor, order: Tensor, f: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Pairs of ranks with different values as vertices, without gaps, then what lasts, then −1."""
+    batch, n = order.shape
+    height = f.gather(1, order)
+    counts = torch.cat([height.gather(1, born) != height.gather(1, died), lasting], 1)
+    births = torch.cat([order.gather(1, born), order[:, : lasting.shape[1]]], 1)
+    deaths = torch.cat([order.gather(1, died), torch.full_like(lasting, -1, dtype=order.dtype)], 1)
+    to = torch.where(counts, counts.cumsum(1) - 1, n)
+    lists = (
+        torch.full((batch, n + 1), -1, device=order.device).scatter_(1, to, vertices)[:, :n]
+        for vertices in (births, deaths)
+    )
+    birth, death = (vertices.contiguous() for vertices in lists)
+    return birth, death
 
 
 # ---- affinity ----

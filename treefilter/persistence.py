@@ -1,11 +1,10 @@
-"""Persistent homology of functions on graphs and images, by minimum spanning trees."""
+"""Persistent homology of functions on graphs and images."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from . import _ops, _topology
+from . import _ops
 from ._autograd import values_of
 from ._checks import (
     check_flag,
@@ -16,8 +15,6 @@ from ._checks import (
     has_nan,
 )
 from .graph import Graph, grid
-from .graph import graph as edge_list
-from .mst import mst
 
 _OTHER = {4: 8, 8: 4}
 """The connectivity of what is left of an image, by that of a set of pixels."""
@@ -52,7 +49,8 @@ def persistence(
 
     Raises:
         ValueError: If shapes do not fit, a value is NaN (on CUDA it counts as +inf), ``dim`` is
-            neither 0 nor 1, or 1 for another graph than a two-dimensional grid.
+            neither 0 nor 1, or 1 for another graph than a two-dimensional grid, or ``graph`` is a
+            batch of edge lists.
         TypeError: If ``values`` is no floating-point tensor or ``graph`` no Graph.
 
     Example:
@@ -73,6 +71,8 @@ def persistence(
         raise ValueError(
             f"persistence: values must have shape {expected}, got {tuple(values.shape)}"
         )
+    if graph.batch is not None:
+        raise ValueError(f"persistence: graph must be one for all images, got {graph}")
     if dim not in (0, 1):
         raise ValueError(f"persistence: dim must be 0 or 1, got {dim}")
     if dim == 1 and graph.connectivity not in _OTHER:
@@ -82,92 +82,9 @@ def persistence(
     known = values_of(values)
     if known is not None and has_nan(known):
         raise ValueError("persistence: values must not be NaN, got NaN")
-    f = values.detach().flatten(1).to(_ops.sum_dtype(values))
-    f = -f if superlevel else f
-    f = f.masked_fill(f.isnan(), torch.inf)
-    order = _ops.ascending(f.clamp(max=torch.finfo(f.dtype).max)).long()  # +inf is no vertex there
-    if known is None or known.isinf().any():
-        order = _infinite_last(order, f)
-    rank = torch.empty_like(order)
-    places = torch.arange(n, device=f.device).expand_as(order)
-    rank = rank.scatter(1, order, places)
-    if dim == 0:
-        born, died, lasting = _pairs(rank, graph)
-    else:
-        # Vertices in the opposite order, after one outside of the image that is there first.
-        outer = torch.zeros_like(rank[:, :1])
-        filled, opened, _ = _pairs(torch.cat([n - rank, outer], 1), _dual(graph, f.device))
-        born, died = (n - opened).flip(1), (n - filled).flip(1)
-        lasting = None
-    height = f.gather(1, order)
-    return _listed(born, died, lasting, order, height)
-
-
-def _infinite_last(order: Tensor, f: Tensor) -> Tensor:
-    """``order`` with the vertices of +inf behind those of the largest number, else unchanged."""
-    infinite = (f == torch.inf).gather(1, order)
-    finite = infinite.logical_not()
-    behind = finite.sum(1, keepdim=True) + infinite.cumsum(1)
-    place = torch.where(infinite, behind, finite.cumsum(1)) - 1
-    return torch.empty_like(order).scatter(1, place, order)
-
-
-def _pairs(rank: Tensor, graph: Graph) -> tuple[Tensor, Tensor, Tensor]:
-    """Births, deaths and what never dies of the components of one filtration, as ranks.
-
-    ``rank`` (B, N) int64 → (B, N−1) twice, in the order of deaths; where there is no merge, two
-    equal ranks. And (B, N) bool: of each rank, whether a component that is born there lasts.
-    """
-    n = graph.num_nodes
-    u, v = graph._ends(rank.device)
-    later = torch.maximum(rank[:, u], rank[:, v])
-    weight = _ops.weight_of_rank(later.int())
-    tree = mst(weight, graph)
-    parent, number, children = _ops.merges(weight, tree.parent, tree.edge, "persistence")
-    first = _ops.lowest_leaf(rank.int(), children).long()
-    pair = children.long().clamp(min=0)
-    born = torch.maximum(first.gather(1, pair[..., 0]), first.gather(1, pair[..., 1]))
-    died = born
-    if graph.num_edges > 0:
-        died = later.gather(1, number.long().clamp(min=0))
-    died = torch.where(number < 0, born, died)
-    top = _topology.is_root(parent) & (first < n)
-    lasting = torch.zeros(rank.shape[0], n + 1, dtype=torch.bool, device=rank.device)
-    lasting = lasting.scatter(1, torch.where(top, first, n), True)[:, :n]
-    return born, died, lasting
-
-
-def _dual(graph: Graph, device: torch.device) -> Graph:
-    """The grid of the other connectivity, with one more vertex that joins all of its border."""
-    assert graph.shape is not None
-    assert graph.connectivity is not None
-    height, width = graph.shape
-    n = graph.num_nodes
-    own = torch.arange(n, device=device)
-    y, x = own // width, own % width
-    border = (y == 0) | (y == height - 1) | (x == 0) | (x == width - 1)
-    # An edge from every pixel, so that the number of edges does not depend on values: the others
-    # are loops, which join nothing.
-    outside = torch.stack([own, torch.where(border, n, own)])
-    inside = grid(height, width, connectivity=_OTHER[graph.connectivity])._ends(device)
-    return edge_list(torch.cat([inside, outside], 1), n + 1)
-
-
-def _listed(
-    born: Tensor, died: Tensor, lasting: Tensor | None, order: Tensor, height: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Pairs of ranks with different values as vertices, without gaps, then what lasts, then −1."""
-    batch, n = order.shape
-    counts = height.gather(1, born) != height.gather(1, died)
-    births, deaths = order.gather(1, born), order.gather(1, died)
-    if lasting is not None:
-        counts = torch.cat([counts, lasting], 1)
-        births = torch.cat([births, order], 1)
-        deaths = torch.cat([deaths, torch.full_like(order, -1)], 1)
-    to = torch.where(counts, counts.cumsum(1) - 1, n)
-    lists = (
-        torch.full((batch, n + 1), -1, device=order.device).scatter(1, to, values)[:, :n]
-        for values in (births, deaths)
-    )
-    birth, death = lists
-    return birth, death
+    edges, layout = graph._edges_on("persistence", values.device), graph._layout
+    if dim == 1:
+        assert graph.shape is not None
+        assert graph.connectivity is not None
+        layout = grid(*graph.shape, connectivity=_OTHER[graph.connectivity])._layout
+    return _ops.persistence(values.detach().flatten(1), edges, layout, dim == 1, superlevel)

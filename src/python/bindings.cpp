@@ -11,6 +11,7 @@
 #include "../filter.h"
 #include "../malis.h"
 #include "../mst.h"
+#include "../persistence.h"
 #include "../watershed.h"
 #include "tensor.h"
 #ifdef TREEFILTER_EMULATE
@@ -196,6 +197,23 @@ void bind_lowest_leaf(const Tensor& value, const Tensor& children, const Tensor&
   if (on.is_host()) check_tree(on, pairs, "children", -1, 2 * n - 1);
   const auto to = on.output<int32_t>(out, "out", {batch, 2 * n - 1});
   without_gil(on, [&](const auto& device) { lowest_leaf(device, batch, n, values, pairs, to); });
+}
+
+void bind_persistence(const Tensor& values, const OptionalTensor& edges, const Shape& layout, bool holes,
+                      bool superlevel, const Tensor& birth, const Tensor& death, int threads) {
+  const Call on("persistence", values, threads);
+  const Shape shape = shape_of(values);
+  with_type(on, values, "values", [&](auto x, auto) {
+    using X = decltype(x);
+    const auto from = on.span<const X>(values, "values", shape);
+    const auto births = on.output<int64_t>(birth, "birth", {shape.at(0), shape.at(1)});
+    const auto deaths = on.output<int64_t>(death, "death", shape);
+    with_graph(on, edges, layout, shape[1], [&](const auto& device, const auto& graph) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+        persistence(device, shape[0], graph, {superlevel, holes}, from, births, deaths);
+      }
+    });
+  });
 }
 
 void bind_count_pairs(const Tensor& parent, const Tensor& children, const Tensor& label,
@@ -587,6 +605,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("sort_edges", bind_sort_edges);
   m.def("merge", bind_merge);
   m.def("lowest_leaf", bind_lowest_leaf);
+  m.def("persistence", bind_persistence);
   m.def("count_pairs", bind_count_pairs);
   m.def("bottleneck_sums", bind_bottleneck_sums);
   m.def("watershed", bind_watershed);

@@ -11,6 +11,7 @@
 #include "../../src/filter.h"
 #include "../../src/malis.h"
 #include "../../src/mst.h"
+#include "../../src/persistence.h"
 #include "../../src/watershed.h"
 #include "vectors.h"
 
@@ -40,7 +41,7 @@ struct Results {
   std::vector<int32_t> parent, edge, order, order_again, via, bottleneck;
   std::vector<int32_t> sorted, node, merged, children, lowest, rank_index, rank_parent, rank_children;
   std::vector<double> equal, different;
-  std::vector<int64_t> argmax, nearest, ordered;
+  std::vector<int64_t> argmax, nearest, ordered, birth, death;
 
   bool operator==(const Results& o) const {
     return weight == o.weight && scattered == o.scattered && tree_weight == o.tree_weight &&
@@ -52,7 +53,7 @@ struct Results {
            nearest == o.nearest && sorted == o.sorted && node == o.node && merged == o.merged &&
            children == o.children && lowest == o.lowest && rank_index == o.rank_index &&
            rank_parent == o.rank_parent && rank_children == o.rank_children && equal == o.equal &&
-           different == o.different;
+           different == o.different && birth == o.birth && death == o.death;
   }
 };
 
@@ -133,6 +134,11 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   sort_edges(cpu, kBatch, edges, view(r.weight), span(r.sorted));
   merge(cpu, kBatch, edges, view(r.sorted), {span(r.node), span(r.merged), span(r.children)});
   lowest_leaf(cpu, kBatch, kNodes, view(r.order), view(r.children), span(r.lowest));
+  r.birth.resize(kBatch * kNodes);
+  r.death.resize(kBatch * kNodes);
+  const std::vector<float> height = noise(kBatch * kNodes, 4, 1000);
+  const bool holes = std::is_same_v<AnyGraph, Grid>;
+  persistence(cpu, kBatch, graph, {false, holes}, view(height), span(r.birth), span(r.death));
   std::vector<int32_t> label(kBatch * kNodes);
   for (size_t i = 0; i < label.size(); ++i) label[i] = static_cast<int32_t>(i % 5) - 1;
   r.equal.resize(r.merged.size());

@@ -88,9 +88,8 @@ def hierarchies(weight: Tensor, parent: Tensor, edge: Tensor, draw: torch.Genera
         up, _, children = _ops.merges(weights, parent, edge, "dendrogram")
         _ops.watershed(weights, parent, edge, markers)
     _ops.lowest_leaf(parent, children)
-    _ops.ascending(there(torch.rand(2, nodes, generator=draw)))
     _ops.count_pairs(up, children, markers.int())
-    return 7
+    return 6
 
 
 def distances(

@@ -14,15 +14,6 @@
 namespace treefilter {
 namespace {
 
-// Ascends with the weight; -0 equals 0.
-uint64_t ascending_bits(double weight) {
-  constexpr uint64_t kSign = uint64_t{1} << 63;
-  uint64_t bits;
-  std::memcpy(&bits, &weight, sizeof bits);
-  if (bits == kSign) bits = 0;
-  return bits & kSign ? ~bits : bits | kSign;
-}
-
 // Sorts edges of equal rounding, which are in ascending order of numbers, by their exact weights.
 // `run` and `other` are workspace.
 void sort_run(const Cpu& cpu, Span<const double> weight, uint64_t* begin, uint64_t* end,

@@ -23,6 +23,15 @@ inline uint64_t order_of(uint64_t number) {
   return number;
 }
 
+// A number that ascends with the value; -0 equals 0.
+inline uint64_t ascending_bits(double value) {
+  constexpr uint64_t kSign = uint64_t{1} << 63;
+  uint64_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if (bits == kSign) bits = 0;
+  return bits & kSign ? ~bits : bits | kSign;
+}
+
 // The digits that a sort needs: as few and as wide as the counters of a digit stay in the first-level
 // cache, and are fewer than the items. Bits that all items share at either end are in no digit.
 struct Digits {
