@@ -126,6 +126,25 @@ def persistence(size: tuple[int, int]) -> Call:
     return lambda: [tf.persistence(image, graph, dim=dim) for dim in (0, 1)]
 
 
+def step() -> Call:
+    """The trees and filters of the tree energy loss, forward and backward."""
+    graph, images = tf.grid(128, 128), inputs.photographs(4, 128)
+    logits = inputs.features(4, 21, 128, 128).requires_grad_()
+    embed = inputs.convolved(images, 256).requires_grad_()
+
+    def call() -> object:
+        probability = logits.softmax(1)
+        pseudo = probability
+        for guide, sigma in ((images, inputs.SIGMA), (embed, 1.0)):
+            weight = tf.edge_weight(guide, graph)
+            tree = tf.mst(weight.detach(), graph)
+            pseudo = tf.filter(pseudo, tree, tf.affinity(weight, tree, sigma))
+        loss = (probability - pseudo).abs().mean()
+        return torch.autograd.grad(loss, (logits, embed))
+
+    return call
+
+
 def cases() -> dict[str, Callable[[], Call]]:
     """Every case by its name, in the order of measuring."""
 
@@ -155,6 +174,7 @@ def cases() -> dict[str, Callable[[], Call]]:
         case(f"distance {_name(size)}", distance, size)
         case(f"distance {_name(size)} forward+backward", distance_backward, size)
         case(f"distance_transform {_name(size)}", distance_transform, size)
+    case("trees and filters of the tree energy loss, 4x128x128 forward+backward", step)
     return table
 
 

@@ -3,17 +3,17 @@
 The last part of results/profile.md: ``make bench-profile``.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import inputs
 import torch
 from report import table
-from torch.autograd.profiler_util import FunctionEvent
-from torch.profiler import ProfilerActivity
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import treefilter as tf
 
@@ -22,12 +22,12 @@ STEPS = 20
 RETURNED = 32 << 20
 """Larger blocks, the C library returns to the system: the next ones are fresh pages."""
 INTRODUCTION = """\
-`treefilter.losses.tree_energy` with an embedding, forward and backward: {batch} images of {size}²,
-{classes} classes, {features} features, one thread, {total:.1f} ms a step. *Floor*: a copy that reads and
-writes as many bytes as the op must, each once: at {existing:.1f} GB/s into existing memory, and,
-for results beyond 32 MiB, which are fresh memory each time, at {huge:.1f} GB/s into the huge pages that
-this library asks for, and {fresh:.1f} GB/s into the small ones that torch gets. Ops below 1 % of
-the step are one line.
+`treefilter.losses.tree_energy` with an embedding, forward and backward: {batch} images of
+{size}², {classes} classes, {features} features, one thread, {total:.1f} ms a step. *Floor*: a copy
+that reads and writes as many bytes as the op must, each once: at {existing:.1f} GB/s into existing
+memory, and, for results beyond 32 MiB, which are fresh memory each time, at {huge:.1f} GB/s into the
+huge pages that this library asks for, and {fresh:.1f} GB/s into the small ones that torch gets.
+Ops below 1 % of the step are one line.
 """
 
 
@@ -47,11 +47,38 @@ class Speeds:
 
 @dataclass
 class Op:
-    """What an op took in all steps, and its floor, in seconds."""
+    """What the calls of an op took and moved: seconds, bytes."""
 
-    calls: int = 0
-    taken: float = 0.0
-    floor: float = 0.0
+    taken: list[float] = field(default_factory=list)
+    moved: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Clock(TorchDispatchMode):
+    """Times every op. Beside the thread of torch's profiler, fresh memory costs twice as much."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: dict[str, Op] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        start = perf_counter()
+        result = func(*args, **(kwargs or {}))
+        taken = perf_counter() - start
+        op = self.ops.setdefault(func._schema.name, Op())
+        op.taken.append(taken)
+        op.moved.append((size(args), size(result)))
+        return result
+
+
+def size(tensors: Any) -> int:
+    """The bytes of all tensors in there, of expanded ones those that exist."""
+    return sum(
+        min(leaf.nbytes, leaf.untyped_storage().nbytes())
+        for leaf in tree_leaves(tensors)
+        if isinstance(leaf, torch.Tensor)
+    )
 
 
 def step() -> Callable[[], object]:
@@ -89,55 +116,24 @@ def speeds() -> Speeds:
     return Speeds(*(2 * x.nbytes / seconds(copy) for copy in copies))
 
 
-def moved(name: str, shapes: list[list[int]]) -> tuple[int, int]:
-    """Bytes that an op must read and write, of values of four bytes."""
-    sizes = [4 * prod(shape) if shape else 0 for shape in shapes]
-    nodes, edges = SIZE * SIZE, 2 * SIZE * (SIZE - 1)
-    image = 4 * BATCH
-    if name == "_edge_inner":
-        return sizes[0], image * edges
-    if name == "_edge_scatter":
-        return sizes[0] + sizes[1], sizes[1]
-    if name == "_mst":
-        return sizes[0], 3 * image * nodes
-    if name == "_propagate":  # x, and the tree's parents, order and affinities
-        return sizes[0] + 3 * image * nodes, sizes[0]
-    if name == "_filter_backward":  # the gradient and x
-        return sizes[0] + sizes[1] + 3 * image * nodes, sizes[0] + image * nodes
-    return sum(sizes), max(sizes, default=0)
-
-
-def summed(events: Iterable[FunctionEvent], speed: Speeds) -> dict[str, Op]:
-    """The ops of a profile by their names."""
-    ops: dict[str, Op] = {}
-    for event in events:
-        space, _, name = event.name.partition("::")
-        if space not in ("aten", "treefilter"):
-            continue
-        op = ops.setdefault(event.name, Op())
-        op.calls += 1
-        op.taken += event.self_cpu_time_total * 1e-6
-        op.floor += speed.floor(space == "treefilter", *moved(name, event.input_shapes))
-    return ops
-
-
 def section() -> str:
     """Measures, and says it in Markdown."""
     torch.set_num_threads(1)
     call, speed = step(), speeds()
     total = seconds(call)
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profile:
+    with Clock() as clock:
         for _ in range(STEPS):
             call()
-    ops = summed(profile.events(), speed)
     rows, rest = [], total
-    for name, op in sorted(ops.items(), key=lambda item: -item[1].taken):
-        taken, floor = op.taken / STEPS, op.floor / STEPS
+    for name, op in sorted(clock.ops.items(), key=lambda item: -sum(item[1].taken)):
+        calls = len(op.taken) // STEPS
+        taken = sum(median(op.taken[i::calls]) for i in range(calls))  # each call of a step
+        floor = sum(speed.floor("treefilter" in name, *moved) for moved in op.moved) / STEPS
         if taken >= 0.01 * total:
             rest -= taken
-            rows.append([f"`{name}`", str(op.calls // STEPS), milliseconds(taken),
-                         milliseconds(floor), f"{taken / floor:.1f}×"])  # fmt: skip
-    rows.append(["all others", "", milliseconds(rest), "", ""])
+            rows.append([f"`{name}`", str(calls), milliseconds(taken), milliseconds(floor),
+                         f"{taken / floor:.1f}×"])  # fmt: skip
+    rows.append(["all others, autograd and Python", "", milliseconds(rest), "", ""])
     introduction = INTRODUCTION.format(
         batch=BATCH, size=SIZE, classes=CLASSES, features=FEATURES, total=total * 1e3,
         **{name: value * 1e-9 for name, value in vars(speed).items()},
