@@ -250,6 +250,12 @@ def test_torch_that_does_not_know(monkeypatch):
     assert _native.runnable() == ["baseline"]
 
 
+def test_big_endian_processors_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, "byteorder", "big")
+    with pytest.raises(ImportError, match="must be little-endian, got a big-endian one"):
+        _native._chosen()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     origin = [_native._C.instruction_set, tf.__file__]
