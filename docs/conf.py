@@ -81,7 +81,18 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 # Pages beside which there is nothing to choose.
-ALONE = ("index", "concept", "quickstart", "sigma", "tel", "tiled", "migration", "faq", "errors")
+ALONE = (
+    "index",
+    "concept",
+    "quickstart",
+    "sigma",
+    "tel",
+    "tiled",
+    "migration",
+    "faq",
+    "errors",
+    "machines",
+)
 ALONE += ("contributing", "conduct", "security", "changelog", "tel_results/*")
 html_sidebars: dict[str, list[str]] = {name: [] for name in ALONE}
 html_theme_options = {
