@@ -81,19 +81,8 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 # Pages beside which there is nothing to choose.
-ALONE = (
-    "index",
-    "concept",
-    "quickstart",
-    "sigma",
-    "tel",
-    "tiled",
-    "migration",
-    "faq",
-    "errors",
-    "machines",
-)
-ALONE += ("contributing", "conduct", "security", "changelog", "tel_results/*")
+ALONE = ("index", "concept", "quickstart", "sigma", "tel", "tiled", "migration", "faq", "errors")
+ALONE += ("machines", "contributing", "conduct", "security", "changelog", "tel_results/*")
 html_sidebars: dict[str, list[str]] = {name: [] for name in ALONE}
 html_theme_options = {
     "header_links_before_dropdown": 4,
