@@ -26,7 +26,7 @@ BENCH_VERIFY := $(BENCH_VENV)/bin/pytest -q benchmarks/test_generated_graphs.py
 DOCS_VENV := .venv-docs
 
 .PHONY: demo docs gallery figure test fuzz lint format bench bench-full bench-sigma bench-tiled bench-layers bench-report \
-        bench-profile bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-asan test-native test-tsan \
+        bench-profile bench-compare bench-gpu gpu-counts gpu-build gpu-check gpu-results test-clang test-asan test-native test-tsan \
         test-emulated test-pretended test-cuda-build test-gpu test-dist wheel clean \
         tel-measure-scenes tel-measure-photos tel-measure-street tel-measure-mass tel-measure-cost tel-results
 
@@ -221,6 +221,19 @@ test-asan: $(VENV)/.ready
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) \
 	    tests/fuzz
+
+# Clang with its own standard library, without OpenMP, warnings as errors: all tests or TESTS, and the same
+# bits as the build in .venv. Needs clang, libc++-dev and libc++abi-dev.
+test-clang: $(VENV)/.installed
+	rm -rf build/clang
+	CC=clang CXX=clang++ CXXFLAGS=-stdlib=libc++ TREEFILTER_WERROR=ON $(INSTALL) --target build/clang . \
+	    -C build-dir=build/clang-objects -C cmake.define.CMAKE_DISABLE_FIND_PACKAGE_OpenMP=ON
+	for set in baseline avx2; do \
+	    export TREEFILTER_INSTRUCTION_SET=$$set; \
+	    $(BIN)/python tests/test_instruction_sets.py > build/clang/expected.json || exit 1; \
+	    PYTHONPATH=build/clang $(BIN)/python tests/test_instruction_sets.py build/clang/expected.json || exit 1; \
+	done
+	PYTHONPATH=build/clang TREEFILTER_FROM=$(CURDIR)/build/clang $(BIN)/pytest -q -n auto --maxprocesses 8 $(TESTS)
 
 # All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
 # then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.

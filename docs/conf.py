@@ -82,10 +82,10 @@ html_show_sourcelink = False
 html_copy_source = False
 # Pages beside which there is nothing to choose.
 ALONE = ("index", "concept", "quickstart", "sigma", "tel", "tiled", "migration", "faq", "errors")
-ALONE += ("contributing", "conduct", "security", "changelog", "tel_results/*")
+ALONE += ("machines", "contributing", "conduct", "security", "changelog", "tel_results/*")
 html_sidebars: dict[str, list[str]] = {name: [] for name in ALONE}
 html_theme_options = {
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 4,
     "show_prev_next": False,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],

@@ -1,5 +1,6 @@
 """The documentation, without building it: every public name is in it, every script compiles."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -40,6 +41,21 @@ def test_reference_and_compat_are_in_the_api_pages():
     assert functions == documented("treefilter.reference")
     for name in set(treefilter.compat.__all__) - documented("treefilter.compat"):
         assert f".. automodule:: treefilter.compat.{name}\n" in PAGES
+
+
+def test_every_message_is_in_the_page_of_errors():
+    path = DOCS / "_extensions" / "errors.py"
+    spec = importlib.util.spec_from_file_location("errors", path)
+    errors = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(errors)
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    shown = [message for table in errors.tables(page).values() for message in table]
+    assert len(shown) > 150
+    assert ("ValueError", "{function}: weight must be >= 0 on the tree, got {…}") in shown  # native
+    with pytest.raises(ValueError, match=r"no section has\n.*sigma must be positive"):
+        errors.tables(page.replace("\nsigma must be positive\n", "\n"))
+    with pytest.raises(ValueError, match="no message has 'must be blue'"):
+        errors.tables(page.replace("\nsigma must be positive\n", "\nmust be blue\n"))
 
 
 def test_scripts_of_the_gallery():

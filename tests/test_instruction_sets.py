@@ -1,6 +1,7 @@
 """The builds of the native module: which one is chosen, and that all give the same bits.
 
 Run as a script, it prints a digest of every result in ``results()``: with one build in a process.
+With the name of a file of such digests, it compares them.
 """
 
 import functools
@@ -250,7 +251,19 @@ def test_torch_that_does_not_know(monkeypatch):
     assert _native.runnable() == ["baseline"]
 
 
+def test_big_endian_processors_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, "byteorder", "big")
+    with pytest.raises(ImportError, match="must be little-endian, got a big-endian one"):
+        _native._chosen()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     origin = [_native._C.instruction_set, tf.__file__]
-    print(json.dumps({"from": origin, **{name: digest(result) for name, result in results()}}))
+    found = {name: digest(result) for name, result in results()}
+    if len(sys.argv) > 1:  # what another build has printed
+        expected = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+        print(*origin, "compared with", *expected.pop("from"))
+        differ = [name for name in expected.keys() | found if expected.get(name) != found.get(name)]
+        sys.exit("\n".join(["other bits:", *sorted(differ)]) if differ else 0)
+    print(json.dumps({"from": origin, **found}))

@@ -1,6 +1,8 @@
 """Facts about the project that several files state are the same in all of them."""
 
+import importlib.metadata
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,8 +46,25 @@ def test_workflow_runs_ci():
 
 
 def test_version_is_one():
-    versions = {treefilter.__version__, project("pyproject.toml")["version"]}
-    assert versions == {yaml.safe_load(CITATION)["version"]}
+    version = treefilter.__version__
+    tel = project("examples/tel_segmentation/pyproject.toml")
+    assert "version" not in project("pyproject.toml")  # it is read from __init__.py
+    assert yaml.safe_load(CITATION)["version"] == tel["version"] == version
+    assert f"treefilter>={version}" in tel["dependencies"]
+    assert importlib.metadata.version("treefilter") == version
+
+
+def test_release_notes():
+    def notes(version):
+        command = [sys.executable, ROOT / ".ci" / "release_notes.py", version]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    done = notes("0.1.0")
+    assert done.returncode == 0
+    assert done.stdout.startswith("The first version")
+    assert "## " not in re.sub("### ", "", done.stdout)
+    assert "expected a section [9.9.9]" in notes("9.9.9").stderr
+    assert notes("9.9.9").returncode == 1
 
 
 @pytest.mark.parametrize("path", PROJECTS)

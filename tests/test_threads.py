@@ -17,11 +17,11 @@ import torch
 import treefilter as tf
 
 
-def everything(seed, device="cpu"):
+def everything(seed, device="cpu", shape=(2, 5, 60, 70)):
     """All functions on one seeded input; the results as one tuple of tensors."""
     generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(2, 5, 60, 70, generator=generator).to(device).requires_grad_()
-    graph = tf.grid(60, 70, connectivity=8)
+    image = torch.rand(shape, generator=generator).to(device).requires_grad_()
+    graph = tf.grid(*shape[2:], connectivity=8)
     weight = tf.edge_weight(image, graph)
     tree = tf.mst(weight, graph)
     a = tf.affinity(weight, tree, sigma=0.5)
@@ -41,6 +41,18 @@ def test_eight_python_threads_at_once(device):
         for _ in range(3):
             for results, alone in zip(pool.map(run, range(8)), expected, strict=True):
                 assert all(torch.equal(r, e) for r, e in zip(results, alone, strict=True))
+
+
+def test_32_threads_on_any_number_of_cores():
+    """With work for each of them, and as many as a caller may ask for."""
+    run = functools.partial(everything, 2, shape=(4, 16, 200, 250))
+    alone = run()
+    torch.set_num_threads(32)
+    try:
+        results = run()
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(r, e) for r, e in zip(results, alone, strict=True))
 
 
 # --- in a process that forks ----------------------------------------------------------------------

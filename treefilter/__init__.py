@@ -29,7 +29,7 @@ from .sigma_for_mass import sigma_for_mass
 from .tree import Tree
 from .watershed import watershed
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def _script() -> _NoReturn:

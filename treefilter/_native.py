@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,10 @@ def runnable() -> list[str]:
 
 
 def _chosen() -> str:
+    if sys.byteorder != "little":  # the native code reads several bytes as one number
+        raise ImportError(
+            f"treefilter: the processor must be little-endian, got a {sys.byteorder}-endian one"
+        )
     usable = [name for name in runnable() if name == "baseline" or name in built()]
     asked = os.environ.get("TREEFILTER_INSTRUCTION_SET") or usable[-1]
     if asked not in usable:

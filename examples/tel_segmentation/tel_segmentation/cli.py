@@ -30,6 +30,7 @@ COMMANDS = {
     "cost": "measure the time and memory that the trees add to an iteration",
     "publish": "copy run records, and make the published tables from them",
 }
+COMPLETION = "--install-completion"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(_overview())
         return 0 if arguments else 2
     command, rest = arguments[0], arguments[1:]
+    if command == COMPLETION:
+        return _install_completion(rest)
     if command not in COMMANDS:
         print(f"tel: no command {command!r}; there are: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
@@ -99,7 +102,29 @@ def _is_read(stream: int) -> bool:
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  tel {name:<{width}}  {what}" for name, what in COMMANDS.items()]
-    return "\n".join([__doc__.split("\n")[0], "", *lines, "", "tel COMMAND --help explains each."])
+    hints = [
+        "tel COMMAND --help explains each.",
+        f"tel {COMPLETION} completes commands and options with the Tab key.",
+    ]
+    return "\n".join([__doc__.split("\n")[0], "", *lines, "", *hints])
+
+
+def _install_completion(arguments: list[str]) -> int:
+    """For the shell that is named, or for the user's."""
+    from tel_segmentation.commands import completion
+
+    try:
+        if len(arguments) > 1:
+            raise ValueError(f"shell must be one, got {' '.join(arguments)}")
+        commands = {name: _command(name)[0] for name in COMMANDS if name != "train"}
+        path = completion.install(commands, *arguments)
+    except (ValueError, OSError) as error:
+        print(f"tel {COMPLETION}: {error}", file=sys.stderr)
+        return 2
+    print(f"{path}: for shells that are started from now on")
+    if path.name == "_tel":
+        print(f"In ~/.zshrc, before compinit: fpath+=({path.parent})")
+    return 0
 
 
 def _stops() -> tuple[type[BaseException], ...]:

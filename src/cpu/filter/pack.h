@@ -103,7 +103,7 @@ TREEFILTER_PHASE void pack(const Channels<const X>& channels, const T* scale, co
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
     if (x.node_stride == 1) {
-      constexpr int kSide = kSquare<T>, kWide = kPackWide<T, N>;
+      static constexpr int kSide = kSquare<T>, kWide = kPackWide<T, N>;
       done = x.nodes / kSide * kSide;
       const auto tile = [packed, scale, used = channels.used, &centre](
                             int64_t v, int64_t l, const T* const(&planes)[kWide], auto full) {
@@ -139,7 +139,7 @@ TREEFILTER_PHASE void unpack(const T* packed, const T* scale, const Channels<X>&
   int64_t done = 0;
   if constexpr (std::is_same_v<X, T> && N % kSquare<T> == 0) {
     if (out.node_stride == 1) {
-      constexpr int kSide = kSquare<T>, kTall = kUnpackTall<T>;
+      static constexpr int kSide = kSquare<T>, kTall = kUnpackTall<T>;
       done = out.nodes / kTall * kTall;
       const auto tile = [packed, scale, used = channels.used](int64_t v, int64_t l,
                                                               T* const(&planes)[kSide], auto full) {

@@ -154,7 +154,7 @@ class FirstRound : protected TileFrame {
     for (int32_t x = 0; x < width; ++x) {
       const bool picked = pick[x] == out, picked_there = other[x] == in, inside = other[x] != kOutside;
       root[x] |= picked & (picked_there | !inside);
-      tree[x] |= (picked & inside) | picked_there ? bit : 0;
+      tree[x] |= ((picked & inside) | picked_there) ? bit : 0;
     }
   }
 

@@ -41,7 +41,8 @@ void rank_image(const Cpu& cpu, Span<const double> weight, Weight* to) {
   bool exact = true;
   for (int64_t e = 0; e < weight.size; ++e) {
     to[e] = static_cast<Weight>(weight[e]);
-    exact &= (to[e] == weight[e]) | (weight[e] != weight[e]);
+    const bool is_same = to[e] == weight[e], is_nan = weight[e] != weight[e];
+    exact &= is_same | is_nan;
   }
   if (exact) return;
   const Buffer<uint64_t> rounded(weight.size), other(weight.size);  // EdgeOrder of the rounded weight
