@@ -1,4 +1,4 @@
-// The distances of distance.h: two passes per source, in the order of the tree.
+// The distances of distance.h, in the order of the tree.
 #include "../distance.h"
 
 #include <algorithm>
@@ -41,6 +41,21 @@ struct Search {
       const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[v] >= 0) offer(v, p, v);
     });
+    pass_down();
+  }
+
+  // The same for a single source: only the vertices above it are reached through a child.
+  void run_from(int64_t source) const {
+    int32_t v = static_cast<int32_t>(source);
+    for (int64_t left = tree.nodes; left > 0 && via[v] >= 0 && tree.parent[v] != v; --left) {
+      offer(v, tree.parent[v], v);
+      v = tree.parent[v];
+    }
+    pass_down();
+  }
+
+  void pass_down() const {
+    const int64_t n = tree.nodes;
     for_descending(cpu, 0, n, [this](int64_t s) {
       const int32_t v = tree.order[s], p = tree.parent[v];
       if (v != p && via[p] >= 0 && via[p] != v) offer(p, v, v);
@@ -102,7 +117,7 @@ void distances(Cpu cpu, const TreeView& tree, int64_t batch, int64_t sources, Sp
                                    nullptr};
       search.clear();
       search.start_at(source[i]);
-      search.run();
+      search.run_from(source[i]);
     };
   });
 }
