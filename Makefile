@@ -250,16 +250,18 @@ test-tsan: $(VENV)/.ready
 	for test in race $(EMULATED); do build/tsan/$$test race || exit 1; done
 
 # The device code on the CPU (src/cuda/runtime/launch.cuh), instead of the CPU's own, through the ordinary
-# tests; once more in another order of the threads, as if blocks had hardly any shared memory, and with
-# fewer generated examples.
+# tests. Then, in another order of the threads, as if blocks had hardly any shared memory, and with fewer
+# generated examples, through those that call the most of it.
+ORDER_TESTS := tests/test_mst.py tests/test_filter.py tests/test_distance.py tests/test_edge_weight.py \
+               tests/test_dendrogram.py tests/test_watershed.py tests/test_bottleneck.py \
+               tests/test_malis.py tests/test_filter_derivatives.py tests/test_filter_precision.py
+EMULATED_PYTEST = PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
+                  $(BIN)/pytest -q -n auto --maxprocesses 8
 test-emulated: build/emulated/.built
-	for setting in "forward 232448 ci" "shuffled 2048 drill"; do \
-	    set -- $$setting; \
-	    TREEFILTER_EMULATION=$$1 TREEFILTER_EMULATION_SHARED=$$2 HYPOTHESIS_PROFILE=$$3 \
-	    PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
-	        $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) $(DERIVATIVE_TESTS) \
-	        $(TRANSFORM_TESTS) tests/test_gpu_counts.py || exit 1; \
-	done
+	TREEFILTER_EMULATION=forward TREEFILTER_EMULATION_SHARED=232448 HYPOTHESIS_PROFILE=ci \
+	    $(EMULATED_PYTEST) $(NATIVE_TESTS) $(DERIVATIVE_TESTS) $(TRANSFORM_TESTS) tests/test_gpu_counts.py
+	TREEFILTER_EMULATION=shuffled TREEFILTER_EMULATION_SHARED=2048 HYPOTHESIS_PROFILE=drill \
+	    $(EMULATED_PYTEST) $(ORDER_TESTS)
 
 # Tests that would fail beside a GPU, because they mix its tensors with the CPU's: with a pretended one.
 PRETENDED_TESTS := tests/test_graph.py tests/test_nn.py tests/test_take.py tests/test_tree.py \
@@ -267,8 +269,7 @@ PRETENDED_TESTS := tests/test_graph.py tests/test_nn.py tests/test_take.py tests
                    tests/test_filter_derivatives.py tests/test_dendrogram.py tests/test_watershed.py \
                    tests/test_bottleneck.py tests/test_persistence.py tests/test_malis.py tests/test_layers_on_devices.py
 test-pretended: build/emulated/.built
-	TREEFILTER_PRETEND_GPU=1 HYPOTHESIS_PROFILE=few PYTHONPATH=build/emulated \
-	TREEFILTER_FROM=$(CURDIR)/build/emulated $(BIN)/pytest -q -n auto --maxprocesses 8 $(PRETENDED_TESTS) \
+	TREEFILTER_PRETEND_GPU=1 HYPOTHESIS_PROFILE=few $(EMULATED_PYTEST) $(PRETENDED_TESTS) \
 	    -k "cuda and not million and not large and not edge_set and not every_kind"
 
 build/emulated/.built: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE)

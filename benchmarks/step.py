@@ -24,9 +24,9 @@ RETURNED = 32 << 20
 INTRODUCTION = """\
 `treefilter.losses.tree_energy` with an embedding, forward and backward: {batch} images of
 {size}², {classes} classes, {features} features, one thread, {total:.1f} ms a step. *Floor*: a copy
-that reads and writes as many bytes as the op must, each once: at {existing:.1f} GB/s into existing
-memory, and, for results beyond 32 MiB, which are fresh memory each time, at {huge:.1f} GB/s into the
-huge pages that this library asks for, and {fresh:.1f} GB/s into the small ones that torch gets.
+that reads and writes as many bytes as the op must, each once. Copies run at {existing:.1f} GB/s
+into existing memory. Results beyond 32 MiB are fresh memory each time: at {huge:.1f} GB/s into the
+huge pages that this library asks for, at {fresh:.1f} GB/s into the small ones that torch gets.
 Ops below 1 % of the step are one line.
 """
 

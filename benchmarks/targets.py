@@ -235,6 +235,8 @@ TARGETS = (
            times(OURS, "treefilter, sums", "distance_transform, max"), at_most=2.5, cases=3),
     Target("`persistence` of 512², dimensions 0 and 1, vs gudhi",
            times("gudhi", OURS, "persistence", (), (MIDDLE,)), 10, cases=1),
+    Target("the same vs cripser",
+           times("cripser", OURS, "persistence", (), (MIDDLE,)), 10, cases=1),
     Target("`filter`, smallest affinities over products",
            times(OURS, "treefilter, product", "filter, min"), at_most=6, cases=4),
     Target("a call: `filter` of 4 pixels, no gradient",

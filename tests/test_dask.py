@@ -181,6 +181,9 @@ def test_bits_depend_on_no_scheduler_and_survive_a_killed_worker(client, tmp_pat
     survivor = before & set(client.scheduler_info()["workers"])
     assert len(survivor) == 1
     results += [y.compute(workers=list(survivor)), y.compute()]
+    client.cluster.scale(4)
+    client.wait_for_workers(4)
+    results.append(y.compute())
     results += [y.compute(scheduler="threads", num_workers=count) for count in (1, 2, 4)]
     for other in results[1:]:
         np.testing.assert_array_equal(other, results[0])
