@@ -46,10 +46,12 @@ struct Search {
 
   // The same for a single source: only the vertices above it are reached through a child.
   void run_from(int64_t source) const {
+    Checks checks(cpu, 1);
     int32_t v = static_cast<int32_t>(source);
     for (int64_t left = tree.nodes; left > 0 && via[v] >= 0 && tree.parent[v] != v; --left) {
       offer(v, tree.parent[v], v);
       v = tree.parent[v];
+      checks.after_item();
     }
     pass_down();
   }
