@@ -26,7 +26,7 @@ INTRODUCTION = """\
 {size}², {classes} classes, {features} features, one thread, {total:.1f} ms a step. *Floor*: a copy
 that reads and writes as many bytes as the op must, each once. Copies run at {existing:.1f} GB/s
 into existing memory. Results beyond 32 MiB are fresh memory each time: at {huge:.1f} GB/s into the
-huge pages that this library asks for, at {fresh:.1f} GB/s into the small ones that torch gets.
+huge pages that this library requests, at {fresh:.1f} GB/s into the small ones that torch gets.
 Ops below 1 % of the step are one line.
 """
 
@@ -110,7 +110,7 @@ def speeds() -> Speeds:
     out, array = torch.empty_like(x), x.numpy()
     copies = (
         lambda: out.copy_(x),
-        lambda: array.copy(),  # NumPy asks for huge pages
+        lambda: array.copy(),  # NumPy requests huge pages
         lambda: x.clone(),
     )
     return Speeds(*(2 * x.nbytes / seconds(copy) for copy in copies))

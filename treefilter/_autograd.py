@@ -187,6 +187,19 @@ def readable(tensor: Tensor) -> Tensor | None:
     return tensor
 
 
+def unsaturated(tensor: Tensor) -> bool:
+    """Whether all values lie inside of the range of their type.
+
+    False where one is the largest number, an infinity or NaN, and where values cannot be seen.
+    """
+    values = values_of(tensor)
+    if values is None or values.numel() == 0:
+        return False
+    low, high = torch.aminmax(values)
+    largest = torch.finfo(values.dtype).max
+    return bool(-largest < low and high < largest)
+
+
 def refuse_gradients(arguments: tuple[Any, ...]) -> None:
     """RuntimeError where an op is traced that would lose a gradient, inside of torch.vmap say.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import Function, call, constant, recorded, save, values_of
+from ._autograd import Function, call, constant, recorded, save, unsaturated
 from ._checks import (
     check_batch,
     check_choice,
@@ -202,13 +202,9 @@ def _along(
     """The distances ``value`` again, (B, S, N), as a differentiable function of the weights."""
     if path == "sum":
         sums = _sums(weights, tree.parent, tree.order, tree._plan, via)
-        largest = torch.finfo(value.dtype).max
-        values = values_of(value)
-        if values is not None and values.numel():
-            low, high = torch.aminmax(values)
-            if -largest < low and high < largest:  # nearly always: all in reach, none saturated
-                return sums
-        return torch.where(value.abs() < largest, sums, value)
+        if unsaturated(value):  # nearly always, where all is in reach
+            return sums
+        return torch.where(value.abs() < torch.finfo(value.dtype).max, sums, value)
     flat = bottleneck.flatten(1).long()
     chosen = take(weights, flat.clamp(min=0)).masked_fill(flat < 0, 0)
     return torch.where(via < 0, value, chosen.view(bottleneck.shape))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from . import _ops
-from ._autograd import constant, recorded, values_of
+from ._autograd import constant, recorded, unsaturated
 from ._checks import check_choice, check_instance, check_nodes, check_tensor, widen
 from ._cosine_autograd import cosine
 from ._edge_weight_autograd import largest, norm
@@ -89,9 +89,8 @@ def _chebyshev(f: Tensor, graph: Graph) -> Tensor:
     ends = (channel * graph.num_nodes).unsqueeze(1) + graph._ends(f.device)
     u, v = take(f.flatten(1), ends.flatten(1)).to(distance.dtype).chunk(2, -1)
     difference = (u - v).abs()
-    values = values_of(distance)
-    if values is not None and values.numel() and values.amax() < largest(distance):
-        return difference  # nearly always
+    if unsaturated(distance):  # nearly always
+        return difference
     return torch.where(distance < largest(distance), difference, distance)
 
 
