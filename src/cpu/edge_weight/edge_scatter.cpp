@@ -4,18 +4,18 @@
 
 #include "../support/parallel.h"
 #include "../support/workspace.h"
-#include "strips.h"
+#include "runs.h"
 #include "terms.h"
 
 namespace treefilter {
 namespace {
 
-// A tile of the grid has weights that stay in the second-level cache, and long chunks of each plane, so
-// that memory is read and written in order. A thread's work is a tile of so many channels.
-constexpr int64_t kWeights = 32768, kTileRows = 128, kTileColumns = 2048, kChannels = 32;
+// A thread's work is a tile of so many channels: long chunks of each plane, so that memory is read and
+// written in order.
+constexpr int64_t kChannels = 32;
 
-// A row is prefetched about so many values before its turn.
-constexpr int64_t kAhead = 4096;
+// A run is prefetched while the one so many before it is added up.
+constexpr int kAhead = 4;
 
 // Some vectors of any width.
 constexpr int64_t kBlock = 16;
@@ -24,48 +24,12 @@ constexpr int64_t kBlock = 16;
 template <Psi psi, class T>
 constexpr T kSlope = psi == Psi::kIdentity ? 2 : 1;
 
-// The neighbours in one direction of vertices x0 … x1 - 1 of a segment: vertex x has the neighbour
-// x + step, and weight[x] is that of the edge between them.
-template <class T>
-struct Neighbours {
-  int64_t x0, x1, step;
-  const T* weight;
-};
-
-// What a sum that is NaN needs to be computed once more: `scale`, of which the weight[x] above are
-// elements; for kEuclidean (edge_range.h) also the gradients and the distances of an image's edges.
+// What a sum that is NaN needs to be computed once more: `scale`, the weights of an image's edges; for
+// kEuclidean (edge_range.h) also their gradients and distances.
 template <class T>
 struct ImageEdges {
   const T *gradient, *distance, *scale;
 };
-
-// A segment of a grid row with its neighbours in all directions. x counts from the first vertex,
-// `start`.
-template <class T>
-struct SegmentNeighbours {
-  int64_t start, width;
-  int64_t all0, all1;  // vertices all0 … all1 - 1 have a neighbour in each of the `count` directions
-  int count;
-  Neighbours<T> neighbours[2 * kMaxDirections];
-};
-
-template <class T>
-SegmentNeighbours<T> neighbours_of(const Grid& grid, const Segment& s, const T* weight) {
-  const int64_t start = (s.z * grid.height + s.y) * grid.width + s.x0, width = s.x1 - s.x0;
-  SegmentNeighbours<T> of{start, width, 0, width, 0, {}};
-  for (int d = 0; d < 2 * grid.num_directions; ++d) {
-    const bool ends = d % 2;
-    const GridStrip strip = strip_of(grid, grid.directions[d / 2], s, ends);
-    if (strip.count == 0) continue;
-    const int64_t step = strip.v0 - strip.u0;
-    const int64_t x0 = (ends ? strip.v0 : strip.u0) - start, x1 = x0 + strip.count;
-    of.neighbours[of.count++] = {x0, x1, ends ? -step : step, weight + strip.e0 - x0};
-    of.all0 = std::max(of.all0, x0);
-    of.all1 = std::min(of.all1, x1);
-  }
-  of.all1 = std::max(of.all0, of.all1);
-  return of;
-}
 
 // Adds the terms of Count neighbours to sums[x], which is taken as 0 if First. The Last ones write the
 // result instead; then not 0 is returned if one of them is NaN.
@@ -96,45 +60,47 @@ IndexLike<T> add_neighbours(int64_t x0, int64_t x1, const Neighbours<T>* from, c
   };
   if (First && x1 - x0 >= kBlock) {  // the last ones again rather than one by one
     add(x0, x1 - (x1 - x0) % kBlock);
-    add(x1 - kBlock, x1);
+    if ((x1 - x0) % kBlock != 0) add(x1 - kBlock, x1);
   } else {
     add(x0, x1);
   }
   return undefined;
 }
 
-// The sum of vertex x, precisely. An edge of weight 0 adds 0, though the difference may be infinite.
+// The sum of vertex v, precisely. An edge of weight 0 adds 0, though the difference may be infinite.
 template <Psi psi, class X, class T>
-T exact_sum(const SegmentNeighbours<T>& segment, const ImageEdges<T>& of, const X* f, int64_t x) {
+T exact_sum(const Grid& grid, const ImageEdges<T>& of, const X* f, int64_t v) {
+  const int64_t x = v % grid.width, row = v / grid.width;
+  const Segment segment{row / grid.height, row % grid.height, x, x + 1};
+  const RunOf<T> vertex = run_of(grid, segment, of.scale);
   T sum = 0;
-  for (int k = 0; k < segment.count; ++k) {
-    const Neighbours<T>& n = segment.neighbours[k];
-    if (x < n.x0 || x >= n.x1) continue;
-    const int64_t e = n.weight + x - of.scale;
+  for (int k = 0; k < vertex.count; ++k) {
+    const Neighbours<T>& n = vertex.neighbours[k];
+    const int64_t e = n.weight - of.scale;
     if constexpr (psi == Psi::kEuclidean) {
-      sum += edge_term(of.scale[e], of.gradient[e], of.distance[e], f[x], f[x + n.step]);
+      sum += edge_term(of.scale[e], of.gradient[e], of.distance[e], f[v], f[v + n.step]);
     } else if (of.scale[e] != 0) {
-      sum += of.scale[e] * apply<psi>(load<T>(f[x]) - load<T>(f[x + n.step]));
+      sum += of.scale[e] * apply<psi>(load<T>(f[v]) - load<T>(f[v + n.step]));
     }
   }
   return sum;
 }
 
-// On a grid edge_scatter gathers: each vertex sums over its edges, so vertices are independent.
+// On a grid edge_scatter gathers: each vertex sums over its edges, so vertices are independent. f and
+// out are those of the vertex `start`. Not 0 is returned if a sum is NaN.
 template <Psi psi, class X, class T>
-void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, const X* f,
-            X* __restrict out) {
+IndexLike<T> gather(const RunOf<T>& run, const X* f, X* __restrict out) {
   T sums[kTileColumns];
   IndexLike<T> undefined = 0;
   int done = 0;
   const auto add = [&](auto count) {
-    for (; done + count() <= segment.count; done += count()) {
+    for (; done + count() <= run.count; done += count()) {
       const auto some = [&](auto first, auto last) {
-        undefined |= add_neighbours<psi, count(), first(), last()>(
-            segment.all0, segment.all1, segment.neighbours + done, f, sums, out);
+        undefined |= add_neighbours<psi, count(), first(), last()>(run.all0, run.all1,
+                                                                   run.neighbours + done, f, sums, out);
       };
       const auto from = [&](auto first) {
-        if (done + count() == segment.count) {
+        if (done + count() == run.count) {
           some(first, std::true_type{});
         } else {
           some(first, std::false_type{});
@@ -154,8 +120,8 @@ void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, con
   const auto one_by_one = [&](int64_t x0, int64_t x1) {
     for (int64_t x = x0; x < x1; ++x) {
       T sum = 0;
-      for (int k = 0; k < segment.count; ++k) {
-        const Neighbours<T>& n = segment.neighbours[k];
+      for (int k = 0; k < run.count; ++k) {
+        const Neighbours<T>& n = run.neighbours[k];
         if (x < n.x0 || x >= n.x1) continue;
         sum += n.weight[x] * apply<psi>(load<T>(f[x]) - load<T>(f[x + n.step]));
       }
@@ -163,15 +129,12 @@ void gather(const SegmentNeighbours<T>& segment, const ImageEdges<T>& edges, con
       store(out[x], kSlope<psi, T> * sum);
     }
   };
-  one_by_one(0, segment.count == 0 ? segment.width : segment.all0);
-  one_by_one(segment.all1, segment.width);
-  for (int64_t x = 0; undefined != 0 && x < segment.width; ++x) {
-    const T sum = load<T>(out[x]);
-    if (sum != sum) store(out[x], kSlope<psi, T> * exact_sum<psi>(segment, edges, f, x));
-  }
+  one_by_one(0, run.count == 0 ? run.width : run.all0);
+  one_by_one(run.all1, run.width);
+  return undefined;
 }
 
-// A row of features and of results: memory is read while earlier rows are added up.
+// Features and results of a run: memory is read while earlier runs are added up.
 // always_inline: GCC removes calls of functions that only prefetch, as if they had no effect.
 template <class X>
 inline __attribute__((always_inline)) void prefetch(const X* f, const X* out, int64_t start,
@@ -188,31 +151,30 @@ template <Psi psi, class X, class T>
 void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<const T> weight,
              Span<const T> gradient, Span<const T> distance, Span<const X> f, Span<X> out) {
   const int64_t nodes = grid.num_nodes(), edges = grid.num_edges();
-  const Tiles tiles(grid, kWeights / std::max(1, grid.num_directions), kTileRows, kTileColumns);
+  const Tiles tiles = TileRuns<T>::tiles(grid);
   const int64_t parts = (channels + kChannels - 1) / kChannels;
   parallel_for(batch * parts * tiles.count(), kNodes * kChannels, cpu, [&] {
-    return [&](int64_t item) {
-      const Tiles::Tile tile = tiles[item % tiles.count()];
+    return [&, runs = TileRuns<T>(grid)](int64_t item) mutable {
       const int64_t b = item / tiles.count() / parts, first = item / tiles.count() % parts * kChannels;
       const ImageEdges<T> image{gradient.data + b * edges, distance.data + b * edges,
                                 weight.data + b * edges};
-      SegmentNeighbours<T> segments[kTileRows];
-      for (int64_t y = tile.y0; y < tile.y1; ++y) {
-        segments[y - tile.y0] =
-            neighbours_of(grid, {tile.z, y, tile.x0, tile.x1}, weight.data + b * edges);
-      }
-      const int64_t rows = tile.y1 - tile.y0, last = std::min(first + kChannels, channels);
-      const int64_t ahead = 1 + kAhead / (tile.x1 - tile.x0);
+      runs.set(tiles[item % tiles.count()], image.scale);
+      const int64_t last = std::min(first + kChannels, channels);
       for (int64_t c = first; c < last; ++c) {
-        const int64_t plane = (b * channels + c) * nodes;
-        for (int64_t y = 0; y < rows; ++y) {
-          const int64_t start = plane + segments[y].start;
-          const int64_t later = y + ahead;
-          if (const int64_t skipped = later / rows; c + skipped < last) {
-            const auto& row = segments[later % rows];
-            prefetch(f.data, out.data, plane + skipped * nodes + row.start, row.width);
+        const X* const from = f.data + (b * channels + c) * nodes;
+        X* const to = out.data + (b * channels + c) * nodes;
+        for (int i = 0; i < runs.count(); ++i) {
+          const RunOf<T>& run = runs[i];
+          const int later = i + kAhead;
+          if (const int64_t skipped = later / runs.count(); c + skipped < last) {
+            const RunOf<T>& next = runs[later % runs.count()];
+            prefetch(from + skipped * nodes, to + skipped * nodes, next.start, next.width);
           }
-          gather<psi>(segments[y], image, f.data + start, out.data + start);
+          if (gather<psi>(run, from + run.start, to + run.start) == 0) continue;
+          for (int64_t v = run.start; v < run.start + run.width; ++v) {
+            const T sum = load<T>(to[v]);
+            if (sum != sum) store(to[v], kSlope<psi, T> * exact_sum<psi>(grid, image, from, v));
+          }
         }
       }
     };
