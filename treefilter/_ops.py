@@ -243,8 +243,8 @@ def _empty_tree(
     root: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shape = (weight.shape[0], num_nodes)
-    parent, edge, order = (weight.new_empty(shape, dtype=torch.int32) for _ in range(3))
-    return parent, edge, order, _empty_plan(parent)
+    parent = weight.new_empty(shape, dtype=torch.int32)
+    return parent, torch.empty_like(parent), torch.empty_like(parent), _empty_plan(parent)
 
 
 @_op(

@@ -68,7 +68,7 @@ def affinity_for(function: str, weight: Tensor, tree: Tree, sigma: float | Tenso
     sigmas, width, grouped = _sigma(function, sigma, values, grouped)
     wide = _ops.sum_dtype(values if sigmas is None else sigmas)
     result_dtype = weight.dtype if weight.dtype.itemsize == 2 else wide
-    values = values.to(wide)
+    values = values if values.dtype is wide else values.to(wide)
     if recorded(values, sigmas):
         a = call(_Affinity, values, tree.edge, sigmas, width)
     else:

@@ -88,20 +88,21 @@ class TreeFilter2d(Layer):
         """Filters ``x`` (B, C, H, W) along the trees of ``guide`` (B, Cg, H, W), or of ``x``."""
         function, name = "TreeFilter2d", "x" if guide is None else "guide"
         guide = x if guide is None else guide
-        for given, value in ((name, guide), ("x", x)):
-            check_tensor(function, given, value, "float")
+        for argument, value in ((name, guide), ("x", x)) if guide is not x else (("x", x),):
+            check_tensor(function, argument, value, "float")
             if value.ndim != 4 or value.shape[1] % self.groups:
                 raise ValueError(
-                    f"{function}: {given} must have shape (B, C, H, W) with C divisible by "
+                    f"{function}: {argument} must have shape (B, C, H, W) with C divisible by "
                     f"{self.groups}, got {tuple(value.shape)}"
                 )
         check_devices(function, "x", x, **{name: guide})
-        if guide.shape[2:] != x.shape[2:] or guide.shape[0] not in (x.shape[0], 1):
+        size, given = tuple(guide.shape), tuple(x.shape)
+        if size[2:] != given[2:] or size[0] not in (given[0], 1):
             raise ValueError(
                 f"{function}: guide must have the height and width of x and batch 1 or that of x, "
-                f"got {tuple(guide.shape)} for x {tuple(x.shape)}"
+                f"got {size} for x {given}"
             )
-        graph = grid_for(function, tuple(guide.shape[2:]), self.connectivity)
+        graph = grid_for(function, size[2:], self.connectivity)
         weight = edge_weight(guide, graph, self.metric)
         tree = _tree(weight, graph, name)
         if self.groups > 1:
