@@ -66,6 +66,7 @@ TASKS = {
     "scaling, threads": "Scaling: threads",
     "scaling, busy core": "Scaling: as many threads as cores, one of which is busy",
     "scaling, batch": "Scaling: batch",
+    "scaling, workers": "Scaling: workers of a DataLoader, one for each core",
 }
 MEASURES = MEMCPY, FORWARD, PHOTOGRAPH
 """Units in which our times are given, rather than competitors."""
