@@ -150,6 +150,22 @@ def test_general_graphs_against_scipy(device, num_edges):
     check_against_scipy(tf.mst(weight.to(device), graph.to(device)), weight, graph)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.7])
+@pytest.mark.parametrize("per_vertex", [5, 40])
+def test_many_edges_for_each_vertex(device, per_vertex, missing):
+    """The light ones are joined first; some of the others are needed, or none, or exist."""
+    num_nodes = 53
+    for seed in range(20):
+        random = torch.Generator().manual_seed(seed)
+        ends = torch.randint(num_nodes, (2, num_nodes * per_vertex), generator=random)
+        weight = torch.randint(9, ends[:1].shape, generator=random).float()
+        weight[torch.rand(weight.shape, generator=random) < missing] = torch.inf
+        weight[:, (ends == seed).any(0)] += 20  # its lightest edge is a heavy one
+        tree = tf.mst(weight.to(device), tf.graph(ends.to(device), num_nodes))
+        expected = oracle.kruskal(weight[0].numpy(), ends.numpy(), num_nodes)
+        assert set(chosen(tree, 0).tolist()) == expected
+
+
 @given(st.data(), edge_lists())
 def test_self_loops_are_never_chosen(device, data, graph):
     weight = data.draw(weights(graph))

@@ -16,6 +16,7 @@
 #include "../../edge_order.h"
 #include "../support/bit_words.h"
 #include "../support/select.h"
+#include "../support/union_find.h"
 #include "../support/workspace.h"
 #include "labels.h"
 
@@ -92,6 +93,17 @@ class Boruvka {
   }
 
   Span<const ListEdge> remaining() const { return {edges_.data(), count_}; }
+
+  int64_t components() const { return live_; }
+
+  // Sets component[v] to the number that v's component has now, v one of those that it started with.
+  void name(Span<int32_t> component) const {
+    const Buffer<int32_t> number(component.size);
+    for (int64_t c = 0; c < live_; ++c) number[find(set_.span(), origin_[c])] = static_cast<int32_t>(c);
+    for (int64_t v = 0; v < component.size; ++v) {
+      component[v] = number[find(set_.span(), static_cast<int32_t>(v))];
+    }
+  }
 
   // An element of the set that is a component of the remaining edges.
   int32_t origin(int32_t component) const { return origin_[component]; }

@@ -5,6 +5,7 @@
 // 3 %, go through Kruskal's algorithm, once per image. An edge list is one part.
 #include "../../mst.h"
 
+#include <algorithm>
 #include <string>
 
 #include "../support/parallel.h"
@@ -19,6 +20,9 @@
 namespace treefilter {
 
 namespace {
+
+// Light edges of an edge list, for each vertex.
+constexpr int64_t kLight = 2;
 
 void check_roots(Span<const int64_t> root, int64_t num_nodes) {
   for (int64_t b = 0; b < root.size; ++b) {
@@ -91,20 +95,50 @@ void solve_grids(Cpu cpu, const Grid& grid, Span<const float> weight,
   });
 }
 
+// A key that about `count` of the edges are not above; kAbsent if the graph has hardly more edges.
+WeightKey light_key(Span<const float> weight, int64_t count) {
+  if (weight.size == 0 || weight.size < 2 * count) return kAbsent;
+  WeightKey keys[1024];
+  const int64_t samples = std::min<int64_t>(1024, weight.size);
+  for (int64_t i = 0; i < samples; ++i) keys[i] = weight_key(weight[i * weight.size / samples]);
+  WeightKey* const light = keys + samples * count / weight.size;
+  std::nth_element(keys, light, keys + samples);
+  return *light;
+}
+
 // Calls add(edge) for every tree edge. The result's sets() are the components.
+//
+// Where there are many more edges than vertices, the light ones join nearly all vertices; then most of
+// the others are inside a component and need no more than one visit (filter-Kruskal, Osipov, Sanders,
+// Singler 2009).
 template <class Add>
 Boruvka solve_edge_list(const Cpu& cpu, const EdgeList& graph, Span<const float> weight,
                         const Add& add) {
+  const WeightKey light = light_key(weight, kLight * graph.num_nodes);
   Boruvka boruvka(weight.size, graph.num_nodes);
   boruvka.start(graph.num_nodes, false);
+  const auto run = [&] {
+    boruvka.run(
+        cpu, [](int32_t number) { return number; },
+        [&](int32_t e, bool taken) {
+          if (taken) add(e);
+        });
+  };
   for (int64_t e = 0; e < weight.size; ++e) {
-    boruvka.append(weight_key(weight[e]), graph.first[e], graph.second[e], static_cast<int32_t>(e));
+    const WeightKey key = weight_key(weight[e]);
+    boruvka.append(key <= light ? key : kAbsent, graph.first[e], graph.second[e],
+                   static_cast<int32_t>(e));
   }
-  boruvka.run(
-      cpu, [](int32_t number) { return number; },
-      [&](int32_t e, bool taken) {
-        if (taken) add(e);
-      });
+  run();
+  if (light == kAbsent || boruvka.components() == 1) return boruvka;
+  const Buffer<int32_t> component(graph.num_nodes);
+  boruvka.name(component.span());
+  for (int64_t e = 0; e < weight.size; ++e) {
+    const WeightKey key = weight_key(weight[e]);
+    boruvka.append(key > light ? key : kAbsent, component[graph.first[e]], component[graph.second[e]],
+                   static_cast<int32_t>(e));
+  }
+  run();
   return boruvka;
 }
 
