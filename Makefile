@@ -115,7 +115,7 @@ bench-full: $(BENCH_VENV)/.installed
 bench-profile: $(BENCH_VENV)/.installed
 	$(BENCH_VENV)/bin/python benchmarks/profile_phases.py
 
-# What a σ means, on photographs: results/sigma.json, its page and the table in README.md.
+# What a σ means, on photographs: results/sigma.json, its page and the table in docs/sigma.md.
 bench-sigma: $(VENV)/.installed
 	$(BIN)/python benchmarks/sigma.py
 

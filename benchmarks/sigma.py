@@ -1,6 +1,6 @@
-"""How much of an image a pixel averages over, for each σ: the numbers behind the README's table.
+"""How much of an image a pixel averages over, for each σ: the numbers behind docs/sigma.md.
 
-    python sigma.py            # measures: writes results/sigma.json, its page, the README's table
+    python sigma.py            # measures: writes results/sigma.json, its page, the table there
     python sigma.py --report   # page and table again, from the file that is there
 
 The *mass* of pixel i is z_i = Σ_j A_ij, what `tf.filter` divides by: the number of pixels that it
@@ -13,7 +13,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import report
@@ -24,6 +23,7 @@ from inputs import native_photograph
 import treefilter as tf
 
 FILE, PAGE = report.RESULTS / "sigma.json", report.RESULTS / "sigma.md"
+GUIDELINE = report.ROOT / "docs/sigma.md"
 PHOTOGRAPHS = "astronaut", "chelsea", "coffee", "rocket"
 METRICS = "sqeuclidean", "euclidean", "cityblock", "chebyshev", "cosine"
 SIGMAS = [float(f"{10 ** (k / 4):.4g}") for k in range(-24, 17)]  # 10⁻⁶ … 10⁴
@@ -43,7 +43,7 @@ EXCERPT = (
 )
 NOTE = f"""\
 Geometric mean over {", ".join(PHOTOGRAPHS)} of scikit-image (smallest to largest). Features of
-EfficientNet-Lite0 at a quarter of the resolution. [All metrics](benchmarks/results/sigma.md).
+EfficientNet-Lite0 at a quarter of the resolution. [All metrics](../benchmarks/results/sigma.md).
 """
 INTRODUCTION = f"""\
 # What a σ means
@@ -141,7 +141,7 @@ def table(content: dict, rows: Iterable[tuple[str, str]]) -> str:
 
 
 def excerpt(content: dict) -> str:
-    """The table in the project's README."""
+    """The table of docs/sigma.md."""
     return f"{table(content, EXCERPT)}\n{NOTE}"
 
 
@@ -153,16 +153,15 @@ def page(content: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--report", action="store_true", help="do not measure")
-    parser.add_argument("--readme", type=Path, default=report.ROOT / "README.md")
     options = parser.parse_args()
     if not options.report:
         text = json.dumps(measure(), indent=1) + "\n"
         FILE.write_text(re.sub(r"\s+(?=[\d\]])", " ", text), encoding="utf-8")  # a curve, a line
     content = json.loads(FILE.read_text(encoding="utf-8"))
     PAGE.write_text(page(content), encoding="utf-8")
-    text = options.readme.read_text(encoding="utf-8")
-    options.readme.write_text(report.insert(text, excerpt(content), "sigma"), encoding="utf-8")
-    for path in (PAGE, options.readme):
+    text = GUIDELINE.read_text(encoding="utf-8")
+    GUIDELINE.write_text(report.insert(text, excerpt(content), "sigma"), encoding="utf-8")
+    for path in (PAGE, GUIDELINE):
         print(f"wrote {path}", file=sys.stderr)
 
 

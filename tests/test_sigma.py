@@ -1,4 +1,4 @@
-"""The README's table of σ is made from the file, and the file holds what is measured."""
+"""The tables of σ are made from the file, and the file holds what is measured."""
 
 import json
 
@@ -11,9 +11,9 @@ if not sigma.FILE.exists():  # an sdist leaves results out
 CONTENT = json.loads(sigma.FILE.read_text(encoding="utf-8"))
 
 
-def test_readme_and_page_are_what_the_script_makes():
-    readme = (report.ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.insert(readme, sigma.excerpt(CONTENT), "sigma") == readme
+def test_pages_are_what_the_script_makes():
+    guideline = sigma.GUIDELINE.read_text(encoding="utf-8")
+    assert report.insert(guideline, sigma.excerpt(CONTENT), "sigma") == guideline
     assert sigma.PAGE.read_text(encoding="utf-8") == sigma.page(CONTENT)
 
 
