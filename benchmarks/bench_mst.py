@@ -132,14 +132,18 @@ def test_edge_list(race, device, kind):
     rooted(race, device, record, weight, graph)
 
 
-@pytest.mark.parametrize("kind", ["volume", pytest.param("random", marks=full)])
-def test_volume(race, device, kind):
-    graph = tf.grid(128, 128, 128)
+@pytest.mark.parametrize(
+    ("kind", "connectivity"),
+    [("volume", 6), pytest.param("random", 6, marks=full), ("volume", 26)],
+)
+def test_volume(race, device, kind, connectivity):
+    graph = tf.grid(128, 128, 128, connectivity=connectivity)
     if kind == "volume":
-        weight = inputs.differences(inputs.volume(128))
+        weight = tf.edge_weight(inputs.volume(128), graph)
     else:
         weight = torch.rand(1, graph.num_edges, generator=inputs.generator("random weights"))
-    record = Record("mst of a volume", kind, "128x128x128", graph.num_nodes, device.type)
+    task = "mst of a volume" if connectivity == 6 else "mst of a volume, 26 neighbours"
+    record = Record(task, kind, "128x128x128", graph.num_nodes, device.type)
     rooted(race, device, record, weight, graph)
 
 

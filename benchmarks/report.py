@@ -46,6 +46,7 @@ TASKS = {
     "mst": "`tf.mst`: edge set, root, plan",
     "mst of an edge list": "`tf.mst` of graphs that are no grids",
     "mst of a volume": "`tf.mst` of a 3-D grid",
+    "mst of a volume, 26 neighbours": "`tf.mst` of a 3-D grid, 26 neighbours",
     "edge_weight, forward": "`tf.edge_weight`, forward",
     "edge_weight, forward and backward": "`tf.edge_weight`, forward and backward",
     "affinity": "`tf.affinity`",

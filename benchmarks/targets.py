@@ -245,6 +245,8 @@ TARGETS = (
            times(ROOTED, OURS, "mst of an edge list"), 5, cases=3),
     Target("`mst` of a 128³ grid vs scipy's rooted tree",
            times(ROOTED, OURS, "mst of a volume"), 8, cases=2),
+    Target("the same with 26 neighbours",
+           times(ROOTED, OURS, "mst of a volume, 26 neighbours"), 12, cases=1),
     Target("two threads, `mst` 1024×2048", two_threads("mst 1024x2048"), 1.5),
     Target("two threads, `mst` of 16×128²", two_threads("mst 16x128x128"), 1.5),
     Target("two threads, `filter` C = 32 and 64, 512²",
