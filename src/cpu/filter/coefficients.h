@@ -190,13 +190,12 @@ struct Coefficients {
 
 // ---- blocks of channels ----
 
-// The lanes of a block where one coefficient serves all. More lanes mean fewer visits; but the packed
-// channels of a small image should stay in the caches.
+// The lanes of a block where one coefficient serves all. More lanes mean fewer visits, but only as long
+// as the packed channels of an image stay in a cache of so many bytes.
 template <class T>
-int64_t block_lanes(int64_t nodes) {
-  constexpr int64_t kCached = 4 << 20;
-  return nodes * 2 * kMaxLanes<T> * static_cast<int64_t>(sizeof(T)) <= kCached ? 2 * kMaxLanes<T>
-                                                                               : kMaxLanes<T>;
+int64_t block_lanes(int64_t nodes, int64_t cache) {
+  const int64_t most = 2 * kMaxLanes<T>;
+  return nodes * most * static_cast<int64_t>(sizeof(T)) <= cache ? most : most / 2;
 }
 
 // Calls run(Lanes<N>{}) with the smallest N that holds `used` lanes.

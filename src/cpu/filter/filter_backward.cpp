@@ -199,7 +199,8 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   const bool wanted = grad_affinity.size > 0;
   const Coefficients<T> k(cpu, pass, tree, affinity, family, coefficient_stride<T>(family), true);
   // The channels of g and x are packed together.
-  const int64_t most = family.per_lane() || !wanted ? kMaxLanes<T> : block_lanes<T>(nodes) / 2;
+  const int64_t most =
+      family.per_lane() || !wanted ? kMaxLanes<T> : block_lanes<T>(nodes, 4 * kSecondLevel) / 2;
   const std::vector<Block> all = blocks(family, most);
   const int64_t count = static_cast<int64_t>(all.size());
   const int64_t part = wanted ? groups * nodes : 0;  // the dots of a block
