@@ -212,9 +212,15 @@ def profile(drill: Drill, seconds: int) -> list[str]:
         options += [word for section in SECTIONS for word in ("--section", section)]
         counters = [environment.tool("ncu") or "ncu", *options, *counters]
     table = drill.module("gpu.check.profile", "table", *dry)
-    half = seconds // 2
-    endings = drill.run([Command("ncu", counters, PROFILE)], half)
-    endings |= drill.run([Command("torch's profiler", table, PROFILE)], seconds - half)
+    commands = [
+        Command("ncu", counters, PROFILE),
+        Command("torch's profiler", table, PROFILE),
+        # Trees and plans without clusters of blocks: which of the two is faster is to be measured.
+        Command("torch's profiler, no clusters", table, PROFILE, {"TREEFILTER_PHASES": "kernel"}),
+    ]
+    endings: dict[str, str] = {}
+    for command in commands:
+        endings |= drill.run([command], seconds // (2 if command is commands[0] else 4))
     return _complaints(endings)
 
 

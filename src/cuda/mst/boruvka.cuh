@@ -141,7 +141,6 @@ struct Relabel {
       return;
     }
     for (int step = 0; step < Boruvka<Graph>::kJump; ++step) {
-      dependent_step();
       const int32_t c = load_relaxed(component + at), next = c < 0 ? ~c : c;
       if (next == at) {
         if (hooked && p.lowest != nullptr) lower(p.lowest + first + at, p.lowest[i]);

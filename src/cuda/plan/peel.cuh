@@ -204,7 +204,6 @@ struct JumpArcs {
         set_flag(unfinished);
         return;
       }
-      dependent_step();
       arc = arc.then(Arc{load_relaxed(arcs + arc.next())});
       store_relaxed(chains.p.arcs + i, arc.bits);
     }

@@ -68,6 +68,8 @@ struct Block {
 };
 
 // A step of a loop of which each needs what the one before it has loaded. The emulation counts them.
+// (Not those along pointers that threads shorten for each other: one thread after the other, as in the
+// emulation, they are many; at the same time, as on a device, about the logarithm.)
 TREEFILTER_HD inline void dependent_step() {
 #ifndef __CUDACC__
   ++emulation::steps;
