@@ -1,9 +1,9 @@
 """Step 1: the pipeline on small images, against the CPU's results and the emulation's bits.
 
-    python -m gpu.check.smoke make VALUES       with any build: what its CPU tensors give
-    python -m gpu.check.smoke bits BITS VALUES  with an emulation's build: digests of what it gives
-    python -m gpu.check.smoke check VALUES [BITS]  on the GPU (with an emulation's build: on the CPU)
-    python -m gpu.check.smoke kernels           the calls alone, for a sanitizer
+    python -m gpu.check.smoke make VALUES          with any build: what its CPU tensors give
+    python -m gpu.check.smoke bits BITS VALUES     with an emulation's build: digests of it
+    python -m gpu.check.smoke check VALUES [BITS]  on the GPU (an emulation's build: on the CPU)
+    python -m gpu.check.smoke kernels              the calls alone, for a sanitizer
 
 Every stage is given what VALUES says that the stage before it gave, so that no difference is
 carried on. Trees must be those of the file, other values close to its. Then the whole pipeline is

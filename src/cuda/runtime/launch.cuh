@@ -9,7 +9,7 @@
 //            made of phases: group.each(count, phase) calls a flat struct for every i < count, then
 //            waits for all threads of the *grid group*. Phases that do not depend on each other share a
 //            barrier: group.each(count, phase, other_count, other_phase). And group.each_block(blocks,
-//            body) runs code of a block, with kScratch values of shared memory. A grid group is one of
+//            body) runs code of a block, with kScratchBytes of shared memory. A grid group is one of
 //            these sets of threads:
 //              GridGroup    all threads of one cooperative kernel, with barriers across the whole grid
 //              ImageCluster the threads of a cluster of blocks, which works on one image of many
