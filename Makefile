@@ -177,7 +177,7 @@ gpu-build: $(VENV)/.installed build/emulated/.built
 	$(STAMP)/$(CARRIED)/site
 	cd benchmarks && $(CURDIR)/$(BIN)/python -m gpu.check.smoke make $(CURDIR)/$(CARRIED)/expected-cpu.pt
 	cd benchmarks && PYTHONPATH=$(CURDIR)/build/emulated $(CURDIR)/$(BIN)/python \
-	    -m gpu.check.smoke make $(CURDIR)/$(CARRIED)/expected-emulation.pt
+	    -m gpu.check.smoke bits $(CURDIR)/$(CARRIED)/expected-emulation.pt $(CURDIR)/$(CARRIED)/expected-cpu.pt
 	@size=$$(du -sm $(CARRIED) | cut -f1); echo "$(CARRIED): $$size MiB"; \
 	    [ $$size -le $(CARRIED_MIB) ] || { echo "more than $(CARRIED_MIB) MiB"; exit 1; }
 

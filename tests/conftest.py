@@ -36,10 +36,12 @@ def device(request):
 
 
 @pytest.fixture(autouse=PRETEND)
-def _pretended_gpu(monkeypatch):
+def _pretended_gpu(monkeypatch, request):
     """With TREEFILTER_PRETEND_GPU=1 and no GPU, "cuda" is a pretended one."""
-    from pretended_gpu import Native, PretendedGpu
+    from pretended_gpu import Native, PretendedGpu, beyond
 
+    if "cuda" in request.node.nodeid and (reason := beyond(request.node.nodeid)):
+        pytest.skip(reason)
     monkeypatch.setattr(treefilter._checks, "_DEVICES", ("cpu", "cuda"))
     monkeypatch.setattr(treefilter._ops, "_C", Native(treefilter._ops._C))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

@@ -22,6 +22,24 @@ NEW = frozenset({  # which make a tensor where their argument says, not where ot
     torch.randn, torch.randint, torch.randperm, torch.arange, torch.linspace, torch.eye,
 })  # fmt: skip
 
+# Tests that it cannot perform, by a part of their names, and why.
+BEYOND = {
+    "test_in_a_sequence": "Module.to moves a parameter's data, not the parameter",
+    "test_a_dendrogram_is_a_value": "torch.load(weights_only=True) knows no such class",
+    "test_dendrogram.py::test_compiled": "torch.compile traces no such class",
+    "test_bottleneck.py::test_derivatives": "tangents of forward mode lose their class",
+    "test_bottleneck.py::test_torch_func": "torch.func's wrappers hide the class",
+    "test_distance.py::test_same_bits_at_any_thread_count_and_batch_position[cuda-max]":
+        "on the CPU index_put adds up in any order",
+    "test_edge_weight.py::test_same_bits_at_any_thread_count_and_batch_position[cuda-chebyshev]":
+        "on the CPU index_put adds up in any order",
+}  # fmt: skip
+
+
+def beyond(node_id):
+    """Why a test cannot be performed, or None."""
+    return next((why for name, why in BEYOND.items() if name in node_id), None)
+
 
 class Pretended(torch.Tensor):
     """On the pretended device."""

@@ -152,7 +152,7 @@ assert torch.equal(tree.parent, trees().parent)
 """
 
 
-@pytest.mark.parametrize("phases", ["kernel", "launches"])
+@pytest.mark.parametrize("phases", ["clusters", "kernel", "launches"])
 def test_first_calls_are_captured(phases):
     subprocess.run(
         [sys.executable, "-c", FIRST_CALLS_ARE_CAPTURED],

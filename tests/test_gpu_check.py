@@ -327,7 +327,7 @@ def test_results_are_few_files():
 def test_smoke_finds_what_is_wrong(tmp_path, capsys):
     path = tmp_path / "expected-cpu.pt"
     assert smoke.main(["make", str(path), "--dry"]) == 0
-    assert smoke.check([path], "cpu") == 0
+    assert smoke.check(path, None, "cpu") == 0
     assert "RESULT smoke: 0 wrong, bits not compared" in capsys.readouterr().out
     for name, change in (
         ("mst.parent", lambda t: t.roll(1)),
@@ -337,20 +337,24 @@ def test_smoke_finds_what_is_wrong(tmp_path, capsys):
     ):
         known = torch.load(path, weights_only=True)
         known["made"][name] = change(known["made"][name])
-        torch.save(known, tmp_path / "expected-emulation.pt")
-        assert smoke.check([tmp_path / "expected-emulation.pt"], "cpu") == 1, name
-        assert f"WRONG {name} against emulation" in capsys.readouterr().out
+        torch.save(known, tmp_path / "changed.pt")
+        assert smoke.check(tmp_path / "changed.pt", None, "cpu") == 1, name
+        assert f"WRONG {name} against the CPU" in capsys.readouterr().out
 
 
 def test_smoke_tells_other_bits(tmp_path, capsys):
-    path = tmp_path / "expected-emulation.pt"
-    smoke.main(["make", str(path), "--dry"])
-    known = torch.load(path, weights_only=True)
-    known["made"]["filter"] *= 1 + 1e-6
-    torch.save(known, path)
-    assert smoke.check([path], "cpu") == 0
-    # The order of a CPU's trees is another one, which only the emulation has.
-    assert "RESULT smoke: 0 wrong, 1 with other bits" in capsys.readouterr().out
+    values, bits = tmp_path / "expected-cpu.pt", tmp_path / "expected-emulation.pt"
+    smoke.main(["make", str(values), "--dry"])
+    smoke.main(["bits", str(bits), str(values)])
+    assert smoke.check(values, bits, "cpu") == 0
+    assert "RESULT smoke: 0 wrong, 0 with other bits" in capsys.readouterr().out
+    known = torch.load(bits, weights_only=True)
+    known["filter"] = known["mst.order"]
+    torch.save(known, bits)
+    assert smoke.check(values, bits, "cpu") == 0
+    told = capsys.readouterr().out
+    assert "filter: other bits than the emulation's" in told
+    assert "RESULT smoke: 0 wrong, 1 with other bits" in told
 
 
 def test_a_build_of_other_sources_does_not_fit(tmp_path, monkeypatch):

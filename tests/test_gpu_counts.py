@@ -4,6 +4,9 @@ import json
 import os
 
 import pytest
+import torch
+
+import treefilter as tf
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("skimage")
@@ -18,12 +21,27 @@ SHARED = os.environ.get("TREEFILTER_EMULATION_SHARED", "232448")
 
 
 def test_the_page_is_that_of_the_counts():
-    assert (RESULTS / counts.PAGE).read_text(encoding="utf-8") == counts.page(COMMITTED)
+    before = json.loads((RESULTS / counts.BEFORE).read_text(encoding="utf-8"))
+    assert (RESULTS / counts.PAGE).read_text(encoding="utf-8") == counts.page(COMMITTED, before)
 
 
 @pytest.mark.parametrize("title", [title for title in COMMITTED if "features; forward" in title])
 def test_a_step_of_the_loss_has_few_launches(title):
     assert counts.totals(COMMITTED[title])[0] <= counts.BUDGET
+
+
+@pytest.mark.skipif(not _C.emulated, reason="launches are of the emulation")
+def test_the_loss_itself_has_few_launches():
+    """Both of its levels' trees are made in one call; the cases above do the same by hand."""
+    logits, embed = torch.randn(2, 2, 4, 24, 24).requires_grad_().unbind()
+    _C.take_counts()
+    loss = tf.losses.tree_energy(
+        logits, torch.rand(2, 3, 24, 24), torch.full((2, 24, 24), -1), embed
+    )
+    loss.backward()
+    launches = {name: each[0] for name, each in _C.take_counts().items()}
+    assert launches["plan"] == 1
+    assert sum(launches.values()) <= counts.BUDGET
 
 
 @pytest.mark.skipif(not _C.emulated or SHARED != "232448", reason="counts are of the emulation")

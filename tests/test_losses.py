@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 import treefilter as tf
+from treefilter.losses.pseudo_labels import Level, tree_affinities
 
 SIZE = (5, 6)
 
@@ -122,6 +123,26 @@ def test_sigma_by_mass_has_no_derivative():
     grads = [torch.autograd.grad(a.edges.sum(), guide)[0] for a in (auto, given)]
     assert grads[0].any()
     assert torch.equal(*grads)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_levels_together_have_the_trees_of_each_alone(dtype):
+    draw = torch.Generator().manual_seed(3)
+    shape = (2, 5, 9, 11)
+    guides = [torch.rand(shape, generator=draw, dtype=dtype).round(decimals=1) for _ in range(2)]
+    outside = torch.zeros(2, 1, 9, 11, dtype=torch.bool)
+    outside[0, :, :, 8:] = True
+    levels = {"low": Level(guides[0], "auto", 0.1), "high": Level(guides[1], outside=outside)}
+    together = tree_affinities(levels, offset=1.0)
+    alone = {
+        "low": tf.losses.tree_affinity(guides[0], "auto", mass=0.1, offset=1.0),
+        "high": tf.losses.tree_affinity(guides[1], outside=outside, offset=1.0),
+    }
+    for name, expected in alone.items():
+        found = together[name]
+        assert torch.equal(found.edges, expected.edges)
+        for field in ("parent", "edge", "order", "_plan"):
+            assert torch.equal(getattr(found.tree, field), getattr(expected.tree, field))
 
 
 def test_what_counts_as_unlabelled():

@@ -10,7 +10,7 @@ from torch import Tensor
 with_cuda: bool
 emulated: bool
 
-def take_counts() -> dict[str, tuple[int, int, int]]: ...  # only in emulated builds
+def take_counts() -> dict[str, list[int]]: ...  # only in emulated builds
 
 instruction_set: str
 

@@ -2,8 +2,8 @@
 
     PYTHONPATH=build/emulated python -m gpu.counts [--results FOLDER]    `make gpu-counts`
 
-The emulation runs the device code as the device would, so that launches and barriers are counted
-exactly; what torch launches by itself is not. Times are left to `make gpu-check`.
+The emulation runs the device code as the device would, so that launches, barriers and dependent
+steps are counted exactly; what torch launches by itself is not. Times are left to `make gpu-check`.
 """
 
 import argparse
@@ -13,29 +13,70 @@ from pathlib import Path
 import torch
 from report import RESULTS, table
 
-from gpu.cases import CASES, STEP, Case
+from gpu.cases import CASES, IMAGE, MST, STEP, Case
+from gpu.floor import bytes_moved
 from gpu.work import Work
 from treefilter._native import _C
 
-JSON, PAGE = "gpu_counts.json", "gpu_counts.md"
+JSON, BEFORE, PAGE = "gpu_counts.json", "gpu_counts_before.json", "gpu_counts.md"
+REGISTERS = RESULTS.parents[1] / "tests" / "ptxas_budget.json"
 BUDGET = 40
 """Launches of ours in a step of the tree energy loss, each a node of a captured graph."""
-COLUMNS = ("launches", "grid barriers", "block barriers")
+COLUMNS = ("launches", "grid barriers", "cluster barriers", "block barriers", "dependent steps")
+EARLIER_COLUMNS = (0, 1, 3)
+"""Of the columns those that were counted before, too."""
+TREES_ALONE = Case("1024²", 1, 1, (1024, 1024), (IMAGE,), backward=False)
+COUNTED = [*((case, STEP) for case in CASES if case.drill), (TREES_ALONE, MST)]
+TARGETS = {
+    "TEL 128² B=4": 0.4,
+    "TEL 128² B=16": 0.7,
+    "1024×2048": 2.5,
+    "per channel 56² B=64": 1.2,
+    "1024²": 0.5,
+}
+"""ms, captured, on an H200."""
+# What the estimate takes for granted, in µs and bytes a µs. `make gpu-check` measures all of these.
+NODE, GRID, CLUSTER, BLOCK, LATENCY, BANDWIDTH = 0.9, 1.8, 0.3, 0.022, 0.15, 4.3e6
+PHASE_LOADS = 4
+"""Loads that wait for each other in a phase of a phased kernel, for each vertex of a thread."""
+CLUSTER_VERTICES = 2
+THREADS = {"cluster_kernel": 1024, "block_kernel<ImageKernel": 512, "phased_kernel": 256}
 INTRODUCTION = f"""\
 # What a step does one after the other on a GPU
 
 Made by `make gpu-counts`, which counts in the emulation of the device code; no GPU is needed, and
-nothing here is a time. *Launches* of this library are nodes of a captured graph; a step of the tree
-energy loss may have {BUDGET} (a test compares). *Grid barriers* are those of cooperative kernels,
-*block barriers* those of the block that has most, summed over the launches. The work between two
-barriers is done by all threads at once.
+nothing here is a time that was measured. *Launches* of this library are nodes of a captured
+graph; a step of the tree energy loss may have {BUDGET} (a test compares). *Grid barriers* are
+those of cooperative kernels, *cluster barriers* and *block barriers* those of the cluster or the
+block that has most, summed over the launches. *Dependent steps* are those of loops in which each
+needs what the one before it has loaded, of the thread that has most, summed over what is between
+barriers; they are counted for trees and plans (climbs, searches), and not along pointers that
+threads shorten for each other, nor within a scan of the filter. In brackets: when this was first
+counted, in November 2026. An audit before that found 265 nodes in the step at B=4.
+"""
+ESTIMATE = f"""\
+## Estimate from counts, not a measurement
+
+Nodes × {NODE} µs, grid barriers × {GRID} µs, cluster barriers × {CLUSTER} µs, block barriers ×
+{BLOCK} µs, dependent steps × {LATENCY} µs (a hit in L2); for each phase of a grid {PHASE_LOADS}
+such waits, of a cluster, where a thread has {CLUSTER_VERTICES} vertices,
+{PHASE_LOADS * CLUSTER_VERTICES}; and the bytes of all tensors, once, at {BANDWIDTH / 1e6:g} TB/s.
+All constants are assumed. What is not in it: loads that wait for each other within the filter's
+scans, torch's own kernels, caches. So a time below the target does not mean that it is reached.
+"""
+KERNELS = """\
+## Registers of trees and plans
+
+For sm_90, by ptxas (`tests/ptxas_budget.json`); no kernel spills, none has static shared memory,
+and these have 128 bytes of dynamic shared memory. *Blocks*: at the same time on a multiprocessor,
+as registers and threads allow.
 """
 
 
-def count(case: Case) -> dict[str, list[int]]:
-    """Launches, barriers of the grid and of blocks, by the name of the kernel."""
+def count(case: Case, stage: str = STEP) -> dict[str, list[int]]:
+    """Launches, barriers of grid, cluster and block, dependent steps, by the name of the kernel."""
     work = Work(case, torch.device("cpu"))
-    step = work.stage(STEP)
+    step = work.stage(stage)
     _C.take_counts()
     step()
     return {name: list(each) for name, each in sorted(_C.take_counts().items())}
@@ -45,23 +86,65 @@ def totals(kernels: dict[str, list[int]]) -> list[int]:
     return [sum(column) for column in zip(*kernels.values(), strict=True)]
 
 
-def page(counts: dict[str, dict[str, list[int]]]) -> str:
-    parts = [INTRODUCTION]
-    for name, kernels in counts.items():
-        rows = [[kernel, *map(str, each)] for kernel, each in kernels.items()]
-        rows.append(["**all**", *(f"**{each}**" for each in totals(kernels))])
+def title(case: Case, stage: str) -> str:
+    return case.title if stage == STEP else f"{case.title}; {stage} alone"
+
+
+def estimate(case: Case, stage: str, counts: list[int]) -> float:
+    """ms."""
+    launches, grid, cluster, block, steps = counts
+    waits = PHASE_LOADS * (grid + CLUSTER_VERTICES * cluster) + steps
+    moved = bytes_moved(case, stage) / BANDWIDTH
+    fixed = launches * NODE + grid * GRID + cluster * CLUSTER + block * BLOCK
+    return (fixed + waits * LATENCY + moved) / 1e3
+
+
+def page(counts: dict[str, dict[str, list[int]]], before: dict[str, dict[str, list[int]]]) -> str:
+    parts, estimates = [INTRODUCTION], []
+    for case, stage in COUNTED:
+        name = title(case, stage)
+        kernels, earlier = counts[name], before.get(name, {})
+        rows = [_row(kernel, each, earlier.get(kernel)) for kernel, each in kernels.items()]
+        rows.append(_row("all", totals(kernels), totals(earlier) if earlier else None, "**"))
         parts.append(f"## {name}\n\n" + table(["kernel", *COLUMNS], rows))
+        target = f"{TARGETS[case.name]:g}" if case.name in TARGETS else "–"
+        mebibytes = f"{bytes_moved(case, stage) / 2**20:.0f}"
+        time = f"{estimate(case, stage, totals(kernels)):.2f}"
+        estimates.append([name, mebibytes, time, target])
+    head = ["case", "MiB moved", "estimate, ms", "target, ms"]
+    parts.append(ESTIMATE + "\n" + table(head, estimates))
+    parts.append(KERNELS + "\n" + table(["kernel", "threads", "registers", "blocks"], registers()))
     return "\n".join(parts)
+
+
+def _row(name: str, now: list[int], before: list[int] | None, mark: str = "") -> list[str]:
+    cells = [str(value) for value in now]
+    for value, column in zip(before or [], EARLIER_COLUMNS, strict=False):
+        cells[column] += f" ({value})" if value != now[column] else ""
+    return [f"{mark}{cell}{mark}" for cell in (name, *cells)]
+
+
+def registers() -> list[list[str]]:
+    """Kernels of whole images: threads, registers, and blocks of a multiprocessor."""
+    rows = []
+    for name, types in json.loads(REGISTERS.read_text(encoding="utf-8")).items():
+        threads = next((n for begin, n in THREADS.items() if name.startswith(begin)), None)
+        if threads is None or not ("Boruvka" in name or "RootAndOrder" in name):
+            continue
+        most = max(types.values())
+        blocks = min(2048 // threads, 65536 // (threads * -(-most // 8) * 8))
+        rows.append([f"`{name}`", str(threads), str(most), str(blocks)])
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS)
     folder = parser.parse_args().results
-    counted = [case for case in CASES if case.drill]
-    counts = {case.title: count(case) for case in counted}
+    counts = {title(case, stage): count(case, stage) for case, stage in COUNTED}
+    before = json.loads((RESULTS / BEFORE).read_text(encoding="utf-8"))
     (folder / JSON).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
-    (folder / PAGE).write_text(page(counts), encoding="utf-8")
+    (folder / PAGE).write_text(page(counts, before), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -572,10 +572,10 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
 #endif
 #ifdef TREEFILTER_EMULATE
   m.attr("emulated") = true;
-  m.def("take_counts", [] {  // name -> (launches, barriers of the grid, of the longest block)
-    std::map<std::string, std::tuple<int64_t, int64_t, int64_t>> found;
+  m.def("take_counts", [] {  // name -> launches, barriers of grids, clusters and blocks, dependent steps
+    std::map<std::string, std::array<int64_t, 5>> found;
     for (const auto& [name, of] : emulation::take_counts()) {
-      found[name] = {of.launches, of.grid_barriers, of.block_barriers};
+      found[name] = {of.launches, of.grid_barriers, of.cluster_barriers, of.block_barriers, of.steps};
     }
     return found;
   });

@@ -1,6 +1,6 @@
 // Trees and plans by the emulated CUDA code (src/cuda/mst/mst.cu, src/cuda/plan/plan.cu): bit by bit the
-// CPU's trees, and the plans of the definition, in every order of the threads, by blocks and by the
-// whole device, with climbs of any length.
+// CPU's trees, and the plans of the definition, in every order of the threads, by blocks, by clusters of
+// eight blocks and of one, and by the whole device, with climbs of any length.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -60,28 +60,41 @@ struct Trees {
 
 // ---- every way to run the same code ----
 
-// Calls run(cuda, what) for every schedule, by blocks and by the whole device, with long and short
-// climbs.
+// Who works on an image, or on all of them.
+struct Group {
+  const char* name;
+  int64_t for_a_block, for_a_cluster;
+  int cluster_blocks;
+};
+
+// Calls run(cuda, what) for every schedule, by blocks, clusters and the whole device, with long and
+// short climbs.
 template <class Run>
 void for_all_ways(const Run& run) {
   using emulation::Schedule;
-  const int64_t blocks[] = {INT64_MAX, 0};
+  const Group groups[] = {{"blocks", INT64_MAX, 0, 8},
+                          {"clusters of 8", 0, INT64_MAX, 8},
+                          {"clusters of 1", 0, INT64_MAX, 1},
+                          {"device", 0, 0, 8}};
   const int32_t climbs[] = {256, 2, 0};
   const char* names[] = {"forward", "reverse", "shuffled", "threads", "blind"};
   for (int s = 0; s < 5; ++s) {
     emulation::schedule = s == 4 ? Schedule::kForward : static_cast<Schedule>(s);
     emulation::blind = s == 4;
-    for (int64_t most : blocks) {
+    for (const Group& group : groups) {
+      const bool device = group.for_a_block == 0 && group.for_a_cluster == 0;
       for (int32_t climb : climbs) {
         if (only_threads && s != 3) continue;
         // Real threads take long to start.
-        if (s == 3 && (cases % 4 != 0 || climb == 256 || (climb == 0) == (most == 0))) continue;
-        if (s == 4 && most != 0) continue;
-        cuda::largest_for_a_block = most;
+        if (s == 3 && (cases % 4 != 0 || climb == 256 || (climb == 0) == device)) continue;
+        if (s == 4 && !device) continue;
+        cuda::largest_for_a_block = group.for_a_block;
+        cuda::largest_for_a_cluster = group.for_a_cluster;
+        cuda::cluster_blocks = group.cluster_blocks;
         cuda::longest_climb = climb;
         Memory memory;
-        const std::string what = std::string(names[s]) + (most == 0 ? ", device" : ", blocks") +
-                                 ", climbs of " + std::to_string(climb);
+        const std::string what =
+            std::string(names[s]) + ", " + group.name + ", climbs of " + std::to_string(climb);
         run(Cuda{nullptr, &memory}, what.c_str());
       }
     }

@@ -40,7 +40,8 @@ void check_launches() {
 }
 
 void check_names() {
-  expect(phases_by_name(nullptr) == Phases::kKernel, "the default is a kernel");
+  expect(phases_by_name(nullptr) == Phases::kClusters, "the default is clusters");
+  expect(phases_by_name("clusters") == Phases::kClusters, "clusters");
   expect(phases_by_name("kernel") == Phases::kKernel, "kernel");
   expect(phases_by_name("launches") == Phases::kLaunches, "launches");
   std::string message;
@@ -49,7 +50,8 @@ void check_names() {
   } catch (const std::invalid_argument& error) {
     message = error.what();
   }
-  expect(message == "TREEFILTER_PHASES: expected kernel or launches, got graph", "the error's message");
+  expect(message == "TREEFILTER_PHASES: expected clusters, kernel or launches, got graph",
+         "the error's message");
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ from .._checks import check_choice, check_devices, check_number, check_tensor
 from ..affinity import affinity
 from ..edge_weight import edge_weight
 from ..filter import filter
-from ..graph import grid
+from ..graph import Graph, grid
 from ..mst import mst
 from ..sigma_for_mass import check_auto, sigma_for_mass
 from ..tree import Tree
@@ -64,10 +64,47 @@ def tree_affinity(
         >>> low.filter(torch.rand(1, 21, 4, 5)).shape
         torch.Size([1, 21, 4, 5])
     """
-    share = check_auto("tree_affinity", sigma, mass)
-    check_map("tree_affinity", "guide", guide)
+    level = Level(guide, sigma, mass, outside, padding)
+    return tree_affinities({"only": level}, offset)["only"]
+
+
+class Level(NamedTuple):
+    """What :func:`tree_affinity` is given for one level."""
+
+    guide: Tensor
+    sigma: float | Tensor | Literal["auto"] = 1.0
+    mass: float | None = None
+    outside: Tensor | None = None
+    padding: Tensor | None = None
+
+
+def tree_affinities(levels: dict[str, Level], offset: float = 0.0) -> dict[str, TreeAffinity]:
+    """:func:`tree_affinity` of several levels, whose guides have the same size.
+
+    The trees of all of them are made in one call, which on a GPU takes hardly longer than one
+    level's: it is a sequence of short steps.
+    """
     offset = check_number("tree_affinity", "offset", offset)
-    for name, mask in (("outside", outside), ("padding", padding)):
+    shares = [_checked(level) for level in levels.values()]
+    graph = grid(*next(iter(levels.values())).guide.shape[2:])
+    weights = [_weight(level, graph) for level in levels.values()]
+    detached = [weight.detach() for weight in weights]
+    together = torch.cat(detached) if len(detached) > 1 else detached[0]
+    trees = mst(together + offset if offset else together, graph)
+    made, first = {}, 0
+    for (name, level), weight, share in zip(levels.items(), weights, shares, strict=True):
+        end = first + weight.shape[0]
+        tree = trees[first:end] if len(weights) > 1 else trees
+        made[name] = _affinity(level, weight, tree, share)
+        first = end
+    return made
+
+
+def _checked(level: Level) -> float | None:
+    """The mass of ``sigma="auto"``."""
+    guide, share = level.guide, check_auto("tree_affinity", level.sigma, level.mass)
+    check_map("tree_affinity", "guide", guide)
+    for name, mask in (("outside", level.outside), ("padding", level.padding)):
         if mask is not None:
             check_tensor("tree_affinity", name, mask, "bool")
             check_devices("tree_affinity", "guide", guide, **{name: mask})
@@ -76,19 +113,28 @@ def tree_affinity(
                     f"tree_affinity: {name} must have shape (B, 1, h, w) like the guide "
                     f"{tuple(guide.shape)}, got {tuple(mask.shape)}"
                 )
-    graph = grid(*guide.shape[2:])
-    if share is not None and share * graph.num_nodes <= 1:  # the filter would change nothing
-        raise ValueError(
-            f"tree_affinity: mass must be more than a pixel of {graph.num_nodes}, got {share}"
-        )
-    weight = edge_weight(guide, graph)
-    if outside is not None:  # an edge of infinite weight is in no tree
-        away = outside.flatten(1)
-        a, b = graph._ends(guide.device)
-        weight = weight.masked_fill(away[:, a] | away[:, b], torch.inf)
-    tree = mst(weight.detach() + offset if offset else weight.detach(), graph)
     if share is not None:
-        counted = None if padding is None else ~padding.flatten(1)
+        pixels = guide.shape[2] * guide.shape[3]
+        if share * pixels <= 1:  # the filter would change nothing
+            raise ValueError(
+                f"tree_affinity: mass must be more than a pixel of {pixels}, got {share}"
+            )
+    return share
+
+
+def _weight(level: Level, graph: Graph) -> Tensor:
+    weight = edge_weight(level.guide, graph)
+    if level.outside is None:
+        return weight
+    away = level.outside.flatten(1)
+    a, b = graph._ends(level.guide.device)
+    return weight.masked_fill(away[:, a] | away[:, b], torch.inf)  # such an edge is in no tree
+
+
+def _affinity(level: Level, weight: Tensor, tree: Tree, share: float | None) -> TreeAffinity:
+    sigma = level.sigma
+    if share is not None:
+        counted = None if level.padding is None else ~level.padding.flatten(1)
         sigma = sigma_for_mass(weight, tree, share, counted=counted).unsqueeze(1)
     width = cast("float | Tensor", sigma)
     return TreeAffinity(tree, affinity(weight, tree, width), width)

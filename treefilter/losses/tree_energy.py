@@ -18,7 +18,14 @@ from .._checks import (
 )
 from ..sigma_for_mass import check_auto
 from ._checks import check_label, check_map
-from .pseudo_labels import AGGREGATIONS, DELTAS, difference, pseudo_labels, tree_affinity
+from .pseudo_labels import (
+    AGGREGATIONS,
+    DELTAS,
+    Level,
+    difference,
+    pseudo_labels,
+    tree_affinities,
+)
 from .region import ROIS, region_of
 
 REDUCTIONS = ("batch", "image")
@@ -104,9 +111,10 @@ def tree_energy(
         probability = logits.to(wide).softmax(1)
         with torch.no_grad():
             small = functional.interpolate(guide.to(wide), size, mode="bilinear")
-        affinities = {"low": tree_affinity(small, sigma, mass=share, offset=offset)}
+        levels = {"low": Level(small, sigma, share)}
         if embed is not None:
-            affinities["high"] = tree_affinity(embed.to(wide), offset=offset)
+            levels["high"] = Level(embed.to(wide))
+        affinities = tree_affinities(levels, offset)
         _, targets = pseudo_labels(probability, affinities, aggregation)
         losses = []
         for pseudo in targets:

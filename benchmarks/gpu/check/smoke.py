@@ -1,16 +1,18 @@
 """Step 1: the pipeline on small images, against the CPU's results and the emulation's bits.
 
-    python -m gpu.check.smoke make FILE         with any build: what its CPU tensors give
-    python -m gpu.check.smoke check FILE…       on the GPU (with an emulation's build: on the CPU)
-    python -m gpu.check.smoke kernels           the calls alone, for a sanitizer
+    python -m gpu.check.smoke make VALUES          with any build: what its CPU tensors give
+    python -m gpu.check.smoke bits BITS VALUES     with an emulation's build: digests of it
+    python -m gpu.check.smoke check VALUES [BITS]  on the GPU (an emulation's build: on the CPU)
+    python -m gpu.check.smoke kernels              the calls alone, for a sanitizer
 
-Every stage is given what the file says that the stage before it gave, so that no difference is
+Every stage is given what VALUES says that the stage before it gave, so that no difference is
 carried on. Trees must be those of the file, other values close to its. Then the whole pipeline is
 run eagerly, captured in a CUDA graph, and from two streams at once: always the same bits. Whether
 the bits are those of the emulation is told, and is no failure: where they are, device and host
 compute in the same order.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -128,21 +130,36 @@ def _is_wrong(name: str, different: float, error: float) -> bool:
     return not error <= (CLOSE_GRADIENT if ".backward" in name else CLOSE)  # so that NaN is wrong
 
 
-def compare(found: Results, expected: Results, whose: str) -> tuple[int, int]:
-    """Prints a line for each result; the numbers of wrong ones and of those with other bits."""
-    wrong = others = 0
+def digests(results: Results) -> dict[str, str]:
+    """Of the bits of each: only equality is asked of these."""
+    return {
+        name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+        for name, value in results.items()
+    }
+
+
+def compare(found: Results, expected: Results) -> int:
+    """Prints a line for each result; the number of wrong ones."""
+    wrong = 0
     for name, value in expected.items():
-        if name == "mst.order" and whose == "cpu":  # whose order is another one on purpose
+        if name == "mst.order":  # the CPU's is another one on purpose
             continue
         got = found[name]
         error = error_of(got, value)
         different = int((got != value).sum())
         bad = _is_wrong(name, different / max(1, value.numel()), error)
         wrong += bad
-        others += different > 0
         words = "the same bits" if not different else f"{different} of {value.numel()} differ"
-        print(f"{'WRONG ' if bad else ''}{name} against {whose}: {words}, error {error:.1e}")
-    return wrong, others
+        print(f"{'WRONG ' if bad else ''}{name} against the CPU: {words}, error {error:.1e}")
+    return wrong
+
+
+def compare_bits(found: Results, expected: dict[str, str]) -> int:
+    """The number of results that have other bits than the emulation's, and a line for each."""
+    others = [name for name, bits in digests(found).items() if bits != expected[name]]
+    for name in others:
+        print(f"{name}: other bits than the emulation's")
+    return len(others)
 
 
 def modes(device: str) -> dict[str, Callable[[list[Results]], list[list[Tensor]]]]:
@@ -197,16 +214,15 @@ def leaves(given: Results, device: str) -> list[Results]:
     return sets
 
 
-def check(paths: list[Path], device: str) -> int:
-    wrong = others = 0
-    for path in paths:
-        whose = path.stem.removeprefix("expected-")
-        known = torch.load(path, weights_only=True)
-        found = stages(known["given"], device, known["made"])
-        bad, different = compare(found, known["made"], whose)
-        wrong += bad
-        others += different if whose == "emulation" else 0
+def check(values: Path, bits_of_emulation: Path | None, device: str) -> int:
+    known = torch.load(values, weights_only=True)
     given = known["given"]
+    found = stages(given, device, known["made"])
+    wrong = compare(found, known["made"])
+    bits = "bits not compared with the emulation's"
+    if bits_of_emulation is not None:
+        others = compare_bits(found, torch.load(bits_of_emulation, weights_only=True))
+        bits = f"{others} with other bits than the emulation's"
     first: list[list[Tensor]] = []
     for mode, run in modes(device).items():
         results = run(leaves(given, device))
@@ -220,10 +236,6 @@ def check(paths: list[Path], device: str) -> int:
             f"{'' if same else 'WRONG '}{mode}: {'the' if same else 'not the'} bits of eager calls"
         )
         wrong += not same
-    if "emulation" not in [path.stem.removeprefix("expected-") for path in paths]:
-        bits = "bits not compared with the emulation's"
-    else:
-        bits = f"{others} with other bits than the emulation's"
     print(f"RESULT smoke: {wrong} wrong, {bits}")
     return 1 if wrong else 0
 
@@ -235,11 +247,15 @@ def main(arguments: list[str]) -> int:
         given = inputs(DRY_SIDE if "--dry" in paths else SIDE)
         torch.save({"given": given, "made": stages(given, "cpu")}, paths[0])
         return 0
+    if what == "bits":
+        known = torch.load(paths[1], weights_only=True)
+        torch.save(digests(stages(known["given"], "cpu", known["made"])), paths[0])
+        return 0
     if what == "kernels":
         given = inputs(DRY_SIDE)
         stages(given, device)
         return 0
-    return check([Path(path) for path in paths], device)
+    return check(Path(paths[0]), Path(paths[1]) if len(paths) > 1 else None, device)
 
 
 if __name__ == "__main__":

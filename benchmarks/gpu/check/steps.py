@@ -109,7 +109,7 @@ def smoke(drill: Drill, seconds: int) -> list[str]:
         path = CARRIED / f"expected-{whose}.pt"
         if drill.dry or not path.exists():
             path = drill.scratch / path.name
-            made = _expected(drill, whose, path, seconds)
+            made = _expected(drill, path, expected, seconds)
             if made:
                 return made
         if path.exists():
@@ -122,16 +122,20 @@ def smoke(drill: Drill, seconds: int) -> list[str]:
     return []
 
 
-def _expected(drill: Drill, whose: str, path: Path, seconds: int) -> list[str]:
-    """The CPU's results are those of a build with the CPU's own code: the installed one, if dry."""
-    if whose == "emulation" and not drill.dry:
+def _expected(drill: Drill, path: Path, values: list[Path], seconds: int) -> list[str]:
+    """The CPU's results, or the bits of the emulation that is given the CPU's ``values``.
+
+    The former are those of a build with the CPU's own code: the installed one, if dry.
+    """
+    if values and not drill.dry:
         return []  # where there is no emulation, its bits are not compared
-    more = {}
-    if drill.dry and whose == "cpu":
-        more = {"PYTHONPATH": "", "TREEFILTER_FROM": ""}
-    dry = ["--dry"] if drill.dry else []
-    arguments = drill.module("gpu.check.smoke", "make", path, *dry)
-    command = Command(f"expected, {whose}", arguments, environment=more)
+    if values:
+        arguments, more = drill.module("gpu.check.smoke", "bits", path, *values), {}
+    else:
+        dry = ["--dry"] if drill.dry else []
+        more = {"PYTHONPATH": "", "TREEFILTER_FROM": ""} if drill.dry else {}
+        arguments = drill.module("gpu.check.smoke", "make", path, *dry)
+    command = Command(path.stem, arguments, environment=more)
     return _complaints(drill.run([command], seconds))
 
 
@@ -208,9 +212,15 @@ def profile(drill: Drill, seconds: int) -> list[str]:
         options += [word for section in SECTIONS for word in ("--section", section)]
         counters = [environment.tool("ncu") or "ncu", *options, *counters]
     table = drill.module("gpu.check.profile", "table", *dry)
-    half = seconds // 2
-    endings = drill.run([Command("ncu", counters, PROFILE)], half)
-    endings |= drill.run([Command("torch's profiler", table, PROFILE)], seconds - half)
+    commands = [
+        Command("ncu", counters, PROFILE),
+        Command("torch's profiler", table, PROFILE),
+        # Trees and plans without clusters of blocks: which of the two is faster is to be measured.
+        Command("torch's profiler, no clusters", table, PROFILE, {"TREEFILTER_PHASES": "kernel"}),
+    ]
+    endings: dict[str, str] = {}
+    for command in commands:
+        endings |= drill.run([command], seconds // (2 if command is commands[0] else 4))
     return _complaints(endings)
 
 

@@ -47,14 +47,13 @@ struct Adjacency {
 
 inline Adjacency make_adjacency(const Cuda& cuda, const ListedEdges& graph) {
   const int64_t nodes = graph.nodes, edges = graph.edges;
-  const auto [key, begin, items, next, other, position, flags, sums, sums_of_sums] =
-      cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
+  const auto [key, begin, items, next, other, position, flags, sums] =
+      cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int32_t>(
           2 * edges, 2 * (nodes + 1), 2 * edges, 2 * nodes, 2 * edges, 2 * edges, Grouping::kLevels,
-          PrefixSum::sums_size(2, nodes + 1), PrefixSum::sums_of_sums_size(2, nodes + 1));
+          PrefixSum::sums_size(2, nodes + 1));
   return {graph,
           key,
-          {2, nodes, edges, key, begin, items, next, other, position, flags, sums, sums_of_sums,
-           nodes + 1, edges}};
+          {2, nodes, edges, key, begin, items, next, other, position, flags, sums, nodes + 1, edges}};
 }
 
 // One of the two lists of a vertex, first … last - 1; which = 0: the edges that it is the first end of.

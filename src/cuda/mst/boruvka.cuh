@@ -159,8 +159,7 @@ TREEFILTER_PHASED template <class Group>
 TREEFILTER_HD void Boruvka<Graph>::operator()(Group& group) const {
   const int64_t nodes = graph.nodes(), vertices = batch * nodes;
   const int rounds = floor_log2(nodes), relabels = power_to_reach(kJump, nodes);
-  group.each(num_flags(nodes), SetZero<int32_t>{flags});
-  group.each(vertices, StartVertices<Graph>{*this});
+  group.each(num_flags(nodes), SetZero<int32_t>{flags}, vertices, StartVertices<Graph>{*this});
   for (int round = 0; round < rounds; ++round) {
     int32_t* flag = flags + image * num_flags(nodes) + round * (1 + relabels);
     if (round > 0 || !Graph::kListsNeighbours)

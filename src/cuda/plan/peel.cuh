@@ -54,6 +54,9 @@ struct Peel {
   // each jump phase whether another one is needed.
   static TREEFILTER_HD int64_t num_flags(int64_t nodes) { return rounds(nodes) * (2 + jumps(nodes)); }
 
+  // The first slot of a leaf's chain, when no arcs are needed any more.
+  TREEFILTER_HD int32_t* first_slot() const { return reinterpret_cast<int32_t*>(arcs); }
+
   // The count of a round that leaf i belongs to.
   TREEFILTER_HD int32_t* count_of(int64_t i, int round) const {
     const int64_t nodes = forest.nodes.size, b = forest.nodes.quotient(i), v = i - b * nodes;
@@ -91,6 +94,7 @@ struct Climb {
         set_flag(too_long);
         return;
       }
+      dependent_step();
       const int32_t next = neighbour[above] ^ v;
       v = above;
       above = next;
@@ -235,9 +239,8 @@ struct JoinChains {
 TREEFILTER_PHASED template <class Group>
 TREEFILTER_HD void Peel::operator()(Group& group) const {
   const int64_t nodes = forest.nodes.size, vertices = forest.batch * nodes;
-  group.each(vertices, StartPeel{*this});
-  group.each(forest.batch * num_counts(nodes), SetZero<int32_t>{counts});
-  group.each(num_flags(nodes), SetZero<int32_t>{flags});
+  group.each(vertices, StartPeel{*this}, forest.batch * num_counts(nodes), SetZero<int32_t>{counts},
+             num_flags(nodes), SetZero<int32_t>{flags});
   for (int round = 0; round < rounds(nodes); ++round) {
     int32_t* too_long = flags + image * num_flags(nodes) + round * (2 + jumps(nodes));
     int32_t *more = too_long + 1, *unfinished = too_long + 2;

@@ -1,11 +1,11 @@
 // Rooting, the order and the plan (plan.h): the peel's rounds (peel.cuh), then the layout in slots.
 //
 // Chains are ordered by round, then by the number of their leaf. While chains are found, their lengths
-// are summed for each round and range of 32 leaf numbers. Prefix sums over (round, range) give the first
-// slot of each range; within it one thread goes from leaf to leaf. The slot of a vertex is that of its
-// chain plus its position in the chain. The roots are chains of one vertex, in a round after all others.
-// Vertices that are in no tree get the positions behind the last slot, so that `order` is a permutation
-// whatever the parents are.
+// are summed for each round and range of 32 leaf numbers. Prefix sums over (round, range) tell where the
+// slots of a range end; a leaf subtracts the lengths of the chains that follow in its range. The slot of
+// a vertex is that of its chain plus its position in the chain. The roots are chains of one vertex, in a
+// round after all others. Vertices that are in no tree get the positions behind the last slot, so that
+// `order` is a permutation whatever the parents are.
 //
 // Workspace: 36 bytes a vertex, and 4 for each range and round.
 #include "../../plan.h"
@@ -23,7 +23,7 @@ struct RootAndOrder {
   int32_t* order;  // may be null
   int32_t* plan;
   int32_t* list_flags;  // of Grouping
-  int32_t *sums, *sums_of_sums;
+  int32_t* sums;
 
   // The longest sequence that prefix sums are taken of.
   static TREEFILTER_HD int64_t longest_sequence(int64_t nodes) {
@@ -57,24 +57,23 @@ struct AddRoots {
   }
 };
 
-// `counts` says where the slots of a range end. They are given out from there downwards, so that it
-// becomes where they begin.
+// The first slot of every chain.
 struct FirstSlots {
   Peel p;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t nodes = p.forest.nodes.size, ranges = Peel::ranges(nodes), b = i / ranges;
-    const int64_t begin = (i - b * ranges) * Peel::kRange;
-    const int64_t end = begin + Peel::kRange < nodes ? begin + Peel::kRange : nodes;
-    for (int64_t v = end; v-- > begin;) {
-      const int64_t leaf = b * nodes + v;
-      if (p.leaf[leaf] != v) continue;
-      const int round = p.forest.round[leaf];
-      int32_t* count = p.count_of(leaf, round == Forest::kRoot     ? Peel::rounds(nodes)
-                                        : round == Forest::kNotYet ? Peel::rounds(nodes) + 1
-                                                                   : round);
-      p.length[leaf] = *count -= p.length[leaf];
+    const int64_t nodes = p.forest.nodes.size, first = p.forest.nodes.floor(i), v = i - first;
+    if (p.leaf[i] != v) return;
+    const int8_t round = p.forest.round[i];
+    int64_t end = v / Peel::kRange * Peel::kRange + Peel::kRange;
+    end = end < nodes ? end : nodes;
+    int32_t slot = *p.count_of(i, round == Forest::kRoot     ? Peel::rounds(nodes)
+                                  : round == Forest::kNotYet ? Peel::rounds(nodes) + 1
+                                                             : round);
+    for (int64_t u = v; u < end; ++u) {
+      if (p.leaf[first + u] == u && p.forest.round[first + u] == round) slot -= p.length[first + u];
     }
+    p.first_slot()[i] = slot;
   }
 };
 
@@ -101,10 +100,9 @@ struct PlaceVertices {
     p.near[first + slot] = heavier;
   }
 
-  // `length` holds the first slot of a chain by now.
   TREEFILTER_HD int32_t slot_of(int64_t i) const {
     const Peel& p = to.peel;
-    return p.length[p.forest.nodes.floor(i) + p.leaf[i]] + p.position[i];
+    return p.first_slot()[p.forest.nodes.floor(i) + p.leaf[i]] + p.position[i];
   }
 };
 
@@ -116,7 +114,9 @@ struct WriteRounds {
                   k = i % PlanView::kRounds;
     const int32_t* counts = to.peel.counts + b * Peel::num_counts(nodes);
     const int64_t roots = Peel::rounds(nodes);
-    const auto begin = [&](int64_t round) { return counts[round * Peel::ranges(nodes)]; };
+    const auto begin = [&](int64_t round) {
+      return round == 0 ? 0 : counts[round * Peel::ranges(nodes) - 1];
+    };
     // A round that starts where the roots do is that of the roots; the table has room for more rounds.
     const bool beyond = k > roots || (k > 0 && begin(k - 1) == begin(roots));
     to.plan[b * PlanView::size(nodes) + 4 * nodes + 1 + k] = beyond ? begin(roots + 1) : begin(k);
@@ -128,25 +128,26 @@ TREEFILTER_HD void RootAndOrder::operator()(Group& group) const {
   const int64_t batch = peel.forest.batch, nodes = peel.forest.nodes.size;
   peel(group);
   group.each(batch * nodes, AddRoots{peel});
-  PrefixSum{peel.counts, batch, Peel::num_counts(nodes), sums, sums_of_sums}(group);
-  group.each(batch * Peel::ranges(nodes), FirstSlots{peel});
-  group.each(batch * nodes, PlaceVertices{*this});
-  group.each(batch * PlanView::kRounds, WriteRounds{*this});
-  Grouping{batch,
-           nodes,
-           nodes,
-           peel.near,
-           plan + 2 * nodes,
-           plan + 3 * nodes + 1,
-           peel.top,
-           peel.leaf,
-           peel.position,
-           list_flags,
-           sums,
-           sums_of_sums,
-           PlanView::size(nodes),
-           PlanView::size(nodes),
-           peel.image}(group);
+  PrefixSum{peel.counts, batch, Peel::num_counts(nodes), sums}(group);
+  group.each(batch * nodes, FirstSlots{peel});
+  const Grouping light_children{batch,
+                                nodes,
+                                nodes,
+                                peel.near,
+                                plan + 2 * nodes,
+                                plan + 3 * nodes + 1,
+                                peel.top,
+                                peel.leaf,
+                                peel.position,
+                                list_flags,
+                                sums,
+                                PlanView::size(nodes),
+                                PlanView::size(nodes),
+                                peel.image};
+  group.each(batch * nodes, PlaceVertices{*this}, batch * PlanView::kRounds, WriteRounds{*this},
+             Grouping::kLevels, SetZero<int32_t>{list_flags}, batch * (nodes + 1),
+             ClearCounts{light_children});
+  light_children.fill(group);
 }
 
 struct AddParent {
@@ -170,14 +171,13 @@ void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* paren
                           int32_t* plan) {
   const int64_t batch = forest.batch, nodes = forest.nodes.size, vertices = batch * nodes;
   const int64_t longest = RootAndOrder::longest_sequence(nodes);
-  const auto [leaf, position, top, length, near, arcs, counts, flags, list_flags, sums, sums_of_sums] =
+  const auto [leaf, position, top, length, near, arcs, counts, flags, list_flags, sums] =
       cuda.arrays<int32_t, int32_t, int32_t, int32_t, int32_t, uint64_t, int32_t, int32_t, int32_t,
-                  int32_t, int32_t>(vertices, vertices, vertices, vertices, vertices, 2 * vertices,
-                                    batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
-                                    batch * Grouping::kLevels, PrefixSum::sums_size(batch, longest),
-                                    PrefixSum::sums_of_sums_size(batch, longest));
+                  int32_t>(vertices, vertices, vertices, vertices, vertices, 2 * vertices,
+                           batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
+                           batch * Grouping::kLevels, PrefixSum::sums_size(batch, longest));
   const Peel peel{forest, longest_climb, parent, leaf, position, top, length, counts, near, arcs, flags};
-  const RootAndOrder kernel{peel, order, plan, list_flags, sums, sums_of_sums};
+  const RootAndOrder kernel{peel, order, plan, list_flags, sums};
   run_batch(cuda, "plan", batch, nodes, kernel);
 }
 

@@ -41,20 +41,40 @@ struct Block {
   int threads;    // a multiple of 32
   char* shared;   // as many bytes as the launch requested
 
-  // Calls code(t) for every thread t, then waits for all.
+  // Calls code(t) for every thread t.
   template <class Code>
-  TREEFILTER_HD void each(const Code& code) const {
+  TREEFILTER_HD void run(const Code& code) const {
 #ifdef __CUDA_ARCH__
     code(static_cast<int>(threadIdx.x));
-    __syncthreads();
 #elif defined(__CUDACC__)
     (void)code;
 #else
-    ++emulation::barriers;
     emulation::for_each(threads, [&](int64_t t) { code(static_cast<int>(t)); });
 #endif
   }
+  // Waits for all threads.
+  TREEFILTER_HD void wait() const {
+#ifdef __CUDA_ARCH__
+    __syncthreads();
+#elif !defined(__CUDACC__)
+    ++emulation::barriers;
+#endif
+  }
+  template <class Code>
+  TREEFILTER_HD void each(const Code& code) const {
+    run(code);
+    wait();
+  }
 };
+
+// A step of a loop of which each needs what the one before it has loaded. The emulation counts them.
+// (Not those along pointers that threads shorten for each other: one thread after the other, as in the
+// emulation, they are many; at the same time, as on a device, about the logarithm.)
+TREEFILTER_HD inline void dependent_step() {
+#ifndef __CUDACC__
+  ++emulation::steps;
+#endif
+}
 
 #ifdef __CUDACC__
 // The value of the thread `delta` lanes below. It is moved word by word; padding moves along, unread.
@@ -123,7 +143,20 @@ TREEFILTER_HD void exclusive_scan(const Block& block, PerThread<T>& value, const
     value[t] = w == 0 ? (first ? identity : inside[t - 1])
                       : (first ? scratch[w - 1] : combine(scratch[w - 1], inside[t - 1]));
   }
+#else
+  (void)block, (void)value, (void)identity, (void)scratch, (void)combine;
 #endif
+}
+
+// scratch[0] becomes the sum of the threads' values, for integers.
+template <class T>
+TREEFILTER_HD void sum_of_threads(const Block& block, PerThread<T>& value, T* scratch) {
+  PerThread<T> before;
+  block.run([&](int t) { before[t] = value[t]; });
+  exclusive_scan(block, before, T{}, scratch, [](T a, T b) { return a + b; });
+  block.each([&](int t) {
+    if (t == block.threads - 1) scratch[0] = before[t] + value[t];
+  });
 }
 
 }  // namespace treefilter::cuda

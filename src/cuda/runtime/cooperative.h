@@ -1,9 +1,11 @@
 // How the phases of a phased kernel (launch.cuh) are run: by one cooperative kernel with barriers across
-// the grid, or by a launch for each phase. The results are the same bits.
+// the grid, by a kernel with a cluster of blocks for each image (per_image.cuh), or by a launch for each
+// phase. The results are the same bits.
 //
-// A cooperative kernel is the default, also while a stream is captured into a graph, where it becomes
-// one node. The environment variable TREEFILTER_PHASES, read once, chooses: `kernel` (the default) or
-// `launches`, for tools and devices that do not support cooperative kernels.
+// The first two are one node each while a stream is captured into a graph. The environment variable
+// TREEFILTER_PHASES, read once, chooses: `clusters` (the default: clusters where they are faster by
+// counts), `kernel` (no clusters), or `launches`, for tools and devices that do not support cooperative
+// kernels.
 //
 // Plain C++, so that the emulation's tests include it.
 #pragma once
@@ -15,14 +17,15 @@
 
 namespace treefilter::cuda {
 
-enum class Phases { kKernel, kLaunches };
+enum class Phases { kClusters, kKernel, kLaunches };
 
 // given: the value of TREEFILTER_PHASES, or null.
 inline Phases phases_by_name(const char* given) {
-  const std::string name = given == nullptr ? "kernel" : given;
+  const std::string name = given == nullptr ? "clusters" : given;
+  if (name == "clusters") return Phases::kClusters;
   if (name == "kernel") return Phases::kKernel;
   if (name == "launches") return Phases::kLaunches;
-  throw std::invalid_argument("TREEFILTER_PHASES: expected kernel or launches, got " + name);
+  throw std::invalid_argument("TREEFILTER_PHASES: expected clusters, kernel or launches, got " + name);
 }
 
 inline Phases phases_by_environment() {

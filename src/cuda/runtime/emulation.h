@@ -6,6 +6,7 @@
 // must be the same bits.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -57,8 +58,13 @@ inline int64_t stride_for(int64_t count) {
   }
 }
 
+// The steps of a loop of which each needs what the one before it has loaded (block.cuh): of the thread
+// that is emulated, and, of the launch or the block, the sum over its phases of the thread that has
+// most.
+inline thread_local int64_t steps = 0, all_steps = 0;
+
 template <class Visit>
-void for_each(int64_t count, const Visit& visit) {
+void in_order(int64_t count, const Visit& visit) {
   constexpr int64_t kThreads = 3;
   switch (schedule) {
     case Schedule::kForward:
@@ -85,32 +91,55 @@ void for_each(int64_t count, const Visit& visit) {
   }
 }
 
+// The threads of a phase, or of a block up to its next barrier.
+template <class Visit>
+void for_each(int64_t count, const Visit& visit) {
+  if (schedule == Schedule::kThreads) return in_order(count, visit);  // where nothing is counted
+  int64_t most = 0;
+  in_order(count, [&](int64_t i) {
+    steps = 0;
+    visit(i);
+    most = std::max(most, steps);
+  });
+  all_steps += most;
+}
+
 // Blocks do not wait for each other. They run in any order, but one at a time, since each has threads.
 template <class Visit>
 void for_each_block(int64_t count, const Visit& visit) {
   if (schedule == Schedule::kThreads) {
     for (int64_t i = 0; i < count; ++i) visit(i);
   } else {
-    for_each(count, visit);
+    in_order(count, visit);
   }
 }
 
 // What a GPU does one after the other in the launches of one name. An emulation's times mean nothing,
-// but these counts are those of the device.
+// but these counts are those of the device. Of blocks and clusters: of the one that has most.
 struct Counts {
-  int64_t launches = 0, grid_barriers = 0, block_barriers = 0;  // the latter of the block that has most
+  int64_t launches = 0, grid_barriers = 0, cluster_barriers = 0, block_barriers = 0, steps = 0;
+
+  void add(const Counts& other) {
+    launches += other.launches;
+    grid_barriers += other.grid_barriers;
+    cluster_barriers += other.cluster_barriers;
+    block_barriers += other.block_barriers;
+    steps += other.steps;
+  }
 };
 
 inline std::mutex counting;
 inline std::map<std::string, Counts> counts;
-inline thread_local int64_t barriers = 0;  // of the launch or the block that this thread emulates
+// Of the launch, or of the block, that this thread emulates.
+inline thread_local int64_t barriers = 0, group_barriers = 0;
 
-inline void count_launch(const char* name, int64_t grid_barriers, int64_t block_barriers) {
+inline void start_counting() {
+  steps = all_steps = barriers = group_barriers = 0;
+}
+
+inline void count_launch(const char* name, const Counts& launch) {
   const std::lock_guard<std::mutex> lock(counting);
-  Counts& sum = counts[name];
-  ++sum.launches;
-  sum.grid_barriers += grid_barriers;
-  sum.block_barriers += block_barriers;
+  counts[name].add(launch);
 }
 
 // The counts since the last call.

@@ -6,71 +6,86 @@
 
 namespace treefilter::cuda {
 
-// values[sequence][i] becomes the sum of values[sequence][0 … i]. Each thread sums a segment of kSegment
-// values; the segments' sums are summed in the same way, and the sums of those (one of 65,536 values)
-// serially.
+// values[sequence][i] becomes the sum of values[sequence][0 … i]. A block sums a tile of kTile values;
+// then it sums the sums of the tiles before its own, by all of its threads, and adds up its tile.
 struct PrefixSum {
-  static constexpr int64_t kSegment = 256;
+  static constexpr int64_t kTile = 2048;
 
   int32_t* values;
   int64_t sequences, length;
-  int32_t *sums, *sums_of_sums;
+  int32_t* sums;
   int64_t stride = length;  // from a sequence to the next
 
-  static TREEFILTER_HD int64_t segments(int64_t length) { return (length + kSegment - 1) / kSegment; }
-  // Lengths of the two workspaces.
-  static int64_t sums_size(int64_t sequences, int64_t length) { return sequences * segments(length); }
-  static int64_t sums_of_sums_size(int64_t sequences, int64_t length) {
-    return sequences * segments(segments(length));
-  }
-
-  // to[sequence][segment] = the sum of that segment of `from`.
-  struct Reduce {
-    const int32_t* from;
-    int32_t* to;
-    int64_t length, stride;
-    TREEFILTER_HD void operator()(int64_t i) const {
-      const int64_t count = segments(length), begin = i % count * kSegment;
-      const int64_t end = begin + kSegment < length ? begin + kSegment : length;
-      const int32_t* const own = from + i / count * stride;
-      int32_t sum = 0;
-      for (int64_t k = begin; k < end; ++k) sum += own[k];
-      to[i] = sum;
-    }
-  };
-  // The inclusive sums of a sequence, serially.
-  struct Serial {
-    int32_t* values;
-    int64_t length;
-    TREEFILTER_HD void operator()(int64_t sequence) const {
-      int32_t sum = 0;
-      for (int64_t k = 0; k < length; ++k) sum = values[sequence * length + k] += sum;
-    }
-  };
-  // The inclusive sums of a segment, behind those of the segments before it.
-  struct Spread {
-    int32_t* values;
-    const int32_t* before;
-    int64_t length, stride;
-    TREEFILTER_HD void operator()(int64_t i) const {
-      const int64_t count = segments(length), begin = i % count * kSegment;
-      const int64_t end = begin + kSegment < length ? begin + kSegment : length;
-      int32_t* const own = values + i / count * stride;
-      int32_t sum = begin == 0 ? 0 : before[i - 1];
-      for (int64_t k = begin; k < end; ++k) sum = own[k] += sum;
-    }
-  };
+  static TREEFILTER_HD int64_t tiles(int64_t length) { return (length + kTile - 1) / kTile; }
+  // The length of the workspace.
+  static int64_t sums_size(int64_t sequences, int64_t length) { return sequences * tiles(length); }
 
   TREEFILTER_PHASED template <class Group>
-  TREEFILTER_HD void operator()(Group& group) const {
-    const int64_t count = segments(length), upper = segments(count);
-    group.each(sequences * count, Reduce{values, sums, length, stride});
-    group.each(sequences * upper, Reduce{sums, sums_of_sums, count, count});
-    group.each(sequences, Serial{sums_of_sums, upper});
-    group.each(sequences * upper, Spread{sums, sums_of_sums, count, count});
-    group.each(sequences * count, Spread{values, sums, length, stride});
+  TREEFILTER_HD void operator()(Group& group) const;
+};
+
+// The tile that a block works on.
+struct Tile {
+  int64_t number, begin, end;
+  int32_t* values;  // of its sequence
+  TREEFILTER_HD Tile(const PrefixSum& p, int64_t index)
+      : number(index % PrefixSum::tiles(p.length)),
+        begin(number * PrefixSum::kTile),
+        end(begin + PrefixSum::kTile < p.length ? begin + PrefixSum::kTile : p.length),
+        values(p.values + index / PrefixSum::tiles(p.length) * p.stride) {}
+};
+
+struct SumTiles {
+  PrefixSum p;
+  TREEFILTER_HD void operator()(const Block& block) const {
+    const Tile tile(p, block.index);
+    int32_t* const scratch = reinterpret_cast<int32_t*>(block.shared);
+    PerThread<int32_t> sum;
+    block.run([&](int t) {
+      sum[t] = 0;
+      for (int64_t k = tile.begin + t; k < tile.end; k += block.threads) sum[t] += tile.values[k];
+    });
+    sum_of_threads(block, sum, scratch);
+    block.each([&](int t) {
+      if (t == 0) p.sums[block.index] = scratch[0];
+    });
   }
 };
+
+struct AddUpTiles {
+  PrefixSum p;
+  TREEFILTER_HD void operator()(const Block& block) const {
+    const Tile tile(p, block.index);
+    const int32_t* const sums = p.sums + block.index - tile.number;
+    int32_t* const scratch = reinterpret_cast<int32_t*>(block.shared);
+    const int64_t own = PrefixSum::kTile / block.threads;  // consecutive values of a thread
+    const auto end_of = [&](int64_t begin) { return begin + own < tile.end ? begin + own : tile.end; };
+    PerThread<int32_t> sum, before;
+    block.run([&](int t) {
+      sum[t] = 0;
+      for (int64_t k = t; k < tile.number; k += block.threads) sum[t] += sums[k];
+    });
+    sum_of_threads(block, sum, scratch);
+    block.each([&](int t) {
+      before[t] = scratch[0];
+      sum[t] = 0;
+      const int64_t begin = tile.begin + t * own, end = end_of(begin);
+      for (int64_t k = begin; k < end; ++k) sum[t] += tile.values[k];
+    });
+    exclusive_scan(block, sum, 0, scratch, [](int32_t a, int32_t b) { return a + b; });
+    block.each([&](int t) {
+      const int64_t begin = tile.begin + t * own, end = end_of(begin);
+      int32_t value = before[t] + sum[t];
+      for (int64_t k = begin; k < end; ++k) tile.values[k] = value += tile.values[k];
+    });
+  }
+};
+
+TREEFILTER_PHASED template <class Group>
+TREEFILTER_HD void PrefixSum::operator()(Group& group) const {
+  group.each_block(sequences * tiles(length), SumTiles{*this});
+  group.each_block(sequences * tiles(length), AddUpTiles{*this});
+}
 
 // Lists of items by key, ascending: the list of key k in a sequence of items is
 // items[sequence][begin[sequence][k] … begin[sequence][k + 1] - 1]. An item without a key (-1) is in no
@@ -91,7 +106,7 @@ struct Grouping {
   int32_t *begin, *items;
   int32_t *next, *other, *position;    // workspaces: sequences x keys, the others sequences x length
   int32_t* flags;                      // [image, kLevels] whether any list needs this merge
-  int32_t *sums, *sums_of_sums;        // of PrefixSum, for sequences of keys + 1 values
+  int32_t* sums;                       // of PrefixSum, for sequences of keys + 1 values
   int64_t begin_stride, items_stride;  // from one sequence to the next
   int64_t image = 0;                   // where each image has a kernel of its own
 
@@ -104,6 +119,9 @@ struct Grouping {
 
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;
+  // What follows when `flags` and the counts in `begin` are cleared.
+  TREEFILTER_PHASED template <class Group>
+  TREEFILTER_HD void fill(Group& group) const;
 };
 
 // An item's list, as positions in its sequence.
@@ -190,6 +208,7 @@ struct MergeRuns {
     const int64_t before = low;
     const int32_t* const from = list.after(g, level - 1) + list.begin;
     while (low < high) {
+      dependent_step();
       const int64_t middle = (low + high) / 2;
       if (from[middle] < list.item) {
         low = middle + 1;
@@ -205,10 +224,14 @@ struct MergeRuns {
 
 TREEFILTER_PHASED template <class Group>
 TREEFILTER_HD void Grouping::operator()(Group& group) const {
-  group.each(kLevels, SetZero<int32_t>{flags});
-  group.each(sequences * (keys + 1), ClearCounts{*this});
+  group.each(kLevels, SetZero<int32_t>{flags}, sequences * (keys + 1), ClearCounts{*this});
+  fill(group);
+}
+
+TREEFILTER_PHASED template <class Group>
+TREEFILTER_HD void Grouping::fill(Group& group) const {
   group.each(sequences * length, CountItems{*this});
-  PrefixSum{begin, sequences, keys + 1, sums, sums_of_sums, begin_stride}(group);
+  PrefixSum{begin, sequences, keys + 1, sums, begin_stride}(group);
   group.each(sequences * keys, StartLists{*this});
   group.each(sequences * length, FillLists{*this});
   group.each(sequences * length, OrderRuns{*this});

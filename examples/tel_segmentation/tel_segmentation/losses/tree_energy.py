@@ -10,7 +10,6 @@ precision, small differences of embeddings and their squares would be flushed to
 
 from __future__ import annotations
 
-import functools
 import typing
 
 import torch
@@ -29,7 +28,8 @@ from tel_segmentation.losses.inputs import (
 )
 from tel_segmentation.runtime.distributed import mean_over
 from tel_segmentation.runtime.precision import probabilities
-from treefilter.losses import TreeAffinity, difference, pseudo_labels, tree_affinity
+from treefilter.losses import TreeAffinity, difference, pseudo_labels
+from treefilter.losses.pseudo_labels import Level, tree_affinities
 from treefilter.losses.tree_energy import COLOUR_RANGE
 
 
@@ -91,17 +91,17 @@ def tree_energy_loss(
         probability = probabilities(logits)
         padding = nearest(label == PADDING, size)
         outside = padding if options.mask_padding else None
-        trees = functools.partial(tree_affinity, offset=options.mst_offset, outside=outside)
-        affinities = {}
+        levels = {}
         if "low" in options.level:
             small = _resized(guide, size, probability.dtype, options)
             away = padding.roll(1, dims=0) if options.shuffle_guide else padding
             mass = options.mass if options.sigma == "auto" else None
-            affinities["low"] = trees(small, options.sigma, mass=mass, padding=away)
+            levels["low"] = Level(small, options.sigma, mass, outside, away)
         if embed is not None and "high" in options.level:
             features = embed.to(probability.dtype)
             features = features.detach() if options.detach == "affinity" else features
-            affinities["high"] = trees(features)
+            levels["high"] = Level(features, outside=outside)
+        affinities = tree_affinities(levels, options.mst_offset)
         for level, affinity in affinities.items():
             logs |= _logs(level, affinity)
         if options.sigma == "auto" and "low" in affinities:
@@ -187,11 +187,11 @@ def _resized(
 
 
 def _logs(level: str, affinity: TreeAffinity) -> dict[str, Tensor]:
-    """Mean and median affinity of the trees' edges."""
-    edges = affinity.edges.detach()[affinity.tree.edge >= 0]
-    if edges.numel() == 0:
+    """Mean and median affinity of the trees' edges; a GPU is not waited for."""
+    if affinity.tree.num_nodes == 1:
         return {}
-    return {f"affinity_{level}": edges.mean(), f"affinity_{level}_median": edges.median()}
+    edges = affinity.edges.detach().masked_fill(affinity.tree.edge < 0, torch.nan)
+    return {f"affinity_{level}": edges.nanmean(), f"affinity_{level}_median": edges.nanmedian()}
 
 
 def _difference(probability: Tensor, pseudo: Tensor, options: TreeEnergy) -> Tensor:
