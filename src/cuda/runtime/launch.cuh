@@ -134,8 +134,14 @@ void launch_flat(const Cuda& cuda, const char* name, int64_t count, const Phase&
   check_cuda(cudaGetLastError(), name);
 }
 
+// The threads of a block kernel that one multiprocessor must hold: more for kernels of which several
+// blocks are to share it. This bounds the registers of a thread.
+template <class Body>
+constexpr int kBlockThreads = 1;
+
 template <int Threads, class Body>
-__global__ void __launch_bounds__(Threads, 1) block_kernel(int64_t blocks, const Body body) {
+__global__ void __launch_bounds__(Threads, (kBlockThreads<Body> + Threads - 1) / Threads)
+    block_kernel(int64_t blocks, const Body body) {
   extern __shared__ __align__(16) char shared[];
   for (int64_t index = blockIdx.x; index < blocks; index += gridDim.x) {
     body(Block{index, Threads, shared});
