@@ -48,20 +48,27 @@ namespace treefilter::cuda {
 //   store(set, s, result)            stores it
 //   fill(set, v)                     for every vertex v, before all else, if some have no slot (a cycle)
 
+// The next value of a loop over slots, of which `left` are left: no sum beyond 2^31.
+inline TREEFILTER_HD int32_t next(int32_t s, int32_t& left, int32_t step) {
+  const bool more = left > step;
+  left = more ? left - step : 0;
+  return more ? s + step : s;
+}
+
 // Calls read(s) for s = first, first + step, … up to before end, and write(s, what was read): the reads
 // of kAhead slots come before their writes.
 template <int kAhead, class Read, class Write>
 TREEFILTER_HD void read_ahead(int32_t first, int32_t end, int32_t step, const Read& read,
                               const Write& write) {
   TREEFILTER_ONE_BY_ONE
-  for (int32_t s = first; s < end; s += kAhead * step) {
+  for (int32_t s = first, left = end - first; left > 0; s = next(s, left, kAhead * step)) {
     decltype(read(s)) values[kAhead];
     // Beyond the end the first slot is read again, so that no read waits for a comparison.
     TREEFILTER_UNROLL
-    for (int j = 0; j < kAhead; ++j) values[j] = read(s + j * step < end ? s + j * step : s);
+    for (int j = 0; j < kAhead; ++j) values[j] = read(j * step < left ? s + j * step : s);
     TREEFILTER_UNROLL
     for (int j = 0; j < kAhead; ++j) {
-      if (s + j * step < end) write(s + j * step, values[j]);
+      if (j * step < left) write(s + j * step, values[j]);
     }
   }
 }
@@ -83,12 +90,12 @@ struct ChannelSet {
   template <int kAhead>
   TREEFILTER_HD void add_light_children(int32_t first, int32_t end, int32_t step) const {
     TREEFILTER_ONE_BY_ONE
-    for (int32_t s = first; s < end; s += kAhead * step) {
+    for (int32_t s = first, left = end - first; left > 0; s = next(s, left, kAhead * step)) {
       int32_t begin[kAhead], after[kAhead], child[kAhead];  // the latter: the first one, or -1
       T multiplier[kAhead];                                 // of the first child
       TREEFILTER_UNROLL
       for (int j = 0; j < kAhead; ++j) {
-        const bool inside = s + j * step < end;
+        const bool inside = j * step < left;
         const int32_t* bounds = plan.light_begin() + (inside ? s + j * step : s);
         begin[j] = bounds[0], after[j] = inside ? bounds[1] : begin[j];
       }
@@ -116,19 +123,19 @@ struct ChannelSet {
     const int32_t* links = plan.up();
     Up step = first > 0 && links[first - 1] >= 0 ? steps.up(steps.read_up(first - 1)) : Up{};
     TREEFILTER_ONE_BY_ONE
-    for (int32_t s = first; s < last; s += kAhead) {
+    for (int32_t s = first, left = last - first; left > 0; s = next(s, left, kAhead)) {
       int32_t link[kAhead];
-      decltype(steps.read_up(s)) next[kAhead];
+      decltype(steps.read_up(s)) read[kAhead];
       T own[kAhead][kLanes];
       TREEFILTER_UNROLL
       for (int j = 0; j < kAhead; ++j) {
-        const int32_t slot = s + j < last ? s + j : s;
-        link[j] = links[slot], next[j] = steps.read_up(slot);
+        const int32_t slot = j < left ? s + j : s;
+        link[j] = links[slot], read[j] = steps.read_up(slot);
         for (int l = 0; l < kLanes; ++l) own[j][l] = at(l, slot);
       }
       TREEFILTER_UNROLL
       for (int j = 0; j < kAhead; ++j) {
-        const bool inside = s + j < last, closed = step.closed();
+        const bool inside = j < left, closed = step.closed();
         for (int l = 0; l < kLanes; ++l) {
           const T value = closed ? own[j][l] : step(own[j][l], in.offset[l]);
           in.offset[l] = inside ? value : in.offset[l];
@@ -138,7 +145,7 @@ struct ChannelSet {
           const double multiplier = in.multiplier(), after = closed ? 0.0 : step(0.0, multiplier);
           in.set_multiplier(inside ? after : multiplier);
         }
-        step = link[j] >= 0 ? steps.up(next[j]) : Up{};
+        step = link[j] >= 0 ? steps.up(read[j]) : Up{};
       }
     }
   }

@@ -19,11 +19,11 @@ struct LargeChannels {
 
   Task task;
   int64_t sets;
-  T* values;      // [set][lane][slot]
-  T* entering;    // [set][segment][lane]
-  Map* segments;  // [set][segment]
-  Map* bundles;   // [set][bundle]
-  int32_t* busy;  // [round] whether any tree has it
+  T* values;        // [set][lane][slot]
+  T* entering;      // [set][segment][lane]
+  Map* segments;    // [set][segment]
+  Map* bundles;     // [set][bundle]
+  int32_t* widths;  // of FindWidths
 
   TREEFILTER_HD ChannelSet<Task> set(int64_t index) const {
     return task.channels(index, values + index * kLanes * task.nodes());
@@ -114,43 +114,45 @@ template <class Scan, bool kReduce>
 struct ScanChannels {
   Scan scan;
   int k;
+  int64_t width;
 
   TREEFILTER_HD void operator()(int64_t i) const {
     using Task = typename Scan::TaskType;
     const LargeChannels<Task>& x = scan.x;
-    const Split at(i, segments_of(x.task.nodes()));
+    const Split at(i, width);
     const ChannelSet<Task> set = x.set(at.quotient);
     const RoundOf round(set.plan, k);
-    if (!round.has_segment(at.rest)) return;
-    const auto [first, last] = SlotsOf(round, at.rest);
+    if (at.rest >= round.segments()) return;
+    const auto [first, last] = SlotsOf(round, round.first_segment + at.rest);
+    const int64_t segment = at.quotient * segments_of(x.task.nodes()) + round.first_segment + at.rest;
     auto in = Scan::Map::identity();
     constexpr int kAhead = LargeChannels<Task>::kAhead;
     if (kReduce && Scan::kUp && round.first_slot > 0) {
       set.template add_light_children<kAhead>(first, last, 1);
     }
     if (!kReduce) {
-      for (int l = 0; l < Task::kLanes; ++l) in.offset[l] = x.entering[i * Task::kLanes + l];
+      for (int l = 0; l < Task::kLanes; ++l) in.offset[l] = x.entering[segment * Task::kLanes + l];
     }
     if (Scan::kUp) {
       set.template up<kReduce, kAhead>(first, last, in);
     } else {
       set.template down<kReduce, kAhead>(x.task, first, last, in);
     }
-    if (kReduce) x.segments[i] = in;
+    if (kReduce) x.segments[segment] = in;
   }
 };
 
 TREEFILTER_PHASED template <class Task>
 template <class Group>
 TREEFILTER_HD void LargeChannels<Task>::operator()(Group& group) const {
-  group.each(most_rounds(task.nodes()), FindRounds{task.families.tree, busy});
+  group.each(most_rounds(task.nodes()), FindWidths{task.families.tree, widths});
   group.each(sets * parts(), LoadSlots<Task>{*this});
   if (task.up()) {
-    scan_rounds(group, LargeChannelsPass<Task, true>{*this, sets, segments, bundles}, busy);
+    scan_rounds(group, LargeChannelsPass<Task, true>{*this, sets, segments, bundles}, widths);
   }
   if constexpr (Task::kTurns) group.each(sets * parts(), TurnSlots<Task>{*this});
   if (task.down()) {
-    scan_rounds(group, LargeChannelsPass<Task, false>{*this, sets, segments, bundles}, busy);
+    scan_rounds(group, LargeChannelsPass<Task, false>{*this, sets, segments, bundles}, widths);
   }
   group.each(sets * parts(), StoreSlots<Task>{*this});
 }
@@ -186,10 +188,11 @@ void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& 
                                  ChannelBlock<Task, false>{task, values});
     }
     const int64_t segments = sets * segments_of(nodes);
-    const auto [values, entering, maps, bundles, busy] = cuda.arrays<T, T, Map, Map, int32_t>(
-        sets * kLanes * nodes, kLanes * segments, segments, sets * bundles_of(nodes), PlanView::kRounds);
+    const auto [values, entering, maps, bundles, widths] =
+        cuda.arrays<T, T, Map, Map, int32_t>(sets * kLanes * nodes, kLanes * segments, segments,
+                                             sets * bundles_of(nodes), 2 * PlanView::kRounds);
     launch_phased(cuda, name, segments,
-                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, busy});
+                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, widths});
   }
 }
 

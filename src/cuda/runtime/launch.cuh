@@ -23,7 +23,8 @@
 // order of the device, and sums of floats have a fixed order.
 //
 // A loop of phases whose end only the device knows goes on while group.more(flag). A LaunchGroup cannot
-// read the flag and runs the loop to its bound, so a phase must do nothing when no work is left.
+// read the flag and runs the loop to its bound, so a phase must do nothing when no work is left. In the
+// same way group.read(value, most) is a number that only the device knows, or the most that it can be.
 #pragma once
 
 #include <algorithm>
@@ -80,6 +81,7 @@ class GridGroup {
     cooperative_groups::this_grid().sync();
   }
   __device__ bool more(const int32_t* flag) const { return load_relaxed(flag) != 0; }
+  __device__ int64_t read(const int32_t* value, int64_t) const { return load_relaxed(value); }
 };
 #endif
 
@@ -187,6 +189,7 @@ class LaunchGroup {
     launch_flat(cuda_, name_, count, phase);
   }
   bool more(const int32_t*) const { return true; }
+  int64_t read(const int32_t*, int64_t most) const { return most; }
 
  private:
   const Cuda& cuda_;
@@ -272,6 +275,9 @@ class EmulatedGroup {
     emulation::for_each(count, phase);
   }
   bool more(const int32_t* flag) const { return emulation::blind || load_relaxed(flag) != 0; }
+  int64_t read(const int32_t* value, int64_t most) const {
+    return emulation::blind ? most : load_relaxed(value);
+  }
 };
 
 template <class Kernel>
