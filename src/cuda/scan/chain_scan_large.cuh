@@ -135,9 +135,9 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
 
 #ifdef __CUDACC__
 // What enters, what a slot adds, and where the arrays of a channel are, take more registers than a
-// quarter.
+// quarter; in double more than a third.
 template <class Task>
-constexpr int kPhasedBlocks<LargeTask<Task>> = 3;
+constexpr int kPhasedBlocks<LargeTask<Task>> = sizeof(typename Task::Value) == 4 ? 3 : 2;
 #endif
 
 }  // namespace treefilter::cuda
