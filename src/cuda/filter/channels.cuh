@@ -18,6 +18,11 @@
 //
 // The cost of a round of n slots is two visits to each value and coefficient, and about 7 barriers: a
 // pass takes (slots / threads + rounds x some 500 cycles) steps, however deep the tree is.
+//
+// What a step needs from memory takes longer than the step. So a thread requests it for kAhead slots at
+// once, into registers, and then makes their steps. A write or a branch between two reads would keep the
+// compiler from requesting the second before the first has come. Therefore each task reads and writes in
+// two functions, and a scan selects by conditions instead of leaving a loop.
 #pragma once
 
 #include "steps.cuh"
@@ -30,12 +35,44 @@ namespace treefilter::cuda {
 // coefficients are), kLanes (the channels of a set), and
 //   channels(i, values)              set i, whose values are kept in `values`
 //   up(), down()                     which passes there are
-//   load(set, s)                     the value that a slot starts with
+//   load(set, s)                     reads what slot s starts with
+//   start(set, s, loaded)            makes its value of it
 //   visit(set, s, p, own, linked)    in the pass down, once for each slot: its value after the pass
 //                                    up, and the result of its parent, which is in slot p (p = s at a
 //                                    root)
-//   store(set, s)                    when all passes are over
+//   kTurns                           whether it has the next two, for what is between the passes
+//   turn(set, s)                     reads what slot s starts the pass down with, where that is not
+//                                    its value after the pass up
+//   turn(set, s, turned)             makes its value of it
+//   result(set, s)                   when all passes are over: reads what is to be stored
+//   store(set, s, result)            stores it
 //   fill(set, v)                     for every vertex v, before all else, if some have no slot (a cycle)
+
+// The next value of a loop over slots, of which `left` are left: no sum beyond 2^31.
+inline TREEFILTER_HD int32_t next(int32_t s, int32_t& left, int32_t step) {
+  const bool more = left > step;
+  left = more ? left - step : 0;
+  return more ? s + step : s;
+}
+
+// Calls read(s) for s = first, first + step, … up to before end, and write(s, what was read): the reads
+// of kAhead slots come before their writes.
+template <int kAhead, class Read, class Write>
+TREEFILTER_HD void read_ahead(int32_t first, int32_t end, int32_t step, const Read& read,
+                              const Write& write) {
+  TREEFILTER_ONE_BY_ONE
+  for (int32_t s = first, left = end - first; left > 0; s = next(s, left, kAhead * step)) {
+    decltype(read(s)) values[kAhead];
+    // Beyond the end the first slot is read again, so that no read waits for a comparison.
+    TREEFILTER_UNROLL
+    for (int j = 0; j < kAhead; ++j) values[j] = read(j * step < left ? s + j * step : s);
+    TREEFILTER_UNROLL
+    for (int j = 0; j < kAhead; ++j) {
+      if (j * step < left) write(s + j * step, values[j]);
+    }
+  }
+}
+
 template <class Task>
 struct ChannelSet {
   using T = typename Task::Value;
@@ -49,60 +86,122 @@ struct ChannelSet {
 
   TREEFILTER_HD T& at(int l, int32_t s) const { return values[l * plan.nodes + s]; }
 
-  TREEFILTER_HD void add_light_children(int32_t s) const {
-    const int32_t first = plan.light_begin()[s], last = plan.light_begin()[s + 1];
-    if (first == last) return;
-    T sum[kLanes];
-    for (int l = 0; l < kLanes; ++l) sum[l] = at(l, s);
+  // Adds the light children of slots first, first + step, … up to before end to their values.
+  template <int kAhead>
+  TREEFILTER_HD void add_light_children(int32_t first, int32_t end, int32_t step) const {
     TREEFILTER_ONE_BY_ONE
-    for (int32_t i = first; i < last; ++i) {
-      const int32_t child = plan.light_children()[i];
-      const T multiplier = steps.of_light_child(child);
-      if (multiplier == 0) continue;
-      for (int l = 0; l < kLanes; ++l) sum[l] += multiplier * at(l, child);
+    for (int32_t s = first, left = end - first; left > 0; s = next(s, left, kAhead * step)) {
+      int32_t begin[kAhead], after[kAhead], child[kAhead];  // the latter: the first one, or -1
+      T multiplier[kAhead];                                 // of the first child
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        const bool inside = j * step < left;
+        const int32_t* bounds = plan.light_begin() + (inside ? s + j * step : s);
+        begin[j] = bounds[0], after[j] = inside ? bounds[1] : begin[j];
+      }
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        child[j] = begin[j] < after[j] ? plan.light_children()[begin[j]] : -1;
+      }
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        multiplier[j] = child[j] >= 0 ? steps.of_light_child(steps.read_up(child[j])) : T(0);
+      }
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        if (child[j] >= 0) add_children(s + j * step, begin[j], after[j], child[j], multiplier[j]);
+      }
     }
-    for (int l = 0; l < kLanes; ++l) at(l, s) = sum[l];
   }
 
   // Scans slots first … last - 1 upwards. kReduce: `in` starts as the identity and becomes their map.
   // Else its offset is the value that enters, and the slots get their values.
-  template <bool kReduce>
+  template <bool kReduce, int kAhead>
   TREEFILTER_HD void up(int32_t first, int32_t last, Map& in) const {
     using Up = typename Task::Steps::Up;
     if (first >= last) return;  // an empty segment: its map is the identity
     const int32_t* links = plan.up();
-    Up step = first > 0 && links[first - 1] >= 0 ? steps.up(first - 1) : Up{};
+    Up step = first > 0 && links[first - 1] >= 0 ? steps.up(steps.read_up(first - 1)) : Up{};
     TREEFILTER_ONE_BY_ONE
-    for (int32_t s = first; s < last; ++s) {
-      const bool closed = step.closed();
-      for (int l = 0; l < kLanes; ++l) {
-        const T own = at(l, s);
-        in.offset[l] = closed ? own : step(own, in.offset[l]);
-        if (!kReduce) at(l, s) = in.offset[l];
+    for (int32_t s = first, left = last - first; left > 0; s = next(s, left, kAhead)) {
+      int32_t link[kAhead];
+      decltype(steps.read_up(s)) read[kAhead];
+      T own[kAhead][kLanes];
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        const int32_t slot = j < left ? s + j : s;
+        link[j] = links[slot], read[j] = steps.read_up(slot);
+        for (int l = 0; l < kLanes; ++l) own[j][l] = at(l, slot);
       }
-      if (kReduce) in.set_multiplier(closed ? 0.0 : step(0.0, in.multiplier()));
-      step = links[s] >= 0 ? steps.up(s) : Up{};
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        const bool inside = j < left, closed = step.closed();
+        for (int l = 0; l < kLanes; ++l) {
+          const T value = closed ? own[j][l] : step(own[j][l], in.offset[l]);
+          in.offset[l] = inside ? value : in.offset[l];
+          if (!kReduce && inside) at(l, s + j) = value;
+        }
+        if (kReduce) {
+          const double multiplier = in.multiplier(), after = closed ? 0.0 : step(0.0, multiplier);
+          in.set_multiplier(inside ? after : multiplier);
+        }
+        step = link[j] >= 0 ? steps.up(read[j]) : Up{};
+      }
     }
   }
 
   // The same downwards: slots last - 1 … first.
-  template <bool kReduce>
+  template <bool kReduce, int kAhead>
   TREEFILTER_HD void down(const Task& task, int32_t first, int32_t last, Map& in) const {
     TREEFILTER_ONE_BY_ONE
-    for (int32_t s = last; s-- > first;) {
-      const auto step = steps.down(s);
-      const int32_t link = plan.up()[s], p = link < 0 ? ~link : link;
-      const bool closed = step.closed();
-      T own[kLanes], linked[kLanes];
-      for (int l = 0; l < kLanes; ++l) {
-        own[l] = at(l, s);
-        linked[l] = link < 0 ? at(l, p) : in.offset[l];
-        in.offset[l] = closed ? own[l] : step(own[l], linked[l]);
-        if (!kReduce) at(l, s) = in.offset[l];
+    for (int32_t s = last - 1; s >= first; s -= kAhead) {
+      int32_t link[kAhead];
+      decltype(steps.read_down(s)) weights[kAhead];
+      T own[kAhead][kLanes], above[kAhead][kLanes];  // the latter: the parent's, at the top of a chain
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        const int32_t slot = s - j >= first ? s - j : s;
+        link[j] = plan.up()[slot], weights[j] = steps.read_down(slot);
+        for (int l = 0; l < kLanes; ++l) own[j][l] = at(l, slot);
       }
-      if (kReduce) in.set_multiplier(closed || link < 0 ? 0.0 : step(0.0, in.multiplier()));
-      if (!kReduce) task.visit(*this, s, p, own, linked);
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        for (int l = 0; l < kLanes; ++l) above[j][l] = link[j] < 0 ? at(l, ~link[j]) : T(0);
+      }
+      TREEFILTER_UNROLL
+      for (int j = 0; j < kAhead; ++j) {
+        const auto step = steps.down(weights[j]);
+        const bool inside = s - j >= first, closed = step.closed(), top = link[j] < 0;
+        T linked[kLanes];
+        for (int l = 0; l < kLanes; ++l) {
+          linked[l] = top ? above[j][l] : in.offset[l];
+          const T value = closed ? own[j][l] : step(own[j][l], linked[l]);
+          in.offset[l] = inside ? value : in.offset[l];
+          if (!kReduce && inside) at(l, s - j) = value;
+        }
+        if (kReduce) {
+          const double multiplier = in.multiplier(), after = closed || top ? 0.0 : step(0.0, multiplier);
+          in.set_multiplier(inside ? after : multiplier);
+        }
+        if (!kReduce && inside) task.visit(*this, s - j, top ? ~link[j] : link[j], own[j], linked);
+      }
     }
+  }
+
+ private:
+  // Adds light_children()[first … last - 1] to slot s. `child` is the first one.
+  TREEFILTER_HD void add_children(int32_t s, int32_t first, int32_t last, int32_t child,
+                                  T multiplier) const {
+    T sum[kLanes];
+    for (int l = 0; l < kLanes; ++l) sum[l] = at(l, s);
+    while (true) {
+      if (multiplier != 0) {
+        for (int l = 0; l < kLanes; ++l) sum[l] += multiplier * at(l, child);
+      }
+      if (++first == last) break;
+      child = plan.light_children()[first], multiplier = steps.of_light_child(steps.read_up(child));
+    }
+    for (int l = 0; l < kLanes; ++l) at(l, s) = sum[l];
   }
 };
 
@@ -116,6 +215,12 @@ struct ChannelBlock {
   // The scan's part of the shared memory, in front of the values.
   static constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(Map));
   static_assert(kScratch % sizeof(T) == 0);
+  // As many slots as registers allow: 1024 threads have 64 each.
+  static constexpr int kWords = sizeof(T) * Task::kLanes / 4;
+  static constexpr int kAhead = !kShared     ? (sizeof(T) == 4 ? 2 : 1)
+                                : kWords > 2 ? 2
+                                : kWords > 1 ? 3
+                                             : 4;
 
   Task task;
   T* workspace;
@@ -128,15 +233,22 @@ struct ChannelBlock {
     const int32_t* rounds = set.plan.rounds();
     block.each([&](int t) {
       TREEFILTER_ONE_BY_ONE
-      for (int32_t i = t; i < nodes; i += block.threads) {
-        if (slots < nodes) task.fill(set, i);
-        if (i < slots) task.load(set, i);
-      }
+      for (int32_t v = slots < nodes ? t : nodes; v < nodes; v += block.threads) task.fill(set, v);
+      read_ahead<kAhead>(
+          t, slots, block.threads, [&](int32_t s) { return task.load(set, s); },
+          [&](int32_t s, const auto& loaded) { task.start(set, s, loaded); });
     });
     if (task.up()) {
       for (int k = 0; k + 1 < PlanView::kRounds && rounds[k] < slots; ++k) {
         up(block, set, rounds[k], rounds[k + 1]);
       }
+    }
+    if constexpr (Task::kTurns) {
+      block.each([&](int t) {
+        read_ahead<kAhead>(
+            t, slots, block.threads, [&](int32_t s) { return task.turn(set, s); },
+            [&](int32_t s, const auto& turned) { task.turn(set, s, turned); });
+      });
     }
     if (task.down()) {
       for (int k = PlanView::kRounds - 1; k-- > 0;) {
@@ -144,8 +256,9 @@ struct ChannelBlock {
       }
     }
     block.each([&](int t) {
-      TREEFILTER_ONE_BY_ONE
-      for (int32_t s = t; s < slots; s += block.threads) task.store(set, s);
+      read_ahead<kAhead>(
+          t, slots, block.threads, [&](int32_t s) { return task.result(set, s); },
+          [&](int32_t s, const auto& result) { task.store(set, s, result); });
     });
   }
 
@@ -164,19 +277,18 @@ struct ChannelBlock {
   TREEFILTER_HD void up(const Block& block, const Set& set, int32_t begin, int32_t end) const {
     const int32_t each = length(block, end - begin);
     PerThread<Map> map;
-    block.each([&](int t) {
-      TREEFILTER_ONE_BY_ONE
-      for (int32_t s = begin + t; s < end; s += block.threads) set.add_light_children(s);
-    });
+    if (begin > 0) {  // the vertices of the first round have no light children
+      block.each([&](int t) { set.template add_light_children<kAhead>(begin + t, end, block.threads); });
+    }
     block.each([&](int t) {
       map[t] = Map::identity();
       const int32_t first = begin + t * each, last = first + each < end ? first + each : end;
-      set.template up<true>(first, last, map[t]);
+      set.template up<true, kAhead>(first, last, map[t]);
     });
     scan(block, map);
     block.each([&](int t) {
       const int32_t first = begin + t * each, last = first + each < end ? first + each : end;
-      set.template up<false>(first, last, map[t]);
+      set.template up<false, kAhead>(first, last, map[t]);
     });
   }
 
@@ -187,14 +299,21 @@ struct ChannelBlock {
     block.each([&](int t) {
       map[t] = Map::identity();
       const int32_t last = end - t * each, first = last - each > begin ? last - each : begin;
-      set.template down<true>(task, first, last, map[t]);
+      set.template down<true, kAhead>(task, first, last, map[t]);
     });
     scan(block, map);
     block.each([&](int t) {
       const int32_t last = end - t * each, first = last - each > begin ? last - each : begin;
-      set.template down<false>(task, first, last, map[t]);
+      set.template down<false, kAhead>(task, first, last, map[t]);
     });
   }
 };
+
+#ifdef __CUDACC__
+// Channels in float share a multiprocessor with others: 64 registers.
+template <class Task>
+constexpr int kBlockThreads<ChannelBlock<Task, true>> =
+    sizeof(typename Task::Value) == 4 && Task::kLanes <= 2 ? 1024 : 1;
+#endif
 
 }  // namespace treefilter::cuda

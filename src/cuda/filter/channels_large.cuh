@@ -14,32 +14,64 @@ struct LargeChannels {
   using T = typename Task::Value;
   using Map = typename ChannelSet<Task>::Map;
   static constexpr int kLanes = Task::kLanes;
+  // Slots that a thread reads at once in a scan, and outside of scans (double: with divisions).
+  static constexpr int kAhead = sizeof(T) == 4 ? 4 : 2, kSlots = sizeof(T) == 4 ? 4 / kLanes : 1;
 
   Task task;
   int64_t sets;
-  T* values;      // [set][lane][slot]
-  T* entering;    // [set][segment][lane]
-  Map* segments;  // [set][segment]
-  Map* bundles;   // [set][bundle]
-  int32_t* busy;  // [round] whether any tree has it
+  T* values;        // [set][lane][slot]
+  T* entering;      // [set][segment][lane]
+  Map* segments;    // [set][segment]
+  Map* bundles;     // [set][bundle]
+  int32_t* widths;  // of FindWidths
 
   TREEFILTER_HD ChannelSet<Task> set(int64_t index) const {
     return task.channels(index, values + index * kLanes * task.nodes());
   }
 
+  TREEFILTER_HD int64_t parts() const { return (task.nodes() + kSlots - 1) / kSlots; }
+
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;
 };
+
+// Calls visit(set, first, end) for part i of [set][kSlots slots], with its slots first … end - 1. Both
+// may be beyond the last slot.
+template <class Task, class Visit>
+TREEFILTER_HD void visit_slots(const LargeChannels<Task>& x, int64_t i, const Visit& visit) {
+  constexpr int kSlots = LargeChannels<Task>::kSlots;
+  const Split at(i, x.parts());
+  const ChannelSet<Task> set = x.set(at.quotient);
+  const int32_t first = static_cast<int32_t>(at.rest) * kSlots, slots = set.plan.slots();
+  visit(set, first, slots - first < kSlots ? slots : first + kSlots);
+}
 
 template <class Task>
 struct LoadSlots {
   LargeChannels<Task> x;
   TREEFILTER_HD void operator()(int64_t i) const {
-    const Split at(i, x.task.nodes());
-    const ChannelSet<Task> set = x.set(at.quotient);
-    const int32_t s = static_cast<int32_t>(at.rest), slots = set.plan.slots();
-    if (slots < x.task.nodes()) x.task.fill(set, s);
-    if (s < slots) x.task.load(set, s);
+    visit_slots(x, i, [&](const ChannelSet<Task>& set, int32_t first, int32_t end) {
+      constexpr int kSlots = LargeChannels<Task>::kSlots;
+      const int64_t nodes = x.task.nodes();
+      if (set.plan.slots() < nodes) {
+        for (int32_t v = first; v < nodes && v - first < kSlots; ++v) x.task.fill(set, v);
+      }
+      read_ahead<kSlots>(
+          first, end, 1, [&](int32_t s) { return x.task.load(set, s); },
+          [&](int32_t s, const auto& loaded) { x.task.start(set, s, loaded); });
+    });
+  }
+};
+
+template <class Task>
+struct TurnSlots {
+  LargeChannels<Task> x;
+  TREEFILTER_HD void operator()(int64_t i) const {
+    visit_slots(x, i, [&](const ChannelSet<Task>& set, int32_t first, int32_t end) {
+      read_ahead<LargeChannels<Task>::kSlots>(
+          first, end, 1, [&](int32_t s) { return x.task.turn(set, s); },
+          [&](int32_t s, const auto& turned) { x.task.turn(set, s, turned); });
+    });
   }
 };
 
@@ -47,10 +79,11 @@ template <class Task>
 struct StoreSlots {
   LargeChannels<Task> x;
   TREEFILTER_HD void operator()(int64_t i) const {
-    const Split at(i, x.task.nodes());
-    const ChannelSet<Task> set = x.set(at.quotient);
-    const int32_t s = static_cast<int32_t>(at.rest);
-    if (s < set.plan.slots()) x.task.store(set, s);
+    visit_slots(x, i, [&](const ChannelSet<Task>& set, int32_t first, int32_t end) {
+      read_ahead<LargeChannels<Task>::kSlots>(
+          first, end, 1, [&](int32_t s) { return x.task.result(set, s); },
+          [&](int32_t s, const auto& result) { x.task.store(set, s, result); });
+    });
   }
 };
 
@@ -81,45 +114,47 @@ template <class Scan, bool kReduce>
 struct ScanChannels {
   Scan scan;
   int k;
+  int64_t width;
 
   TREEFILTER_HD void operator()(int64_t i) const {
     using Task = typename Scan::TaskType;
     const LargeChannels<Task>& x = scan.x;
-    const Split at(i, segments_of(x.task.nodes()));
+    const Split at(i, width);
     const ChannelSet<Task> set = x.set(at.quotient);
     const RoundOf round(set.plan, k);
-    if (!round.has_segment(at.rest)) return;
-    const auto [first, last] = SlotsOf(round, at.rest);
+    if (at.rest >= round.segments()) return;
+    const auto [first, last] = SlotsOf(round, round.first_segment + at.rest);
+    const int64_t segment = at.quotient * segments_of(x.task.nodes()) + round.first_segment + at.rest;
     auto in = Scan::Map::identity();
-    if (kReduce && Scan::kUp) {
-      TREEFILTER_ONE_BY_ONE
-      for (int32_t s = first; s < last; ++s) set.add_light_children(s);
+    constexpr int kAhead = LargeChannels<Task>::kAhead;
+    if (kReduce && Scan::kUp && round.first_slot > 0) {
+      set.template add_light_children<kAhead>(first, last, 1);
     }
     if (!kReduce) {
-      for (int l = 0; l < Task::kLanes; ++l) in.offset[l] = x.entering[i * Task::kLanes + l];
+      for (int l = 0; l < Task::kLanes; ++l) in.offset[l] = x.entering[segment * Task::kLanes + l];
     }
     if (Scan::kUp) {
-      set.template up<kReduce>(first, last, in);
+      set.template up<kReduce, kAhead>(first, last, in);
     } else {
-      set.template down<kReduce>(x.task, first, last, in);
+      set.template down<kReduce, kAhead>(x.task, first, last, in);
     }
-    if (kReduce) x.segments[i] = in;
+    if (kReduce) x.segments[segment] = in;
   }
 };
 
 TREEFILTER_PHASED template <class Task>
 template <class Group>
 TREEFILTER_HD void LargeChannels<Task>::operator()(Group& group) const {
-  const int64_t nodes = task.nodes();
-  group.each(most_rounds(nodes), FindRounds{task.families.tree, busy});
-  group.each(sets * nodes, LoadSlots<Task>{*this});
+  group.each(most_rounds(task.nodes()), FindWidths{task.families.tree, widths});
+  group.each(sets * parts(), LoadSlots<Task>{*this});
   if (task.up()) {
-    scan_rounds(group, LargeChannelsPass<Task, true>{*this, sets, segments, bundles}, busy);
+    scan_rounds(group, LargeChannelsPass<Task, true>{*this, sets, segments, bundles}, widths);
   }
+  if constexpr (Task::kTurns) group.each(sets * parts(), TurnSlots<Task>{*this});
   if (task.down()) {
-    scan_rounds(group, LargeChannelsPass<Task, false>{*this, sets, segments, bundles}, busy);
+    scan_rounds(group, LargeChannelsPass<Task, false>{*this, sets, segments, bundles}, widths);
   }
-  group.each(sets * nodes, StoreSlots<Task>{*this});
+  group.each(sets * parts(), StoreSlots<Task>{*this});
 }
 
 // ---- the choice ----
@@ -153,18 +188,18 @@ void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& 
                                  ChannelBlock<Task, false>{task, values});
     }
     const int64_t segments = sets * segments_of(nodes);
-    const auto [values, entering, maps, bundles, busy] = cuda.arrays<T, T, Map, Map, int32_t>(
-        sets * kLanes * nodes, kLanes * segments, segments, sets * bundles_of(nodes), PlanView::kRounds);
+    const auto [values, entering, maps, bundles, widths] =
+        cuda.arrays<T, T, Map, Map, int32_t>(sets * kLanes * nodes, kLanes * segments, segments,
+                                             sets * bundles_of(nodes), 2 * PlanView::kRounds);
     launch_phased(cuda, name, segments,
-                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, busy});
+                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, widths});
   }
 }
 
 #ifdef __CUDACC__
-// A quarter of the registers is enough for values in float. In double, what several lanes of a map and
-// their values take would be spilled.
+// Half of the registers: fewer threads, each with several reads on the way.
 template <class Task>
-constexpr int kPhasedBlocks<LargeChannels<Task>> = sizeof(typename Task::Value) == 4 ? 4 : 2;
+constexpr int kPhasedBlocks<LargeChannels<Task>> = 2;
 #endif
 
 }  // namespace treefilter::cuda

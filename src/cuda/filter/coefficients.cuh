@@ -71,6 +71,7 @@ struct FilterOnes {
   using Steps = SumSteps<double, T>;
   static constexpr int kLanes = 1;
   static constexpr bool kSharedOnly = false;
+  static constexpr bool kTurns = false;
   struct Arrays {
     Coefficients<T> k;
     const T* affinity;
@@ -92,20 +93,34 @@ struct FilterOnes {
   }
 
   TREEFILTER_HD void fill(const ChannelSet<FilterOnes>&, int32_t) const {}
-  TREEFILTER_HD void load(const ChannelSet<FilterOnes>& set, int32_t s) const {
-    const bool root = set.plan.is_root(s);
-    set.arrays.k.affinity[s] = root ? T(0) : set.arrays.affinity[set.plan.vertex(s)];
+  TREEFILTER_HD T load(const ChannelSet<FilterOnes>& set, int32_t s) const {
+    const T affinity = set.arrays.affinity[set.plan.vertex(s)];
+    return set.plan.is_root(s) ? T(0) : affinity;
+  }
+  TREEFILTER_HD void start(const ChannelSet<FilterOnes>& set, int32_t s, T affinity) const {
+    set.arrays.k.affinity[s] = affinity;
     set.at(0, s) = 1;
   }
   TREEFILTER_HD void visit(const ChannelSet<FilterOnes>& set, int32_t s, int32_t, const double* own,
                            const double*) const {
     set.arrays.k.mass[s] = *own;
   }
-  TREEFILTER_HD void store(const ChannelSet<FilterOnes>& set, int32_t s) const {
+  struct Result {
+    int32_t up;  // of the plan
+    T affinity;
+    double mass, mass_above;
+  };
+  TREEFILTER_HD Result result(const ChannelSet<FilterOnes>& set, int32_t s) const {
+    const Coefficients<T>& k = set.arrays.k;
+    const int32_t up = set.plan.up()[s];
+    return {up, k.affinity[s], k.mass[s], k.mass[up < 0 ? ~up : up]};
+  }
+  TREEFILTER_HD void store(const ChannelSet<FilterOnes>& set, int32_t s, const Result& from) const {
     const Coefficients<T>& to = set.arrays.k;
-    const int32_t p = set.plan.parent(s);
-    const bool root = p == s, top = set.plan.is_top(s);
-    const double a = to.affinity[s], m = to.mass[s], above = to.mass[p];
+    const bool top = from.up < 0;
+    const int32_t p = top ? ~from.up : from.up;
+    const bool root = p == s;
+    const double a = from.affinity, m = from.mass, above = from.mass_above;
     const double own = (1 - a) * (1 + a) * m, from_above = root ? 0 : a * set.at(0, p);
     const double n = own + from_above;
     to.total[s] = set.at(0, s);

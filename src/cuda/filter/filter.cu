@@ -20,6 +20,7 @@ struct FilterTask {
   using Steps = std::conditional_t<kMean, MeanSteps<T>, SumSteps<T, T>>;
   static constexpr int kLanes = kMost;
   static constexpr bool kSharedOnly = kMost > 1;
+  static constexpr bool kTurns = false;
   struct Arrays {
     const X* from;
     X* to;
@@ -58,17 +59,28 @@ struct FilterTask {
       treefilter::store(to[l * out.channel_stride], not_a_number());
     }
   }
-  TREEFILTER_HD void load(const ChannelSet<FilterTask>& set, int32_t s) const {
+  struct Loaded {
+    T values[kLanes];
+  };
+  TREEFILTER_HD Loaded load(const ChannelSet<FilterTask>& set, int32_t s) const {
     const X* const from = set.arrays.from + set.plan.vertex(s) * x.node_stride;
     const T scale = kMean ? set.arrays.scale[s] : T(1);
+    Loaded to;
     for (int l = 0; l < kLanes; ++l) {
       const bool used = kLanes == 1 || l < set.arrays.used;
-      set.at(l, s) = used ? treefilter::load<T>(from[l * x.channel_stride]) * scale : T(0);
+      to.values[l] = used ? treefilter::load<T>(from[l * x.channel_stride]) * scale : T(0);
     }
+    return to;
+  }
+  TREEFILTER_HD void start(const ChannelSet<FilterTask>& set, int32_t s, const Loaded& loaded) const {
+    for (int l = 0; l < kLanes; ++l) set.at(l, s) = loaded.values[l];
   }
   TREEFILTER_HD void visit(const ChannelSet<FilterTask>&, int32_t, int32_t, const T*, const T*) const {}
-  TREEFILTER_HD void store(const ChannelSet<FilterTask>& set, int32_t s) const {
-    X* const to = set.arrays.to + set.plan.vertex(s) * out.node_stride;
+  TREEFILTER_HD int32_t result(const ChannelSet<FilterTask>& set, int32_t s) const {
+    return set.plan.vertex(s);
+  }
+  TREEFILTER_HD void store(const ChannelSet<FilterTask>& set, int32_t s, int32_t vertex) const {
+    X* const to = set.arrays.to + vertex * out.node_stride;
     for (int l = 0; l < kLanes; ++l) {
       if (kLanes > 1 && l >= set.arrays.used) break;
       treefilter::store(to[l * out.channel_stride], set.at(l, s));

@@ -2,9 +2,9 @@
 // lanes of one channel set, and the channel's dot products (P and Q of filter.h) are found in the pass
 // down. These, two values a slot, are then summed over the channels of a group in their order. What
 // follows from the sums for the affinities of a mean is a channel for each group of an image, in double:
-// one pass up, one down. Without a gradient in the affinities it is the filter alone, on one lane.
+// one pass up and one down. Without a gradient in the affinities it is the filter alone, on one lane.
 //
-// Launches: coefficients, channels, sums; for the mean also the centres and the two passes in double.
+// Launches: coefficients, channels, sums; for the mean also the centres and a channel in double.
 // Workspace: two values for each vertex of each channel, and the coefficients.
 #include "../../filter.h"
 #include "coefficients.cuh"
@@ -59,6 +59,7 @@ struct BackwardTask {
   using Steps = std::conditional_t<kMean, MeanSteps<T>, SumSteps<T, T>>;
   static constexpr int kLanes = kWanted ? 2 : 1;  // the gradient, x
   static constexpr bool kSharedOnly = false;
+  static constexpr bool kTurns = false;
   struct Arrays {
     Coefficients<T> k;
     const X *x, *grad;
@@ -95,15 +96,19 @@ struct BackwardTask {
   TREEFILTER_HD void fill(const ChannelSet<BackwardTask>& set, int32_t v) const {
     treefilter::store(set.arrays.grad_x[v * grad_x.node_stride], not_a_number());
   }
-  TREEFILTER_HD void load(const ChannelSet<BackwardTask>& set, int32_t s) const {
+  struct Loaded {
+    T grad, x, scale, total;
+  };
+  TREEFILTER_HD Loaded load(const ChannelSet<BackwardTask>& set, int32_t s) const {
     const Arrays& at = set.arrays;
     const int64_t v = set.plan.vertex(s);
-    const T scale = kMean ? at.k.scale[s] : T(1);
-    const T inverse = kMean ? scale / static_cast<T>(at.k.total[s]) : T(1);
-    set.at(0, s) = treefilter::load<T>(at.grad[v * grad.node_stride]) * inverse;
-    if constexpr (kWanted) {
-      set.at(1, s) = (treefilter::load<T>(at.x[v * x.node_stride]) - at.centre) * scale;
-    }
+    return {treefilter::load<T>(at.grad[v * grad.node_stride]),
+            kWanted ? treefilter::load<T>(at.x[v * x.node_stride]) : T(0), kMean ? at.k.scale[s] : T(1),
+            kMean ? static_cast<T>(at.k.total[s]) : T(1)};
+  }
+  TREEFILTER_HD void start(const ChannelSet<BackwardTask>& set, int32_t s, const Loaded& from) const {
+    set.at(0, s) = from.grad * (kMean ? from.scale / from.total : T(1));
+    if constexpr (kWanted) set.at(1, s) = (from.x - set.arrays.centre) * from.scale;
   }
   TREEFILTER_HD void visit(const ChannelSet<BackwardTask>& set, int32_t s, int32_t, const T* own,
                            const T* linked) const {
@@ -112,11 +117,15 @@ struct BackwardTask {
       set.arrays.dots[s] = kMean ? Dots<T>{(x - y) * h, (x - y) * g} : Dots<T>{g * y + x * h, g * x};
     }
   }
-  TREEFILTER_HD void store(const ChannelSet<BackwardTask>& set, int32_t s) const {
-    const Arrays& at = set.arrays;
-    const int64_t v = set.plan.vertex(s);
-    const T n = kMean ? static_cast<T>(at.k.total[s]) : T(1);
-    treefilter::store(at.grad_x[v * grad_x.node_stride], set.at(0, s) * n);
+  struct Result {
+    int32_t vertex;
+    T total;
+  };
+  TREEFILTER_HD Result result(const ChannelSet<BackwardTask>& set, int32_t s) const {
+    return {set.plan.vertex(s), kMean ? static_cast<T>(set.arrays.k.total[s]) : T(1)};
+  }
+  TREEFILTER_HD void store(const ChannelSet<BackwardTask>& set, int32_t s, const Result& at) const {
+    treefilter::store(set.arrays.grad_x[at.vertex * grad_x.node_stride], set.at(0, s) * at.total);
   }
 };
 
@@ -151,17 +160,19 @@ struct SumDots {
   }
 };
 
-// The gradient of the mean in the affinities, from the sums: T (kUp) and W of filter.h, a channel each.
-template <class T, bool kUp>
+// The gradient of the mean in the affinities, from the sums: T of filter.h in the pass up, W in the one
+// down.
+template <class T>
 struct MeanGradient {
   using Value = double;
   using Steps = SumSteps<double, T>;
   static constexpr int kLanes = 1;
   static constexpr bool kSharedOnly = false;
+  static constexpr bool kTurns = true;
   struct Arrays {
     Coefficients<T> k;
     const Dots<T>* sums;
-    double* inside;
+    double *inside, *linked;
     T* grad;
   };
 
@@ -169,18 +180,19 @@ struct MeanGradient {
   Coefficients<T> k;
   const Dots<T>* sums;  // [image][group][slot]
   double* inside;       // [image][group][slot] T; R where the affinity is 0
+  double* linked;       // [image][group][slot] W of the parent
   T* grad_affinity;     // [image][group][vertex]
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD bool up() const { return kUp; }
-  TREEFILTER_HD bool down() const { return !kUp; }
+  TREEFILTER_HD bool up() const { return true; }
+  TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD ChannelSet<MeanGradient> channels(int64_t index, double* values) const {
     const Split at(index, families.groups());
     const Coefficients<T> own = k.of(families.index(at.quotient, at.rest), nodes());
     const int64_t first = index * nodes();
     return {families.tree.plan_of(at.quotient),
             {own.affinity, false},
-            {own, sums + first, inside + first, grad_affinity + first},
+            {own, sums + first, inside + first, linked + first, grad_affinity + first},
             values};
   }
 
@@ -194,30 +206,46 @@ struct MeanGradient {
   }
 
   TREEFILTER_HD void fill(const ChannelSet<MeanGradient>&, int32_t) const {}
-  TREEFILTER_HD void load(const ChannelSet<MeanGradient>& set, int32_t s) const {
+  TREEFILTER_HD double load(const ChannelSet<MeanGradient>& set, int32_t s) const {
     const Arrays& at = set.arrays;
-    const double a = at.k.affinity[s];
-    if (a == 0) {  // at a root, or nothing gets through
-      set.at(0, s) = kUp ? 0 : at.inside[s];
-      return;
-    }
-    const double b = b_of(at.k, s), own = own_part(at, s, b), n = at.k.total[set.plan.parent(s)];
-    set.at(0, s) = kUp ? own
-                       : (1 - a) * (1 + a) * (at.inside[s] - own) -
-                             a * b * n * static_cast<double>(at.sums[s].above);
+    const double own = own_part(at, s, b_of(at.k, s));
+    return at.k.affinity[s] == 0 ? 0 : own;  // 0 at a root, or where nothing gets through
   }
-  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>& set, int32_t s, int32_t p, const double*,
-                           const double* linked) const {
+  TREEFILTER_HD void start(const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
+    set.at(0, s) = value;
+  }
+  TREEFILTER_HD double turn(const ChannelSet<MeanGradient>& set, int32_t s) const {
     const Arrays& at = set.arrays;
+    const double a = at.k.affinity[s], b = b_of(at.k, s), n = at.k.total[set.plan.parent(s)];
+    const double inside = set.at(0, s), own = own_part(at, s, b);
+    return a == 0
+               ? inside
+               : (1 - a) * (1 + a) * (inside - own) - a * b * n * static_cast<double>(at.sums[s].above);
+  }
+  TREEFILTER_HD void turn(const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
+    set.arrays.inside[s] = set.at(0, s);
+    set.at(0, s) = value;
+  }
+  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>& set, int32_t s, int32_t, const double*,
+                           const double* linked) const {
+    set.arrays.linked[s] = *linked;
+  }
+  struct Result {
+    int32_t vertex;
+    T grad;
+  };
+  TREEFILTER_HD Result result(const ChannelSet<MeanGradient>& set, int32_t s) const {
+    const Arrays& at = set.arrays;
+    const int32_t p = set.plan.parent(s);
     const double a = at.k.affinity[s], m = at.k.mass[s], n = at.k.total[p];
     const double above = n * static_cast<double>(at.sums[s].above);
     const double below = m * static_cast<double>(at.sums[s].below);
     const double in = at.inside[s] + (a == 0 ? own_part(at, s, b_of(at.k, s)) : 0);
-    const double grad = m * (above - 2 * a * below) - in * (n - a * m) - m * (*linked - a * in);
-    at.grad[set.plan.vertex(s)] = s == p ? T(0) : static_cast<T>(grad);
+    const double grad = m * (above - 2 * a * below) - in * (n - a * m) - m * (at.linked[s] - a * in);
+    return {set.plan.vertex(s), s == p ? T(0) : static_cast<T>(grad)};
   }
-  TREEFILTER_HD void store(const ChannelSet<MeanGradient>& set, int32_t s) const {
-    if (kUp) set.arrays.inside[s] = set.at(0, s);
+  TREEFILTER_HD void store(const ChannelSet<MeanGradient>& set, int32_t, const Result& result) const {
+    set.arrays.grad[result.vertex] = result.grad;
   }
 };
 
@@ -234,8 +262,9 @@ void backward(const Cuda& cuda, const Families<T>& families, const Strided<const
   }
   const int64_t nodes = families.nodes(), mean_size = kMean ? groups * nodes : 0;
   const int64_t centres = kMean ? channels : 0;
-  const auto [inside, samples, sums, dots, centre] = cuda.arrays<double, double, Dots<T>, Dots<T>, T>(
-      mean_size, centres * kStrands, mean_size, channels * nodes, centres);
+  const auto [inside, linked, samples, sums, dots, centre] =
+      cuda.arrays<double, double, double, Dots<T>, Dots<T>, T>(mean_size, mean_size, centres * kStrands,
+                                                               mean_size, channels * nodes, centres);
   if constexpr (kMean) {
     launch_flat(cuda, name, channels * kStrands, SumSamples<X>{x, samples});
     launch_flat(cuda, name, channels, SetCentres<T>{nodes, samples, centre});
@@ -247,9 +276,7 @@ void backward(const Cuda& cuda, const Families<T>& families, const Strided<const
       SumDots<T, kMean>{families, k, grad.channels / families.groups(), dots, sums, grad_affinity.data});
   if constexpr (kMean) {
     run_channels(cuda, name, groups,
-                 MeanGradient<T, true>{families, k, sums, inside, grad_affinity.data});
-    run_channels(cuda, name, groups,
-                 MeanGradient<T, false>{families, k, sums, inside, grad_affinity.data});
+                 MeanGradient<T>{families, k, sums, inside, linked, grad_affinity.data});
   }
 }
 

@@ -14,9 +14,10 @@ inline TREEFILTER_HD float not_a_number() {
 
 // ---- steps: a slot's value, from its own part and from the value linked to it ----
 //
-// Steps are made from coefficients by slot: up(s) is the step from slot s to the next one of its chain,
-// down(s) the step from the parent to slot s. A closed step (of an affinity of 0) lets nothing through,
-// not even a NaN.
+// Steps are made from coefficients by slot: up(read_up(s)) is the step from slot s to the next one of
+// its chain, down(read_down(s)) the step from the parent to slot s. Reading is apart, so that several
+// slots can be read before the first step is made. A closed step (of an affinity of 0) lets nothing
+// through, not even a NaN. of_light_child(read_up(s)) multiplies light child s in its parent's value.
 
 // own + a linked; down, where damped, (1 - a²) own + a linked.
 template <class T, class C>
@@ -41,11 +42,12 @@ struct SumSteps {
   const C* affinity;
   bool damped;
 
-  TREEFILTER_HD Up up(int32_t s) const { return {static_cast<T>(affinity[s])}; }
-  // The multiplier of light child s in its parent's value.
-  TREEFILTER_HD T of_light_child(int32_t s) const { return static_cast<T>(affinity[s]); }
-  TREEFILTER_HD Down down(int32_t s) const {
-    const T a = static_cast<T>(affinity[s]);
+  TREEFILTER_HD C read_up(int32_t s) const { return affinity[s]; }
+  TREEFILTER_HD C read_down(int32_t s) const { return affinity[s]; }
+  TREEFILTER_HD Up up(C a) const { return {static_cast<T>(a)}; }
+  TREEFILTER_HD T of_light_child(C a) const { return static_cast<T>(a); }
+  TREEFILTER_HD Down down(C affinity) const {
+    const T a = static_cast<T>(affinity);
     return {damped ? (1 - a) * (1 + a) : T(1), a};
   }
 };
@@ -80,14 +82,15 @@ struct MeanSteps {
   //   link_weight  1 for the first form, else 1 - b
   const T *up_weight, *own_weight, *link_weight;
 
-  TREEFILTER_HD Up up(int32_t s) const {
-    const T u = up_weight[s];
-    return has_sign(u) ? Up{-u, 0} : Up{1, u};
-  }
-  TREEFILTER_HD T of_light_child(int32_t s) const { return up_weight[s]; }
-  TREEFILTER_HD Down down(int32_t s) const {
-    const T g = link_weight[s];
-    return {own_weight[s], g, static_cast<T>(g == 1)};
+  struct Weights {
+    T own, link;
+  };
+  TREEFILTER_HD T read_up(int32_t s) const { return up_weight[s]; }
+  TREEFILTER_HD Weights read_down(int32_t s) const { return {own_weight[s], link_weight[s]}; }
+  TREEFILTER_HD Up up(T u) const { return has_sign(u) ? Up{-u, 0} : Up{1, u}; }
+  TREEFILTER_HD T of_light_child(T u) const { return u; }
+  TREEFILTER_HD Down down(const Weights& w) const {
+    return {w.own, w.link, static_cast<T>(w.link == 1)};
   }
 
  private:

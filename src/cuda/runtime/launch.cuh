@@ -27,7 +27,8 @@
 // order of the device, and sums of floats have a fixed order.
 //
 // A loop of phases whose end only the device knows goes on while group.more(flag). A LaunchGroup cannot
-// read the flag and runs the loop to its bound, so a phase must do nothing when no work is left.
+// read the flag and runs the loop to its bound, so a phase must do nothing when no work is left. In the
+// same way group.read(value, most) is a number that only the device knows, or the most that it can be.
 #pragma once
 
 #include <algorithm>
@@ -118,6 +119,7 @@ class GridGroup : public Phased<GridGroup> {
   }
   __device__ void wait() const { cooperative_groups::this_grid().sync(); }
   __device__ bool more(const int32_t* flag) const { return load_relaxed(flag) != 0; }
+  __device__ int64_t read(const int32_t* value, int64_t) const { return load_relaxed(value); }
 };
 #endif
 
@@ -177,8 +179,14 @@ void launch_flat(const Cuda& cuda, const char* name, int64_t count, const Phase&
   check_cuda(cudaGetLastError(), name);
 }
 
+// The threads of a block kernel that one multiprocessor must hold: more for kernels of which several
+// blocks are to share it. This bounds the registers of a thread.
+template <class Body>
+constexpr int kBlockThreads = 1;
+
 template <int Threads, class Body>
-__global__ void __launch_bounds__(Threads, 1) block_kernel(int64_t blocks, const Body body) {
+__global__ void __launch_bounds__(Threads, (kBlockThreads<Body> + Threads - 1) / Threads)
+    block_kernel(int64_t blocks, const Body body) {
   extern __shared__ __align__(16) char shared[];
   for (int64_t index = blockIdx.x; index < blocks; index += gridDim.x) {
     body(Block{index, Threads, shared});
@@ -229,6 +237,7 @@ class LaunchGroup : public Phased<LaunchGroup> {
   }
   void wait() const {}
   bool more(const int32_t*) const { return true; }
+  int64_t read(const int32_t*, int64_t most) const { return most; }
 
  private:
   const Cuda& cuda_;
@@ -338,6 +347,9 @@ class EmulatedGroup : public Phased<EmulatedGroup> {
   }
   void wait() const { ++emulation::group_barriers; }
   bool more(const int32_t* flag) const { return emulation::blind || load_relaxed(flag) != 0; }
+  int64_t read(const int32_t* value, int64_t most) const {
+    return emulation::blind ? most : load_relaxed(value);
+  }
 
  private:
   int threads_;

@@ -15,7 +15,7 @@ struct LargeTask {
   Task task;
   int64_t channels;
   LargestMap *segments, *entering, *bundles;  // hold the maps of any pass
-  int32_t* busy;                              // [round] whether any tree has it
+  int32_t* widths;                            // of FindWidths
 
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;
@@ -58,21 +58,23 @@ template <class Scan, bool kReduce>
 struct ScanSegments {
   Scan scan;
   int k;
+  int64_t width;
 
   TREEFILTER_HD void operator()(int64_t i) const {
     using Pass = typename Scan::PassType;
-    const Split at(i, segments_of(scan.nodes()));
+    const Split at(i, width);
     const Pass pass(scan.task.channel(at.quotient));
     const RoundOf round(pass.plan, k);
-    if (!round.has_segment(at.rest)) return;
-    const SlotsOf slots(round, at.rest);
+    if (at.rest >= round.segments()) return;
+    const SlotsOf slots(round, round.first_segment + at.rest);
+    const int64_t segment = at.quotient * segments_of(scan.nodes()) + round.first_segment + at.rest;
     if constexpr (kReduce && Pass::kGathers) {
       TREEFILTER_ONE_BY_ONE
       for (int32_t s = slots.first; s < slots.last; ++s) pass.gather(s);
     }
-    typename Pass::Map sum = kReduce ? Pass::Map::identity() : scan.entering[i];
+    typename Pass::Map sum = kReduce ? Pass::Map::identity() : scan.entering[segment];
     scan_segment<kReduce>(pass, slots.first, slots.last, sum);
-    if (kReduce) scan.segments[i] = sum;
+    if (kReduce) scan.segments[segment] = sum;
   }
 };
 
@@ -95,7 +97,7 @@ class LargeRunner {
         group_,
         LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
                               reinterpret_cast<Map*>(x_.entering), reinterpret_cast<Map*>(x_.bundles)},
-        x_.busy);
+        x_.widths);
   }
 
  private:
@@ -107,7 +109,7 @@ TREEFILTER_PHASED template <class Task>
 template <class Group>
 TREEFILTER_HD void LargeTask<Task>::operator()(Group& group) const {
   const LargeRunner<Task, Group> runner(*this, group);
-  group.each(most_rounds(task.nodes()), FindRounds{task.trees(), busy});
+  group.each(most_rounds(task.nodes()), FindWidths{task.trees(), widths});
   task.run(runner);
 }
 
@@ -125,17 +127,17 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
     return launch_blocks<kThreads>(cuda, name, channels, kScratch, BlockTask<Task>{task});
   }
   const int64_t count = channels * segments_of(nodes);
-  const auto [segments, entering, bundles, busy] =
+  const auto [segments, entering, bundles, widths] =
       cuda.arrays<LargestMap, LargestMap, LargestMap, int32_t>(
-          count, count, channels * bundles_of(nodes), PlanView::kRounds);
-  launch_phased(cuda, name, count, LargeTask<Task>{task, channels, segments, entering, bundles, busy});
+          count, count, channels * bundles_of(nodes), 2 * PlanView::kRounds);
+  launch_phased(cuda, name, count, LargeTask<Task>{task, channels, segments, entering, bundles, widths});
 }
 
 #ifdef __CUDACC__
 // What enters, what a slot adds, and where the arrays of a channel are, take more registers than a
-// quarter.
+// quarter; in double more than a third.
 template <class Task>
-constexpr int kPhasedBlocks<LargeTask<Task>> = 3;
+constexpr int kPhasedBlocks<LargeTask<Task>> = sizeof(typename Task::Value) == 4 ? 3 : 2;
 #endif
 
 }  // namespace treefilter::cuda

@@ -9,6 +9,7 @@
 //   2. reduce every bundle to the composition of its segments' maps;
 //   3. compose the bundles before each bundle, and so find what enters each segment;
 //   4. scan every segment again, from what enters it, and write the values.
+// A phase visits only the segments or bundles that the round has in some tree.
 // Phase 3 looks back only as far as to the nearest bundle that lets nothing through, because a chain
 // starts in it: mostly the next one. On a chain as long as the image it reads one map for every 4096
 // slots before.
@@ -56,8 +57,8 @@ struct RoundOf {
     if (first_slot == last_slot) last_segment = first_segment, last_bundle = first_bundle;
   }
 
-  TREEFILTER_HD bool has_segment(int64_t i) const { return i >= first_segment && i < last_segment; }
-  TREEFILTER_HD bool has_bundle(int64_t i) const { return i >= first_bundle && i < last_bundle; }
+  TREEFILTER_HD int32_t segments() const { return last_segment - first_segment; }
+  TREEFILTER_HD int32_t bundles() const { return last_bundle - first_bundle; }
 
  private:
   // The number of parts of kSegment that contain the first `count` items; count may be INT32_MAX.
@@ -91,19 +92,21 @@ struct SegmentsOf {
   }
 };
 
-// busy[k]: whether any tree has round k.
-struct FindRounds {
+// For each round, the most segments and the most bundles that it has in any tree: a phase of the round
+// takes that many of each channel, from the round's first one on.
+struct FindWidths {
   TreeView trees;
-  int32_t* busy;
+  int32_t* widths;  // [segments, bundles][round]
 
   TREEFILTER_HD void operator()(int64_t k) const {
-    int32_t any = 0;
+    int32_t segments = 0, bundles = 0;
     TREEFILTER_ONE_BY_ONE
     for (int64_t tree = 0; tree < trees.batch; ++tree) {
-      const int32_t* rounds = trees.plan_of(tree).rounds();
-      any |= rounds[k] < rounds[k + 1];
+      const RoundOf round(trees.plan_of(tree), static_cast<int>(k));
+      segments = round.segments() > segments ? round.segments() : segments;
+      bundles = round.bundles() > bundles ? round.bundles() : bundles;
     }
-    busy[k] = any;
+    widths[k] = segments, widths[PlanView::kRounds + k] = bundles;
   }
 };
 
@@ -117,33 +120,36 @@ struct FindRounds {
 //   plan(channel)               the channel's plan
 //   segments, bundles           arrays of maps, [channel][segment] and [channel][bundle]
 //   enter(i, map)               notes what enters segment i: what `map` makes of the identity
-//   Segments<kReduce>{scan, k}  phases 1 and 4 in round k
+//   Segments<kReduce>{scan, k, width}  phases 1 and 4 in round k, for each of [channel][width]
 
-// Calls visit(segments, first) for bundle i of [channel][bundle], if it has slots of round k. segments:
-// SegmentsOf the bundle. first: the bundle with which the channel's scan of the round begins.
+// Calls visit(bundle, segments, first) for part i of [channel][width], if round k has that many bundles.
+// bundle: of [channel][bundle]. segments: SegmentsOf it. first: the bundle with which the channel's scan
+// of the round begins.
 template <class Scan, class Visit>
-TREEFILTER_HD void visit_bundle(const Scan& scan, int k, int64_t i, const Visit& visit) {
+TREEFILTER_HD void visit_bundle(const Scan& scan, int k, int64_t width, int64_t i, const Visit& visit) {
   const int64_t nodes = scan.nodes();
-  const Split at(i, bundles_of(nodes));
+  const Split at(i, width);
   const RoundOf round(scan.plan(at.quotient), k);
-  if (!round.has_bundle(at.rest)) return;
-  const SegmentsOf<Scan::kUp> segments(round, at.quotient * segments_of(nodes), at.rest);
-  visit(segments, i - at.rest + (Scan::kUp ? round.first_bundle : round.last_bundle - 1));
+  if (at.rest >= round.bundles()) return;
+  const int64_t bundle = round.first_bundle + at.rest, channel = at.quotient * bundles_of(nodes);
+  const SegmentsOf<Scan::kUp> segments(round, at.quotient * segments_of(nodes), bundle);
+  visit(channel + bundle, segments, channel + (Scan::kUp ? round.first_bundle : round.last_bundle - 1));
 }
 
 template <class Scan>
 struct ReduceBundles {
   Scan scan;
   int k;
+  int64_t width;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    visit_bundle(scan, k, i, [&](const SegmentsOf<Scan::kUp>& of, int64_t) {
+    visit_bundle(scan, k, width, i, [&](int64_t bundle, const SegmentsOf<Scan::kUp>& of, int64_t) {
       auto all = Scan::Map::identity();
       TREEFILTER_ONE_BY_ONE
       for (int64_t s = of.first; s != of.end; s += of.step) {
         all = Scan::Map::compose(all, scan.segments[s]);
       }
-      scan.bundles[i] = all;
+      scan.bundles[bundle] = all;
     });
   }
 };
@@ -152,17 +158,18 @@ template <class Scan>
 struct EnterSegments {
   Scan scan;
   int k;
+  int64_t width;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    visit_bundle(scan, k, i, [&](const SegmentsOf<Scan::kUp>& of, int64_t start) {
-      int64_t from = i;
+    visit_bundle(scan, k, width, i, [&](int64_t bundle, const SegmentsOf<Scan::kUp>& of, int64_t start) {
+      int64_t from = bundle;
       while (from != start) {
         from -= of.step;
         if (!scan.bundles[from].is_open()) break;
       }
       auto sum = Scan::Map::identity();
       TREEFILTER_ONE_BY_ONE
-      for (; from != i; from += of.step) sum = Scan::Map::compose(sum, scan.bundles[from]);
+      for (; from != bundle; from += of.step) sum = Scan::Map::compose(sum, scan.bundles[from]);
       TREEFILTER_ONE_BY_ONE
       for (int64_t s = of.first; s != of.end; s += of.step) {
         scan.enter(s, sum);
@@ -172,21 +179,21 @@ struct EnterSegments {
   }
 };
 
-// All rounds of a scan, in its direction. busy: of FindRounds.
+// All rounds of a scan, in its direction. widths: of FindWidths.
 TREEFILTER_PHASED template <class Scan, class Group>
-TREEFILTER_HD void scan_rounds(Group& group, const Scan& scan, const int32_t* busy) {
-  const int64_t nodes = scan.nodes();
-  const int64_t segments = scan.channels * segments_of(nodes),
-                bundles = scan.channels * bundles_of(nodes);
+TREEFILTER_HD void scan_rounds(Group& group, const Scan& scan, const int32_t* widths) {
+  const int64_t nodes = scan.nodes(), channels = scan.channels;
   const int most = most_rounds(nodes);
   TREEFILTER_ONE_BY_ONE
   for (int i = 0; i < most; ++i) {
     const int k = Scan::kUp ? i : most - 1 - i;
-    if (!group.more(busy + k)) continue;
-    group.each(segments, typename Scan::template Segments<true>{scan, k});
-    group.each(bundles, ReduceBundles<Scan>{scan, k});
-    group.each(bundles, EnterSegments<Scan>{scan, k});
-    group.each(segments, typename Scan::template Segments<false>{scan, k});
+    const int64_t segments = group.read(widths + k, segments_of(nodes));
+    if (segments == 0) continue;
+    const int64_t bundles = group.read(widths + PlanView::kRounds + k, bundles_of(nodes));
+    group.each(channels * segments, typename Scan::template Segments<true>{scan, k, segments});
+    group.each(channels * bundles, ReduceBundles<Scan>{scan, k, bundles});
+    group.each(channels * bundles, EnterSegments<Scan>{scan, k, bundles});
+    group.each(channels * segments, typename Scan::template Segments<false>{scan, k, segments});
   }
 }
 
