@@ -31,7 +31,8 @@ def ranks(weight):
 def scipy_forest(value, graph):
     """scipy's spanning forest for positive weights; of parallel edges it gets the least."""
     u, v = np.sort(graph.edge_index.numpy(), axis=0)
-    u, v = u.astype(np.int32), v.astype(np.int32)  # SciPy 1.15, Python 3.10's last, takes no other type
+    # SciPy 1.15, the last one for Python 3.10, takes no other indices.
+    u, v = u.astype(np.int32), v.astype(np.int32)
     proper = np.flatnonzero((u != v) & np.isfinite(value))
     first = proper[np.lexsort([value[proper], v[proper], u[proper]])]
     pair = u[first].astype(np.int64) * graph.num_nodes + v[first]
