@@ -31,9 +31,11 @@ def ranks(weight):
 def scipy_forest(value, graph):
     """scipy's spanning forest for positive weights; of parallel edges it gets the least."""
     u, v = np.sort(graph.edge_index.numpy(), axis=0)
+    # SciPy 1.15, the last one for Python 3.10, takes no other indices.
+    u, v = u.astype(np.int32), v.astype(np.int32)
     proper = np.flatnonzero((u != v) & np.isfinite(value))
     first = proper[np.lexsort([value[proper], v[proper], u[proper]])]
-    pair = u[first] * graph.num_nodes + v[first]
+    pair = u[first].astype(np.int64) * graph.num_nodes + v[first]
     first = first[np.r_[True, pair[1:] != pair[:-1]]] if len(first) else first
     shape = (graph.num_nodes, graph.num_nodes)
     return minimum_spanning_tree(sparse.csr_array((value[first], (u[first], v[first])), shape))
