@@ -21,13 +21,15 @@ BATCH, CLASSES, FEATURES, SIZE = 4, 21, 256, 128
 STEPS = 20
 RETURNED = 32 << 20
 """Larger blocks, the C library returns to the system: the next ones are fresh pages."""
+SMALLEST = 0.01
+"""The share of the step from which an op has a row."""
 INTRODUCTION = """\
 `treefilter.losses.tree_energy` with an embedding, forward and backward: {batch} images of
 {size}², {classes} classes, {features} features, one thread, {total:.1f} ms a step. *Floor*: a copy
 that reads and writes as many bytes as the op must, each once. Copies run at {existing:.1f} GB/s
 into existing memory. Results beyond 32 MiB are fresh memory each time: at {huge:.1f} GB/s into the
 huge pages that this library requests, at {fresh:.1f} GB/s into the small ones that torch gets.
-Ops below 1 % of the step are one line.
+Ops below {smallest:g} % of the step are one line.
 """
 
 
@@ -129,13 +131,14 @@ def section() -> str:
         calls = len(op.taken) // STEPS
         taken = sum(median(op.taken[i::calls]) for i in range(calls))  # each call of a step
         floor = sum(speed.floor("treefilter" in name, *moved) for moved in op.moved) / STEPS
-        if taken >= 0.01 * total:
+        if taken >= SMALLEST * total:
             rest -= taken
             rows.append([f"`{name}`", str(calls), milliseconds(taken), milliseconds(floor),
                          f"{taken / floor:.1f}×"])  # fmt: skip
     rows.append(["all others, autograd and Python", "", milliseconds(rest), "", ""])
     introduction = INTRODUCTION.format(
         batch=BATCH, size=SIZE, classes=CLASSES, features=FEATURES, total=total * 1e3,
+        smallest=100 * SMALLEST,
         **{name: value * 1e-9 for name, value in vars(speed).items()},
     )  # fmt: skip
     head = ["op", "calls", "ms a step", "floor, ms", "of the floor"]

@@ -73,7 +73,8 @@ def test_a_step_op_by_op(monkeypatch):
     pytest.importorskip("skimage")
     import step
 
-    for name, value in {"BATCH": 2, "FEATURES": 4, "SIZE": 16, "STEPS": 2}.items():
+    small = {"BATCH": 2, "FEATURES": 4, "SIZE": 16, "STEPS": 2, "SMALLEST": 0}
+    for name, value in small.items():
         monkeypatch.setattr(step, name, value)
     monkeypatch.setattr(step, "speeds", lambda: step.Speeds(4e9, 2e9, 1e9))
     rows = [line.split("|") for line in step.section().splitlines() if line.startswith("| `")]
