@@ -134,7 +134,7 @@ def section() -> str:
         if taken >= SMALLEST * total:
             rest -= taken
             rows.append([f"`{name}`", str(calls), milliseconds(taken), milliseconds(floor),
-                         f"{taken / floor:.1f}×"])  # fmt: skip
+                         f"{taken / floor:.1f}×" if floor else "–"])  # fmt: skip
     rows.append(["all others, autograd and Python", "", milliseconds(rest), "", ""])
     introduction = INTRODUCTION.format(
         batch=BATCH, size=SIZE, classes=CLASSES, features=FEATURES, total=total * 1e3,
