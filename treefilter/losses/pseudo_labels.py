@@ -85,6 +85,8 @@ def tree_affinities(levels: dict[str, Level], offset: float = 0.0) -> dict[str, 
     level's: it is a sequence of short steps.
     """
     offset = check_number("tree_affinity", "offset", offset)
+    if not levels:
+        return {}
     shares = [_checked(level) for level in levels.values()]
     graph = grid(*next(iter(levels.values())).guide.shape[2:])
     weights = [_weight(level, graph) for level in levels.values()]
