@@ -88,7 +88,7 @@ class TreeFilter2d(Layer):
         """Filters ``x`` (B, C, H, W) along the trees of ``guide`` (B, Cg, H, W), or of ``x``."""
         function, name = "TreeFilter2d", "x" if guide is None else "guide"
         guide = x if guide is None else guide
-        for argument, value in ((name, guide), ("x", x)) if guide is not x else (("x", x),):
+        for argument, value in ((name, guide), ("x", x)) if guide is not x else ((name, x),):
             check_tensor(function, argument, value, "float")
             if value.ndim != 4 or value.shape[1] % self.groups:
                 raise ValueError(
