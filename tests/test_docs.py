@@ -69,9 +69,9 @@ def test_scripts_of_the_gallery():
 
 def test_parts_of_other_files_are_there():
     found = 0
-    for page in DOCS.glob("*.md"):
+    for page in DOCS.rglob("*.md"):
         for file, name in re.findall(r"<!-- part: (\S+) (\w+) -->", page.read_text("utf-8")):
             text = (page.parent / file).read_text("utf-8")
             assert 0 < text.find(f"<!-- {name}: begin -->") < text.find(f"<!-- {name}: end -->")
             found += 1
-    assert found >= 2
+    assert found >= 1
