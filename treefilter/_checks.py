@@ -254,6 +254,7 @@ def check_sigma_values(function: str, sigma: Tensor) -> None:
     """ValueError if a value of the σ tensor is not a positive normal number of its computation."""
     if sigma.numel() == 0:
         return
+    sigma = sigma.detach()  # torch 2.11 has no tangents of aminmax
     low, high = [sigma.item()] * 2 if sigma.numel() == 1 else [v.item() for v in sigma.aminmax()]
     smallest, largest = _NORMAL[sum_dtype(sigma)]
     if not (low > 0 and high > 0):  # both are NaN if one value is
