@@ -109,7 +109,7 @@ void propagate_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T
       return;
     }
   }
-  const int64_t most = family.per_lane() ? kMaxLanes<T> : block_lanes<T>(tree.nodes, kSecondLevel);
+  const int64_t most = family.per_lane() ? kMaxLanes<T> : block_lanes<T>(tree.nodes);
   const std::vector<Block> all = blocks(family, most);
   parallel_for(static_cast<int64_t>(all.size()), 4 * tree.nodes * most, cpu, [&] {
     const int64_t lanes = std::min<int64_t>(most, 2 * family.channels());

@@ -198,9 +198,11 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   const int64_t nodes = tree.nodes, groups = family.group1 - family.group0;
   const bool wanted = grad_affinity.size > 0;
   const Coefficients<T> k(cpu, pass, tree, affinity, family, coefficient_stride<T>(family), true);
-  // The channels of g and x are packed together.
-  const int64_t most =
-      family.per_lane() || !wanted ? kMaxLanes<T> : block_lanes<T>(nodes, 4 * kSecondLevel) / 2;
+  // With a gradient of the affinity, the channels of g and x are packed together.
+  const bool far = is_far(2 * nodes * kMaxLanes<T> * static_cast<int64_t>(sizeof(T)));
+  const int64_t both = far ? kMaxLanes<T> / 2 : kMaxLanes<T>;
+  const int64_t alone = std::min<int64_t>(kMaxLanes<T>, block_lanes<T>(nodes));
+  const int64_t most = family.per_lane() ? kMaxLanes<T> : wanted ? both : alone;
   const std::vector<Block> all = blocks(family, most);
   const int64_t count = static_cast<int64_t>(all.size());
   const int64_t part = wanted ? groups * nodes : 0;  // the dots of a block
