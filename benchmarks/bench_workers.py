@@ -1,7 +1,9 @@
 """A data set that filters its samples in the workers of a DataLoader.
 
-Beside it the same work in as many processes that deliver nothing. By default torch gives each
-worker one thread, and so does this library, which uses as many as torch.
+Beside it the same work in as many processes of their own. By default torch gives each worker one
+thread, and so does this library, which uses as many as torch. A sample is the mean of a filtered
+photograph: what the main process does to receive a whole one, without a core of its own, is no
+part of this.
 """
 
 import multiprocessing
@@ -24,15 +26,15 @@ def photographs() -> torch.Tensor:
     return inputs.photographs(SAMPLES, SIZE)
 
 
-class Filtered(Dataset[torch.Tensor]):
-    """Photographs, smoothed when they are read."""
+class Filtered(Dataset[float]):
+    """Photographs, smoothed when they are read, of which only the mean is kept."""
 
     def __len__(self) -> int:
         return SAMPLES
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __getitem__(self, index: int) -> float:
         assert torch.get_num_threads() == 1
-        return pipeline(photographs()[index : index + 1])
+        return pipeline(photographs()[index : index + 1]).mean().item()
 
 
 DATA = Filtered()
@@ -41,7 +43,7 @@ DATA = Filtered()
 
 def means(samples: range) -> list[float]:
     """What a process of its own computes: all its samples, one after the other."""
-    return [DATA[i].mean().item() for i in samples]
+    return [DATA[i] for i in samples]
 
 
 def test_workers(race):
@@ -53,7 +55,7 @@ def test_workers(race):
     photographs()  # once, before processes are forked
     with multiprocessing.Pool(cores, torch.set_num_threads, (1,)) as pool:
         calls = {
-            OURS: lambda: [sample.mean().item() for sample in loader],
+            OURS: lambda: [*loader],
             "processes of their own": lambda: pool.map(means, shares, chunksize=1),
         }
 
