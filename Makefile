@@ -205,7 +205,8 @@ NATIVE_TESTS := tests/test_mst.py tests/test_tree.py tests/test_filter.py tests/
                 tests/test_trees_from_outside.py tests/test_dendrogram.py tests/test_watershed.py \
                 tests/test_bottleneck.py tests/test_persistence.py tests/test_malis.py
 DERIVATIVE_TESTS := tests/test_filter_derivatives.py tests/test_filter_precision.py tests/test_ops.py \
-                    tests/test_euclidean_derivatives.py
+                    tests/test_euclidean_derivatives.py \
+                    tests/test_losses.py::test_l1_difference_and_its_gradients
 # Of the tests of transformations and exporting those that call the most of the device code.
 TRANSFORM_TESTS := tests/test_vmap.py::test_vmap_has_the_bits_of_a_loop \
                    tests/test_vmap.py::test_mapped_and_common_trees \

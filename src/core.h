@@ -68,6 +68,12 @@ struct Strided {
   }
 };
 
+// -1, 0 or 1; 0 for NaN.
+template <class T>
+TREEFILTER_HD T sign_of(T value) {
+  return static_cast<T>((value > 0) - (value < 0));
+}
+
 // ---- 16-bit floats: stored as they are, computed with in float ----
 
 struct BFloat16 {

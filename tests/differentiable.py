@@ -108,11 +108,22 @@ def edge_weights(device):
         )
 
 
+def losses(device):
+    x, y = (normal(seed, 2, 3, 2, 2).to(device) for seed in (12, 13))
+
+    def run(module, x, y):
+        if module is tf.reference:
+            return (x - y).abs().sum(1, keepdim=True)
+        return module.losses.difference(x, y)
+
+    yield "l1 difference", Case(run, x, y)
+
+
 def cases(device="cpu"):
     """Name → :class:`Case`, float64. Unreached distances are infinite: losses see them as 0."""
     return {
         name: case
-        for kind in (passes, affinities, distances, hierarchies, edge_weights)
+        for kind in (passes, affinities, distances, hierarchies, edge_weights, losses)
         for name, case in kind(torch.device(device))
     }
 

@@ -273,6 +273,34 @@ def test_errors():
             loss(empty, image, label)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 9), (1, 3, 5000), (3, 4), (2, 0, 3, 3), (0, 3, 4, 4)])
+def test_l1_difference_and_its_gradients(shape, dtype):
+    torch.manual_seed(1)
+    x, y = (torch.randn(shape, dtype=dtype, requires_grad=True) for _ in range(2))
+    with torch.no_grad():
+        y.flatten()[::3] = x.flatten()[::3]  # where equal, the derivative is 0
+    got, expected = tf.losses.difference(x, y), (x - y).abs().sum(1, keepdim=True)
+    torch.testing.assert_close(got, expected)
+    grad = torch.randn_like(got)
+    for wanted in ((x, y), (x,), (y,)):
+        gradients = torch.autograd.grad(got, wanted, grad, retain_graph=True)
+        for g, e in zip(
+            gradients, torch.autograd.grad(expected, wanted, grad, retain_graph=True), strict=True
+        ):
+            assert torch.equal(g, e)
+    assert torch.equal(tf.losses.difference(x.detach(), y.detach()), got)
+
+
+def test_l1_difference_of_undefined_values():
+    x = torch.tensor([torch.nan, torch.inf, -torch.inf, 1.0]).view(4, 1, 1).requires_grad_()
+    y = torch.tensor([0.0, torch.inf, 1.0, 3.0]).view(4, 1, 1)
+    d = tf.losses.difference(x, y)
+    assert d.isnan().flatten().tolist() == [True, True, False, False]
+    assert d.flatten()[2:].tolist() == [torch.inf, 2.0]
+    assert torch.autograd.grad(d.sum(), x)[0].flatten().tolist() == [0.0, 0.0, -1.0, -1.0]
+
+
 def test_errors_of_the_parts():
     logits, image, label, _ = inputs()
     low = tf.losses.tree_affinity(image)

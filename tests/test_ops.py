@@ -118,6 +118,12 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             OPS._accumulate_sums,
             (torch.rand(via.shape, dtype=wide), *topology, via),
         ),
+        "l1_difference": (OPS._l1_difference, (x.to(wide), y.to(wide), True)),
+        "l1_difference_without_signs": (OPS._l1_difference, (x.to(wide), y.to(wide), False)),
+        "l1_difference_backward": (
+            OPS._l1_difference_backward,
+            (affinity, (x - y).sgn().to(torch.int8), True),
+        ),
     }
 
 

@@ -865,3 +865,46 @@ def accumulate_sums(
     grad = grad.contiguous()
     _C.accumulate_sums(grad, parent, order, plan, via.contiguous(), out, torch.get_num_threads())
     return out
+
+
+# ---- losses ----
+
+
+def _empty_difference(x: Tensor, y: Tensor, signs: bool) -> tuple[Tensor, Tensor]:
+    out = x.new_empty((x.shape[0], 1, *x.shape[2:]))
+    return out, x.new_empty(x.shape if signs else (0,), dtype=torch.int8)
+
+
+@_op(
+    "_l1_difference(Tensor x, Tensor y, bool signs) -> (Tensor, Tensor)",
+    _empty_difference,
+    shared=(),
+)
+def l1_difference(x: Tensor, y: Tensor, signs: bool) -> tuple[Tensor, Tensor]:
+    """Σ |x − y| over channels, (B, 1, *shape), and the signs of x − y if they are wanted."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    out, sign = _empty_difference(x, y, signs)
+    x, y, optional = _flat(x).contiguous(), _flat(y).contiguous(), _flat(sign) if signs else None
+    _C.l1_difference(x, y, out.flatten(1), optional, torch.get_num_threads())
+    return out, sign
+
+
+def _empty_difference_gradients(grad: Tensor, sign: Tensor, both: bool) -> tuple[Tensor, Tensor]:
+    return grad.new_empty(sign.shape), grad.new_empty(sign.shape if both else (0,))
+
+
+@_op(
+    "_l1_difference_backward(Tensor grad, Tensor sign, bool both) -> (Tensor, Tensor)",
+    _empty_difference_gradients,
+    shared=(),
+)
+def l1_difference_backward(grad: Tensor, sign: Tensor, both: bool) -> tuple[Tensor, Tensor]:
+    """The derivatives by x and, if ``both``, by y."""
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    grad_x, grad_y = _empty_difference_gradients(grad, sign, both)
+    to_x, to_y, threads = _flat(grad_x), _flat(grad_y) if both else None, torch.get_num_threads()
+    grad, sign = grad.flatten(1).contiguous(), _flat(sign).contiguous()
+    _C.l1_difference_backward(grad, sign, to_x, to_y, threads)
+    return grad_x, grad_y

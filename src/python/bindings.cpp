@@ -6,6 +6,7 @@
 #include "../affinity.h"
 #include "../bottleneck.h"
 #include "../dendrogram.h"
+#include "../difference.h"
 #include "../distance.h"
 #include "../edge_weight.h"
 #include "../filter.h"
@@ -558,6 +559,38 @@ void bind_accumulate_sums(const Tensor& grad, const Tensor& parent, const Tensor
   });
 }
 
+void bind_l1_difference(const Tensor& x, const Tensor& y, const Tensor& out, const OptionalTensor& sign,
+                        int threads) {
+  const Call on("difference", x, threads);
+  with_sum_type(on, x, "probability", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape shape = shape_of(x);
+    const auto xs = on.span<const T>(x, "probability", shape);
+    const auto ys = on.span<const T>(y, "pseudo", shape);
+    const auto to = on.output<T>(out, "out", {shape.at(0), shape.at(2)});
+    const auto signs = sign ? on.output<int8_t>(*sign, "sign", shape) : Span<int8_t>{};
+    without_gil(on, [&](const auto& device) {
+      l1_difference(device, shape[0], shape[1], shape[2], xs, ys, to, signs);
+    });
+  });
+}
+
+void bind_l1_difference_backward(const Tensor& grad, const Tensor& sign, const Tensor& grad_x,
+                                 const OptionalTensor& grad_y, int threads) {
+  const Call on("difference", grad, threads);
+  with_sum_type(on, grad, "grad", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape shape = shape_of(sign);
+    const auto grads = on.span<const T>(grad, "grad", {shape.at(0), shape.at(2)});
+    const auto signs = on.span<const int8_t>(sign, "sign", shape);
+    const auto to_x = on.output<T>(grad_x, "grad_x", shape);
+    const auto to_y = grad_y ? on.output<T>(*grad_y, "grad_y", shape) : Span<T>{};
+    without_gil(on, [&](const auto& device) {
+      l1_difference_backward(device, shape[0], shape[1], shape[2], grads, signs, to_x, to_y);
+    });
+  });
+}
+
 }  // namespace
 
 // CMakeLists.txt builds this module once for each instruction set: _C, _C_avx2.
@@ -620,6 +653,8 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("distance_transform", bind_distance_transform);
   m.def("path_sums", bind_path_sums);
   m.def("accumulate_sums", bind_accumulate_sums);
+  m.def("l1_difference", bind_l1_difference);
+  m.def("l1_difference_backward", bind_l1_difference_backward);
 }
 
 }  // namespace treefilter

@@ -35,6 +35,8 @@ inline constexpr const char* kDtypeName<BFloat16> = "bfloat16";
 template <>
 inline constexpr const char* kDtypeName<Half> = "float16";
 template <>
+inline constexpr const char* kDtypeName<int8_t> = "int8";
+template <>
 inline constexpr const char* kDtypeName<int32_t> = "int32";
 template <>
 inline constexpr const char* kDtypeName<int64_t> = "int64";

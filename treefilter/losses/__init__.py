@@ -8,7 +8,8 @@ affinity of an edge is exp(−ω/σ)), then that of an embedding (high level, ex
 no gradient; the affinities have one.
 """
 
-from .pseudo_labels import TreeAffinity, difference, pseudo_labels, tree_affinity
+from .difference import difference
+from .pseudo_labels import TreeAffinity, pseudo_labels, tree_affinity
 from .region import unlabelled_region
 from .tree_energy import tree_energy
 

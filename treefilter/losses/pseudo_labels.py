@@ -1,4 +1,4 @@
-"""Trees with affinities, soft pseudo labels, and their difference from a prediction."""
+"""Trees with affinities, and soft pseudo labels: a prediction filtered along them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from ..tree import Tree
 from ._checks import check_map
 
 AGGREGATIONS = ("LH-C", "HL-C", "LH-P")
-DELTAS = ("l1", "l2", "ce", "dot")
-SMALLEST_PROBABILITY = 1e-7  # the lower bound before the logarithm is taken
 
 
 class TreeAffinity(NamedTuple):
@@ -175,29 +173,3 @@ def pseudo_labels(
         return {first: once, second: other, "final": (once + other) / 2}, [once, other]
     twice = affinities[second].filter(once)
     return {first: once, "final": twice}, [twice]
-
-
-def difference(probability: Tensor, pseudo: Tensor, delta: str = "l1") -> Tensor:
-    r"""δ(P, Ỹ) of every pixel, (B, 1, h, w).
-
-    The sum over the classes of \|P − Y\| (``"l1"``), (P − Y)² (``"l2"``), −Y log P (``"ce"``) or
-    −P Y (``"dot"``).
-    """
-    check_choice("difference", "delta", delta, DELTAS)
-    check_tensor("difference", "probability", probability, "float")
-    check_tensor("difference", "pseudo", pseudo, "float")
-    check_devices("difference", "probability", probability, pseudo=pseudo)
-    if probability.ndim < 2 or pseudo.shape != probability.shape:
-        raise ValueError(
-            f"difference: pseudo must have the shape of probability {tuple(probability.shape)}, "
-            f"(B, K, h, w), got {tuple(pseudo.shape)}"
-        )
-    if delta == "l1":
-        terms = (probability - pseudo).abs()
-    elif delta == "l2":
-        terms = (probability - pseudo).square()
-    elif delta == "ce":
-        terms = -pseudo * probability.clamp_min(SMALLEST_PROBABILITY).log()
-    else:
-        terms = -pseudo * probability
-    return terms.sum(1, keepdim=True)

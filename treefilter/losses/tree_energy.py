@@ -18,14 +18,8 @@ from .._checks import (
 )
 from ..sigma_for_mass import check_auto
 from ._checks import check_label, check_map
-from .pseudo_labels import (
-    AGGREGATIONS,
-    DELTAS,
-    Level,
-    difference,
-    pseudo_labels,
-    tree_affinities,
-)
+from .difference import DELTAS, difference
+from .pseudo_labels import AGGREGATIONS, Level, pseudo_labels, tree_affinities
 from .region import ROIS, region_of
 
 REDUCTIONS = ("batch", "image")

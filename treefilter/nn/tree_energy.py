@@ -7,7 +7,8 @@ from typing import Literal
 from torch import Tensor
 
 from .._checks import check_choice, check_integer, check_number
-from ..losses.pseudo_labels import AGGREGATIONS, DELTAS
+from ..losses.difference import DELTAS
+from ..losses.pseudo_labels import AGGREGATIONS
 from ..losses.region import ROIS
 from ..losses.tree_energy import REDUCTIONS, tree_energy
 from ..sigma_for_mass import check_auto

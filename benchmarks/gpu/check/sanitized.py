@@ -77,6 +77,10 @@ def trees(graph: tf.Graph, draw: torch.Generator, constant: bool) -> int:
             _ops.affinity_backward(a, a, edge, sigma, 1.0, [1, graph.num_edges])
             _ops.parent_dot(x, grad, parent, groups)
             calls += 12
+        if dtype == wide:
+            _, sign = _ops.l1_difference(x, grad, True)
+            _ops.l1_difference_backward(a[:, :1].contiguous(), sign, True)
+            calls += 2
     calls += hierarchies(weight, parent, edge, draw)
     return calls + distances(topology, weight, edge, draw)
 

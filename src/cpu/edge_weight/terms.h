@@ -21,8 +21,7 @@ constexpr int kAtOnce = 4;
 
 template <Psi psi, class T>
 T apply(T difference) {
-  if (psi != Psi::kSign) return difference;
-  return static_cast<T>((difference > 0) - (difference < 0));
+  return psi == Psi::kSign ? sign_of(difference) : difference;
 }
 
 // An integer type of the size of T, so that vectors of both have the same number of values.

@@ -11,8 +11,7 @@ namespace treefilter::cuda {
 
 template <class T>
 TREEFILTER_HD T apply(Psi psi, T difference) {
-  if (psi != Psi::kSign) return difference;
-  return static_cast<T>((difference > 0) - (difference < 0));
+  return psi == Psi::kSign ? sign_of(difference) : difference;
 }
 
 // The factor of edge_scatter: this times psi(d) is the derivative of psi(d) d.
