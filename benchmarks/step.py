@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 import treefilter as tf
 
 BATCH, CLASSES, FEATURES, SIZE = 4, 21, 256, 128
-STEPS = 20
+WARM_UP, STEPS = 3, 40
 RETURNED = 32 << 20
 """Larger blocks, the C library returns to the system: the next ones are fresh pages."""
 SMALLEST = 0.01
@@ -96,46 +96,53 @@ def step() -> Callable[[], object]:
     return call
 
 
-def seconds(call: Callable[[], object], rounds: int = 30) -> float:
-    """The median of so many calls."""
-    times = []
-    for _ in range(rounds):
-        start = perf_counter()
-        call()
-        times.append(perf_counter() - start)
-    return median(times[3:])
+def seconds(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
 
 
-def speeds() -> Speeds:
-    """Of copies of as much as the features are."""
-    x = inputs.features(BATCH, FEATURES, SIZE, SIZE)
+def measured() -> tuple[float, Speeds, dict[str, Op]]:
+    """The step, copies of as much as the features are, and the ops of a step.
+
+    In turns: within seconds, neighbours of a virtual machine make memory half as fast or twice.
+    """
+    call, clock, x = step(), Clock(), inputs.features(BATCH, FEATURES, SIZE, SIZE)
     out, array = torch.empty_like(x), x.numpy()
-    copies = (
+
+    def clocked() -> None:
+        with clock:
+            call()
+
+    calls = (
+        call,
         lambda: out.copy_(x),
         lambda: array.copy(),  # NumPy requests huge pages
         lambda: x.clone(),
+        clocked,
     )
-    return Speeds(*(2 * x.nbytes / seconds(copy) for copy in copies))
+    rounds = [[seconds(each) for each in calls] for _ in range(WARM_UP + STEPS)]
+    total, *copies, _ = map(median, zip(*rounds[WARM_UP:], strict=True))
+    return total, Speeds(*(2 * x.nbytes / copy for copy in copies)), clock.ops
 
 
 def section() -> str:
     """Measures, and says it in Markdown."""
     torch.set_num_threads(1)
-    call, speed = step(), speeds()
-    total = seconds(call)
-    with Clock() as clock:
-        for _ in range(STEPS):
-            call()
-    rows, rest = [], total
-    for name, op in sorted(clock.ops.items(), key=lambda item: -sum(item[1].taken)):
-        calls = len(op.taken) // STEPS
+    total, speed, ops = measured()
+    rows, small, rest = [], 0.0, total
+    for name, op in sorted(ops.items(), key=lambda item: -sum(item[1].taken)):
+        calls = len(op.taken) // (WARM_UP + STEPS)
         taken = sum(median(op.taken[i::calls]) for i in range(calls))  # each call of a step
-        floor = sum(speed.floor("treefilter" in name, *moved) for moved in op.moved) / STEPS
+        floor = sum(speed.floor("treefilter" in name, *moved) for moved in op.moved[-calls:])
+        rest -= taken
         if taken >= SMALLEST * total:
-            rest -= taken
             rows.append([f"`{name}`", str(calls), milliseconds(taken), milliseconds(floor),
                          f"{taken / floor:.1f}×" if floor else "–"])  # fmt: skip
-    rows.append(["all others, autograd and Python", "", milliseconds(rest), "", ""])
+        else:
+            small += taken
+    rows.append(["all others", "", milliseconds(small), "", ""])
+    rows.append(["between ops: autograd, Python, memory", "", milliseconds(rest), "", ""])
     introduction = INTRODUCTION.format(
         batch=BATCH, size=SIZE, classes=CLASSES, features=FEATURES, total=total * 1e3,
         smallest=100 * SMALLEST,
