@@ -44,6 +44,18 @@ void add_terms(const Strip strip, int64_t nodes, const X* __restrict f, const X*
   }
 }
 
+// Prefetches the vertices of a strip in so many channels, if `end` is not beyond them: that of the last
+// strip, since a row is the start of several.
+template <class X>
+inline __attribute__((always_inline)) void prefetch_row(const GridStrip& strip, int64_t channels,
+                                                        int64_t nodes, const X* f, int64_t& end) {
+  if (strip.u0 < end) return;
+  end = strip.u0 + strip.count;
+  for (int64_t c = 0; c < channels; ++c) prefetch_values(f + c * nodes + strip.u0, strip.count);
+}
+template <class X>
+void prefetch_row(const ListStrip&, int64_t, int64_t, const X*, int64_t&) {}
+
 template <class T>
 void take_roots(int64_t count, T* __restrict sums) {
   for (int64_t i = 0; i < count; ++i) sums[i] = std::sqrt(sums[i]);
@@ -70,8 +82,13 @@ void inner(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels, Span
     }
     for_channels(channels, [&](int64_t c, auto count) {
       const int64_t plane = (b * channels + c) * nodes;
+      const int64_t later = std::min<int64_t>(channels - c - kAtOnce, kAtOnce);
       const auto run = [&](auto first) {
+        int64_t end = 0;
         for (int s = 0; s < used; ++s) {
+          if constexpr (count() == kAtOnce) {
+            prefetch_row(strips[s], later, nodes, f.data + plane + kAtOnce * nodes, end);
+          }
           add_terms<psi, Same, first(), count()>(strips[s], nodes, f.data + plane, t.data + plane,
                                                  weight.data + b * edges + strips[s].e0);
         }
@@ -138,7 +155,8 @@ void edge_argmax(Cpu cpu, const AnyGraph& graph, int64_t batch, int64_t channels
     std::fill_n(argmax, kSums, IndexLike<T>(0));
     for (int64_t c = 0; c < channels; ++c) {
       const X* fc = f.data + (b * channels + c) * nodes;
-      for (int64_t s = 0, i = 0; s < used; i += strips[s++].count) {
+      for (int64_t s = 0, i = 0, end = 0; s < used; i += strips[s++].count) {
+        prefetch_row(strips[s], c + 1 < channels, nodes, fc + nodes, end);
         keep_largest(strips[s], fc, static_cast<IndexLike<T>>(c), largest + i, argmax + i);
       }
     }

@@ -134,18 +134,6 @@ IndexLike<T> gather(const RunOf<T>& run, const X* f, X* __restrict out) {
   return undefined;
 }
 
-// Features and results of a run: memory is read while earlier runs are added up.
-// always_inline: GCC removes calls of functions that only prefetch, as if they had no effect.
-template <class X>
-inline __attribute__((always_inline)) void prefetch(const X* f, const X* out, int64_t start,
-                                                    int64_t width) {
-  constexpr int64_t kLine = 64 / sizeof(X);
-  for (int64_t x = 0; x < width; x += kLine) {
-    __builtin_prefetch(f + start + x, 0, 2);
-    __builtin_prefetch(out + start + x, 1, 2);
-  }
-}
-
 // weight: for kEuclidean the scales, and gradient and distance as in edge_scatter().
 template <Psi psi, class X, class T>
 void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<const T> weight,
@@ -168,7 +156,8 @@ void scatter(Cpu cpu, const Grid& grid, int64_t batch, int64_t channels, Span<co
           const int later = i + kAhead;
           if (const int64_t skipped = later / runs.count(); c + skipped < last) {
             const RunOf<T>& next = runs[later % runs.count()];
-            prefetch(from + skipped * nodes, to + skipped * nodes, next.start, next.width);
+            prefetch_values(from + skipped * nodes + next.start, next.width);
+            prefetch_values<true>(to + skipped * nodes + next.start, next.width);
           }
           if (gather<psi>(run, from + run.start, to + run.start) == 0) continue;
           for (int64_t v = run.start; v < run.start + run.width; ++v) {

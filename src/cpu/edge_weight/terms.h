@@ -6,6 +6,9 @@
 //
 // All inner loops run over neighbouring edges or vertices, each with a sum of its own: the compiler
 // vectorises them, and the width of vectors does not change the order of additions.
+//
+// What a channel has of a tile is too short for the hardware to foresee where it goes on in the next
+// channel: it is prefetched.
 #pragma once
 
 #include <type_traits>
@@ -22,6 +25,14 @@ constexpr int kAtOnce = 4;
 template <Psi psi, class T>
 T apply(T difference) {
   return psi == Psi::kSign ? sign_of(difference) : difference;
+}
+
+// Loads so many values into the cache, to be written if Write.
+// always_inline: GCC removes calls of functions that only prefetch, as if they had no effect.
+template <bool Write = false, class X>
+inline __attribute__((always_inline)) void prefetch_values(const X* values, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(X);
+  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(values + i, Write);
 }
 
 // An integer type of the size of T, so that vectors of both have the same number of values.
