@@ -157,38 +157,44 @@ TREEFILTER_PHASE void sum_gradient(const Buffer<Visit>& visits, const Buffer<Dot
   }
 }
 
-// The gradient of a mean. `below` is R, `all` is W of filter.h.
+// The gradient of a mean, with the names of filter.h. All that a visit needs of a vertex is in one cache
+// line: m, n, a, and R, which becomes W on the way down.
 template <class T>
-TREEFILTER_PHASE void mean_gradient(const Buffer<Visit>& visits, const Mass* of,
+TREEFILTER_PHASE void mean_gradient(const Cpu& cpu, const Buffer<Visit>& visits, const Mass* of,
                                     const Buffer<Dots<double>>& dots, const T* a, T* grad) {
-  struct Sums {
-    double below, all;
+  struct Vertex {
+    double m, n, a, sum;
   };
   struct Edge {
-    double b, inside;  // b_v and T_v of filter.h
+    double b, t;  // b_v and T_v
   };
   const int64_t nodes = visits.size();
-  const Buffer<Sums> sums(nodes, {0, 0});
+  const Buffer<Vertex> vertices(nodes);
+  for (int64_t v = 0; v < nodes; ++v) vertices[v] = {of[v].below, of[v].total, a[v], 0};
   const Buffer<Edge> edges(nodes);
-  for (int64_t s = 0; s < nodes; ++s) {
-    const auto [v, p] = visits[s];
-    if (v == p) continue;
-    const double w = a[v], b = (1 - w) * (1 + w) * of[v].below / of[v].total;
-    edges[s] = {b, sums[v].below + b * of[v].below * dots[s].below};
-    if (w != 0) sums[p].below += w * edges[s].inside;
-  }
-  for (int64_t s = nodes; s-- > 0;) {
-    const auto [v, p] = visits[s];
-    sums[v].all = sums[v].below;
+  const Passes<Vertex, Lanes<1>> both(cpu, {}, {visits.data(), nodes}, vertices.data());
+  both.for_slots_up([edges = edges.data(), dots = dots.data()](const auto& passes, int64_t s) {
+    const auto [v, p] = passes.visit(s);
+    if (v == p) return;
+    const Vertex& self = *passes.channels(v);
+    const double b = (1 - self.a) * (1 + self.a) * self.m / self.n;
+    const double t = self.sum + b * self.m * dots[s].below;
+    edges[s] = {b, t};
+    if (self.a != 0) passes.channels(p)->sum += self.a * t;
+  });
+  both.for_slots_down([grad, edges = edges.data(), dots = dots.data()](const auto& passes, int64_t s) {
+    const auto [v, p] = passes.visit(s);
     grad[v] = 0;
-    if (v == p) continue;
-    const double w = a[v], m = of[v].below, n = of[p].total;
-    const double above = n * dots[s].above, below = m * dots[s].below;
-    const auto [b, inside] = edges[s];
-    const double outside = sums[p].all - w * inside;
-    grad[v] = static_cast<T>(m * (above - 2 * w * below) - inside * (n - w * m) - m * outside);
-    if (w != 0) sums[v].all += w * (outside - b * (above - w * below));
-  }
+    if (v == p) return;
+    Vertex& self = *passes.channels(v);
+    const Vertex& parent = *passes.channels(p);
+    const auto [b, t] = edges[s];
+    const double above = parent.n * dots[s].above, below = self.m * dots[s].below;
+    const double outside = parent.sum - self.a * t;
+    grad[v] = static_cast<T>(self.m * (above - 2 * self.a * below) -
+                             t * (parent.n - self.a * self.m) - self.m * outside);
+    if (self.a != 0) self.sum += self.a * (outside - b * (above - self.a * below));
+  });
 }
 
 template <class X, class T>
@@ -221,17 +227,20 @@ void backward_family(Cpu cpu, Pass pass, const TreeView& tree, const Affinity<T>
   parallel_for(images * groups, 4 * nodes, cpu, [&] {
     return [&, sum = Buffer<Dots<double>>(nodes)](int64_t item) {
       const int64_t image = item / groups, group = item % groups;
-      std::fill_n(sum.data(), nodes, Dots<double>{0, 0});
-      for (int64_t i = image * blocks_each; i < (image + 1) * blocks_each; ++i) {
+      const int64_t first = image * blocks_each;
+      for (int64_t i = first; i < first + blocks_each; ++i) {
         const Dots<T>* of = dots.data() + i * part + group * nodes;
-        for (int64_t s = 0; s < nodes; ++s) sum[s].above += of[s].above, sum[s].below += of[s].below;
+        for (int64_t s = 0; s < nodes; ++s) {
+          const Dots<double> before = i == first ? Dots<double>{0, 0} : sum[s];
+          sum[s] = {before.above + of[s].above, before.below + of[s].below};
+        }
       }
       const T* a =
           affinity.values.data + (family.affinity * affinity.groups + family.group0 + group) * nodes;
       T* to = grad_affinity.data +
               ((family.batch0 + image) * affinity.groups + family.group0 + group) * nodes;
       if (pass == Pass::kMean) {
-        mean_gradient(k.visits, k.masses.data() + group * nodes, sum, a, to);
+        mean_gradient(cpu, k.visits, k.masses.data() + group * nodes, sum, a, to);
       } else {
         sum_gradient(k.visits, sum, a, to);
       }
