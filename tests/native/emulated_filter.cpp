@@ -254,24 +254,25 @@ struct Results {
   std::vector<T> grad_a, dot;
 };
 
+// With `a`, which may have the mean's coefficients.
 template <class X, class T, class Device>
-Results<X, T> run(const Device& device, Pass pass, const Trees& trees, const Inputs<X, T>& in,
-                  Layout layout, bool derivatives) {
+Results<X, T> run_with(const Device& device, Pass pass, const Trees& trees, const Inputs<X, T>& in,
+                       const Affinity<T>& a, Layout layout, bool derivatives) {
   const int64_t b = in.batch, c = in.channels, n = trees.nodes;
   const Tensor<X> x(in.x, b, c, n, layout), grad(in.grad, b, c, n, Layout::kPlanes);
   Tensor<X> y(b, c, n, layout), grad_x(b, c, n, layout);
   Results<X, T> r;
-  propagate(device, pass, trees.view_(), in.a(), Strided<const X>(x), y.strided);
+  propagate(device, pass, trees.view_(), a, Strided<const X>(x), y.strided);
   r.y = y.values();
   if (!derivatives) return r;
   r.dot.assign(b * in.groups * n, NAN);
   parent_dot(device, trees.view_(), in.groups, Strided<const X>(x), Strided<const X>(y), span(r.dot));
   if (pass != Pass::kSum && pass != Pass::kMean) return r;
   r.grad_a.assign(b * in.groups * n, 0);
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
+  filter_backward(device, pass, trees.view_(), a, Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, span(r.grad_a));
   r.grad_x = grad_x.values();
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
+  filter_backward(device, pass, trees.view_(), a, Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, Span<T>{});
   r.grad_x_alone = grad_x.values();
   return r;
@@ -287,6 +288,23 @@ bool same_bits(const Results<X, T>& a, const Results<X, T>& b) {
   return same_bits(a.y, b.y) && same_bits(a.grad_x, b.grad_x) &&
          same_bits(a.grad_x_alone, b.grad_x_alone) && same_bits(a.grad_a, b.grad_a) &&
          same_bits(a.dot, b.dot);
+}
+
+template <class X, class T, class Device>
+Results<X, T> run(const Device& device, Pass pass, const Trees& trees, const Inputs<X, T>& in,
+                  Layout layout, bool derivatives) {
+  const auto results = run_with(device, pass, trees, in, in.a(), layout, derivatives);
+  if constexpr (std::is_same_v<Device, Cuda>) {
+    if (pass != Pass::kMean) return results;
+    const int64_t families = std::max(trees.batch, in.affinity_batch) * in.groups;
+    std::vector<double> made(families * coefficients_size<T>(trees.nodes), NAN);
+    coefficients(device, trees.view_(), in.a(), span(made));
+    Affinity<T> with = in.a();
+    with.coefficients = view(made);
+    const auto given = run_with(device, pass, trees, in, with, layout, derivatives);
+    check(same_bits(results, given), trees.name + ": coefficients that are given");
+  }
+  return results;
 }
 
 // The largest difference relative to the largest value; NaN counts as infinite.

@@ -6,6 +6,7 @@
 // plan and coefficients a vertex, which come from the L2 cache. Sets of kMostLanes channels share them
 // where there are so many sets that the device is busy anyway.
 #include "../../filter.h"
+#include "channels_large.cuh"
 #include "coefficients.cuh"
 
 namespace treefilter {
@@ -30,7 +31,7 @@ struct FilterTask {
 
   Pass pass;
   Families<T> families;
-  Coefficients<T> k;
+  FamilyCoefficients<T, kMean> k;
   Strided<const X> x;
   Strided<X> out;
 
@@ -44,7 +45,7 @@ struct FilterTask {
     const Split at(index, group_sets()), family(at.quotient, families.groups());
     const int64_t image = family.quotient, group = family.rest, inside = at.rest * kLanes;
     const int64_t rest = group_channels() - inside;
-    const Coefficients<T> own = k.of(families.index(image, group), nodes());
+    const Coefficients<const T> own = k.of(families.index(image, group));
     ChannelSet<FilterTask> set{families.tree.plan_of(image), {}, {}, values};
     own.steps(set.steps, pass == Pass::kSum);
     const int64_t channel = group * group_channels() + inside;
@@ -94,7 +95,8 @@ constexpr int64_t kManySets = 1024;
 
 template <bool kMean, class X, class T>
 void propagate_channels(const Cuda& cuda, Pass pass, const Families<T>& families,
-                        const Coefficients<T>& k, const Strided<const X>& x, const Strided<X>& out) {
+                        const Strided<const X>& x, const Strided<X>& out) {
+  const FamilyCoefficients<T, kMean> k = coefficients_of<kMean>(cuda, "filter", families);
   using Narrow = FilterTask<X, T, kMean, 1>;
   using Wide = FilterTask<X, T, kMean, kMostLanes>;
   const Wide wide{pass, families, k, x, out};
@@ -136,11 +138,10 @@ void propagate(const Cuda& cuda, Pass pass, const TreeView& tree, const Affinity
                Strided<const X> x, Strided<X> out) {
   if (x.batch == 0 || x.channels == 0 || x.nodes == 0) return;
   const Families<T> families(tree, affinity, x.batch);
-  const Coefficients<T> k = coefficients(cuda, "filter", pass == Pass::kMean, families);
   if (pass == Pass::kMean) {
-    propagate_channels<true>(cuda, pass, families, k, x, out);
+    propagate_channels<true>(cuda, pass, families, x, out);
   } else {
-    propagate_channels<false>(cuda, pass, families, k, x, out);
+    propagate_channels<false>(cuda, pass, families, x, out);
   }
 }
 

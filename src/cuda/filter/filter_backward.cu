@@ -4,9 +4,11 @@
 // follows from the sums for the affinities of a mean is a channel for each group of an image, in double:
 // one pass up and one down. Without a gradient in the affinities it is the filter alone, on one lane.
 //
-// Launches: coefficients, channels, sums; for the mean also the centres and a channel in double.
+// Launches: coefficients, if they are not given; channels, sums; for the mean also the centres and a
+// channel in double.
 // Workspace: two values for each vertex of each channel, and the coefficients.
 #include "../../filter.h"
+#include "channels_large.cuh"
 #include "coefficients.cuh"
 
 namespace treefilter {
@@ -61,7 +63,7 @@ struct BackwardTask {
   static constexpr bool kSharedOnly = false;
   static constexpr bool kTurns = false;
   struct Arrays {
-    Coefficients<T> k;
+    Coefficients<const T> k;
     const X *x, *grad;
     X* grad_x;
     T centre;
@@ -69,7 +71,7 @@ struct BackwardTask {
   };
 
   Families<T> families;
-  Coefficients<T> k;
+  FamilyCoefficients<T, kMean> k;
   Strided<const X> grad, x;
   Strided<X> grad_x;
   const T* centre;  // [image][channel], kMean and kWanted only
@@ -81,7 +83,7 @@ struct BackwardTask {
   TREEFILTER_HD ChannelSet<BackwardTask> channels(int64_t index, T* values) const {
     const Split at(index, grad.channels);
     const int64_t image = at.quotient, group = at.rest / (grad.channels / families.groups());
-    const Coefficients<T> own = k.of(families.index(image, group), nodes());
+    const Coefficients<const T> own = k.of(families.index(image, group));
     ChannelSet<BackwardTask> set{families.tree.plan_of(image), {}, {}, values};
     set.arrays = {own,
                   kWanted ? x.at(image, at.rest) : nullptr,
@@ -133,7 +135,7 @@ struct BackwardTask {
 template <class T, bool kMean>
 struct SumDots {
   Families<T> families;
-  Coefficients<T> k;
+  FamilyCoefficients<T, kMean> k;
   int64_t channels;     // of a group
   const Dots<T>* dots;  // [image][channel][slot]
   Dots<T>* sums;        // [image][group][slot], kMean only
@@ -154,7 +156,7 @@ struct SumDots {
       sums[i] = sum;
     } else {
       const bool root = plan.is_root(s);
-      const T a = k.of(families.index(family.quotient, family.rest), nodes).affinity[s];
+      const T a = k.of(families.index(family.quotient, family.rest)).affinity[s];
       grad_affinity[at.quotient * nodes + plan.vertex(s)] = root ? T(0) : sum.above - 2 * a * sum.below;
     }
   }
@@ -170,14 +172,14 @@ struct MeanGradient {
   static constexpr bool kSharedOnly = false;
   static constexpr bool kTurns = true;
   struct Arrays {
-    Coefficients<T> k;
+    Coefficients<const T> k;
     const Dots<T>* sums;
     double *inside, *linked;
     T* grad;
   };
 
   Families<T> families;
-  Coefficients<T> k;
+  FamilyCoefficients<T, true> k;
   const Dots<T>* sums;  // [image][group][slot]
   double* inside;       // [image][group][slot] T; R where the affinity is 0
   double* linked;       // [image][group][slot] W of the parent
@@ -188,7 +190,7 @@ struct MeanGradient {
   TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD ChannelSet<MeanGradient> channels(int64_t index, double* values) const {
     const Split at(index, families.groups());
-    const Coefficients<T> own = k.of(families.index(at.quotient, at.rest), nodes());
+    const Coefficients<const T> own = k.of(families.index(at.quotient, at.rest));
     const int64_t first = index * nodes();
     return {families.tree.plan_of(at.quotient),
             {own.affinity, false},
@@ -200,7 +202,7 @@ struct MeanGradient {
   static TREEFILTER_HD double own_part(const Arrays& at, int32_t s, double b) {
     return b * at.k.mass[s] * static_cast<double>(at.sums[s].below);
   }
-  static TREEFILTER_HD double b_of(const Coefficients<T>& k, int32_t s) {
+  static TREEFILTER_HD double b_of(const Coefficients<const T>& k, int32_t s) {
     const double a = k.affinity[s];
     return (1 - a) * (1 + a) * k.mass[s] / k.total[s];
   }
@@ -253,7 +255,7 @@ template <bool kMean, class X, class T>
 void backward(const Cuda& cuda, const Families<T>& families, const Strided<const X>& grad,
               const Strided<const X>& x, const Strided<X>& grad_x, Span<T> grad_affinity) {
   const char* name = "filter_backward";
-  const Coefficients<T> k = coefficients(cuda, name, kMean, families);
+  const FamilyCoefficients<T, kMean> k = coefficients_of<kMean>(cuda, name, families);
   const int64_t channels = grad.batch * grad.channels, groups = grad.batch * families.groups();
   if (grad_affinity.size == 0) {
     return run_channels(
