@@ -592,10 +592,12 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
 #endif
 #ifdef TREEFILTER_EMULATE
   m.attr("emulated") = true;
-  m.def("take_counts", [] {  // name -> launches, barriers of grids, clusters and blocks, dependent steps
-    std::map<std::string, std::array<int64_t, 5>> found;
+  // name -> launches, barriers of grids, clusters and blocks, dependent steps, bytes of workspaces
+  m.def("take_counts", [] {
+    std::map<std::string, std::array<int64_t, 6>> found;
     for (const auto& [name, of] : emulation::take_counts()) {
-      found[name] = {of.launches, of.grid_barriers, of.cluster_barriers, of.block_barriers, of.steps};
+      found[name] = {of.launches,       of.grid_barriers, of.cluster_barriers,
+                     of.block_barriers, of.steps,         of.workspace};
     }
     return found;
   });

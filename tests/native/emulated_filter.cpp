@@ -588,6 +588,23 @@ void check_accuracy(bool print) {
   }
 }
 
+// Channels with an affinity each make their coefficients themselves where they fit, with the same bits.
+void check_own_weights() {
+  const Trees trees = random_tree(3, 600, 0.1);
+  const auto in = draw<float, float>(trees, 3, 4, 4, 3, Levels::kAny);
+  emulation::take_counts();
+  const auto launches = [&](int64_t shared_limit, Results<float, float>& results) {
+    emulation::shared_limit = shared_limit;
+    Memory memory;
+    results = run_with(Cuda{nullptr, &memory}, Pass::kMean, trees, in, in.a(), Layout::kPlanes, true);
+    return emulation::take_counts()["filter"].launches;
+  };
+  Results<float, float> own, made;
+  check(launches(232448, own) == 1, "own weights: other launches than the filter's");
+  check(launches(23 * trees.nodes, made) == 2, "own weights: they do not fit");
+  check(same_bits(own, made), "own weights: other bits");
+}
+
 // Small values that arrive from far away keep their digits; an affinity of 0 stops even a NaN.
 void check_small_values() {
   const Trees t = path(1, 3000);
@@ -633,9 +650,18 @@ void check_small_values() {
 
 // Vertices on a cycle have no slot: they become NaN, and nothing else happens.
 void check_cycles() {
-  Trees t = path(1, 40);
-  const int64_t n = t.nodes, slots = 30;
-  // A plan that lacks the last slots, as if they were a cycle; slot 29 becomes a root.
+  const int64_t n = 40, slots = 30;
+  // A plan that lacks the last slots, as if they were a cycle; slot 29 becomes a root. It is the only
+  // one whose parent is among them where the path's root is one of its ends.
+  Trees t = path(1, n);
+  const auto leads_on = [&] {
+    const PlanView view{t.plan.data(), n};
+    for (int32_t s = 0; s + 1 < slots; ++s) {
+      if (view.parent(s) >= slots) return true;
+    }
+    return false;
+  };
+  while (leads_on()) t = path(1, n);
   int32_t* plan = t.plan.data();
   for (int64_t k = 0; k < PlanView::kRounds; ++k) {
     int32_t& first = plan[4 * n + 1 + k];
@@ -663,6 +689,7 @@ int main(int argc, char** argv) {
   check_empty();
   check_trees(small_trees(), quick);
   check_batches();
+  check_own_weights();
   check_small_values();
   check_cycles();
   threads_too = false;

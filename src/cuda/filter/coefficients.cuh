@@ -15,46 +15,84 @@
 namespace treefilter::cuda {
 
 // Those of one family, [slot] each. T is const where they are only read.
-template <class T, class Double = std::conditional_t<std::is_const_v<T>, const double, double>>
+template <class T>
 struct Coefficients {
   using Value = std::remove_const_t<T>;
+  template <class U>
+  using Like = std::conditional_t<std::is_const_v<T>, const U, U>;
 
-  Double *mass, *total;                     // m and n of filter.h
-  T* affinity;                              // 0 at roots; all that the passes other than the mean need
-  T *up_weight, *own_weight, *link_weight;  // of MeanSteps
-  T* scale;                                 // 1/m
+  Like<double>*mass, *total;                               // m and n of filter.h
+  T* affinity;                                             // 0 at roots; all that sums need
+  Like<typename MeanSteps<Value>::Weights>* down_weights;  // of MeanSteps, as is
+  T* up_weight;
+  T* scale;  // 1/m
 
   TREEFILTER_HD void steps(SumSteps<Value, Value>& to, bool damped) const { to = {affinity, damped}; }
-  TREEFILTER_HD void steps(MeanSteps<Value>& to, bool) const {
-    to = {up_weight, own_weight, link_weight};
-  }
+  TREEFILTER_HD void steps(MeanSteps<Value>& to, bool) const { to = {up_weight, down_weights}; }
 };
+
+// Cuts an array of doubles into those of a family. kMean: mass, total, affinity, …; else the affinity.
+template <class T, bool kMean>
+TREEFILTER_HD Coefficients<T> cut(typename Coefficients<T>::template Like<double>* first,
+                                  int64_t nodes) {
+  using Weights = std::remove_pointer_t<decltype(Coefficients<T>::down_weights)>;
+  constexpr int64_t kOf = sizeof(double) / sizeof(T);
+  if constexpr (!kMean)
+    return {nullptr, nullptr, reinterpret_cast<T*>(first), nullptr, nullptr, nullptr};
+  auto* const affinity = first + 2 * nodes;
+  auto* const weights = affinity + (nodes + kOf - 1) / kOf;
+  T* const rest = reinterpret_cast<T*>(weights) + 2 * nodes;
+  return {first, first + nodes, reinterpret_cast<T*>(affinity), reinterpret_cast<Weights*>(weights),
+          rest,  rest + nodes};
+}
 
 // Those of all families, one family after the other.
 template <class T, bool kMean>
 struct FamilyCoefficients {
-  const double* values;  // [family][size(nodes)]
-  int64_t nodes;
+  Coefficients<T> first;  // of the first family: ready-made addresses, so that kernels need no registers
+  int64_t stride;         // from one family to the next, in doubles
 
-  // What a family takes, in doubles.
-  static TREEFILTER_HD int64_t size(int64_t nodes) {
+  FamilyCoefficients() = default;
+  FamilyCoefficients(typename Coefficients<T>::template Like<double>* values, int64_t nodes,
+                     int64_t stride)
+      : first(cut<T, kMean>(values, nodes)), stride(stride) {}
+
+  // What a family takes, in doubles; for the mean, without what follows from masses and totals.
+  static TREEFILTER_HD int64_t least(int64_t nodes) {
     constexpr int64_t kOf = sizeof(double) / sizeof(T);
-    return kMean ? coefficients_size<T>(nodes) : (nodes + kOf - 1) / kOf;
+    return (kMean ? 2 * nodes : 0) + (nodes + kOf - 1) / kOf;
   }
-  TREEFILTER_HD Coefficients<const T> of(int64_t family) const {
-    return cut<const T>(values + family * size(nodes), nodes);
+  TREEFILTER_HD Coefficients<T> of(int64_t family) const {
+    const int64_t bytes = family * stride * static_cast<int64_t>(sizeof(double));
+    return {moved(first.mass, bytes),      moved(first.total, bytes),
+            moved(first.affinity, bytes),  moved(first.down_weights, bytes),
+            moved(first.up_weight, bytes), moved(first.scale, bytes)};
   }
-  template <class U, class Double>
-  static TREEFILTER_HD Coefficients<U> cut(Double* first, int64_t nodes) {
-    if constexpr (kMean) {
-      U* const rest = reinterpret_cast<U*>(first + 2 * nodes);
-      return {first,           first + nodes, rest, rest + nodes, rest + 2 * nodes, rest + 3 * nodes,
-              rest + 4 * nodes};
-    } else {
-      return {nullptr, nullptr, reinterpret_cast<U*>(first), nullptr, nullptr, nullptr, nullptr};
-    }
+
+ private:
+  template <class Element>
+  static TREEFILTER_HD Element* moved(Element* array, int64_t bytes) {
+    using Byte = std::conditional_t<std::is_const_v<Element>, const char, char>;
+    return reinterpret_cast<Element*>(reinterpret_cast<Byte*>(array) + bytes);
   }
 };
+
+// What follows from masses and totals for a slot: its weight in MeanSteps upwards, and its weights
+// downwards. `above`: of its parent.
+template <class T>
+TREEFILTER_HD T up_weight_of(double a, double mass, double mass_above, bool root, bool top) {
+  const double up = a * mass / mass_above;
+  // `rest` is negative by rounding only, where affinities beyond 1 make masses of 1e16.
+  const double rest = mass_above > a * mass ? (mass_above - a * mass) / mass_above : 0;
+  return static_cast<T>(root ? 0 : top ? up : up >= 0.5 ? rest : -up);
+}
+template <class T>
+TREEFILTER_HD typename MeanSteps<T>::Weights down_weights_of(double a, double mass, double total_above,
+                                                             bool root) {
+  const double own = (1 - a) * (1 + a) * mass, from_above = root ? 0 : a * total_above;
+  const double n = own + from_above;
+  return {static_cast<T>(own / n), static_cast<T>(root ? 0 : own < n / 2 ? 1 : from_above / n)};
+}
 
 template <class T>
 struct Families {
@@ -81,15 +119,15 @@ struct Families {
 // The coefficients of the families: those that the affinity comes with, or new ones. `name` is that of
 // the launch. In coefficients.cu.
 template <class T>
-FamilyCoefficients<T, true> coefficients_of_mean(const Cuda& cuda, const char* name,
-                                                 const Families<T>& families);
+FamilyCoefficients<const T, true> coefficients_of_mean(const Cuda& cuda, const char* name,
+                                                       const Families<T>& families);
 template <class T>
-FamilyCoefficients<T, false> coefficients_of_sum(const Cuda& cuda, const char* name,
-                                                 const Families<T>& families);
+FamilyCoefficients<const T, false> coefficients_of_sum(const Cuda& cuda, const char* name,
+                                                       const Families<T>& families);
 
 template <bool kMean, class T>
-FamilyCoefficients<T, kMean> coefficients_of(const Cuda& cuda, const char* name,
-                                             const Families<T>& families) {
+FamilyCoefficients<const T, kMean> coefficients_of(const Cuda& cuda, const char* name,
+                                                   const Families<T>& families) {
   if constexpr (kMean) {
     return coefficients_of_mean(cuda, name, families);
   } else {

@@ -4,12 +4,12 @@
 // follows from the sums for the affinities of a mean is a channel for each group of an image, in double:
 // one pass up and one down. Without a gradient in the affinities it is the filter alone, on one lane.
 //
-// Launches: coefficients, if they are not given; channels, sums; for the mean also the centres and a
-// channel in double.
-// Workspace: two values for each vertex of each channel, and the coefficients.
+// Launches: coefficients, if they are not given; channels; sums, if groups have several channels; for
+// the mean also the centres and a channel in double. Where each channel has an affinity of its own, it
+// makes its coefficients (own_weights.cuh). Workspace: two values for each vertex of each channel, and
+// the coefficients.
 #include "../../filter.h"
-#include "channels_large.cuh"
-#include "coefficients.cuh"
+#include "own_weights.cuh"
 
 namespace treefilter {
 using namespace cuda;
@@ -71,7 +71,7 @@ struct BackwardTask {
   };
 
   Families<T> families;
-  FamilyCoefficients<T, kMean> k;
+  FamilyCoefficients<const T, kMean> k;
   Strided<const X> grad, x;
   Strided<X> grad_x;
   const T* centre;  // [image][channel], kMean and kWanted only
@@ -82,8 +82,13 @@ struct BackwardTask {
   TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD ChannelSet<BackwardTask> channels(int64_t index, T* values) const {
     const Split at(index, grad.channels);
-    const int64_t image = at.quotient, group = at.rest / (grad.channels / families.groups());
-    const Coefficients<const T> own = k.of(families.index(image, group));
+    const int64_t group = at.rest / (grad.channels / families.groups());
+    return channels(index, values, k.of(families.index(at.quotient, group)));
+  }
+  TREEFILTER_HD ChannelSet<BackwardTask> channels(int64_t index, T* values,
+                                                  const Coefficients<const T>& own) const {
+    const Split at(index, grad.channels);
+    const int64_t image = at.quotient;
     ChannelSet<BackwardTask> set{families.tree.plan_of(image), {}, {}, values};
     set.arrays = {own,
                   kWanted ? x.at(image, at.rest) : nullptr,
@@ -101,14 +106,15 @@ struct BackwardTask {
   struct Loaded {
     T grad, x, scale, total;
   };
-  TREEFILTER_HD Loaded load(const ChannelSet<BackwardTask>& set, int32_t s) const {
+  TREEFILTER_HD Loaded read(Start, const ChannelSet<BackwardTask>& set, int32_t s) const {
     const Arrays& at = set.arrays;
     const int64_t v = set.plan.vertex(s);
     return {treefilter::load<T>(at.grad[v * grad.node_stride]),
             kWanted ? treefilter::load<T>(at.x[v * x.node_stride]) : T(0), kMean ? at.k.scale[s] : T(1),
             kMean ? static_cast<T>(at.k.total[s]) : T(1)};
   }
-  TREEFILTER_HD void start(const ChannelSet<BackwardTask>& set, int32_t s, const Loaded& from) const {
+  TREEFILTER_HD void write(Start, const ChannelSet<BackwardTask>& set, int32_t s,
+                           const Loaded& from) const {
     set.at(0, s) = from.grad * (kMean ? from.scale / from.total : T(1));
     if constexpr (kWanted) set.at(1, s) = (from.x - set.arrays.centre) * from.scale;
   }
@@ -116,17 +122,19 @@ struct BackwardTask {
                            const T* linked) const {
     if constexpr (kWanted) {
       const T g = own[0], x = own[1], h = linked[0], y = linked[1];
-      set.arrays.dots[s] = kMean ? Dots<T>{(x - y) * h, (x - y) * g} : Dots<T>{g * y + x * h, g * x};
+      // 0 + …, as the first sum: also where there is nothing to add, a zero has no sign.
+      set.arrays.dots[s] =
+          kMean ? Dots<T>{0 + (x - y) * h, 0 + (x - y) * g} : Dots<T>{g * y + x * h, g * x};
     }
   }
   struct Result {
     int32_t vertex;
     T total;
   };
-  TREEFILTER_HD Result result(const ChannelSet<BackwardTask>& set, int32_t s) const {
+  TREEFILTER_HD Result read(End, const ChannelSet<BackwardTask>& set, int32_t s) const {
     return {set.plan.vertex(s), kMean ? static_cast<T>(set.arrays.k.total[s]) : T(1)};
   }
-  TREEFILTER_HD void store(const ChannelSet<BackwardTask>& set, int32_t s, const Result& at) const {
+  TREEFILTER_HD void write(End, const ChannelSet<BackwardTask>& set, int32_t s, const Result& at) const {
     treefilter::store(set.arrays.grad_x[at.vertex * grad_x.node_stride], set.at(0, s) * at.total);
   }
 };
@@ -135,7 +143,7 @@ struct BackwardTask {
 template <class T, bool kMean>
 struct SumDots {
   Families<T> families;
-  FamilyCoefficients<T, kMean> k;
+  FamilyCoefficients<const T, kMean> k;
   int64_t channels;     // of a group
   const Dots<T>* dots;  // [image][channel][slot]
   Dots<T>* sums;        // [image][group][slot], kMean only
@@ -179,7 +187,7 @@ struct MeanGradient {
   };
 
   Families<T> families;
-  FamilyCoefficients<T, true> k;
+  FamilyCoefficients<const T, true> k;
   const Dots<T>* sums;  // [image][group][slot]
   double* inside;       // [image][group][slot] T; R where the affinity is 0
   double* linked;       // [image][group][slot] W of the parent
@@ -208,15 +216,15 @@ struct MeanGradient {
   }
 
   TREEFILTER_HD void fill(const ChannelSet<MeanGradient>&, int32_t) const {}
-  TREEFILTER_HD double load(const ChannelSet<MeanGradient>& set, int32_t s) const {
+  TREEFILTER_HD double read(Start, const ChannelSet<MeanGradient>& set, int32_t s) const {
     const Arrays& at = set.arrays;
     const double own = own_part(at, s, b_of(at.k, s));
     return at.k.affinity[s] == 0 ? 0 : own;  // 0 at a root, or where nothing gets through
   }
-  TREEFILTER_HD void start(const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
+  TREEFILTER_HD void write(Start, const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
     set.at(0, s) = value;
   }
-  TREEFILTER_HD double turn(const ChannelSet<MeanGradient>& set, int32_t s) const {
+  TREEFILTER_HD double read(Turn, const ChannelSet<MeanGradient>& set, int32_t s) const {
     const Arrays& at = set.arrays;
     const double a = at.k.affinity[s], b = b_of(at.k, s), n = at.k.total[set.plan.parent(s)];
     const double inside = set.at(0, s), own = own_part(at, s, b);
@@ -224,7 +232,7 @@ struct MeanGradient {
                ? inside
                : (1 - a) * (1 + a) * (inside - own) - a * b * n * static_cast<double>(at.sums[s].above);
   }
-  TREEFILTER_HD void turn(const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
+  TREEFILTER_HD void write(Turn, const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
     set.arrays.inside[s] = set.at(0, s);
     set.at(0, s) = value;
   }
@@ -236,7 +244,7 @@ struct MeanGradient {
     int32_t vertex;
     T grad;
   };
-  TREEFILTER_HD Result result(const ChannelSet<MeanGradient>& set, int32_t s) const {
+  TREEFILTER_HD Result read(End, const ChannelSet<MeanGradient>& set, int32_t s) const {
     const Arrays& at = set.arrays;
     const int32_t p = set.plan.parent(s);
     const double a = at.k.affinity[s], m = at.k.mass[s], n = at.k.total[p];
@@ -246,38 +254,61 @@ struct MeanGradient {
     const double grad = m * (above - 2 * a * below) - in * (n - a * m) - m * (at.linked[s] - a * in);
     return {set.plan.vertex(s), s == p ? T(0) : static_cast<T>(grad)};
   }
-  TREEFILTER_HD void store(const ChannelSet<MeanGradient>& set, int32_t, const Result& result) const {
+  TREEFILTER_HD void write(End, const ChannelSet<MeanGradient>& set, int32_t,
+                           const Result& result) const {
     set.arrays.grad[result.vertex] = result.grad;
   }
 };
 
+constexpr const char* kName = "filter_backward";
+
+// Runs the channels of a task that has no coefficients yet, and returns those.
+template <class X, class T, bool kMean, bool kWanted>
+FamilyCoefficients<const T, kMean> run(const Cuda& cuda, BackwardTask<X, T, kMean, kWanted> task) {
+  const Families<T>& families = task.families;
+  const int64_t channels = task.grad.batch * task.grad.channels, nodes = families.nodes();
+  if constexpr (kMean && std::is_same_v<T, float>) {
+    constexpr Kept kKept = kWanted ? Kept::kAll : Kept::kTotals;
+    if (own_weights_fit<kKept>(task, channels)) {
+      const int64_t stride = FamilyCoefficients<T, true>::least(nodes);
+      const auto [kept] = cuda.arrays<double>(channels * stride);
+      run_own_weights<kKept>(cuda, kName, channels, task, kept);
+      return {kept, nodes, stride};
+    }
+  }
+  task.k = coefficients_of<kMean>(cuda, kName, families);
+  run_channels(cuda, kName, channels, task);
+  return task.k;
+}
+
 template <bool kMean, class X, class T>
 void backward(const Cuda& cuda, const Families<T>& families, const Strided<const X>& grad,
               const Strided<const X>& x, const Strided<X>& grad_x, Span<T> grad_affinity) {
-  const char* name = "filter_backward";
-  const FamilyCoefficients<T, kMean> k = coefficients_of<kMean>(cuda, name, families);
-  const int64_t channels = grad.batch * grad.channels, groups = grad.batch * families.groups();
   if (grad_affinity.size == 0) {
-    return run_channels(
-        cuda, name, channels,
-        BackwardTask<X, T, kMean, false>{families, k, grad, x, grad_x, nullptr, nullptr});
+    run(cuda, BackwardTask<X, T, kMean, false>{families, {}, grad, x, grad_x, nullptr, nullptr});
+    return;
   }
+  const int64_t channels = grad.batch * grad.channels, groups = grad.batch * families.groups();
   const int64_t nodes = families.nodes(), mean_size = kMean ? groups * nodes : 0;
   const int64_t centres = kMean ? channels : 0;
-  const auto [inside, linked, samples, sums, dots, centre] =
-      cuda.arrays<double, double, double, Dots<T>, Dots<T>, T>(mean_size, mean_size, centres * kStrands,
-                                                               mean_size, channels * nodes, centres);
+  // The products of a single channel are the sums of its group.
+  const bool summed = kMean && channels == groups;
+  const auto [inside, linked, samples, group_sums, dots, centre] =
+      cuda.arrays<double, double, double, Dots<T>, Dots<T>, T>(
+          mean_size, mean_size, centres * kStrands, summed ? 0 : mean_size, channels * nodes, centres);
+  Dots<T>* const sums = summed ? dots : group_sums;
   if constexpr (kMean) {
-    launch_flat(cuda, name, channels * kStrands, SumSamples<X>{x, samples});
-    launch_flat(cuda, name, channels, SetCentres<T>{nodes, samples, centre});
+    launch_flat(cuda, kName, channels * kStrands, SumSamples<X>{x, samples});
+    launch_flat(cuda, kName, channels, SetCentres<T>{nodes, samples, centre});
   }
-  run_channels(cuda, name, channels,
-               BackwardTask<X, T, kMean, true>{families, k, grad, x, grad_x, centre, dots});
-  launch_flat(
-      cuda, name, groups * nodes,
-      SumDots<T, kMean>{families, k, grad.channels / families.groups(), dots, sums, grad_affinity.data});
+  const FamilyCoefficients<const T, kMean> k =
+      run(cuda, BackwardTask<X, T, kMean, true>{families, {}, grad, x, grad_x, centre, dots});
+  if (!summed) {
+    launch_flat(cuda, kName, groups * nodes,
+                SumDots<T, kMean>{families, k, channels / groups, dots, sums, grad_affinity.data});
+  }
   if constexpr (kMean) {
-    run_channels(cuda, name, groups,
+    run_channels(cuda, kName, groups,
                  MeanGradient<T>{families, k, sums, inside, linked, grad_affinity.data});
   }
 }
