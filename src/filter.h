@@ -68,10 +68,10 @@ template <class X, class T>
 void propagate(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x,
                Strided<X> out);
 
-// What the mean on CUDA multiplies with: masses, totals, and what follows from them (cuda/filter/
-// coefficients.cuh). It depends on the tree and the affinity alone, so that the derivative need not make
-// it again. out [batch, groups, coefficients_size<T>(nodes)], where batch is 1 if those of the tree and
-// the affinity are.
+// What the mean on CUDA multiplies with: masses, totals, and what follows from them
+// (cuda/filter/coefficients.cuh). It depends on the tree and the affinity alone, so that the derivative
+// need not make it again. out [batch, groups, coefficients_size<T>(nodes)], where batch is 1 if those of
+// the tree and the affinity are.
 template <class T>
 TREEFILTER_HD int64_t coefficients_size(int64_t nodes) {
   constexpr int64_t kOf = sizeof(double) / sizeof(T);

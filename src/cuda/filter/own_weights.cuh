@@ -3,7 +3,7 @@
 //
 // Then the coefficients serve one channel, and take several times as much memory as it. So the block of
 // the channel makes them itself, in shared memory, and they never leave it: first the filter of ones,
-// then that of the channel in its place. For each slot
+// then that of the channel in the same memory. For each slot
 //
 //   double      the value of ones      then the channel's values, of one or two lanes
 //   double      the mass               then the two weights of the step down
