@@ -103,7 +103,7 @@ def test_overhead_of_a_call(race):
     flat, out, a3 = x.flatten(2), torch.empty(1, 1, 4), a[:, None]
 
     def native() -> torch.Tensor:
-        _C.propagate(_C.Pass.MEAN, flat, tree.parent, tree.order, tree._plan, a3, out, 1)
+        _C.propagate(_C.Pass.MEAN, flat, tree.parent, tree.order, tree._plan, a3, None, out, 1)
         return out
 
     def check(results: dict) -> None:

@@ -54,11 +54,12 @@ namespace treefilter {
 enum class Pass { kLeafToRoot, kRootToLeaf, kSum, kMean };
 
 // affinity [batch, groups, nodes]; a batch of 1 serves any. Group g has channels g C/G … (g + 1) C/G
-// - 1.
+// - 1. coefficients: empty, or those of `values` and the tree, for kMean on CUDA (below).
 template <class T>
 struct Affinity {
   int64_t batch, groups;
   Span<const T> values;
+  Span<const double> coefficients = {};
 };
 
 template <class X, class T>
@@ -66,6 +67,18 @@ void propagate(Cpu, Pass, const TreeView&, const Affinity<T>&, Strided<const X> 
 template <class X, class T>
 void propagate(const Cuda&, Pass, const TreeView&, const Affinity<T>&, Strided<const X> x,
                Strided<X> out);
+
+// What the mean on CUDA multiplies with: masses, totals, and what follows from them
+// (cuda/filter/coefficients.cuh). It depends on the tree and the affinity alone, so that the derivative
+// need not make it again. out [batch, groups, coefficients_size<T>(nodes)], where batch is 1 if those of
+// the tree and the affinity are.
+template <class T>
+TREEFILTER_HD int64_t coefficients_size(int64_t nodes) {
+  constexpr int64_t kOf = sizeof(double) / sizeof(T);
+  return 2 * nodes + (5 * nodes + kOf - 1) / kOf;
+}
+template <class T>
+void coefficients(const Cuda&, const TreeView&, const Affinity<T>&, Span<double> out);
 
 // The derivative of kSum or kMean. grad is the gradient of the loss in the filter's result.
 // grad_affinity [B, groups, nodes] may be empty; then only grad_x is computed.

@@ -365,4 +365,4 @@ def test_edges_to_nowhere_are_named():
 def test_native_messages_read_well():
     x, out, parent = X.flatten(2), torch.empty(2, 4, 12), TREE.parent.long()
     with pytest.raises(ValueError, match=r"^filter: tree\.parent must be an int32 CPU tensor of"):
-        _C.propagate(_C.Pass.SUM, x, parent, TREE.order, TREE._plan, A[:, None], out, 1)
+        _C.propagate(_C.Pass.SUM, x, parent, TREE.order, TREE._plan, A[:, None], None, out, 1)

@@ -240,7 +240,7 @@ def test_the_native_layer_checks_for_itself(device):
     kind = "CPU" if device.type == "cpu" else str(x.device)
 
     def propagate(x=x, parent=tree.parent, order=tree.order, a=a, out=out):
-        _C.propagate(_C.Pass.SUM, x, parent, order, tree._plan, a, out, 1)
+        _C.propagate(_C.Pass.SUM, x, parent, order, tree._plan, a, None, out, 1)
 
     propagate()
     expected = f"out must be a float32 {kind} tensor of shape [2, 4, 12]"

@@ -31,7 +31,8 @@ def ops_of(dtype=torch.float32, height=5, width=4):
     _, via, _ = _ops.distance(tree_weight, *topology, source, False, "distance")
     node, _, children = _ops.merges(weight.to(wide), tree.parent, tree.edge, "dendrogram")
     x = guide.clone()
-    y = _ops.propagate(x, *topology, affinity, _ops.MEAN)
+    made = _ops.coefficients(*topology, affinity)
+    y = _ops.propagate(x, *topology, affinity, _ops.MEAN, made)
     return {
         "edge_list": (OPS._edge_list, (edges, 9)),
         "edge_inner": (OPS._edge_inner, (guide, guide.flip(0), *shape, _ops.IDENTITY)),
@@ -89,7 +90,9 @@ def ops_of(dtype=torch.float32, height=5, width=4):
                 [1, graph.num_edges],
             ),
         ),
+        "coefficients": (OPS._coefficients, (*topology, affinity)),
         "propagate": (OPS._propagate, (x, *topology, affinity, _ops.MEAN)),
+        "propagate_made": (OPS._propagate, (x, *topology, affinity, _ops.MEAN, made)),
         "propagate_channels_last": (
             OPS._propagate,
             (x.transpose(1, 2).contiguous().transpose(1, 2), *topology, affinity, _ops.SUM),
@@ -97,6 +100,10 @@ def ops_of(dtype=torch.float32, height=5, width=4):
         "filter_backward": (
             OPS._filter_backward,
             (y.flip(0), x, *topology, affinity, _ops.MEAN, True),
+        ),
+        "filter_backward_made": (
+            OPS._filter_backward,
+            (y.flip(0), x, *topology, affinity, _ops.MEAN, True, made),
         ),
         "filter_backward_x_only": (
             OPS._filter_backward,

@@ -148,6 +148,9 @@ def affinity_backward(
     out: Tensor,
     threads: int,
 ) -> None: ...
+def coefficients(
+    parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, out: Tensor
+) -> None: ...
 def propagate(
     kind: Pass,
     x: Tensor,
@@ -155,6 +158,7 @@ def propagate(
     order: Tensor,
     plan: Tensor,
     affinity: Tensor,
+    coefficients: Tensor | None,
     out: Tensor,
     threads: int,
 ) -> None: ...
@@ -166,6 +170,7 @@ def filter_backward(
     order: Tensor,
     plan: Tensor,
     affinity: Tensor,
+    coefficients: Tensor | None,
     grad_x: Tensor,
     grad_affinity: Tensor | None,
     threads: int,

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import _ops
-from ._autograd import Function, call, recorded, save
+from ._autograd import Function, call, constant, recorded, save
 from ._take import give, take
 
 Topology = tuple[Tensor, Tensor, Tensor]
@@ -25,21 +25,32 @@ Topology = tuple[Tensor, Tensor, Tensor]
 
 def run(x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int) -> Tensor:
     """One pass or filter on (B, C, *shape), with affinities (1 or B, G, N), and its derivatives."""
-    if recorded(x, a):
-        function = _Pass if kind in (_ops.LEAF_TO_ROOT, _ops.ROOT_TO_LEAF) else _Filter
-        return call(function, x, a, parent, order, plan, kind)
-    return _ops.propagate(x, parent, order, plan, a, kind)
+    if not recorded(x, a):
+        return _ops.propagate(x, parent, order, plan, a, kind)
+    if kind in (_ops.LEAF_TO_ROOT, _ops.ROOT_TO_LEAF):
+        return call(_Pass, x, a, parent, order, plan, kind)
+    made = _coefficients(a, parent, order, plan) if kind == _ops.MEAN else None
+    return call(_Filter, x, a, parent, order, plan, kind, made)
 
 
-class _Propagate(Function):
+def _coefficients(a: Tensor, parent: Tensor, order: Tensor, plan: Tensor) -> Tensor | None:
+    """What the mean and its derivative have in common, on CUDA.
+
+    Making it occupies a block for each image and group, while all else waits. With one group that
+    is time on hardly any of a GPU, and memory of a few channels. With many groups it is neither.
+    """
+    if a.shape[1] != 1 or not _ops.planned(a):
+        return None
+    return constant(_ops.coefficients, parent, order, plan, a.detach())
+
+
+class _Pass(Function):
     @staticmethod
     def forward(
         x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int
     ) -> Tensor:
         return _ops.propagate(x, parent, order, plan, a, kind)
 
-
-class _Pass(_Propagate):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, a, parent, order, plan, ctx.kind = inputs
@@ -73,34 +84,41 @@ class _Pass(_Propagate):
         return run(x_, a, parent, order, plan, ctx.kind)
 
 
-class _Filter(_Propagate):
+class _Filter(Function):
+    @staticmethod
+    def forward(
+        x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor, kind: int,
+        made: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        return _ops.propagate(x, parent, order, plan, a, kind, made)
+
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, a, parent, order, plan, ctx.kind = inputs
+        x, a, parent, order, plan, ctx.kind, made = inputs
         if ctx.needs_input_grad[1] or forward_ad._current_level >= 0:
-            save(ctx, a, parent, order, plan, x)
+            save(ctx, a, parent, order, plan, made, x)
         else:
-            save(ctx, a, parent, order, plan)
+            save(ctx, a, parent, order, plan, made)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        a, parent, order, plan, *rest = ctx.saved_tensors
+        a, parent, order, plan, made, *rest = ctx.saved_tensors
         x = rest[0] if rest else grad  # without a gradient in a, the values do not matter
         wanted = ctx.needs_input_grad[1]
         grads: tuple[Tensor, ...]
         again = torch.is_grad_enabled() and a.requires_grad
         if torch.compiler.is_compiling() or not (again or recorded(grad, x)):
-            grads = _ops.filter_backward(grad, x, parent, order, plan, a, ctx.kind, wanted)
+            grads = _ops.filter_backward(grad, x, parent, order, plan, a, ctx.kind, wanted, made)
         elif forward_ad._current_level >= 0:
             grads = _gradients(grad, x, a, (parent, order, plan), ctx.kind, wanted)
         else:
-            grads = call(_Gradients, grad, x, a, parent, order, plan, ctx.kind, wanted)
-        return grads[0], _sum_to(grads[1], a) if wanted else None, None, None, None, None
+            grads = call(_Gradients, grad, x, a, parent, order, plan, ctx.kind, wanted, made)
+        return grads[0], _sum_to(grads[1], a) if wanted else None, *(None,) * 5
 
     @staticmethod
     def tangent(ctx: Any, saved: list[Any], *tangents: Tensor | None) -> Tensor:
         x_, a_ = tangents[:2]
-        a, parent, order, plan, x = saved
+        a, parent, order, plan, _, x = saved
         if a_ is None:
             assert x_ is not None
             return run(x_, a, parent, order, plan, ctx.kind)
@@ -121,14 +139,14 @@ class _Gradients(Function):
     @staticmethod
     def forward(
         grad: Tensor, x: Tensor, a: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
-        kind: int, wanted: bool,
+        kind: int, wanted: bool, made: Tensor | None,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        grads = _ops.filter_backward(grad, x, parent, order, plan, a, kind, wanted)
+        grads = _ops.filter_backward(grad, x, parent, order, plan, a, kind, wanted, made)
         return grads if wanted else grads[:1]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        *tensors, ctx.kind, ctx.wanted = inputs
+        *tensors, ctx.kind, ctx.wanted, _ = inputs
         save(ctx, *tensors)
 
     @staticmethod
@@ -139,7 +157,7 @@ class _Gradients(Function):
             return _gradients(grad, x, a, (parent, order, plan), ctx.kind, ctx.wanted)
 
         pull = torch.func.vjp(gradients, grad, x, a)[1]
-        return *pull(grads), None, None, None, None, None
+        return *pull(grads), *(None,) * 6
 
 
 def _gradients(

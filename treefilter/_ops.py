@@ -46,7 +46,7 @@ def _traced_by_jit(*_: Any) -> None:
 
 _TREE = "Tensor parent, Tensor order, Tensor plan"
 # Arguments of which one image may serve the whole batch.
-_SHARED = ("parent", "order", "plan", "edge", "affinity")
+_SHARED = ("parent", "order", "plan", "edge", "affinity", "coefficients")
 
 
 def _op(
@@ -228,10 +228,15 @@ def weight_of_rank(rank: Tensor) -> Tensor:
     return bits.view(torch.float32)
 
 
+def planned(tensor: Tensor) -> bool:
+    """Whether passes on the tensor's device follow plans. The CPU needs none."""
+    return tensor.is_cuda or _C.emulated
+
+
 def _empty_plan(parent: Tensor) -> Tensor:
     """What passes read besides parent and order: on the CPU nothing."""
-    planned = parent.device.type == "cuda" or _C.emulated
-    return parent.new_empty((parent.shape[0], plan_size(parent.shape[1]) if planned else 0))
+    size = plan_size(parent.shape[1]) if planned(parent) else 0
+    return parent.new_empty((parent.shape[0], size))
 
 
 def _empty_tree(
@@ -686,16 +691,52 @@ PASS = (_C.Pass.LEAF_TO_ROOT, _C.Pass.ROOT_TO_LEAF, _C.Pass.SUM, _C.Pass.MEAN)
 LEAF_TO_ROOT, ROOT_TO_LEAF, SUM, MEAN = range(4)
 
 
+def _empty_coefficients(parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor) -> Tensor:
+    batch = affinity.shape[0] if parent.shape[0] == 1 else parent.shape[0]
+    double, nodes = affinity.dtype == torch.float64, parent.shape[1]
+    size = 7 * nodes if double else 2 * nodes + (5 * nodes + 1) // 2  # coefficients_size
+    shape = (batch, affinity.shape[1], size if planned(affinity) else 0)
+    return affinity.new_empty(shape, dtype=torch.float64)
+
+
+@_op(f"_coefficients({_TREE}, Tensor affinity) -> Tensor", _empty_coefficients)
+def coefficients(parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor) -> Tensor:
+    """What the mean and its derivative multiply with on CUDA: 36 or 56 bytes a value of affinity.
+
+    Both make it themselves where it is not given.
+    """
+    if forward_ad._current_level >= 0:
+        refuse_tangents()
+    out = _empty_coefficients(parent, order, plan, affinity)
+    if out.shape[2]:
+        parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
+        _C.coefficients(parent, order, plan, affinity.contiguous(), out)
+    return out
+
+
+def _given(coefficients: Tensor | None) -> Tensor | None:
+    """On the CPU they are empty."""
+    if coefficients is None or not coefficients.shape[2]:
+        return None
+    return coefficients.contiguous()
+
+
 def _empty_like_x(
-    x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int
-) -> Tensor:
+    x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int,
+    coefficients: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     return _empty_like(x)
 
 
-@_op(f"_propagate(Tensor x, {_TREE}, Tensor affinity, int kind) -> Tensor", _empty_like_x)
+@_op(
+    f"_propagate(Tensor x, {_TREE}, Tensor affinity, int kind, Tensor? coefficients=None)"
+    " -> Tensor",
+    _empty_like_x,
+)
 def propagate(
-    x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int
-) -> Tensor:
+    x: Tensor, parent: Tensor, order: Tensor, plan: Tensor, affinity: Tensor, kind: int,
+    coefficients: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     if forward_ad._current_level >= 0:
         refuse_tangents()
     flat = _flat(x)
@@ -703,13 +744,14 @@ def propagate(
     threads = torch.get_num_threads()
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     affinity = affinity.contiguous()
-    _C.propagate(PASS[kind], flat, parent, order, plan, affinity, out, threads)
+    made = _given(coefficients)
+    _C.propagate(PASS[kind], flat, parent, order, plan, affinity, made, out, threads)
     return out if flat is x else out.view(x.shape)
 
 
 def _empty_gradients(
     grad: Tensor, x: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
-    affinity: Tensor, kind: int, wanted: bool,
+    affinity: Tensor, kind: int, wanted: bool, coefficients: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     shape = (x.shape[0], affinity.shape[1], parent.shape[1])
     return _empty_like(x), affinity.new_zeros(shape if wanted else (0,))
@@ -717,12 +759,12 @@ def _empty_gradients(
 
 @_op(
     f"_filter_backward(Tensor grad, Tensor x, {_TREE}, Tensor affinity, int kind,"
-    " bool wanted) -> (Tensor, Tensor)",
+    " bool wanted, Tensor? coefficients=None) -> (Tensor, Tensor)",
     _empty_gradients,
 )
 def filter_backward(
     grad: Tensor, x: Tensor, parent: Tensor, order: Tensor, plan: Tensor,
-    affinity: Tensor, kind: int, wanted: bool,
+    affinity: Tensor, kind: int, wanted: bool, coefficients: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     if forward_ad._current_level >= 0:
         refuse_tangents()
@@ -732,10 +774,10 @@ def filter_backward(
     grad_affinity = affinity.new_zeros(shape if wanted else (0,))
     parent, order, plan = parent.contiguous(), order.contiguous(), plan.contiguous()
     affinity = affinity.contiguous()
-    optional = grad_affinity if wanted else None
+    optional, made = grad_affinity if wanted else None, _given(coefficients)
     threads = torch.get_num_threads()
-    grad = _flat(grad)
-    _C.filter_backward(PASS[kind], grad, flat, parent, order, plan, affinity, to, optional, threads)
+    tree = (parent, order, plan)
+    _C.filter_backward(PASS[kind], _flat(grad), flat, *tree, affinity, made, to, optional, threads)
     grad_x = to if flat is x else to.view(x.shape)
     return grad_x, grad_affinity
 

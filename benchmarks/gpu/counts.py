@@ -22,7 +22,10 @@ JSON, BEFORE, PAGE = "gpu_counts.json", "gpu_counts_before.json", "gpu_counts.md
 REGISTERS = RESULTS.parents[1] / "tests" / "ptxas_budget.json"
 BUDGET = 40
 """Launches of ours in a step of the tree energy loss, each a node of a captured graph."""
-COLUMNS = ("launches", "grid barriers", "cluster barriers", "block barriers", "dependent steps")
+COLUMNS = (
+    "launches", "grid barriers", "cluster barriers", "block barriers", "dependent steps",
+    "workspaces, MiB",
+)  # fmt: skip
 EARLIER_COLUMNS = (0, 1, 3)
 """Of the columns those that were counted before, too."""
 TREES_ALONE = Case("1024²", 1, 1, (1024, 1024), (IMAGE,), backward=False)
@@ -51,8 +54,9 @@ those of cooperative kernels, *cluster barriers* and *block barriers* those of t
 block that has most, summed over the launches. *Dependent steps* are those of loops in which each
 needs what the one before it has loaded, of the thread that has most, summed over what is between
 barriers; they are counted for trees and plans (climbs, searches), and not along pointers that
-threads shorten for each other, nor within a scan of the filter. In brackets: when this was first
-counted, in November 2026. An audit before that found 265 nodes in the step at B=4.
+threads shorten for each other, nor within a scan of the filter. *Workspaces*: memory besides the
+tensors that go in and out, all launches together. In brackets: when this was first counted, in
+November 2026. An audit before that found 265 nodes in the step at B=4.
 """
 ESTIMATE = f"""\
 ## Estimate from counts, not a measurement
@@ -60,7 +64,8 @@ ESTIMATE = f"""\
 Nodes × {NODE} µs, grid barriers × {GRID} µs, cluster barriers × {CLUSTER} µs, block barriers ×
 {BLOCK} µs, dependent steps × {LATENCY} µs (a hit in L2); for each phase of a grid {PHASE_LOADS}
 such waits, of a cluster, where a thread has {CLUSTER_VERTICES} vertices,
-{PHASE_LOADS * CLUSTER_VERTICES}; and the bytes of all tensors, once, at {BANDWIDTH / 1e6:g} TB/s.
+{PHASE_LOADS * CLUSTER_VERTICES}; and, at {BANDWIDTH / 1e6:g} TB/s, the bytes of all tensors,
+once, and of all workspaces, which are written and read once at least.
 All constants are assumed. What is not in it: loads that wait for each other within the filter's
 scans, torch's own kernels, caches. So a time below the target does not mean that it is reached.
 """
@@ -74,7 +79,7 @@ as registers and threads allow.
 
 
 def count(case: Case, stage: str = STEP) -> dict[str, list[int]]:
-    """Launches, barriers of grid, cluster and block, dependent steps, by the name of the kernel."""
+    """What COLUMNS says, by the name of the kernel; of workspaces the bytes."""
     work = Work(case, torch.device("cpu"))
     step = work.stage(stage)
     _C.take_counts()
@@ -92,9 +97,9 @@ def title(case: Case, stage: str) -> str:
 
 def estimate(case: Case, stage: str, counts: list[int]) -> float:
     """ms."""
-    launches, grid, cluster, block, steps = counts
+    launches, grid, cluster, block, steps, workspaces = counts
     waits = PHASE_LOADS * (grid + CLUSTER_VERTICES * cluster) + steps
-    moved = bytes_moved(case, stage) / BANDWIDTH
+    moved = (bytes_moved(case, stage) + 2 * workspaces) / BANDWIDTH
     fixed = launches * NODE + grid * GRID + cluster * CLUSTER + block * BLOCK
     return (fixed + waits * LATENCY + moved) / 1e3
 
@@ -108,7 +113,7 @@ def page(counts: dict[str, dict[str, list[int]]], before: dict[str, dict[str, li
         rows.append(_row("all", totals(kernels), totals(earlier) if earlier else None, "**"))
         parts.append(f"## {name}\n\n" + table(["kernel", *COLUMNS], rows))
         target = f"{TARGETS[case.name]:g}" if case.name in TARGETS else "–"
-        mebibytes = f"{bytes_moved(case, stage) / 2**20:.0f}"
+        mebibytes = f"{(bytes_moved(case, stage) + 2 * totals(kernels)[-1]) / 2**20:.0f}"
         time = f"{estimate(case, stage, totals(kernels)):.2f}"
         estimates.append([name, mebibytes, time, target])
     head = ["case", "MiB moved", "estimate, ms", "target, ms"]
@@ -118,7 +123,7 @@ def page(counts: dict[str, dict[str, list[int]]], before: dict[str, dict[str, li
 
 
 def _row(name: str, now: list[int], before: list[int] | None, mark: str = "") -> list[str]:
-    cells = [str(value) for value in now]
+    cells = [*map(str, now[:-1]), f"{now[-1] / 2**20:.0f}"]
     for value, column in zip(before or [], EARLIER_COLUMNS, strict=False):
         cells[column] += f" ({value})" if value != now[column] else ""
     return [f"{mark}{cell}{mark}" for cell in (name, *cells)]

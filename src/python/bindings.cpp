@@ -365,8 +365,27 @@ const char* name_of(Pass pass) {
   return pass == Pass::kRootToLeaf ? "root_to_leaf" : "filter";
 }
 
+void bind_coefficients(const Tensor& parent, const Tensor& order, const Tensor& plan,
+                       const Tensor& affinity, const Tensor& out) {
+  const Call on("filter", affinity, 1);
+  with_sum_type(on, affinity, "affinity", [&](auto sum) {
+    using T = decltype(sum);
+    const Shape shape = shape_of(affinity);
+    const int64_t trees = shape_of(parent).at(0), batch = trees == 1 ? shape.at(0) : trees;
+    const TreeView tree = tree_of(on, parent, order, plan, batch);
+    const auto a = affinity_of<T>(on, affinity, {}, tree, batch, shape.at(1));
+    const auto to = on.output<double>(out, "out", {batch, a.groups, coefficients_size<T>(tree.nodes)});
+    without_gil(on, [&](const auto& device) {
+      if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
+        coefficients(device, tree, a, to);
+      }
+    });
+  });
+}
+
 void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tensor& order,
-                    const Tensor& plan, const Tensor& affinity, const Tensor& out, int threads) {
+                    const Tensor& plan, const Tensor& affinity, const OptionalTensor& coefficients,
+                    const Tensor& out, int threads) {
   const Call on(name_of(pass), x, threads);
   with_type(on, x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
@@ -376,14 +395,15 @@ void bind_propagate(Pass pass, const Tensor& x, const Tensor& parent, const Tens
     const Shape shape{given[0], given.at(1), tree.nodes};
     const auto from = on.strided<const X>(x, "x", shape);
     const auto to = on.strided_output<X>(out, "out", shape);
-    const auto a = affinity_of<T>(on, affinity, tree, shape[0], shape[1]);
+    const auto a = affinity_of<T>(on, affinity, coefficients, tree, shape[0], shape[1]);
     without_gil(on, [&](const auto& device) { propagate(device, pass, tree, a, from, to); });
   });
 }
 
 void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const Tensor& parent,
                           const Tensor& order, const Tensor& plan, const Tensor& affinity,
-                          const Tensor& grad_x, const OptionalTensor& grad_affinity, int threads) {
+                          const OptionalTensor& coefficients, const Tensor& grad_x,
+                          const OptionalTensor& grad_affinity, int threads) {
   const Call on(name_of(pass), x, threads);
   with_type(on, x, "x", [&](auto value, auto sum) {
     using X = decltype(value);
@@ -394,7 +414,7 @@ void bind_filter_backward(Pass pass, const Tensor& grad, const Tensor& x, const 
     const auto gs = on.strided<const X>(grad, "grad", shape);
     const auto xs = on.strided<const X>(x, "x", shape);
     const auto to = on.strided_output<X>(grad_x, "grad_x", shape);
-    const auto a = affinity_of<T>(on, affinity, tree, shape[0], shape[1]);
+    const auto a = affinity_of<T>(on, affinity, coefficients, tree, shape[0], shape[1]);
     Span<T> ga;
     if (grad_affinity) {
       ga = on.output<T>(*grad_affinity, "grad_affinity", {shape[0], a.groups, tree.nodes});
@@ -605,10 +625,12 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
 #endif
 #ifdef TREEFILTER_EMULATE
   m.attr("emulated") = true;
-  m.def("take_counts", [] {  // name -> launches, barriers of grids, clusters and blocks, dependent steps
-    std::map<std::string, std::array<int64_t, 5>> found;
+  // name -> launches, barriers of grids, clusters and blocks, dependent steps, bytes of workspaces
+  m.def("take_counts", [] {
+    std::map<std::string, std::array<int64_t, 6>> found;
     for (const auto& [name, of] : emulation::take_counts()) {
-      found[name] = {of.launches, of.grid_barriers, of.cluster_barriers, of.block_barriers, of.steps};
+      found[name] = {of.launches,       of.grid_barriers, of.cluster_barriers,
+                     of.block_barriers, of.steps,         of.workspace};
     }
     return found;
   });
@@ -646,6 +668,7 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("tree_weight_backward", bind_tree_weight_backward);
   m.def("affinity", bind_affinity);
   m.def("affinity_backward", bind_affinity_backward);
+  m.def("coefficients", bind_coefficients);
   m.def("propagate", bind_propagate);
   m.def("filter_backward", bind_filter_backward);
   m.def("parent_dot", bind_parent_dot);

@@ -74,6 +74,7 @@ class EmulatedMemory final : public DeviceMemory {
  public:
   void* take(size_t bytes) override {
     blocks_.emplace_back(bytes);
+    emulation::taken += static_cast<int64_t>(bytes);
     return blocks_.back().data();
   }
 

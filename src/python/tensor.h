@@ -326,9 +326,10 @@ inline TreeView tree_of(const Call& on, py::handle parent, py::handle order, py:
   return tree;
 }
 
+// The affinity, and the mean's coefficients if they are given.
 template <class T>
-Affinity<T> affinity_of(const Call& on, py::handle affinity, const TreeView& tree, int64_t batch,
-                        int64_t channels) {
+Affinity<T> affinity_of(const Call& on, py::handle affinity, const OptionalTensor& coefficients,
+                        const TreeView& tree, int64_t batch, int64_t channels) {
   const Shape shape = shape_of(affinity);
   const int64_t groups = shape.at(1);
   const bool fits = (shape[0] == 1 || shape[0] == batch) && groups > 0 && channels % groups == 0;
@@ -336,7 +337,14 @@ Affinity<T> affinity_of(const Call& on, py::handle affinity, const TreeView& tre
     on.fail("affinity must have batch 1 or " + std::to_string(batch) + " and groups that divide the " +
             std::to_string(channels) + " channels, got " + py::str(py::cast(shape)).cast<std::string>());
   }
-  return {shape[0], groups, on.span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes})};
+  const auto values = on.span<const T>(affinity, "affinity", {shape[0], groups, tree.nodes});
+  Span<const double> made;
+  if (coefficients) {
+    const int64_t families = tree.batch == 1 && shape[0] == 1 ? 1 : batch;
+    made = on.span<const double>(*coefficients, "coefficients",
+                                 {families, groups, coefficients_size<T>(tree.nodes)});
+  }
+  return {shape[0], groups, values, made};
 }
 
 }  // namespace treefilter

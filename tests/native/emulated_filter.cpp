@@ -254,24 +254,25 @@ struct Results {
   std::vector<T> grad_a, dot;
 };
 
+// With `a`, which may have the mean's coefficients.
 template <class X, class T, class Device>
-Results<X, T> run(const Device& device, Pass pass, const Trees& trees, const Inputs<X, T>& in,
-                  Layout layout, bool derivatives) {
+Results<X, T> run_with(const Device& device, Pass pass, const Trees& trees, const Inputs<X, T>& in,
+                       const Affinity<T>& a, Layout layout, bool derivatives) {
   const int64_t b = in.batch, c = in.channels, n = trees.nodes;
   const Tensor<X> x(in.x, b, c, n, layout), grad(in.grad, b, c, n, Layout::kPlanes);
   Tensor<X> y(b, c, n, layout), grad_x(b, c, n, layout);
   Results<X, T> r;
-  propagate(device, pass, trees.view_(), in.a(), Strided<const X>(x), y.strided);
+  propagate(device, pass, trees.view_(), a, Strided<const X>(x), y.strided);
   r.y = y.values();
   if (!derivatives) return r;
   r.dot.assign(b * in.groups * n, NAN);
   parent_dot(device, trees.view_(), in.groups, Strided<const X>(x), Strided<const X>(y), span(r.dot));
   if (pass != Pass::kSum && pass != Pass::kMean) return r;
   r.grad_a.assign(b * in.groups * n, 0);
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
+  filter_backward(device, pass, trees.view_(), a, Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, span(r.grad_a));
   r.grad_x = grad_x.values();
-  filter_backward(device, pass, trees.view_(), in.a(), Strided<const X>(grad), Strided<const X>(x),
+  filter_backward(device, pass, trees.view_(), a, Strided<const X>(grad), Strided<const X>(x),
                   grad_x.strided, Span<T>{});
   r.grad_x_alone = grad_x.values();
   return r;
@@ -287,6 +288,23 @@ bool same_bits(const Results<X, T>& a, const Results<X, T>& b) {
   return same_bits(a.y, b.y) && same_bits(a.grad_x, b.grad_x) &&
          same_bits(a.grad_x_alone, b.grad_x_alone) && same_bits(a.grad_a, b.grad_a) &&
          same_bits(a.dot, b.dot);
+}
+
+template <class X, class T, class Device>
+Results<X, T> run(const Device& device, Pass pass, const Trees& trees, const Inputs<X, T>& in,
+                  Layout layout, bool derivatives) {
+  const auto results = run_with(device, pass, trees, in, in.a(), layout, derivatives);
+  if constexpr (std::is_same_v<Device, Cuda>) {
+    if (pass != Pass::kMean) return results;
+    const int64_t families = std::max(trees.batch, in.affinity_batch) * in.groups;
+    std::vector<double> made(families * coefficients_size<T>(trees.nodes), NAN);
+    coefficients(device, trees.view_(), in.a(), span(made));
+    Affinity<T> with = in.a();
+    with.coefficients = view(made);
+    const auto given = run_with(device, pass, trees, in, with, layout, derivatives);
+    check(same_bits(results, given), trees.name + ": coefficients that are given");
+  }
+  return results;
 }
 
 // The largest difference relative to the largest value; NaN counts as infinite.
@@ -570,6 +588,23 @@ void check_accuracy(bool print) {
   }
 }
 
+// Channels with an affinity each make their coefficients themselves where they fit, with the same bits.
+void check_own_weights() {
+  const Trees trees = random_tree(3, 600, 0.1);
+  const auto in = draw<float, float>(trees, 3, 4, 4, 3, Levels::kAny);
+  emulation::take_counts();
+  const auto launches = [&](int64_t shared_limit, Results<float, float>& results) {
+    emulation::shared_limit = shared_limit;
+    Memory memory;
+    results = run_with(Cuda{nullptr, &memory}, Pass::kMean, trees, in, in.a(), Layout::kPlanes, true);
+    return emulation::take_counts()["filter"].launches;
+  };
+  Results<float, float> own, made;
+  check(launches(232448, own) == 1, "own weights: other launches than the filter's");
+  check(launches(23 * trees.nodes, made) == 2, "own weights: they do not fit");
+  check(same_bits(own, made), "own weights: other bits");
+}
+
 // Small values that arrive from far away keep their digits; an affinity of 0 stops even a NaN.
 void check_small_values() {
   const Trees t = path(1, 3000);
@@ -615,9 +650,18 @@ void check_small_values() {
 
 // Vertices on a cycle have no slot: they become NaN, and nothing else happens.
 void check_cycles() {
-  Trees t = path(1, 40);
-  const int64_t n = t.nodes, slots = 30;
-  // A plan that lacks the last slots, as if they were a cycle; slot 29 becomes a root.
+  const int64_t n = 40, slots = 30;
+  // A plan that lacks the last slots, as if they were a cycle; slot 29 becomes a root. It is the only
+  // one whose parent is among them where the path's root is one of its ends.
+  Trees t = path(1, n);
+  const auto leads_on = [&] {
+    const PlanView view{t.plan.data(), n};
+    for (int32_t s = 0; s + 1 < slots; ++s) {
+      if (view.parent(s) >= slots) return true;
+    }
+    return false;
+  };
+  while (leads_on()) t = path(1, n);
   int32_t* plan = t.plan.data();
   for (int64_t k = 0; k < PlanView::kRounds; ++k) {
     int32_t& first = plan[4 * n + 1 + k];
@@ -645,6 +689,7 @@ int main(int argc, char** argv) {
   check_empty();
   check_trees(small_trees(), quick);
   check_batches();
+  check_own_weights();
   check_small_values();
   check_cycles();
   threads_too = false;

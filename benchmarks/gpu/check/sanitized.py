@@ -70,13 +70,16 @@ def trees(graph: tf.Graph, draw: torch.Generator, constant: bool) -> int:
             for kind in range(len(_ops.PASS)):
                 _ops.propagate(x, *topology, a, kind)
                 _ops.filter_backward(grad, x, *topology, a, kind, True)
+            made = _ops.coefficients(*topology, a)
+            _ops.propagate(x, *topology, a, _ops.MEAN, made)
+            _ops.filter_backward(grad, x, *topology, a, _ops.MEAN, True, made)
             _ops.tree_weight_backward(a, edge, graph.num_edges, "affinity")
             weights = there(torch.rand(2, 1, graph.num_edges, generator=draw).to(wide))
             sigma = 0.5 + a[:, :, 0]
             _ops.affinity(weights, edge, sigma, 1.0)
             _ops.affinity_backward(a, a, edge, sigma, 1.0, [1, graph.num_edges])
             _ops.parent_dot(x, grad, parent, groups)
-            calls += 12
+            calls += 15
         if dtype == wide:
             _, sign = _ops.l1_difference(x, grad, True)
             _ops.l1_difference_backward(a[:, :1].contiguous(), sign, True)

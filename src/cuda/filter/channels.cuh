@@ -35,18 +35,16 @@ namespace treefilter::cuda {
 // coefficients are), kLanes (the channels of a set), and
 //   channels(i, values)              set i, whose values are kept in `values`
 //   up(), down()                     which passes there are
-//   load(set, s)                     reads what slot s starts with
-//   start(set, s, loaded)            makes its value of it
 //   visit(set, s, p, own, linked)    in the pass down, once for each slot: its value after the pass
 //                                    up, and the result of its parent, which is in slot p (p = s at a
 //                                    root)
-//   kTurns                           whether it has the next two, for what is between the passes
-//   turn(set, s)                     reads what slot s starts the pass down with, where that is not
-//                                    its value after the pass up
-//   turn(set, s, turned)             makes its value of it
-//   result(set, s)                   when all passes are over: reads what is to be stored
-//   store(set, s, result)            stores it
 //   fill(set, v)                     for every vertex v, before all else, if some have no slot (a cycle)
+// and, for each Part of the work that is done slot by slot, the two functions
+//   read(Part, set, s)               reads what slot s needs
+//   write(Part, set, s, what)        makes its value of it, or its results
+struct Start {};  // before all passes: what a slot starts with
+struct Turn {};   // between the passes, where kTurns: what it starts the pass down with
+struct End {};    // when all passes are over: what is to be stored
 
 // The next value of a loop over slots, of which `left` are left: no sum beyond 2^31.
 inline TREEFILTER_HD int32_t next(int32_t s, int32_t& left, int32_t step) {
@@ -71,6 +69,18 @@ TREEFILTER_HD void read_ahead(int32_t first, int32_t end, int32_t step, const Re
       if (j * step < left) write(s + j * step, values[j]);
     }
   }
+}
+
+template <class Task>
+struct ChannelSet;
+
+// A part of the work for slots first, first + step, … up to before end.
+template <class Part, int kAhead, class Task>
+TREEFILTER_HD void each_slot(const Task& task, const ChannelSet<Task>& set, int32_t first, int32_t end,
+                             int32_t step) {
+  read_ahead<kAhead>(
+      first, end, step, [&](int32_t s) { return task.read(Part{}, set, s); },
+      [&](int32_t s, const auto& what) { task.write(Part{}, set, s, what); });
 }
 
 template <class Task>
@@ -204,116 +214,5 @@ struct ChannelSet {
     for (int l = 0; l < kLanes; ++l) at(l, s) = sum[l];
   }
 };
-
-// ---- a block for each channel set ----
-
-template <class Task, bool kShared>
-struct ChannelBlock {
-  using T = typename Task::Value;
-  using Set = ChannelSet<Task>;
-  using Map = typename Set::Map;
-  // The scan's part of the shared memory, in front of the values.
-  static constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(Map));
-  static_assert(kScratch % sizeof(T) == 0);
-  // As many slots as registers allow: 1024 threads have 64 each.
-  static constexpr int kWords = sizeof(T) * Task::kLanes / 4;
-  static constexpr int kAhead = !kShared     ? (sizeof(T) == 4 ? 2 : 1)
-                                : kWords > 2 ? 2
-                                : kWords > 1 ? 3
-                                             : 4;
-
-  Task task;
-  T* workspace;
-
-  TREEFILTER_HD void operator()(const Block& block) const {
-    T* const values = kShared ? reinterpret_cast<T*>(block.shared + kScratch)
-                              : workspace + block.index * Task::kLanes * task.nodes();
-    const Set set = task.channels(block.index, values);
-    const int32_t nodes = static_cast<int32_t>(task.nodes()), slots = set.plan.slots();
-    const int32_t* rounds = set.plan.rounds();
-    block.each([&](int t) {
-      TREEFILTER_ONE_BY_ONE
-      for (int32_t v = slots < nodes ? t : nodes; v < nodes; v += block.threads) task.fill(set, v);
-      read_ahead<kAhead>(
-          t, slots, block.threads, [&](int32_t s) { return task.load(set, s); },
-          [&](int32_t s, const auto& loaded) { task.start(set, s, loaded); });
-    });
-    if (task.up()) {
-      for (int k = 0; k + 1 < PlanView::kRounds && rounds[k] < slots; ++k) {
-        up(block, set, rounds[k], rounds[k + 1]);
-      }
-    }
-    if constexpr (Task::kTurns) {
-      block.each([&](int t) {
-        read_ahead<kAhead>(
-            t, slots, block.threads, [&](int32_t s) { return task.turn(set, s); },
-            [&](int32_t s, const auto& turned) { task.turn(set, s, turned); });
-      });
-    }
-    if (task.down()) {
-      for (int k = PlanView::kRounds - 1; k-- > 0;) {
-        if (rounds[k] < rounds[k + 1]) down(block, set, rounds[k], rounds[k + 1]);
-      }
-    }
-    block.each([&](int t) {
-      read_ahead<kAhead>(
-          t, slots, block.threads, [&](int32_t s) { return task.result(set, s); },
-          [&](int32_t s, const auto& result) { task.store(set, s, result); });
-    });
-  }
-
- private:
-  // Slots for each thread. The number is odd, so that threads of a warp use different banks of the
-  // shared memory.
-  static TREEFILTER_HD int32_t length(const Block& block, int32_t count) {
-    return (count + block.threads - 1) / block.threads | 1;
-  }
-
-  static TREEFILTER_HD void scan(const Block& block, PerThread<Map>& map) {
-    exclusive_scan(block, map, Map::identity(), reinterpret_cast<Map*>(block.shared),
-                   [](const Map& earlier, const Map& later) { return Map::compose(earlier, later); });
-  }
-
-  TREEFILTER_HD void up(const Block& block, const Set& set, int32_t begin, int32_t end) const {
-    const int32_t each = length(block, end - begin);
-    PerThread<Map> map;
-    if (begin > 0) {  // the vertices of the first round have no light children
-      block.each([&](int t) { set.template add_light_children<kAhead>(begin + t, end, block.threads); });
-    }
-    block.each([&](int t) {
-      map[t] = Map::identity();
-      const int32_t first = begin + t * each, last = first + each < end ? first + each : end;
-      set.template up<true, kAhead>(first, last, map[t]);
-    });
-    scan(block, map);
-    block.each([&](int t) {
-      const int32_t first = begin + t * each, last = first + each < end ? first + each : end;
-      set.template up<false, kAhead>(first, last, map[t]);
-    });
-  }
-
-  // The first thread has the last slots.
-  TREEFILTER_HD void down(const Block& block, const Set& set, int32_t begin, int32_t end) const {
-    const int32_t each = length(block, end - begin);
-    PerThread<Map> map;
-    block.each([&](int t) {
-      map[t] = Map::identity();
-      const int32_t last = end - t * each, first = last - each > begin ? last - each : begin;
-      set.template down<true, kAhead>(task, first, last, map[t]);
-    });
-    scan(block, map);
-    block.each([&](int t) {
-      const int32_t last = end - t * each, first = last - each > begin ? last - each : begin;
-      set.template down<false, kAhead>(task, first, last, map[t]);
-    });
-  }
-};
-
-#ifdef __CUDACC__
-// Channels in float share a multiprocessor with others: 64 registers.
-template <class Task>
-constexpr int kBlockThreads<ChannelBlock<Task, true>> =
-    sizeof(typename Task::Value) == 4 && Task::kLanes <= 2 ? 1024 : 1;
-#endif
 
 }  // namespace treefilter::cuda

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "../scan/segments.cuh"
-#include "channels.cuh"
+#include "channels_block.cuh"
 
 namespace treefilter::cuda {
 
@@ -35,55 +35,24 @@ struct LargeChannels {
   TREEFILTER_HD void operator()(Group& group) const;
 };
 
-// Calls visit(set, first, end) for part i of [set][kSlots slots], with its slots first … end - 1. Both
-// may be beyond the last slot.
-template <class Task, class Visit>
-TREEFILTER_HD void visit_slots(const LargeChannels<Task>& x, int64_t i, const Visit& visit) {
-  constexpr int kSlots = LargeChannels<Task>::kSlots;
-  const Split at(i, x.parts());
-  const ChannelSet<Task> set = x.set(at.quotient);
-  const int32_t first = static_cast<int32_t>(at.rest) * kSlots, slots = set.plan.slots();
-  visit(set, first, slots - first < kSlots ? slots : first + kSlots);
-}
-
-template <class Task>
-struct LoadSlots {
+// A part of the work for kSlots slots, of [set][part of the slots].
+template <class Part, class Task>
+struct EachSlot {
   LargeChannels<Task> x;
   TREEFILTER_HD void operator()(int64_t i) const {
-    visit_slots(x, i, [&](const ChannelSet<Task>& set, int32_t first, int32_t end) {
-      constexpr int kSlots = LargeChannels<Task>::kSlots;
+    constexpr int kSlots = LargeChannels<Task>::kSlots;
+    const Split at(i, x.parts());
+    const ChannelSet<Task> set = x.set(at.quotient);
+    // Both may be beyond the last slot.
+    const int32_t first = static_cast<int32_t>(at.rest) * kSlots, slots = set.plan.slots();
+    const int32_t end = slots - first < kSlots ? slots : first + kSlots;
+    if constexpr (std::is_same_v<Part, Start>) {
       const int64_t nodes = x.task.nodes();
-      if (set.plan.slots() < nodes) {
+      if (slots < nodes) {
         for (int32_t v = first; v < nodes && v - first < kSlots; ++v) x.task.fill(set, v);
       }
-      read_ahead<kSlots>(
-          first, end, 1, [&](int32_t s) { return x.task.load(set, s); },
-          [&](int32_t s, const auto& loaded) { x.task.start(set, s, loaded); });
-    });
-  }
-};
-
-template <class Task>
-struct TurnSlots {
-  LargeChannels<Task> x;
-  TREEFILTER_HD void operator()(int64_t i) const {
-    visit_slots(x, i, [&](const ChannelSet<Task>& set, int32_t first, int32_t end) {
-      read_ahead<LargeChannels<Task>::kSlots>(
-          first, end, 1, [&](int32_t s) { return x.task.turn(set, s); },
-          [&](int32_t s, const auto& turned) { x.task.turn(set, s, turned); });
-    });
-  }
-};
-
-template <class Task>
-struct StoreSlots {
-  LargeChannels<Task> x;
-  TREEFILTER_HD void operator()(int64_t i) const {
-    visit_slots(x, i, [&](const ChannelSet<Task>& set, int32_t first, int32_t end) {
-      read_ahead<LargeChannels<Task>::kSlots>(
-          first, end, 1, [&](int32_t s) { return x.task.result(set, s); },
-          [&](int32_t s, const auto& result) { x.task.store(set, s, result); });
-    });
+    }
+    each_slot<Part, kSlots>(x.task, set, first, end, 1);
   }
 };
 
@@ -146,15 +115,15 @@ TREEFILTER_PHASED template <class Task>
 template <class Group>
 TREEFILTER_HD void LargeChannels<Task>::operator()(Group& group) const {
   group.each(most_rounds(task.nodes()), FindWidths{task.families.tree, widths});
-  group.each(sets * parts(), LoadSlots<Task>{*this});
+  group.each(sets * parts(), EachSlot<Start, Task>{*this});
   if (task.up()) {
     scan_rounds(group, LargeChannelsPass<Task, true>{*this, sets, segments, bundles}, widths);
   }
-  if constexpr (Task::kTurns) group.each(sets * parts(), TurnSlots<Task>{*this});
+  if constexpr (Task::kTurns) group.each(sets * parts(), EachSlot<Turn, Task>{*this});
   if (task.down()) {
     scan_rounds(group, LargeChannelsPass<Task, false>{*this, sets, segments, bundles}, widths);
   }
-  group.each(sets * parts(), StoreSlots<Task>{*this});
+  group.each(sets * parts(), EachSlot<End, Task>{*this});
 }
 
 // ---- the choice ----

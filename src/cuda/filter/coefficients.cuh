@@ -1,4 +1,4 @@
-// The coefficients of a pass on CUDA: one to four values for each slot of a family. A family is one
+// The coefficients of a pass on CUDA: one to seven values for each slot of a family. A family is one
 // group of channels of one image; where one tree and one affinity serve a whole batch, it is that group
 // of all images.
 //
@@ -6,26 +6,93 @@
 // family, whatever the number of channels.
 #pragma once
 
-#include "channels_large.cuh"
+#include <type_traits>
+
+#include "../../filter.h"
+#include "../runtime/call.h"
+#include "steps.cuh"
 
 namespace treefilter::cuda {
 
-// [family][slot]
+// Those of one family, [slot] each. T is const where they are only read.
 template <class T>
 struct Coefficients {
-  T* affinity;                              // 0 at roots; all that the passes other than the mean need
-  T *up_weight, *own_weight, *link_weight;  // of MeanSteps
-  T* scale;                                 // 1/m
-  double *mass, *total;                     // m and n of filter.h
+  using Value = std::remove_const_t<T>;
+  template <class U>
+  using Like = std::conditional_t<std::is_const_v<T>, const U, U>;
 
-  TREEFILTER_HD Coefficients of(int64_t family, int64_t nodes) const {
-    const int64_t at = family * nodes;
-    return {affinity + at, up_weight + at, own_weight + at, link_weight + at,
-            scale + at,    mass + at,      total + at};
-  }
-  TREEFILTER_HD void steps(SumSteps<T, T>& to, bool damped) const { to = {affinity, damped}; }
-  TREEFILTER_HD void steps(MeanSteps<T>& to, bool) const { to = {up_weight, own_weight, link_weight}; }
+  Like<double>*mass, *total;                               // m and n of filter.h
+  T* affinity;                                             // 0 at roots; all that sums need
+  Like<typename MeanSteps<Value>::Weights>* down_weights;  // of MeanSteps, as is
+  T* up_weight;
+  T* scale;  // 1/m
+
+  TREEFILTER_HD void steps(SumSteps<Value, Value>& to, bool damped) const { to = {affinity, damped}; }
+  TREEFILTER_HD void steps(MeanSteps<Value>& to, bool) const { to = {up_weight, down_weights}; }
 };
+
+// Cuts an array of doubles into those of a family. kMean: mass, total, affinity, …; else the affinity.
+template <class T, bool kMean>
+TREEFILTER_HD Coefficients<T> cut(typename Coefficients<T>::template Like<double>* first,
+                                  int64_t nodes) {
+  using Weights = std::remove_pointer_t<decltype(Coefficients<T>::down_weights)>;
+  constexpr int64_t kOf = sizeof(double) / sizeof(T);
+  if constexpr (!kMean)
+    return {nullptr, nullptr, reinterpret_cast<T*>(first), nullptr, nullptr, nullptr};
+  auto* const affinity = first + 2 * nodes;
+  auto* const weights = affinity + (nodes + kOf - 1) / kOf;
+  T* const rest = reinterpret_cast<T*>(weights) + 2 * nodes;
+  return {first, first + nodes, reinterpret_cast<T*>(affinity), reinterpret_cast<Weights*>(weights),
+          rest,  rest + nodes};
+}
+
+// Those of all families, one family after the other.
+template <class T, bool kMean>
+struct FamilyCoefficients {
+  Coefficients<T> first;  // of the first family: ready-made addresses, so that kernels need no registers
+  int64_t stride;         // from one family to the next, in doubles
+
+  FamilyCoefficients() = default;
+  FamilyCoefficients(typename Coefficients<T>::template Like<double>* values, int64_t nodes,
+                     int64_t stride)
+      : first(cut<T, kMean>(values, nodes)), stride(stride) {}
+
+  // What a family takes, in doubles; for the mean, without what follows from masses and totals.
+  static TREEFILTER_HD int64_t least(int64_t nodes) {
+    constexpr int64_t kOf = sizeof(double) / sizeof(T);
+    return (kMean ? 2 * nodes : 0) + (nodes + kOf - 1) / kOf;
+  }
+  TREEFILTER_HD Coefficients<T> of(int64_t family) const {
+    const int64_t bytes = family * stride * static_cast<int64_t>(sizeof(double));
+    return {moved(first.mass, bytes),      moved(first.total, bytes),
+            moved(first.affinity, bytes),  moved(first.down_weights, bytes),
+            moved(first.up_weight, bytes), moved(first.scale, bytes)};
+  }
+
+ private:
+  template <class Element>
+  static TREEFILTER_HD Element* moved(Element* array, int64_t bytes) {
+    using Byte = std::conditional_t<std::is_const_v<Element>, const char, char>;
+    return reinterpret_cast<Element*>(reinterpret_cast<Byte*>(array) + bytes);
+  }
+};
+
+// What follows from masses and totals for a slot: its weight in MeanSteps upwards, and its weights
+// downwards. `above`: of its parent.
+template <class T>
+TREEFILTER_HD T up_weight_of(double a, double mass, double mass_above, bool root, bool top) {
+  const double up = a * mass / mass_above;
+  // `rest` is negative by rounding only, where affinities beyond 1 make masses of 1e16.
+  const double rest = mass_above > a * mass ? (mass_above - a * mass) / mass_above : 0;
+  return static_cast<T>(root ? 0 : top ? up : up >= 0.5 ? rest : -up);
+}
+template <class T>
+TREEFILTER_HD typename MeanSteps<T>::Weights down_weights_of(double a, double mass, double total_above,
+                                                             bool root) {
+  const double own = (1 - a) * (1 + a) * mass, from_above = root ? 0 : a * total_above;
+  const double n = own + from_above;
+  return {static_cast<T>(own / n), static_cast<T>(root ? 0 : own < n / 2 ? 1 : from_above / n)};
+}
 
 template <class T>
 struct Families {
@@ -49,104 +116,23 @@ struct Families {
   }
 };
 
-// Copies the affinity in the order of slots.
+// The coefficients of the families: those that the affinity comes with, or new ones. `name` is that of
+// the launch. In coefficients.cu.
 template <class T>
-struct OrderAffinity {
-  Families<T> families;
-  T* to;
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const Split at(i, families.nodes()), family(at.quotient, families.groups());
-    const int64_t image = family.quotient, group = family.rest, s = at.rest;
-    const PlanView plan = families.tree.plan_of(image);
-    if (s >= plan.slots()) return;
-    const bool root = plan.is_root(static_cast<int32_t>(s));
-    to[i] = root ? T(0) : families.affinity_of(image, group)[plan.order()[s]];
-  }
-};
-
-// The filter of ones for a family, and the coefficients that follow from it.
+FamilyCoefficients<const T, true> coefficients_of_mean(const Cuda& cuda, const char* name,
+                                                       const Families<T>& families);
 template <class T>
-struct FilterOnes {
-  using Value = double;
-  using Steps = SumSteps<double, T>;
-  static constexpr int kLanes = 1;
-  static constexpr bool kSharedOnly = false;
-  static constexpr bool kTurns = false;
-  struct Arrays {
-    Coefficients<T> k;
-    const T* affinity;
-  };
+FamilyCoefficients<const T, false> coefficients_of_sum(const Cuda& cuda, const char* name,
+                                                       const Families<T>& families);
 
-  Families<T> families;
-  Coefficients<T> k;
-
-  TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD bool up() const { return true; }
-  TREEFILTER_HD bool down() const { return true; }
-  TREEFILTER_HD ChannelSet<FilterOnes> channels(int64_t index, double* values) const {
-    const Split family(index, families.groups());
-    const Coefficients<T> own = k.of(index, nodes());
-    return {families.tree.plan_of(family.quotient),
-            {own.affinity, true},
-            {own, families.affinity_of(family.quotient, family.rest)},
-            values};
-  }
-
-  TREEFILTER_HD void fill(const ChannelSet<FilterOnes>&, int32_t) const {}
-  TREEFILTER_HD T load(const ChannelSet<FilterOnes>& set, int32_t s) const {
-    const T affinity = set.arrays.affinity[set.plan.vertex(s)];
-    return set.plan.is_root(s) ? T(0) : affinity;
-  }
-  TREEFILTER_HD void start(const ChannelSet<FilterOnes>& set, int32_t s, T affinity) const {
-    set.arrays.k.affinity[s] = affinity;
-    set.at(0, s) = 1;
-  }
-  TREEFILTER_HD void visit(const ChannelSet<FilterOnes>& set, int32_t s, int32_t, const double* own,
-                           const double*) const {
-    set.arrays.k.mass[s] = *own;
-  }
-  struct Result {
-    int32_t up;  // of the plan
-    T affinity;
-    double mass, mass_above;
-  };
-  TREEFILTER_HD Result result(const ChannelSet<FilterOnes>& set, int32_t s) const {
-    const Coefficients<T>& k = set.arrays.k;
-    const int32_t up = set.plan.up()[s];
-    return {up, k.affinity[s], k.mass[s], k.mass[up < 0 ? ~up : up]};
-  }
-  TREEFILTER_HD void store(const ChannelSet<FilterOnes>& set, int32_t s, const Result& from) const {
-    const Coefficients<T>& to = set.arrays.k;
-    const bool top = from.up < 0;
-    const int32_t p = top ? ~from.up : from.up;
-    const bool root = p == s;
-    const double a = from.affinity, m = from.mass, above = from.mass_above;
-    const double own = (1 - a) * (1 + a) * m, from_above = root ? 0 : a * set.at(0, p);
-    const double n = own + from_above;
-    to.total[s] = set.at(0, s);
-    to.scale[s] = static_cast<T>(1 / m);
-    to.own_weight[s] = static_cast<T>(own / n);
-    to.link_weight[s] = static_cast<T>(root ? 0 : own < n / 2 ? 1 : from_above / n);
-    // `rest` is negative by rounding only, where affinities beyond 1 make masses of 1e16.
-    const double up = a * m / above, rest = above > a * m ? (above - a * m) / above : 0;
-    to.up_weight[s] = static_cast<T>(root ? 0 : top ? up : up >= 0.5 ? rest : -up);
-  }
-};
-
-template <class T>
-Coefficients<T> coefficients(const Cuda& cuda, const char* name, bool mean,
-                             const Families<T>& families) {
-  const int64_t size = families.count() * families.nodes(), mean_size = mean ? size : 0;
-  const auto [mass, total, affinity, up_weight, own_weight, link_weight, scale] =
-      cuda.arrays<double, double, T, T, T, T, T>(mean_size, mean_size, size, mean_size, mean_size,
-                                                 mean_size, mean_size);
-  const Coefficients<T> k{affinity, up_weight, own_weight, link_weight, scale, mass, total};
-  if (mean) {
-    run_channels(cuda, name, families.count(), FilterOnes<T>{families, k});
+template <bool kMean, class T>
+FamilyCoefficients<const T, kMean> coefficients_of(const Cuda& cuda, const char* name,
+                                                   const Families<T>& families) {
+  if constexpr (kMean) {
+    return coefficients_of_mean(cuda, name, families);
   } else {
-    launch_flat(cuda, name, size, OrderAffinity<T>{families, affinity});
+    return coefficients_of_sum(cuda, name, families);
   }
-  return k;
 }
 
 }  // namespace treefilter::cuda

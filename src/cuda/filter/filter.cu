@@ -1,12 +1,13 @@
 // The passes and the filter on CUDA: the coefficients, once for each family (coefficients.cuh), then the
-// channels, each in the order of the plan (channels.cuh, channels_large.cuh): two launches.
+// channels, each in the order of the plan (channels.cuh, channels_large.cuh): two launches. Or one,
+// where a channel with an affinity of its own makes its coefficients (own_weights.cuh).
 //
 // The cost of a channel is one permuted read and one permuted write of the tensor (in the plan's order,
 // 32 vertices of a photograph touch 12 to 20 sectors of memory; 4 would be ideal), and some 40 bytes of
 // plan and coefficients a vertex, which come from the L2 cache. Sets of kMostLanes channels share them
 // where there are so many sets that the device is busy anyway.
 #include "../../filter.h"
-#include "coefficients.cuh"
+#include "own_weights.cuh"
 
 namespace treefilter {
 using namespace cuda;
@@ -30,7 +31,7 @@ struct FilterTask {
 
   Pass pass;
   Families<T> families;
-  Coefficients<T> k;
+  FamilyCoefficients<const T, kMean> k;
   Strided<const X> x;
   Strided<X> out;
 
@@ -42,9 +43,13 @@ struct FilterTask {
   TREEFILTER_HD int64_t group_sets() const { return (group_channels() + kLanes - 1) / kLanes; }
   TREEFILTER_HD ChannelSet<FilterTask> channels(int64_t index, T* values) const {
     const Split at(index, group_sets()), family(at.quotient, families.groups());
+    return channels(index, values, k.of(families.index(family.quotient, family.rest)));
+  }
+  TREEFILTER_HD ChannelSet<FilterTask> channels(int64_t index, T* values,
+                                                const Coefficients<const T>& own) const {
+    const Split at(index, group_sets()), family(at.quotient, families.groups());
     const int64_t image = family.quotient, group = family.rest, inside = at.rest * kLanes;
     const int64_t rest = group_channels() - inside;
-    const Coefficients<T> own = k.of(families.index(image, group), nodes());
     ChannelSet<FilterTask> set{families.tree.plan_of(image), {}, {}, values};
     own.steps(set.steps, pass == Pass::kSum);
     const int64_t channel = group * group_channels() + inside;
@@ -62,7 +67,7 @@ struct FilterTask {
   struct Loaded {
     T values[kLanes];
   };
-  TREEFILTER_HD Loaded load(const ChannelSet<FilterTask>& set, int32_t s) const {
+  TREEFILTER_HD Loaded read(Start, const ChannelSet<FilterTask>& set, int32_t s) const {
     const X* const from = set.arrays.from + set.plan.vertex(s) * x.node_stride;
     const T scale = kMean ? set.arrays.scale[s] : T(1);
     Loaded to;
@@ -72,14 +77,15 @@ struct FilterTask {
     }
     return to;
   }
-  TREEFILTER_HD void start(const ChannelSet<FilterTask>& set, int32_t s, const Loaded& loaded) const {
+  TREEFILTER_HD void write(Start, const ChannelSet<FilterTask>& set, int32_t s,
+                           const Loaded& loaded) const {
     for (int l = 0; l < kLanes; ++l) set.at(l, s) = loaded.values[l];
   }
   TREEFILTER_HD void visit(const ChannelSet<FilterTask>&, int32_t, int32_t, const T*, const T*) const {}
-  TREEFILTER_HD int32_t result(const ChannelSet<FilterTask>& set, int32_t s) const {
+  TREEFILTER_HD int32_t read(End, const ChannelSet<FilterTask>& set, int32_t s) const {
     return set.plan.vertex(s);
   }
-  TREEFILTER_HD void store(const ChannelSet<FilterTask>& set, int32_t s, int32_t vertex) const {
+  TREEFILTER_HD void write(End, const ChannelSet<FilterTask>& set, int32_t s, int32_t vertex) const {
     X* const to = set.arrays.to + vertex * out.node_stride;
     for (int l = 0; l < kLanes; ++l) {
       if (kLanes > 1 && l >= set.arrays.used) break;
@@ -94,9 +100,17 @@ constexpr int64_t kManySets = 1024;
 
 template <bool kMean, class X, class T>
 void propagate_channels(const Cuda& cuda, Pass pass, const Families<T>& families,
-                        const Coefficients<T>& k, const Strided<const X>& x, const Strided<X>& out) {
+                        const Strided<const X>& x, const Strided<X>& out) {
   using Narrow = FilterTask<X, T, kMean, 1>;
   using Wide = FilterTask<X, T, kMean, kMostLanes>;
+  if constexpr (kMean && std::is_same_v<T, float>) {
+    const Narrow narrow{pass, families, {}, x, out};
+    const int64_t channels = x.batch * x.channels;
+    if (own_weights_fit<Kept::kNothing>(narrow, channels)) {
+      return run_own_weights<Kept::kNothing>(cuda, "filter", channels, narrow, nullptr);
+    }
+  }
+  const FamilyCoefficients<const T, kMean> k = coefficients_of<kMean>(cuda, "filter", families);
   const Wide wide{pass, families, k, x, out};
   const bool fits = shared_bytes<Wide>(x.nodes) <= shared_limit();
   if (fits && x.batch * x.channels >= kManySets && wide.group_channels() >= kMostLanes) {
@@ -136,11 +150,10 @@ void propagate(const Cuda& cuda, Pass pass, const TreeView& tree, const Affinity
                Strided<const X> x, Strided<X> out) {
   if (x.batch == 0 || x.channels == 0 || x.nodes == 0) return;
   const Families<T> families(tree, affinity, x.batch);
-  const Coefficients<T> k = coefficients(cuda, "filter", pass == Pass::kMean, families);
   if (pass == Pass::kMean) {
-    propagate_channels<true>(cuda, pass, families, k, x, out);
+    propagate_channels<true>(cuda, pass, families, x, out);
   } else {
-    propagate_channels<false>(cuda, pass, families, k, x, out);
+    propagate_channels<false>(cuda, pass, families, x, out);
   }
 }
 

@@ -4,21 +4,18 @@
 // follows from the sums for the affinities of a mean is a channel for each group of an image, in double:
 // one pass up and one down. Without a gradient in the affinities it is the filter alone, on one lane.
 //
-// Launches: coefficients, channels, sums; for the mean also the centres and a channel in double.
-// Workspace: two values for each vertex of each channel, and the coefficients.
+// Launches: coefficients, if they are not given; channels; sums, if groups have several channels; for
+// the mean also the centres and a channel in double. Where each channel has an affinity of its own, it
+// makes its coefficients (own_weights.cuh). Workspace: two values for each vertex of each channel, and
+// the coefficients.
 #include "../../filter.h"
-#include "coefficients.cuh"
+#include "mean_gradient.cuh"
+#include "own_weights.cuh"
 
 namespace treefilter {
 using namespace cuda;
 
 namespace {
-
-// P and Q of filter.h for a slot's parent edge.
-template <class T>
-struct alignas(2 * sizeof(T)) Dots {
-  T above, below;
-};
 
 // The samples of a channel (Centre) are added in kStrands sums.
 constexpr int64_t kStrands = 32;
@@ -61,7 +58,7 @@ struct BackwardTask {
   static constexpr bool kSharedOnly = false;
   static constexpr bool kTurns = false;
   struct Arrays {
-    Coefficients<T> k;
+    Coefficients<const T> k;
     const X *x, *grad;
     X* grad_x;
     T centre;
@@ -69,7 +66,7 @@ struct BackwardTask {
   };
 
   Families<T> families;
-  Coefficients<T> k;
+  FamilyCoefficients<const T, kMean> k;
   Strided<const X> grad, x;
   Strided<X> grad_x;
   const T* centre;  // [image][channel], kMean and kWanted only
@@ -80,8 +77,13 @@ struct BackwardTask {
   TREEFILTER_HD bool down() const { return true; }
   TREEFILTER_HD ChannelSet<BackwardTask> channels(int64_t index, T* values) const {
     const Split at(index, grad.channels);
-    const int64_t image = at.quotient, group = at.rest / (grad.channels / families.groups());
-    const Coefficients<T> own = k.of(families.index(image, group), nodes());
+    const int64_t group = at.rest / (grad.channels / families.groups());
+    return channels(index, values, k.of(families.index(at.quotient, group)));
+  }
+  TREEFILTER_HD ChannelSet<BackwardTask> channels(int64_t index, T* values,
+                                                  const Coefficients<const T>& own) const {
+    const Split at(index, grad.channels);
+    const int64_t image = at.quotient;
     ChannelSet<BackwardTask> set{families.tree.plan_of(image), {}, {}, values};
     set.arrays = {own,
                   kWanted ? x.at(image, at.rest) : nullptr,
@@ -99,14 +101,15 @@ struct BackwardTask {
   struct Loaded {
     T grad, x, scale, total;
   };
-  TREEFILTER_HD Loaded load(const ChannelSet<BackwardTask>& set, int32_t s) const {
+  TREEFILTER_HD Loaded read(Start, const ChannelSet<BackwardTask>& set, int32_t s) const {
     const Arrays& at = set.arrays;
     const int64_t v = set.plan.vertex(s);
     return {treefilter::load<T>(at.grad[v * grad.node_stride]),
             kWanted ? treefilter::load<T>(at.x[v * x.node_stride]) : T(0), kMean ? at.k.scale[s] : T(1),
             kMean ? static_cast<T>(at.k.total[s]) : T(1)};
   }
-  TREEFILTER_HD void start(const ChannelSet<BackwardTask>& set, int32_t s, const Loaded& from) const {
+  TREEFILTER_HD void write(Start, const ChannelSet<BackwardTask>& set, int32_t s,
+                           const Loaded& from) const {
     set.at(0, s) = from.grad * (kMean ? from.scale / from.total : T(1));
     if constexpr (kWanted) set.at(1, s) = (from.x - set.arrays.centre) * from.scale;
   }
@@ -114,17 +117,19 @@ struct BackwardTask {
                            const T* linked) const {
     if constexpr (kWanted) {
       const T g = own[0], x = own[1], h = linked[0], y = linked[1];
-      set.arrays.dots[s] = kMean ? Dots<T>{(x - y) * h, (x - y) * g} : Dots<T>{g * y + x * h, g * x};
+      // 0 + …, as the first sum: also where there is nothing to add, a zero has no sign.
+      set.arrays.dots[s] =
+          kMean ? Dots<T>{0 + (x - y) * h, 0 + (x - y) * g} : Dots<T>{g * y + x * h, g * x};
     }
   }
   struct Result {
     int32_t vertex;
     T total;
   };
-  TREEFILTER_HD Result result(const ChannelSet<BackwardTask>& set, int32_t s) const {
+  TREEFILTER_HD Result read(End, const ChannelSet<BackwardTask>& set, int32_t s) const {
     return {set.plan.vertex(s), kMean ? static_cast<T>(set.arrays.k.total[s]) : T(1)};
   }
-  TREEFILTER_HD void store(const ChannelSet<BackwardTask>& set, int32_t s, const Result& at) const {
+  TREEFILTER_HD void write(End, const ChannelSet<BackwardTask>& set, int32_t s, const Result& at) const {
     treefilter::store(set.arrays.grad_x[at.vertex * grad_x.node_stride], set.at(0, s) * at.total);
   }
 };
@@ -133,7 +138,7 @@ struct BackwardTask {
 template <class T, bool kMean>
 struct SumDots {
   Families<T> families;
-  Coefficients<T> k;
+  FamilyCoefficients<const T, kMean> k;
   int64_t channels;     // of a group
   const Dots<T>* dots;  // [image][channel][slot]
   Dots<T>* sums;        // [image][group][slot], kMean only
@@ -154,128 +159,61 @@ struct SumDots {
       sums[i] = sum;
     } else {
       const bool root = plan.is_root(s);
-      const T a = k.of(families.index(family.quotient, family.rest), nodes).affinity[s];
+      const T a = k.of(families.index(family.quotient, family.rest)).affinity[s];
       grad_affinity[at.quotient * nodes + plan.vertex(s)] = root ? T(0) : sum.above - 2 * a * sum.below;
     }
   }
 };
 
-// The gradient of the mean in the affinities, from the sums: T of filter.h in the pass up, W in the one
-// down.
-template <class T>
-struct MeanGradient {
-  using Value = double;
-  using Steps = SumSteps<double, T>;
-  static constexpr int kLanes = 1;
-  static constexpr bool kSharedOnly = false;
-  static constexpr bool kTurns = true;
-  struct Arrays {
-    Coefficients<T> k;
-    const Dots<T>* sums;
-    double *inside, *linked;
-    T* grad;
-  };
+constexpr const char* kName = "filter_backward";
 
-  Families<T> families;
-  Coefficients<T> k;
-  const Dots<T>* sums;  // [image][group][slot]
-  double* inside;       // [image][group][slot] T; R where the affinity is 0
-  double* linked;       // [image][group][slot] W of the parent
-  T* grad_affinity;     // [image][group][vertex]
-
-  TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
-  TREEFILTER_HD bool up() const { return true; }
-  TREEFILTER_HD bool down() const { return true; }
-  TREEFILTER_HD ChannelSet<MeanGradient> channels(int64_t index, double* values) const {
-    const Split at(index, families.groups());
-    const Coefficients<T> own = k.of(families.index(at.quotient, at.rest), nodes());
-    const int64_t first = index * nodes();
-    return {families.tree.plan_of(at.quotient),
-            {own.affinity, false},
-            {own, sums + first, inside + first, linked + first, grad_affinity + first},
-            values};
+// Runs the channels of a task that has no coefficients yet, and returns those.
+template <class X, class T, bool kMean, bool kWanted>
+FamilyCoefficients<const T, kMean> run(const Cuda& cuda, BackwardTask<X, T, kMean, kWanted> task) {
+  const Families<T>& families = task.families;
+  const int64_t channels = task.grad.batch * task.grad.channels, nodes = families.nodes();
+  if constexpr (kMean && std::is_same_v<T, float>) {
+    constexpr Kept kKept = kWanted ? Kept::kAll : Kept::kTotals;
+    if (own_weights_fit<kKept>(task, channels)) {
+      const int64_t stride = FamilyCoefficients<T, true>::least(nodes);
+      const auto [kept] = cuda.arrays<double>(channels * stride);
+      run_own_weights<kKept>(cuda, kName, channels, task, kept);
+      return {kept, nodes, stride};
+    }
   }
-
-  // b m Q of a slot, which is (y_v - y_p) G_v.
-  static TREEFILTER_HD double own_part(const Arrays& at, int32_t s, double b) {
-    return b * at.k.mass[s] * static_cast<double>(at.sums[s].below);
-  }
-  static TREEFILTER_HD double b_of(const Coefficients<T>& k, int32_t s) {
-    const double a = k.affinity[s];
-    return (1 - a) * (1 + a) * k.mass[s] / k.total[s];
-  }
-
-  TREEFILTER_HD void fill(const ChannelSet<MeanGradient>&, int32_t) const {}
-  TREEFILTER_HD double load(const ChannelSet<MeanGradient>& set, int32_t s) const {
-    const Arrays& at = set.arrays;
-    const double own = own_part(at, s, b_of(at.k, s));
-    return at.k.affinity[s] == 0 ? 0 : own;  // 0 at a root, or where nothing gets through
-  }
-  TREEFILTER_HD void start(const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
-    set.at(0, s) = value;
-  }
-  TREEFILTER_HD double turn(const ChannelSet<MeanGradient>& set, int32_t s) const {
-    const Arrays& at = set.arrays;
-    const double a = at.k.affinity[s], b = b_of(at.k, s), n = at.k.total[set.plan.parent(s)];
-    const double inside = set.at(0, s), own = own_part(at, s, b);
-    return a == 0
-               ? inside
-               : (1 - a) * (1 + a) * (inside - own) - a * b * n * static_cast<double>(at.sums[s].above);
-  }
-  TREEFILTER_HD void turn(const ChannelSet<MeanGradient>& set, int32_t s, double value) const {
-    set.arrays.inside[s] = set.at(0, s);
-    set.at(0, s) = value;
-  }
-  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>& set, int32_t s, int32_t, const double*,
-                           const double* linked) const {
-    set.arrays.linked[s] = *linked;
-  }
-  struct Result {
-    int32_t vertex;
-    T grad;
-  };
-  TREEFILTER_HD Result result(const ChannelSet<MeanGradient>& set, int32_t s) const {
-    const Arrays& at = set.arrays;
-    const int32_t p = set.plan.parent(s);
-    const double a = at.k.affinity[s], m = at.k.mass[s], n = at.k.total[p];
-    const double above = n * static_cast<double>(at.sums[s].above);
-    const double below = m * static_cast<double>(at.sums[s].below);
-    const double in = at.inside[s] + (a == 0 ? own_part(at, s, b_of(at.k, s)) : 0);
-    const double grad = m * (above - 2 * a * below) - in * (n - a * m) - m * (at.linked[s] - a * in);
-    return {set.plan.vertex(s), s == p ? T(0) : static_cast<T>(grad)};
-  }
-  TREEFILTER_HD void store(const ChannelSet<MeanGradient>& set, int32_t, const Result& result) const {
-    set.arrays.grad[result.vertex] = result.grad;
-  }
-};
+  task.k = coefficients_of<kMean>(cuda, kName, families);
+  run_channels(cuda, kName, channels, task);
+  return task.k;
+}
 
 template <bool kMean, class X, class T>
 void backward(const Cuda& cuda, const Families<T>& families, const Strided<const X>& grad,
               const Strided<const X>& x, const Strided<X>& grad_x, Span<T> grad_affinity) {
-  const char* name = "filter_backward";
-  const Coefficients<T> k = coefficients(cuda, name, kMean, families);
-  const int64_t channels = grad.batch * grad.channels, groups = grad.batch * families.groups();
   if (grad_affinity.size == 0) {
-    return run_channels(
-        cuda, name, channels,
-        BackwardTask<X, T, kMean, false>{families, k, grad, x, grad_x, nullptr, nullptr});
+    run(cuda, BackwardTask<X, T, kMean, false>{families, {}, grad, x, grad_x, nullptr, nullptr});
+    return;
   }
+  const int64_t channels = grad.batch * grad.channels, groups = grad.batch * families.groups();
   const int64_t nodes = families.nodes(), mean_size = kMean ? groups * nodes : 0;
   const int64_t centres = kMean ? channels : 0;
-  const auto [inside, linked, samples, sums, dots, centre] =
-      cuda.arrays<double, double, double, Dots<T>, Dots<T>, T>(mean_size, mean_size, centres * kStrands,
-                                                               mean_size, channels * nodes, centres);
+  // The products of a single channel are the sums of its group.
+  const bool summed = kMean && channels == groups;
+  const auto [inside, linked, samples, group_sums, dots, centre] =
+      cuda.arrays<double, double, double, Dots<T>, Dots<T>, T>(
+          mean_size, mean_size, centres * kStrands, summed ? 0 : mean_size, channels * nodes, centres);
+  Dots<T>* const sums = summed ? dots : group_sums;
   if constexpr (kMean) {
-    launch_flat(cuda, name, channels * kStrands, SumSamples<X>{x, samples});
-    launch_flat(cuda, name, channels, SetCentres<T>{nodes, samples, centre});
+    launch_flat(cuda, kName, channels * kStrands, SumSamples<X>{x, samples});
+    launch_flat(cuda, kName, channels, SetCentres<T>{nodes, samples, centre});
   }
-  run_channels(cuda, name, channels,
-               BackwardTask<X, T, kMean, true>{families, k, grad, x, grad_x, centre, dots});
-  launch_flat(
-      cuda, name, groups * nodes,
-      SumDots<T, kMean>{families, k, grad.channels / families.groups(), dots, sums, grad_affinity.data});
+  const FamilyCoefficients<const T, kMean> k =
+      run(cuda, BackwardTask<X, T, kMean, true>{families, {}, grad, x, grad_x, centre, dots});
+  if (!summed) {
+    launch_flat(cuda, kName, groups * nodes,
+                SumDots<T, kMean>{families, k, channels / groups, dots, sums, grad_affinity.data});
+  }
   if constexpr (kMean) {
-    run_channels(cuda, name, groups,
+    run_channels(cuda, kName, groups,
                  MeanGradient<T>{families, k, sums, inside, linked, grad_affinity.data});
   }
 }

@@ -78,15 +78,16 @@ struct MeanSteps {
   // it:
   //   up_weight    u at the top of a chain; inside of a chain 1 - u where that is smaller than u,
   //                else -u. The sign bit tells the two apart, also for u = 0.
-  //   own_weight   b
-  //   link_weight  1 for the first form, else 1 - b
-  const T *up_weight, *own_weight, *link_weight;
-
-  struct Weights {
+  //   own          b
+  //   link         1 for the first form, else 1 - b
+  struct alignas(8) Weights {
     T own, link;
   };
+  const T* up_weight;
+  const Weights* down_weights;
+
   TREEFILTER_HD T read_up(int32_t s) const { return up_weight[s]; }
-  TREEFILTER_HD Weights read_down(int32_t s) const { return {own_weight[s], link_weight[s]}; }
+  TREEFILTER_HD Weights read_down(int32_t s) const { return down_weights[s]; }
   TREEFILTER_HD Up up(T u) const { return has_sign(u) ? Up{-u, 0} : Up{1, u}; }
   TREEFILTER_HD T of_light_child(T u) const { return u; }
   TREEFILTER_HD Down down(const Weights& w) const {

@@ -118,6 +118,7 @@ void for_each_block(int64_t count, const Visit& visit) {
 // but these counts are those of the device. Of blocks and clusters: of the one that has most.
 struct Counts {
   int64_t launches = 0, grid_barriers = 0, cluster_barriers = 0, block_barriers = 0, steps = 0;
+  int64_t workspace = 0;  // bytes
 
   void add(const Counts& other) {
     launches += other.launches;
@@ -125,6 +126,7 @@ struct Counts {
     cluster_barriers += other.cluster_barriers;
     block_barriers += other.block_barriers;
     steps += other.steps;
+    workspace += other.workspace;
   }
 };
 
@@ -132,6 +134,8 @@ inline std::mutex counting;
 inline std::map<std::string, Counts> counts;
 // Of the launch, or of the block, that this thread emulates.
 inline thread_local int64_t barriers = 0, group_barriers = 0;
+// Bytes taken for the next launch, whose name they are counted with.
+inline thread_local int64_t taken = 0;
 
 inline void start_counting() {
   steps = all_steps = barriers = group_barriers = 0;
@@ -140,6 +144,7 @@ inline void start_counting() {
 inline void count_launch(const char* name, const Counts& launch) {
   const std::lock_guard<std::mutex> lock(counting);
   counts[name].add(launch);
+  counts[name].workspace += std::exchange(taken, 0);
 }
 
 // The counts since the last call.
