@@ -54,6 +54,13 @@ def test_version_is_one():
     assert importlib.metadata.version("treefilter") == version
 
 
+def test_required_torch_is_one_version():
+    (torch,) = [name for name in project("pyproject.toml")["dependencies"] if "torch" in name]
+    assert torch in project("examples/tel_segmentation/pyproject.toml")["dependencies"]
+    recipe = (ROOT / ".ci" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    assert torch.replace("torch>=", "- pytorch >=") in recipe
+
+
 def test_release_notes():
     def notes(version):
         command = [sys.executable, ROOT / ".ci" / "release_notes.py", version]
