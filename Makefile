@@ -232,9 +232,9 @@ test-clang: $(VENV)/.installed
 	for set in baseline avx2; do \
 	    export TREEFILTER_INSTRUCTION_SET=$$set; \
 	    $(BIN)/python tests/test_instruction_sets.py > build/clang/expected.json || exit 1; \
-	    PYTHONPATH=build/clang $(BIN)/python tests/test_instruction_sets.py build/clang/expected.json || exit 1; \
+	    PYTHONPATH=$(CURDIR)/build/clang $(BIN)/python tests/test_instruction_sets.py build/clang/expected.json || exit 1; \
 	done
-	PYTHONPATH=build/clang TREEFILTER_FROM=$(CURDIR)/build/clang $(BIN)/pytest -q -n auto --maxprocesses 8 $(TESTS)
+	PYTHONPATH=$(CURDIR)/build/clang TREEFILTER_FROM=$(CURDIR)/build/clang $(BIN)/pytest -q -n auto --maxprocesses 8 $(TESTS)
 
 # All device code on the CPU, compared with the CPU's code and brute force, in every order of its threads;
 # then, under ThreadSanitizer, the device code on real threads and all threaded CPU code.

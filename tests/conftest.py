@@ -1,7 +1,11 @@
-"""For all tests: devices, hypothesis profiles, the number of threads."""
+"""For all tests: devices, hypothesis profiles, the number of threads, a place for compiled code."""
 
+import getpass
+import hashlib
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 # Before OpenMP is loaded: waiting threads sleep, since other test processes need the cores.
 # Spinning makes a call on a small tensor a hundred times slower when all cores are busy.
@@ -16,6 +20,12 @@ import treefilter
 # A sanitized build must not be mistaken for the installed one.
 if not treefilter.__file__.startswith(os.environ.get("TREEFILTER_FROM", "")):
     pytest.exit(f"TREEFILTER_FROM is set, but {treefilter.__file__} was imported", 3)
+
+# Inductor's cache knows nothing of the ops' schemas: code that was compiled for those of another
+# working tree calls these with the wrong arguments.
+_ops = hashlib.sha256(Path(treefilter._ops.__file__).read_bytes()).hexdigest()[:12]
+_kept = Path(tempfile.gettempdir()) / f"treefilter-inductor-{getpass.getuser()}-{_ops}"
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_kept))
 
 torch.set_num_threads(1)  # pytest-xdist uses the cores; tests of threads set more
 

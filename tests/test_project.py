@@ -54,6 +54,18 @@ def test_version_is_one():
     assert importlib.metadata.version("treefilter") == version
 
 
+def test_license_of_the_example_package():
+    texts = [(ROOT / path).with_name("LICENSE").read_text(encoding="utf-8") for path in PROJECTS]
+    assert texts[0] == texts[1]
+
+
+def test_required_torch_is_one_version():
+    (torch,) = [name for name in project("pyproject.toml")["dependencies"] if "torch" in name]
+    assert torch in project("examples/tel_segmentation/pyproject.toml")["dependencies"]
+    recipe = (ROOT / ".ci" / "conda" / "recipe.yaml").read_text(encoding="utf-8")
+    assert torch.replace("torch>=", "- pytorch >=") in recipe
+
+
 def test_release_notes():
     def notes(version):
         command = [sys.executable, ROOT / ".ci" / "release_notes.py", version]

@@ -42,6 +42,18 @@ inline void prefer_huge_pages(void* data, size_t bytes) {
 #endif
 }
 
+// Memory that huge pages can hold, on Linux. (Elsewhere alignment is no use, and Windows has no
+// std::aligned_alloc.)
+inline void* allocate_huge(size_t bytes) {
+#ifdef __linux__
+  void* const data = std::aligned_alloc(kHugePage, round_up(bytes));
+  if (data != nullptr) prefer_huge_pages(data, round_up(bytes));
+  return data;
+#else
+  return std::malloc(bytes);
+#endif
+}
+
 // Rounds a size up to one of four per power of two, so that blocks of similar sizes can be reused.
 inline size_t workspace_size(size_t bytes) {
   size_t step = 1;
@@ -112,8 +124,7 @@ inline void* take_workspace(size_t bytes) {
     bytes = workspace_size(bytes);
     data = kept_blocks.take(bytes);
     if (data == nullptr) {
-      data = bytes < kHugePage ? std::malloc(bytes) : std::aligned_alloc(kHugePage, round_up(bytes));
-      if (data != nullptr && bytes >= kHugePage) prefer_huge_pages(data, round_up(bytes));
+      data = bytes < kHugePage ? std::malloc(bytes) : allocate_huge(bytes);
     }
   }
   if (data == nullptr) throw std::bad_alloc();
