@@ -218,7 +218,7 @@ test-asan: $(VENV)/.ready
 	rm -rf build/asan
 	$(INSTALL) --target build/asan . -C build-dir=build/asan-objects \
 	    -C cmake.define.TREEFILTER_SANITIZE=address,undefined -C cmake.define.TREEFILTER_VARIANTS=
-	PYTHONPATH=build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
+	PYTHONPATH=$(CURDIR)/build/asan ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	    LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	    TREEFILTER_FROM=$(CURDIR)/build/asan $(BIN)/pytest -q -n auto --maxprocesses 8 $(NATIVE_TESTS) \
 	    tests/fuzz
@@ -256,7 +256,7 @@ test-tsan: $(VENV)/.ready
 ORDER_TESTS := tests/test_mst.py tests/test_filter.py tests/test_distance.py tests/test_edge_weight.py \
                tests/test_dendrogram.py tests/test_watershed.py tests/test_bottleneck.py \
                tests/test_malis.py tests/test_filter_derivatives.py tests/test_filter_precision.py
-EMULATED_PYTEST = PYTHONPATH=build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
+EMULATED_PYTEST = PYTHONPATH=$(CURDIR)/build/emulated TREEFILTER_FROM=$(CURDIR)/build/emulated \
                   $(BIN)/pytest -q -n auto --maxprocesses 8
 test-emulated: build/emulated/.built
 	TREEFILTER_EMULATION=forward TREEFILTER_EMULATION_SHARED=232448 HYPOTHESIS_PROFILE=ci \
@@ -290,7 +290,7 @@ test-cuda-build: $(VENV)/.ready
 	    -C cmake.define.TREEFILTER_VARIANTS= -C cmake.define.CMAKE_CUDA_FLAGS="-Xptxas -v" \
 	    > build/cuda/log 2>&1 || { cat build/cuda/log; exit 1; }; \
 	$(BIN)/python tests/ptxas_budget.py build/cuda/log $(if $(WRITE),--write); \
-	PYTHONPATH=build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
+	PYTHONPATH=$(CURDIR)/build/cuda/site TREEFILTER_FROM=$(CURDIR)/build/cuda/site \
 	    $(BIN)/pytest -q tests/test_nn.py tests/test_errors.py
 
 # On a GPU of one's own: the drill's tests and sanitizers, all examples, and all the time they want. No

@@ -191,8 +191,8 @@ TREEFILTER_PHASE void mean_gradient(const Cpu& cpu, const Buffer<Visit>& visits,
     const auto [b, t] = edges[s];
     const double above = parent.n * dots[s].above, below = self.m * dots[s].below;
     const double outside = parent.sum - self.a * t;
-    grad[v] = static_cast<T>(self.m * (above - 2 * self.a * below) -
-                             t * (parent.n - self.a * self.m) - self.m * outside);
+    grad[v] = static_cast<T>(self.m * (above - 2 * self.a * below) - t * (parent.n - self.a * self.m) -
+                             self.m * outside);
     if (self.a != 0) self.sum += self.a * (outside - b * (above - self.a * below));
   });
 }
