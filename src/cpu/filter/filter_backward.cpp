@@ -158,7 +158,7 @@ TREEFILTER_PHASE void sum_gradient(const Buffer<Visit>& visits, const Buffer<Dot
 }
 
 // The gradient of a mean, with the names of filter.h. All that a visit needs of a vertex is in one cache
-// line: m, n, a, and R, which becomes W on the way down.
+// line: m, n, a, and R, which becomes W in the root-to-leaf pass.
 template <class T>
 TREEFILTER_PHASE void mean_gradient(const Cpu& cpu, const Buffer<Visit>& visits, const Mass* of,
                                     const Buffer<Dots<double>>& dots, const T* a, T* grad) {
