@@ -253,6 +253,11 @@ def gathered_affinity(weight: torch.Tensor, edge: torch.Tensor, sigma: float) ->
 # --- edge-preserving smoothing of an image (H, W, 3) in [0, 1], float32 ---------------------------
 
 
+def _pixels(image: torch.Tensor) -> np.ndarray:
+    """(1, 3, H, W) as (H, W, 3)."""
+    return image[0].permute(1, 2, 0).numpy()
+
+
 def smoothers(image: np.ndarray) -> dict[str, Call]:
     """Common choices, with the strength that their authors' examples use.
 
@@ -268,6 +273,14 @@ def smoothers(image: np.ndarray) -> dict[str, Call]:
             image, weight=0.1, channel_axis=-1
         ),
     }
+    if installed("kornia"):
+        from kornia.filters import bilateral_blur, guided_blur
+
+        tensor = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
+        calls |= {  # the parameters of OpenCV's, below
+            "kornia guided filter": lambda: _pixels(guided_blur(tensor, tensor, 17, 0.01)),
+            "kornia bilateral": lambda: _pixels(bilateral_blur(tensor, 9, 0.3, (3.0, 3.0))),
+        }
     if not installed("cv2"):
         return calls
     import cv2
