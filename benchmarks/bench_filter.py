@@ -1,4 +1,4 @@
-"""filter, forward and backward, against a copy of its input; and the overhead of a call."""
+"""filter, forward and backward, against a copy of its input."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,6 @@ import verify
 from race import OURS, Record
 
 import treefilter as tf
-from treefilter._native import _C
 
 SMALL, MIDDLE, LARGE = (128, 128), (512, 512), (1024, 2048)
 MEMCPY, FORWARD = "memcpy", "treefilter, forward"
@@ -91,31 +90,6 @@ def test_backward(race, device, shape, channels):
 
     record = record_of("filter, backward", channels, shape, device.type)
     race(record, calls(channels, False, True, list(shape), device.type), check)
-
-
-def test_overhead_of_a_call(race):
-    """A filter of 4 pixels: beyond "native" are the checks, the op and the output."""
-    graph = tf.grid(2, 2)
-    weight = torch.rand(1, graph.num_edges, generator=inputs.generator("random weights"))
-    tree = tf.mst(weight, graph)
-    a, x = tf.affinity(weight, tree), torch.rand(1, 1, 2, 2)
-    recording = x.clone().requires_grad_()
-    flat, out, a3 = x.flatten(2), torch.empty(1, 1, 4), a[:, None]
-
-    def native() -> torch.Tensor:
-        _C.propagate(_C.Pass.MEAN, flat, tree.parent, tree.order, tree._plan, a3, None, out, 1)
-        return out
-
-    def check(results: dict) -> None:
-        for result in results.values():
-            torch.testing.assert_close(result.flatten(), results["native"].flatten())
-
-    several = {
-        OURS: lambda: tf.filter(x, tree, a),
-        "treefilter, recording a gradient": lambda: tf.filter(recording, tree, a),
-        "native": native,
-    }
-    race(Record("filter, overhead of a call", "C=1", "2x2", 4), several, check)
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])

@@ -53,7 +53,7 @@ TASKS = {
     "filter": "`tf.filter`",
     "filter, channels last": "`tf.filter`, channels last",
     "filter, backward": "`tf.filter`, backward in x and affinity",
-    "filter, overhead of a call": "What a call costs: `tf.filter` of 4 pixels",
+    "a call": "What a call costs: functions and the layer on 4 pixels",
     "distance, one source": "`tf.distance` from one source",
     "distance_transform, sum": "`tf.distance_transform`, sums",
     "distance_transform, max": "`tf.distance_transform`, maxima",
@@ -76,7 +76,7 @@ Ratios are of medians, with 95 % confidence intervals. "scipy, rooted" is its tr
 order, "edge set only" the tree before it is rooted; a memcpy copies what is filtered.
 [All measurements](benchmarks/results/README.md), with the targets that are met and missed.
 """
-NO_RATIO = "smoothing", "filter, overhead of a call"
+NO_RATIO = "smoothing", "a call"
 EXCERPT = (
     ("`tf.mst`, photograph 512×512", "mst", "photograph", "512x512", "scipy, rooted"),
     ("`tf.mst`, photograph 1024×2048", "mst", "photograph", "1024x2048", "scipy, rooted"),

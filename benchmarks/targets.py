@@ -99,14 +99,16 @@ def times(
     return measure
 
 
-def microseconds(task: str) -> Measure:
+def microseconds(task: str, *inputs: str) -> Measure:
     """What a call of ours takes."""
 
     def measure(records: Sequence[Record]) -> list[Measured]:
         found = []
-        for record in _matching(records, task, (), ()):
+        for record in _matching(records, task, inputs, ()):
             q = quartiles([1e6 * s for s in record.seconds[OURS]])
-            text = f"{q.median:.3g} µs ({q.lower:.3g} to {q.upper:.3g}): {record.shape}"
+            text = (
+                f"{q.median:.3g} µs ({q.lower:.3g} to {q.upper:.3g}): {record.input} {record.shape}"
+            )
             found.append(Measured(q.median, text))
         return found
 
@@ -239,8 +241,13 @@ TARGETS = (
            times("cripser", OURS, "persistence", (), (MIDDLE,)), 10, cases=1),
     Target("`filter`, smallest affinities over products",
            times(OURS, "treefilter, product", "filter, min"), at_most=6, cases=4),
-    Target("a call: `filter` of 4 pixels, no gradient",
-           microseconds("filter, overhead of a call"), at_most=25, unit=" µs"),
+    Target("a call of 4 pixels, no gradient: each function",
+           microseconds("a call", "edge_weight", "mst", "affinity", "filter", "distance"),
+           at_most=25, unit=" µs", cases=5),
+    Target("the same: `nn.TreeFilter2d`",
+           microseconds("a call", "nn.TreeFilter2d"), at_most=110, unit=" µs", cases=1),
+    Target("a call that records a gradient over one that does not",
+           times("treefilter, recording a gradient", OURS, "a call"), at_most=2, cases=5),
     Target("`mst` of general graphs vs scipy's rooted tree",
            times(ROOTED, OURS, "mst of an edge list"), 5, cases=3),
     Target("`mst` of a 128³ grid vs scipy's rooted tree",
