@@ -334,8 +334,9 @@ $(VENV)/.ready: constraints.txt
 	$(BIN)/pip install --quiet -r constraints.txt
 	touch $@
 
+# The working tree, or a WHEEL that was just made of it: .ci/run tests what is published, and builds it once.
 $(VENV)/.installed: $(VENV)/.ready CMakeLists.txt pyproject.toml $(SOURCES) $(PACKAGE) $(TEL)/pyproject.toml
-	$(INSTALL) .
+	$(INSTALL) $(if $(WHEEL),--force-reinstall $(WHEEL),.)
 	$(INSTALL) -e $(TEL)
 	touch $@
 
