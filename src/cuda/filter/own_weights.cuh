@@ -10,7 +10,7 @@
 //   float       the affinity           then 1/m
 //   float       the weight of the step up
 //
-// The results have the bits of the other ways: the steps and the segments are the same.
+// The results have the same bits as with coefficients in memory: steps and segments are the same.
 #pragma once
 
 #include "channels_large.cuh"
