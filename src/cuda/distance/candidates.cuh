@@ -95,7 +95,7 @@ struct CandidatesUp {
     const int32_t child = plan.vertex(s - 1);
     return {own, candidates.weight[child], !candidates.weight.is_cut(child)};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Candidate<path, T>& candidate) const {
+  TREEFILTER_HD void put(int32_t s, const Candidate<path, T>& candidate) const {
     if (!candidate.passed) return;
     const int32_t v = plan.vertex(s);
     candidates.set(v, candidate);
@@ -124,7 +124,7 @@ struct CandidatesDown {
     const Candidate<path, T> above = candidates.of(plan.vertex(plan.parent(s))).over(w);
     return {above.better_than(own) ? above : own, 0, 0};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Candidate<path, T>& candidate) const {
+  TREEFILTER_HD void put(int32_t s, const Candidate<path, T>& candidate) const {
     if (candidate.passed) candidates.set(plan.vertex(s), candidate, candidates.kFromAbove);
   }
 };

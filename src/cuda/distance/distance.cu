@@ -41,10 +41,10 @@ struct ReachUp {
     if (plan.is_bottom(s) || weight.is_cut(plan.vertex(s - 1))) return {{0}, 0};
     return {{0}, 1};
   }
-  TREEFILTER_HD void put(int32_t s, const Map& step, const Carried& reached) const {
+  TREEFILTER_HD void put(int32_t s, const Carried& reached) const {
     if (reached.value != 1) return;
     const int32_t v = plan.vertex(s);
-    if (step.open) via[v] = plan.vertex(s - 1);
+    if (via[v] < 0) via[v] = plan.vertex(s - 1);
     // There is only one source, so no other chain writes there.
     if (plan.is_top(s) && !plan.is_root(s) && !weight.is_cut(v)) via[plan.vertex(plan.parent(s))] = v;
   }
@@ -70,7 +70,7 @@ struct ReachDown {
     if (plan.is_top(s)) return {{via[plan.vertex(plan.parent(s))] >= 0}, 0};
     return {{0}, 1};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Carried& reached) const {
+  TREEFILTER_HD void put(int32_t s, const Carried& reached) const {
     const int32_t v = plan.vertex(s);
     if (reached.value == 1 && via[v] < 0) via[v] = plan.vertex(plan.parent(s));
   }

@@ -53,7 +53,7 @@ struct TakeDown {
     if (plan.is_top(s)) return {{marked(p)}, 0};
     return {{0}, 1};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Carried& taken) const {
+  TREEFILTER_HD void put(int32_t s, const Carried& taken) const {
     nearest[plan.vertex(s)] = taken.value == 1 ? Candidates<path, T>::kFromAbove : 0;
   }
 };

@@ -53,9 +53,7 @@ struct FlowUp {
     const int32_t v = plan.vertex(s);
     return {{flow[v]}, !plan.is_bottom(s) && via[plan.vertex(s - 1)] == v};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Sum<T>& sum) const {
-    flow[plan.vertex(s)] = sum.value;
-  }
+  TREEFILTER_HD void put(int32_t s, const Sum<T>& sum) const { flow[plan.vertex(s)] = sum.value; }
 };
 
 // then those above it.
@@ -77,9 +75,7 @@ struct FlowDown {
     if (!plan.is_top(s)) return {{flow[v]}, 1};
     return {{flow[v] + flow[u]}, 0};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Sum<T>& sum) const {
-    flow[plan.vertex(s)] = sum.value;
-  }
+  TREEFILTER_HD void put(int32_t s, const Sum<T>& sum) const { flow[plan.vertex(s)] = sum.value; }
 };
 
 template <class T>

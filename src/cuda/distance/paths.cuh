@@ -151,9 +151,7 @@ struct AlongUp {
     if (parent[u] != v) return {Value::identity(), 0};
     return {Value::combine(along.get(u), along.edge(u)), 0};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Value& value) const {
-    along.put(plan.vertex(s), value);
-  }
+  TREEFILTER_HD void put(int32_t s, const Value& value) const { along.put(plan.vertex(s), value); }
 };
 
 template <class Along>
@@ -176,9 +174,7 @@ struct AlongDown {
     if (!plan.is_top(s)) return {along.edge(v), 1};
     return {Value::combine(along.get(u), along.edge(v)), 0};
   }
-  TREEFILTER_HD void put(int32_t s, const Map&, const Value& value) const {
-    along.put(plan.vertex(s), value);
-  }
+  TREEFILTER_HD void put(int32_t s, const Value& value) const { along.put(plan.vertex(s), value); }
 };
 
 TREEFILTER_PHASED template <class Along, class Runner>

@@ -25,6 +25,7 @@
 // two functions, and a scan selects by conditions instead of leaving a loop.
 #pragma once
 
+#include "../scan/read_ahead.cuh"
 #include "steps.cuh"
 
 namespace treefilter::cuda {
@@ -35,9 +36,8 @@ namespace treefilter::cuda {
 // coefficients are), kLanes (the channels of a set), and
 //   channels(i, values)              set i, whose values are kept in `values`
 //   up(), down()                     which passes there are
-//   visit(set, s, p, own, linked)    in the pass down, once for each slot: its value after the pass
-//                                    up, and the result of its parent, which is in slot p (p = s at a
-//                                    root)
+//   visit(set, s, own, linked)       in the pass down, once for each slot: its value after the pass
+//                                    up, and the result of its parent
 //   fill(set, v)                     for every vertex v, before all else, if some have no slot (a cycle)
 // and, for each Part of the work that is done slot by slot, the two functions
 //   read(Part, set, s)               reads what slot s needs
@@ -45,31 +45,6 @@ namespace treefilter::cuda {
 struct Start {};  // before all passes: what a slot starts with
 struct Turn {};   // between the passes, where kTurns: what it starts the pass down with
 struct End {};    // when all passes are over: what is to be stored
-
-// The next value of a loop over slots, of which `left` are left: no sum beyond 2^31.
-inline TREEFILTER_HD int32_t next(int32_t s, int32_t& left, int32_t step) {
-  const bool more = left > step;
-  left = more ? left - step : 0;
-  return more ? s + step : s;
-}
-
-// Calls read(s) for s = first, first + step, … up to before end, and write(s, what was read): the reads
-// of kAhead slots come before their writes.
-template <int kAhead, class Read, class Write>
-TREEFILTER_HD void read_ahead(int32_t first, int32_t end, int32_t step, const Read& read,
-                              const Write& write) {
-  TREEFILTER_ONE_BY_ONE
-  for (int32_t s = first, left = end - first; left > 0; s = next(s, left, kAhead * step)) {
-    decltype(read(s)) values[kAhead];
-    // Beyond the end the first slot is read again, so that no read waits for a comparison.
-    TREEFILTER_UNROLL
-    for (int j = 0; j < kAhead; ++j) values[j] = read(j * step < left ? s + j * step : s);
-    TREEFILTER_UNROLL
-    for (int j = 0; j < kAhead; ++j) {
-      if (j * step < left) write(s + j * step, values[j]);
-    }
-  }
-}
 
 template <class Task>
 struct ChannelSet;
@@ -193,7 +168,7 @@ struct ChannelSet {
           const double multiplier = in.multiplier(), after = closed || top ? 0.0 : step(0.0, multiplier);
           in.set_multiplier(inside ? after : multiplier);
         }
-        if (!kReduce && inside) task.visit(*this, s - j, top ? ~link[j] : link[j], own[j], linked);
+        if (!kReduce && inside) task.visit(*this, s - j, own[j], linked);
       }
     }
   }

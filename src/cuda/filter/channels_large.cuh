@@ -4,7 +4,7 @@
 // run_channels below chooses between the three ways by the size of a channel set's values alone.
 #pragma once
 
-#include "../scan/segments.cuh"
+#include "../scan/bundle_scan.cuh"
 #include "channels_block.cuh"
 
 namespace treefilter::cuda {
@@ -14,13 +14,12 @@ struct LargeChannels {
   using T = typename Task::Value;
   using Map = typename ChannelSet<Task>::Map;
   static constexpr int kLanes = Task::kLanes;
-  // Slots that a thread reads at once in a scan, and outside of scans (double: with divisions).
-  static constexpr int kAhead = sizeof(T) == 4 ? 4 : 2, kSlots = sizeof(T) == 4 ? 4 / kLanes : 1;
+  // Slots that a thread reads at once outside of scans (double: with divisions).
+  static constexpr int kAhead = sizeof(T) == 4 ? 4 / kLanes : 1;
 
   Task task;
   int64_t sets;
   T* values;        // [set][lane][slot]
-  T* entering;      // [set][segment][lane]
   Map* segments;    // [set][segment]
   Map* bundles;     // [set][bundle]
   int32_t* widths;  // of FindWidths
@@ -29,101 +28,163 @@ struct LargeChannels {
     return task.channels(index, values + index * kLanes * task.nodes());
   }
 
-  TREEFILTER_HD int64_t parts() const { return (task.nodes() + kSlots - 1) / kSlots; }
+  // The threads for the slots of a set: of a warp's kAhead · 32 slots, a thread has every 32nd.
+  TREEFILTER_HD int64_t threads() const {
+    return (task.nodes() + kAhead * kWarp - 1) / (kAhead * kWarp) * kWarp;
+  }
 
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;
 };
 
-// A part of the work for kSlots slots, of [set][part of the slots].
+// A part of the work, for each of [set][thread].
 template <class Part, class Task>
 struct EachSlot {
   LargeChannels<Task> x;
   TREEFILTER_HD void operator()(int64_t i) const {
-    constexpr int kSlots = LargeChannels<Task>::kSlots;
-    const Split at(i, x.parts());
+    constexpr int32_t kAhead = LargeChannels<Task>::kAhead, kOfWarp = kAhead * kWarp;
+    const Split at(i, x.threads());
     const ChannelSet<Task> set = x.set(at.quotient);
-    // Both may be beyond the last slot.
-    const int32_t first = static_cast<int32_t>(at.rest) * kSlots, slots = set.plan.slots();
-    const int32_t end = slots - first < kSlots ? slots : first + kSlots;
+    // All may be beyond the last slot.
+    const int32_t thread = static_cast<int32_t>(at.rest), begin = thread / kWarp * kOfWarp;
+    const int32_t first = begin + thread % kWarp, slots = set.plan.slots();
+    const int32_t end = slots - begin < kOfWarp ? slots : begin + kOfWarp;
     if constexpr (std::is_same_v<Part, Start>) {
-      const int64_t nodes = x.task.nodes();
+      const int32_t nodes = static_cast<int32_t>(x.task.nodes());
       if (slots < nodes) {
-        for (int32_t v = first; v < nodes && v - first < kSlots; ++v) x.task.fill(set, v);
+        for (int32_t v = first; v < nodes && v - begin < kOfWarp; v += kWarp) x.task.fill(set, v);
       }
     }
-    each_slot<Part, kSlots>(x.task, set, first, end, 1);
+    each_slot<Part, kAhead>(x.task, set, first, end, kWarp);
   }
 };
 
-template <class Scan, bool kReduce>
-struct ScanChannels;
+// ---- the passes as scans of bundle_scan.cuh ----
 
-// The pass up or down as a scan of segments.cuh.
+// A step of a scan, to own from linked. starts: whether it begins a chain with what it is linked to.
+template <bool kReduce, class Step, class T, int kLanes>
+TREEFILTER_HD void advance(const Step& step, bool starts, const T (&own)[kLanes],
+                           const T (&linked)[kLanes], AffineMap<T, kLanes>& map) {
+  const bool closed = step.closed();
+  for (int l = 0; l < kLanes; ++l) map.offset[l] = closed ? own[l] : step(own[l], linked[l]);
+  if (kReduce) map.set_multiplier(closed || starts ? 0.0 : step(0.0, map.multiplier()));
+}
+
+template <class Task>
+struct ChannelUp {
+  using T = typename Task::Value;
+  using Map = typename ChannelSet<Task>::Map;
+  static constexpr int kLanes = Task::kLanes;
+  struct Slot {
+    typename Task::Steps::Up step;  // to this slot
+    T own[kLanes];                  // becomes the slot's value
+  };
+
+  const Task& task;
+  ChannelSet<Task> set;
+
+  TREEFILTER_HD const PlanView& plan() const { return set.plan; }
+  // The vertices of the first round have no light children.
+  static TREEFILTER_HD bool gathers(int k) { return k > 0; }
+  TREEFILTER_HD void gather(int32_t first, int32_t end, int32_t step) const {
+    set.template add_light_children<sizeof(T) == 4 ? 4 : 2>(first, end, step);
+  }
+  TREEFILTER_HD Slot read(int32_t s) const {
+    const int32_t below = s > 0 ? s - 1 : 0, link = set.plan.up()[below];
+    const auto weight = set.steps.read_up(below);
+    Slot slot;
+    for (int l = 0; l < kLanes; ++l) slot.own[l] = set.at(l, s);
+    slot.step = s > 0 && link >= 0 ? set.steps.up(weight) : typename Task::Steps::Up{};
+    return slot;
+  }
+  TREEFILTER_HD void reduce(const Slot& slot, Map& map) const {
+    advance<true>(slot.step, false, slot.own, map.offset, map);
+  }
+  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
+    advance<false>(slot.step, false, slot.own, map.offset, map);
+    for (int l = 0; l < kLanes; ++l) slot.own[l] = map.offset[l];
+  }
+  TREEFILTER_HD void write(int32_t s, const Slot& slot) const {
+    for (int l = 0; l < kLanes; ++l) set.at(l, s) = slot.own[l];
+  }
+};
+
+template <class Task>
+struct ChannelDown {
+  using T = typename Task::Value;
+  using Map = typename ChannelSet<Task>::Map;
+  static constexpr int kLanes = Task::kLanes;
+  struct Slot {
+    typename Task::Steps::Down step;
+    T own[kLanes], linked[kLanes];  // the latter is read at the top of a chain, else found
+    int32_t top;
+  };
+
+  const Task& task;
+  ChannelSet<Task> set;
+
+  TREEFILTER_HD const PlanView& plan() const { return set.plan; }
+  static TREEFILTER_HD bool gathers(int) { return false; }
+  TREEFILTER_HD void gather(int32_t, int32_t, int32_t) const {}
+  TREEFILTER_HD Slot read(int32_t s) const {
+    const int32_t link = set.plan.up()[s];
+    const auto weights = set.steps.read_down(s);
+    Slot slot;
+    for (int l = 0; l < kLanes; ++l) {
+      slot.own[l] = set.at(l, s), slot.linked[l] = link < 0 ? set.at(l, ~link) : T(0);
+    }
+    slot.step = set.steps.down(weights), slot.top = link < 0;
+    return slot;
+  }
+  TREEFILTER_HD void reduce(const Slot& slot, Map& map) const {
+    T linked[kLanes];
+    for (int l = 0; l < kLanes; ++l) linked[l] = slot.top ? slot.linked[l] : map.offset[l];
+    advance<true>(slot.step, slot.top != 0, slot.own, linked, map);
+  }
+  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
+    for (int l = 0; l < kLanes; ++l) slot.linked[l] = slot.top ? slot.linked[l] : map.offset[l];
+    advance<false>(slot.step, slot.top != 0, slot.own, slot.linked, map);
+  }
+  TREEFILTER_HD void write(int32_t s, const Slot& slot) const {
+    Map map;
+    advance<false>(slot.step, slot.top != 0, slot.own, slot.linked, map);
+    for (int l = 0; l < kLanes; ++l) set.at(l, s) = map.offset[l];
+    task.visit(set, s, slot.own, slot.linked);
+  }
+};
+
 template <class Task, bool kUpwards>
 struct LargeChannelsPass {
   using Map = typename LargeChannels<Task>::Map;
-  using TaskType = Task;
+  using Channel = std::conditional_t<kUpwards, ChannelUp<Task>, ChannelDown<Task>>;
   static constexpr bool kUp = kUpwards;
-  template <bool kReduce>
-  using Segments = ScanChannels<LargeChannelsPass, kReduce>;
 
   LargeChannels<Task> x;
   int64_t channels;
   Map *segments, *bundles;
 
   TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
-  TREEFILTER_HD PlanView plan(int64_t index) const { return x.set(index).plan; }
-  TREEFILTER_HD void enter(int64_t i, const Map& map) const {
-    for (int l = 0; l < Task::kLanes; ++l) x.entering[i * Task::kLanes + l] = map.offset[l];
-  }
+  TREEFILTER_HD Channel channel(int64_t index) const { return {x.task, x.set(index)}; }
 };
 
-template <class Scan, bool kReduce>
-struct ScanChannels {
-  Scan scan;
-  int k;
-  int64_t width;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    using Task = typename Scan::TaskType;
-    const LargeChannels<Task>& x = scan.x;
-    const Split at(i, width);
-    const ChannelSet<Task> set = x.set(at.quotient);
-    const RoundOf round(set.plan, k);
-    if (at.rest >= round.segments()) return;
-    const auto [first, last] = SlotsOf(round, round.first_segment + at.rest);
-    const int64_t segment = at.quotient * segments_of(x.task.nodes()) + round.first_segment + at.rest;
-    auto in = Scan::Map::identity();
-    constexpr int kAhead = LargeChannels<Task>::kAhead;
-    if (kReduce && Scan::kUp && round.first_slot > 0) {
-      set.template add_light_children<kAhead>(first, last, 1);
-    }
-    if (!kReduce) {
-      for (int l = 0; l < Task::kLanes; ++l) in.offset[l] = x.entering[segment * Task::kLanes + l];
-    }
-    if (Scan::kUp) {
-      set.template up<kReduce, kAhead>(first, last, in);
-    } else {
-      set.template down<kReduce, kAhead>(x.task, first, last, in);
-    }
-    if (kReduce) x.segments[segment] = in;
-  }
-};
+template <class Task>
+constexpr int64_t kPhasedShared<LargeChannels<Task>> =
+    std::max(kBundleShared<typename ChannelUp<Task>::Slot, typename ChannelUp<Task>::Map>,
+             kBundleShared<typename ChannelDown<Task>::Slot, typename ChannelDown<Task>::Map>);
 
 TREEFILTER_PHASED template <class Task>
 template <class Group>
 TREEFILTER_HD void LargeChannels<Task>::operator()(Group& group) const {
   group.each(most_rounds(task.nodes()), FindWidths{task.families.tree, widths});
-  group.each(sets * parts(), EachSlot<Start, Task>{*this});
+  group.each(sets * threads(), EachSlot<Start, Task>{*this});
   if (task.up()) {
     scan_rounds(group, LargeChannelsPass<Task, true>{*this, sets, segments, bundles}, widths);
   }
-  if constexpr (Task::kTurns) group.each(sets * parts(), EachSlot<Turn, Task>{*this});
+  if constexpr (Task::kTurns) group.each(sets * threads(), EachSlot<Turn, Task>{*this});
   if (task.down()) {
     scan_rounds(group, LargeChannelsPass<Task, false>{*this, sets, segments, bundles}, widths);
   }
-  group.each(sets * parts(), EachSlot<End, Task>{*this});
+  group.each(sets * threads(), EachSlot<End, Task>{*this});
 }
 
 // ---- the choice ----
@@ -156,12 +217,10 @@ void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& 
       return launch_blocks<1024>(cuda, name, sets, shared_bytes<Task>(0),
                                  ChannelBlock<Task, false>{task, values});
     }
-    const int64_t segments = sets * segments_of(nodes);
-    const auto [values, entering, maps, bundles, widths] =
-        cuda.arrays<T, T, Map, Map, int32_t>(sets * kLanes * nodes, kLanes * segments, segments,
-                                             sets * bundles_of(nodes), 2 * PlanView::kRounds);
-    launch_phased(cuda, name, segments,
-                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, widths});
+    const auto [values, segments, bundles, widths] = cuda.arrays<T, Map, Map, int32_t>(
+        sets * kLanes * nodes, sets * segments_of(nodes), sets * bundles_of(nodes), PlanView::kRounds);
+    launch_phased(cuda, name, sets * bundles_of(nodes) * kPhasedThreads,
+                  LargeChannels<Task>{task, sets, values, segments, bundles, widths});
   }
 }
 

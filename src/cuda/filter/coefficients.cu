@@ -60,7 +60,7 @@ struct FilterOnes {
     set.arrays.k.affinity[s] = affinity;
     set.at(0, s) = 1;
   }
-  TREEFILTER_HD void visit(const ChannelSet<FilterOnes>& set, int32_t s, int32_t, const double* own,
+  TREEFILTER_HD void visit(const ChannelSet<FilterOnes>& set, int32_t s, const double* own,
                            const double*) const {
     set.arrays.k.mass[s] = *own;
   }

@@ -113,7 +113,7 @@ struct BackwardTask {
     set.at(0, s) = from.grad * (kMean ? from.scale / from.total : T(1));
     if constexpr (kWanted) set.at(1, s) = (from.x - set.arrays.centre) * from.scale;
   }
-  TREEFILTER_HD void visit(const ChannelSet<BackwardTask>& set, int32_t s, int32_t, const T* own,
+  TREEFILTER_HD void visit(const ChannelSet<BackwardTask>& set, int32_t s, const T* own,
                            const T* linked) const {
     if constexpr (kWanted) {
       const T g = own[0], x = own[1], h = linked[0], y = linked[1];

@@ -79,7 +79,7 @@ struct MeanGradient {
     set.arrays.inside[s] = set.at(0, s);
     set.at(0, s) = value;
   }
-  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>& set, int32_t s, int32_t, const double*,
+  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>& set, int32_t s, const double*,
                            const double* linked) const {
     set.arrays.linked[s] = *linked;
   }

@@ -7,10 +7,10 @@
 //   phased   A struct with
 //              TREEFILTER_PHASED template <class Group> TREEFILTER_HD void operator()(Group&) const
 //            made of phases: group.each(count, phase) calls a flat struct for every i < count, then
-//            waits for all threads of the *grid group*. Phases that do not depend on each other share a
-//            barrier: group.each(count, phase, other_count, other_phase). And group.each_block(blocks,
-//            body) runs code of a block, with kScratchBytes of shared memory. A grid group is one of
-//            these sets of threads:
+//            waits for all threads of the *grid group* (group.cuh). Phases that do not depend on each
+//            other share a barrier: group.each(count, phase, other_count, other_phase). And
+//            group.each_block(blocks, body) runs code of a block, with kPhasedShared bytes of shared
+//            memory. A grid group is one of these sets of threads:
 //              GridGroup    all threads of one cooperative kernel, with barriers across the whole grid
 //              ImageCluster the threads of a cluster of blocks, which works on one image of many
 //              LaunchGroup  a kernel launch for each phase, where a cooperative kernel is not possible
@@ -31,131 +31,26 @@
 // same way group.read(value, most) is a number that only the device knows, or the most that it can be.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
-#include "atomics.cuh"
-#include "block.cuh"
 #include "call.h"
 #include "cooperative.h"
+#include "group.cuh"
 
 #ifdef __CUDACC__
-#include <cooperative_groups.h>
-
 #include "device_api.cuh"
-// In front of `template <class Group>`: some grid groups live on the host, some on the device.
-#define TREEFILTER_PHASED _Pragma("nv_exec_check_disable")
-#else
-#define TREEFILTER_PHASED
-#endif
-
-// In front of a loop over slots: TREEFILTER_ONE_BY_ONE. There are many threads, so unrolling costs
-// registers and gains nothing. In front of a loop whose variable selects registers: TREEFILTER_UNROLL.
-#ifdef __CUDA_ARCH__
-#define TREEFILTER_ONE_BY_ONE _Pragma("unroll 1")
-#define TREEFILTER_UNROLL _Pragma("unroll")
-#else
-#define TREEFILTER_ONE_BY_ONE
-#define TREEFILTER_UNROLL
 #endif
 
 namespace treefilter::cuda {
 
-// The phase that sets an array to 0.
-template <class T>
-struct SetZero {
-  T* values;
-  TREEFILTER_HD void operator()(int64_t i) const { values[i] = 0; }
-};
-
-// The scratch memory of exclusive_scan, for integers.
-constexpr int64_t kScratchBytes = kWarp * sizeof(int32_t);
-
-// ---- grid groups ----
-
-// What they have in common. Own has run(count, phase) and run_blocks(blocks, body), and wait().
-template <class Own>
-class Phased {
- public:
-  TREEFILTER_PHASED template <class... Phases>
-  TREEFILTER_HD void each(Phases... phases) const {
-    run_all(phases...);
-    own().wait();
-  }
-  TREEFILTER_PHASED template <class Body>
-  TREEFILTER_HD void each_block(int64_t blocks, const Body& body) const {
-    own().run_blocks(blocks, body);
-    own().wait();
-  }
-
- private:
-  TREEFILTER_PHASED template <class Phase, class... Rest>
-  TREEFILTER_HD void run_all(int64_t count, const Phase& phase, Rest... rest) const {
-    own().run(count, phase);
-    if constexpr (sizeof...(rest) > 0) run_all(rest...);
-  }
-  TREEFILTER_HD const Own& own() const { return static_cast<const Own&>(*this); }
-};
-
-#ifdef __CUDACC__
-// All threads of a cooperative kernel.
-class GridGroup : public Phased<GridGroup> {
- public:
-  template <class Phase>
-  __device__ void run(int64_t count, const Phase& phase) const {
-    const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-    for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step) {
-      phase(i);
-    }
-  }
-  template <class Body>
-  __device__ void run_blocks(int64_t blocks, const Body& body) const {
-    extern __shared__ __align__(16) char shared[];
-    for (int64_t index = blockIdx.x; index < blocks; index += gridDim.x) {
-      body(Block{index, static_cast<int>(blockDim.x), shared});
-    }
-  }
-  __device__ void wait() const { cooperative_groups::this_grid().sync(); }
-  __device__ bool more(const int32_t* flag) const { return load_relaxed(flag) != 0; }
-  __device__ int64_t read(const int32_t* value, int64_t) const { return load_relaxed(value); }
-};
-#endif
-
-// The threads of one block.
-class BlockGroup : public Phased<BlockGroup> {
- public:
-  TREEFILTER_HD explicit BlockGroup(const Block& block) : block_(block) {}
-
-  template <class Phase>
-  TREEFILTER_HD void run(int64_t count, const Phase& phase) const {
-    block_.run([&](int t) {
-      for (int64_t i = t; i < count; i += block_.threads) phase(i);
-    });
-  }
-  template <class Body>
-  TREEFILTER_HD void run_blocks(int64_t blocks, const Body& body) const {
-    for (int64_t index = 0; index < blocks; ++index) body(Block{index, block_.threads, block_.shared});
-  }
-  TREEFILTER_HD void wait() const { block_.wait(); }
-  TREEFILTER_HD bool more(const int32_t* flag) const {
-    const bool more = load_relaxed(flag) != 0;
-#ifdef __CUDA_ARCH__
-    __syncthreads();  // no thread may write the flag before all have read it
-#endif
-    return more;
-  }
-
- private:
-  const Block& block_;
-};
+// The shared memory of a block of a phased kernel, at most 48 KiB.
+template <class Kernel>
+constexpr int64_t kPhasedShared = kScratchBytes;
+constexpr int kPhasedThreads = 256;
 
 #ifdef __CUDACC__
 
-// ---- launchers on the device ----
-
-constexpr int kFlatThreads = 256, kPhasedThreads = 256;
+constexpr int kFlatThreads = 256;
 // Blocks of a flat or phased kernel on one multiprocessor. This bounds the registers of a thread.
 // Without the bound ptxas chooses a limit by itself and spills.
 constexpr int kBlocksPerProcessor = 4;
@@ -225,7 +120,8 @@ __global__ void __launch_bounds__(kPhasedThreads, kPhasedBlocks<Kernel>)
 // One launch for each phase.
 class LaunchGroup : public Phased<LaunchGroup> {
  public:
-  LaunchGroup(const Cuda& cuda, const char* name) : cuda_(cuda), name_(name) {}
+  LaunchGroup(const Cuda& cuda, const char* name, int64_t shared_bytes)
+      : cuda_(cuda), name_(name), shared_bytes_(shared_bytes) {}
 
   template <class Phase>
   void run(int64_t count, const Phase& phase) const {
@@ -233,7 +129,7 @@ class LaunchGroup : public Phased<LaunchGroup> {
   }
   template <class Body>
   void run_blocks(int64_t blocks, const Body& body) const {
-    launch_blocks<kPhasedThreads>(cuda_, name_, blocks, kScratchBytes, body);
+    launch_blocks<kPhasedThreads>(cuda_, name_, blocks, shared_bytes_, body);
   }
   void wait() const {}
   bool more(const int32_t*) const { return true; }
@@ -242,6 +138,7 @@ class LaunchGroup : public Phased<LaunchGroup> {
  private:
   const Cuda& cuda_;
   const char* name_;
+  int64_t shared_bytes_;
 };
 
 // The blocks of a phased kernel that can be on the device at the same time; 0 if it must be run by a
@@ -252,7 +149,7 @@ int64_t cooperative_blocks(const char* name) {
   if (attribute(cudaDevAttrCooperativeLaunch) == 0) return 0;
   int per_processor = 0;
   check_cuda(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_processor, phased_kernel<Kernel>,
-                                                           kPhasedThreads, kScratchBytes),
+                                                           kPhasedThreads, kPhasedShared<Kernel>),
              name);
   return int64_t{per_processor} * attribute(cudaDevAttrMultiProcessorCount);
 }
@@ -266,9 +163,9 @@ void launch_phased(const Cuda& cuda, const char* name, int64_t widest, const Ker
   Kernel copy = kernel;
   void* arguments[] = {&copy};
   const bool launched = launch_what_fits(wanted < most ? wanted : most, [&](int64_t blocks) {
-    const cudaError_t error =
-        cudaLaunchCooperativeKernel(phased_kernel<Kernel>, dim3(static_cast<unsigned>(blocks)),
-                                    dim3(kPhasedThreads), arguments, kScratchBytes, stream_of(cuda));
+    const cudaError_t error = cudaLaunchCooperativeKernel(
+        phased_kernel<Kernel>, dim3(static_cast<unsigned>(blocks)), dim3(kPhasedThreads), arguments,
+        kPhasedShared<Kernel>, stream_of(cuda));
     if (error != cudaErrorCooperativeLaunchTooLarge) {
       check_cuda(error, name);
       return true;
@@ -277,94 +174,14 @@ void launch_phased(const Cuda& cuda, const char* name, int64_t widest, const Ker
     return false;
   });
   if (launched) return;
-  LaunchGroup group(cuda, name);
+  LaunchGroup group(cuda, name, kPhasedShared<Kernel>);
   kernel(group);
-}
-
-#else
-
-// ---- the same, emulated ----
-
-inline int64_t shared_limit() {
-  return emulation::shared_limit;
-}
-
-template <class Phase>
-void launch_flat(const Cuda&, const char* name, int64_t count, const Phase& phase) {
-  if (count <= 0) return;
-  emulation::start_counting();
-  emulation::for_each(count, phase);
-  emulation::count_launch(name, {1, 0, 0, 0, emulation::all_steps});
-}
-
-template <int Threads, class Body>
-void launch_blocks(const Cuda&, const char* name, int64_t blocks, int64_t shared_bytes,
-                   const Body& body) {
-  static_assert(Threads % kWarp == 0 && Threads <= 1024);
-  if (shared_bytes > emulation::shared_limit) {
-    throw std::runtime_error(std::string("treefilter: CUDA kernel ") + name +
-                             ": too much shared memory");
-  }
-  if (blocks <= 0) return;
-  int64_t most = 0, steps = 0;
-  emulation::for_each_block(blocks, [&](int64_t index) {
-    emulation::Garbage shared(static_cast<size_t>(shared_bytes));
-    emulation::start_counting();
-    body(Block{index, Threads, shared.data()});
-    most = std::max(most, emulation::barriers);
-    steps = std::max(steps, emulation::all_steps);
-  });
-  emulation::count_launch(name, {1, 0, 0, most, steps});
-}
-
-// The threads of a grid, or of a cluster of `blocks` blocks that works on the image `image`.
-class EmulatedGroup : public Phased<EmulatedGroup> {
- public:
-  explicit EmulatedGroup(int threads, int64_t blocks = INT64_MAX, int64_t image = 0)
-      : threads_(threads), blocks_(blocks), image_(image) {}
-
-  template <class Phase>
-  void run(int64_t count, const Phase& phase) const {
-    const int64_t first = image_ * count;
-    const int64_t all = blocks_ > count / threads_ ? count : blocks_ * threads_;
-    emulation::for_each(all, [&](int64_t t) {
-      for (int64_t i = t; i < count; i += all) phase(first + i);
-    });
-  }
-  template <class Body>
-  void run_blocks(int64_t blocks, const Body& body) const {
-    const int64_t others = emulation::barriers, before = emulation::all_steps;
-    int64_t most = 0, steps = 0;
-    emulation::for_each_block(blocks, [&](int64_t index) {
-      emulation::Garbage shared(kScratchBytes);
-      emulation::barriers = emulation::all_steps = 0;
-      body(Block{image_ * blocks + index, threads_, shared.data()});
-      most = std::max(most, emulation::barriers);
-      steps = std::max(steps, emulation::all_steps);
-    });
-    emulation::barriers = others + most;
-    emulation::all_steps = before + steps;
-  }
-  void wait() const { ++emulation::group_barriers; }
-  bool more(const int32_t* flag) const { return emulation::blind || load_relaxed(flag) != 0; }
-  int64_t read(const int32_t* value, int64_t most) const {
-    return emulation::blind ? most : load_relaxed(value);
-  }
-
- private:
-  int threads_;
-  int64_t blocks_, image_;
-};
-
-template <class Kernel>
-void launch_phased(const Cuda&, const char* name, int64_t, const Kernel& kernel) {
-  EmulatedGroup group(256);
-  emulation::start_counting();
-  kernel(group);
-  emulation::count_launch(name,
-                          {1, emulation::group_barriers, 0, emulation::barriers, emulation::all_steps});
 }
 
 #endif
 
 }  // namespace treefilter::cuda
+
+#ifndef __CUDACC__
+#include "launch_emulated.cuh"
+#endif

@@ -154,7 +154,7 @@ bool launch_clusters(const Cuda&, const char* name, int64_t images, const Kernel
   if (images > most_clusters) return false;
   emulation::Counts most{1, 0, 0, 0, 0};
   emulation::for_each_block(images, [&](int64_t image) {
-    EmulatedGroup group(kClusterThreads, cluster_blocks, image);
+    EmulatedGroup group(kClusterThreads, kScratchBytes, cluster_blocks, image);
     emulation::start_counting();
     kernel.of_image(image)(group);
     most.cluster_barriers = std::max(most.cluster_barriers, emulation::group_barriers);

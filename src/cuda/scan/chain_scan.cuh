@@ -19,7 +19,7 @@
 //   kGathers, gather(s)   if kGathers, first in a round: takes in the light children of slot s
 //   Map, step(s)          what slot s makes of the value of the slot before it in its chain, which is
 //                         the one below it (kUp) or above it
-//   put(s, step, value)   takes the result
+//   put(s, value)         takes the result
 // None of these touches what others of the same round touch.
 //
 // The cost of a round of n slots is two visits to each slot. A channel of moderate size gets a block,
@@ -56,9 +56,8 @@ TREEFILTER_HD void scan_segment(const Pass& pass, int64_t first, int64_t last, t
   TREEFILTER_ONE_BY_ONE
   for (int64_t i = first; i < last; ++i) {
     const int32_t s = static_cast<int32_t>(Pass::kUp ? i : first + last - 1 - i);
-    const auto step = pass.step(s);
-    sum = Pass::Map::compose(sum, step);
-    if (!kReduce) pass.put(s, step, sum.value);
+    sum = Pass::Map::compose(sum, pass.step(s));
+    if (!kReduce) pass.put(s, sum.value);
   }
 }
 

@@ -3,8 +3,8 @@
 // run_task below chooses between the two ways by the size of a channel's values alone.
 #pragma once
 
+#include "bundle_scan.cuh"
 #include "chain_scan.cuh"
-#include "segments.cuh"
 
 namespace treefilter::cuda {
 
@@ -14,8 +14,8 @@ struct LargeTask {
 
   Task task;
   int64_t channels;
-  LargestMap *segments, *entering, *bundles;  // hold the maps of any pass
-  int32_t* widths;                            // of FindWidths
+  LargestMap *segments, *bundles;  // hold the maps of any pass
+  int32_t* widths;                 // of FindWidths
 
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;
@@ -31,51 +31,50 @@ struct LargeVertices {
   }
 };
 
-template <class Scan, bool kReduce>
-struct ScanSegments;
+template <class Task>
+constexpr int64_t kPhasedShared<LargeTask<Task>> =
+    kBundleShared<typename Task::LargestMap, typename Task::LargestMap>;
 
-// A pass as a scan of segments.cuh.
+// A channel of a pass, for bundle_scan.cuh.
+template <class Pass>
+struct PassChannel {
+  using Map = typename Pass::Map;
+  struct Slot {
+    Map step;  // its value becomes the result
+  };
+
+  Pass pass;
+
+  TREEFILTER_HD const PlanView& plan() const { return pass.plan; }
+  static TREEFILTER_HD bool gathers(int) { return Pass::kGathers; }
+  TREEFILTER_HD void gather(int32_t first, int32_t end, int32_t step) const {
+    if constexpr (Pass::kGathers) {
+      TREEFILTER_ONE_BY_ONE
+      for (int32_t s = first, left = end - first; left > 0; s = next(s, left, step)) pass.gather(s);
+    }
+  }
+  TREEFILTER_HD Slot read(int32_t s) const { return {pass.step(s)}; }
+  TREEFILTER_HD void reduce(const Slot& slot, Map& map) const { map = Map::compose(map, slot.step); }
+  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
+    map = Map::compose(map, slot.step);
+    slot.step.value = map.value;
+  }
+  TREEFILTER_HD void write(int32_t s, const Slot& slot) const { pass.put(s, slot.step.value); }
+};
+
+// A pass as a scan of bundle_scan.cuh.
 template <class Task, class Pass>
 struct LargePass {
   using Map = typename Pass::Map;
+  using Channel = PassChannel<Pass>;
   static constexpr bool kUp = Pass::kUp;
-  using PassType = Pass;
-  template <bool kReduce>
-  using Segments = ScanSegments<LargePass, kReduce>;
 
   Task task;
   int64_t channels;
-  Map *segments, *entering, *bundles;
+  Map *segments, *bundles;
 
   TREEFILTER_HD int64_t nodes() const { return task.nodes(); }
-  TREEFILTER_HD PlanView plan(int64_t channel) const {
-    return task.trees().plan_of(channel / task.channels_per_tree);
-  }
-  TREEFILTER_HD void enter(int64_t i, const Map& map) const { entering[i] = map; }
-};
-
-template <class Scan, bool kReduce>
-struct ScanSegments {
-  Scan scan;
-  int k;
-  int64_t width;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    using Pass = typename Scan::PassType;
-    const Split at(i, width);
-    const Pass pass(scan.task.channel(at.quotient));
-    const RoundOf round(pass.plan, k);
-    if (at.rest >= round.segments()) return;
-    const SlotsOf slots(round, round.first_segment + at.rest);
-    const int64_t segment = at.quotient * segments_of(scan.nodes()) + round.first_segment + at.rest;
-    if constexpr (kReduce && Pass::kGathers) {
-      TREEFILTER_ONE_BY_ONE
-      for (int32_t s = slots.first; s < slots.last; ++s) pass.gather(s);
-    }
-    typename Pass::Map sum = kReduce ? Pass::Map::identity() : scan.entering[segment];
-    scan_segment<kReduce>(pass, slots.first, slots.last, sum);
-    if (kReduce) scan.segments[segment] = sum;
-  }
+  TREEFILTER_HD Channel channel(int64_t index) const { return {Pass(task.channel(index))}; }
 };
 
 template <class Task, class Group>
@@ -93,11 +92,12 @@ class LargeRunner {
     using Map = typename Pass::Map;
     using LargestMap = typename Task::LargestMap;
     static_assert(sizeof(Map) <= sizeof(LargestMap) && alignof(Map) <= alignof(LargestMap));
-    scan_rounds(
-        group_,
-        LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
-                              reinterpret_cast<Map*>(x_.entering), reinterpret_cast<Map*>(x_.bundles)},
-        x_.widths);
+    static_assert(kBundleShared<typename PassChannel<Pass>::Slot, Map> <=
+                  kPhasedShared<LargeTask<Task>>);
+    scan_rounds(group_,
+                LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
+                                      reinterpret_cast<Map*>(x_.bundles)},
+                x_.widths);
   }
 
  private:
@@ -126,11 +126,11 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
     constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(LargestMap));
     return launch_blocks<kThreads>(cuda, name, channels, kScratch, BlockTask<Task>{task});
   }
-  const int64_t count = channels * segments_of(nodes);
-  const auto [segments, entering, bundles, widths] =
-      cuda.arrays<LargestMap, LargestMap, LargestMap, int32_t>(
-          count, count, channels * bundles_of(nodes), 2 * PlanView::kRounds);
-  launch_phased(cuda, name, count, LargeTask<Task>{task, channels, segments, entering, bundles, widths});
+  const int64_t count = channels * bundles_of(nodes);
+  const auto [segments, bundles, widths] = cuda.arrays<LargestMap, LargestMap, int32_t>(
+      channels * segments_of(nodes), count, PlanView::kRounds);
+  launch_phased(cuda, name, count * kPhasedThreads,
+                LargeTask<Task>{task, channels, segments, bundles, widths});
 }
 
 #ifdef __CUDACC__

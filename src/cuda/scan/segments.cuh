@@ -3,16 +3,15 @@
 // (chain_scan_large.cuh) use it.
 //
 // A *segment* is kSegment slots, cut where a round begins or ends; one thread scans it. A *bundle* is
-// kSegment consecutive segments. What slots, segments and bundles do to the value that enters them is a
-// Map, and maps compose. For each round and direction there are four phases over all channels at once:
-//   1. reduce every segment to its map;
-//   2. reduce every bundle to the composition of its segments' maps;
-//   3. compose the bundles before each bundle, and so find what enters each segment;
-//   4. scan every segment again, from what enters it, and write the values.
-// A phase visits only the segments or bundles that the round has in some tree.
-// Phase 3 looks back only as far as to the nearest bundle that lets nothing through, because a chain
-// starts in it: mostly the next one. On a chain as long as the image it reads one map for every 4096
-// slots before.
+// kSegment consecutive segments; one block works on it. What slots, segments and bundles do to the value
+// that enters them is a Map, and maps compose. For each round and direction there are two phases over
+// all channels at once (bundle_scan.cuh):
+//   1. reduce every segment to its map, and every bundle to that of its segments;
+//   2. find what enters each segment; scan it again from there, and write the values.
+// A phase visits only the bundles that the round has in some tree.
+// What enters is composed of the maps before it, back to the nearest one that lets nothing through,
+// because a chain starts in it: mostly the next one. On a chain as long as the image it is one map for
+// every 4096 slots before, and one for every segment before in the bundle.
 //
 // A channel is here one value for each vertex of one tree: a channel of the filter (or a few that share
 // coefficients), or the distances from one source.
@@ -54,10 +53,9 @@ struct RoundOf {
     first_slot = plan.rounds()[k], last_slot = plan.rounds()[k + 1];
     first_segment = first_slot / kSegment, last_segment = after(last_slot);
     first_bundle = first_segment / kSegment, last_bundle = after(last_segment);
-    if (first_slot == last_slot) last_segment = first_segment, last_bundle = first_bundle;
+    if (first_slot == last_slot) last_bundle = first_bundle;
   }
 
-  TREEFILTER_HD int32_t segments() const { return last_segment - first_segment; }
   TREEFILTER_HD int32_t bundles() const { return last_bundle - first_bundle; }
 
  private:
@@ -67,134 +65,51 @@ struct RoundOf {
   }
 };
 
-// The round's slots in a segment, first … last - 1.
-struct SlotsOf {
-  int32_t first, last;
+// The part of a round in a bundle. Segments are counted from the bundle's first one.
+struct BundleOf {
+  int32_t index;
+  int32_t first_segment, last_segment;  // those that have slots of the round: first … last - 1
+  int32_t first_slot, last_slot;        // the round's
 
-  TREEFILTER_HD SlotsOf(const RoundOf& round, int64_t segment) {
-    const int32_t begin = static_cast<int32_t>(segment) * kSegment;
-    first = begin > round.first_slot ? begin : round.first_slot;
-    last = round.last_slot - begin > kSegment ? begin + kSegment : round.last_slot;
+  TREEFILTER_HD BundleOf(const RoundOf& round, int32_t index)
+      : index(index),
+        first_segment(inside(round.first_segment)),
+        last_segment(inside(round.last_segment)),
+        first_slot(round.first_slot),
+        last_slot(round.last_slot) {}
+
+  TREEFILTER_HD bool has(int segment) const {
+    return segment >= first_segment && segment < last_segment;
+  }
+  // The first slot of a segment, of which the round may have only others.
+  TREEFILTER_HD int32_t slot(int32_t segment) const { return (index * kSegment + segment) * kSegment; }
+  // The nearest slot of the round.
+  TREEFILTER_HD int32_t clamped(int32_t s) const {
+    return s < first_slot ? first_slot : s < last_slot ? s : last_slot - 1;
+  }
+
+ private:
+  TREEFILTER_HD int32_t inside(int32_t segment) const {
+    const int32_t local = segment - index * kSegment;
+    return local < 0 ? 0 : local > kSegment ? kSegment : local;
   }
 };
 
-// The round's segments in a bundle, in the order of the scan: first, first + step, … up to before end.
-template <bool kUp>
-struct SegmentsOf {
-  static constexpr int64_t step = kUp ? 1 : -1;
-  int64_t first, end;  // of [channel][segment]
-
-  TREEFILTER_HD SegmentsOf(const RoundOf& round, int64_t channel_begin, int64_t bundle) {
-    const int32_t begin = static_cast<int32_t>(bundle) * kSegment, after = begin + kSegment;
-    const int64_t low = channel_begin + (begin > round.first_segment ? begin : round.first_segment);
-    const int64_t high = channel_begin + (after < round.last_segment ? after : round.last_segment);
-    first = kUp ? low : high - 1, end = kUp ? high : low - 1;
-  }
-};
-
-// For each round, the most segments and the most bundles that it has in any tree: a phase of the round
-// takes that many of each channel, from the round's first one on.
+// For each round, the most bundles that it has in any tree: a phase of the round takes that many of each
+// channel, from the round's first one on.
 struct FindWidths {
   TreeView trees;
-  int32_t* widths;  // [segments, bundles][round]
+  int32_t* widths;  // [round]
 
   TREEFILTER_HD void operator()(int64_t k) const {
-    int32_t segments = 0, bundles = 0;
+    int32_t bundles = 0;
     TREEFILTER_ONE_BY_ONE
     for (int64_t tree = 0; tree < trees.batch; ++tree) {
       const RoundOf round(trees.plan_of(tree), static_cast<int>(k));
-      segments = round.segments() > segments ? round.segments() : segments;
       bundles = round.bundles() > bundles ? round.bundles() : bundles;
     }
-    widths[k] = segments, widths[PlanView::kRounds + k] = bundles;
+    widths[k] = bundles;
   }
 };
-
-// ---- the four phases ----
-
-// A scan says what is scanned:
-//   kUp                         leaf to root, or root to leaf
-//   Map                         identity(), compose(earlier, later), is_open(): whether anything that
-//                               enters gets through
-//   nodes(), channels           sizes
-//   plan(channel)               the channel's plan
-//   segments, bundles           arrays of maps, [channel][segment] and [channel][bundle]
-//   enter(i, map)               notes what enters segment i: what `map` makes of the identity
-//   Segments<kReduce>{scan, k, width}  phases 1 and 4 in round k, for each of [channel][width]
-
-// Calls visit(bundle, segments, first) for part i of [channel][width], if round k has that many bundles.
-// bundle: of [channel][bundle]. segments: SegmentsOf it. first: the bundle with which the channel's scan
-// of the round begins.
-template <class Scan, class Visit>
-TREEFILTER_HD void visit_bundle(const Scan& scan, int k, int64_t width, int64_t i, const Visit& visit) {
-  const int64_t nodes = scan.nodes();
-  const Split at(i, width);
-  const RoundOf round(scan.plan(at.quotient), k);
-  if (at.rest >= round.bundles()) return;
-  const int64_t bundle = round.first_bundle + at.rest, channel = at.quotient * bundles_of(nodes);
-  const SegmentsOf<Scan::kUp> segments(round, at.quotient * segments_of(nodes), bundle);
-  visit(channel + bundle, segments, channel + (Scan::kUp ? round.first_bundle : round.last_bundle - 1));
-}
-
-template <class Scan>
-struct ReduceBundles {
-  Scan scan;
-  int k;
-  int64_t width;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    visit_bundle(scan, k, width, i, [&](int64_t bundle, const SegmentsOf<Scan::kUp>& of, int64_t) {
-      auto all = Scan::Map::identity();
-      TREEFILTER_ONE_BY_ONE
-      for (int64_t s = of.first; s != of.end; s += of.step) {
-        all = Scan::Map::compose(all, scan.segments[s]);
-      }
-      scan.bundles[bundle] = all;
-    });
-  }
-};
-
-template <class Scan>
-struct EnterSegments {
-  Scan scan;
-  int k;
-  int64_t width;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    visit_bundle(scan, k, width, i, [&](int64_t bundle, const SegmentsOf<Scan::kUp>& of, int64_t start) {
-      int64_t from = bundle;
-      while (from != start) {
-        from -= of.step;
-        if (!scan.bundles[from].is_open()) break;
-      }
-      auto sum = Scan::Map::identity();
-      TREEFILTER_ONE_BY_ONE
-      for (; from != bundle; from += of.step) sum = Scan::Map::compose(sum, scan.bundles[from]);
-      TREEFILTER_ONE_BY_ONE
-      for (int64_t s = of.first; s != of.end; s += of.step) {
-        scan.enter(s, sum);
-        sum = Scan::Map::compose(sum, scan.segments[s]);
-      }
-    });
-  }
-};
-
-// All rounds of a scan, in its direction. widths: of FindWidths.
-TREEFILTER_PHASED template <class Scan, class Group>
-TREEFILTER_HD void scan_rounds(Group& group, const Scan& scan, const int32_t* widths) {
-  const int64_t nodes = scan.nodes(), channels = scan.channels;
-  const int most = most_rounds(nodes);
-  TREEFILTER_ONE_BY_ONE
-  for (int i = 0; i < most; ++i) {
-    const int k = Scan::kUp ? i : most - 1 - i;
-    const int64_t segments = group.read(widths + k, segments_of(nodes));
-    if (segments == 0) continue;
-    const int64_t bundles = group.read(widths + PlanView::kRounds + k, bundles_of(nodes));
-    group.each(channels * segments, typename Scan::template Segments<true>{scan, k, segments});
-    group.each(channels * bundles, ReduceBundles<Scan>{scan, k, bundles});
-    group.each(channels * bundles, EnterSegments<Scan>{scan, k, bundles});
-    group.each(channels * segments, typename Scan::template Segments<false>{scan, k, segments});
-  }
-}
 
 }  // namespace treefilter::cuda
