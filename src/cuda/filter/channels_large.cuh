@@ -74,7 +74,7 @@ template <class Task>
 struct ChannelUp {
   using T = typename Task::Value;
   using Map = typename ChannelSet<Task>::Map;
-  static constexpr int kLanes = Task::kLanes;
+  static constexpr int kLanes = Task::kLanes, kAhead = sizeof(T) == 4 ? 4 : 2;
   struct Slot {
     typename Task::Steps::Up step;  // to this slot
     T own[kLanes];                  // becomes the slot's value
@@ -87,7 +87,7 @@ struct ChannelUp {
   // The vertices of the first round have no light children.
   static TREEFILTER_HD bool gathers(int k) { return k > 0; }
   TREEFILTER_HD void gather(int32_t first, int32_t end, int32_t step) const {
-    set.template add_light_children<sizeof(T) == 4 ? 4 : 2>(first, end, step);
+    set.template add_light_children<kAhead>(first, end, step);
   }
   TREEFILTER_HD Slot read(int32_t s) const {
     const int32_t below = s > 0 ? s - 1 : 0, link = set.plan.up()[below];
@@ -113,7 +113,7 @@ template <class Task>
 struct ChannelDown {
   using T = typename Task::Value;
   using Map = typename ChannelSet<Task>::Map;
-  static constexpr int kLanes = Task::kLanes;
+  static constexpr int kLanes = Task::kLanes, kAhead = sizeof(T) == 4 ? 4 : 2;
   struct Slot {
     typename Task::Steps::Down step;
     T own[kLanes], linked[kLanes];  // the latter is read at the top of a chain, else found
@@ -198,14 +198,17 @@ int64_t shared_bytes(int64_t nodes) {
          nodes * Task::kLanes * static_cast<int64_t>(sizeof(typename Task::Value));
 }
 
+// more_shared: bytes behind the values that a block of a small image has besides.
 template <class Task>
-void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& task) {
+void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& task,
+                  int64_t more_shared = 0) {
   using T = typename Task::Value;
   constexpr int kLanes = Task::kLanes;
   const int64_t nodes = task.nodes(), bytes = shared_bytes<Task>(nodes), limit = shared_limit();
   if (sets <= 0) return;
   if (bytes <= limit && nodes <= kSmallImage) {
-    return launch_blocks<128>(cuda, name, sets, bytes, ChannelBlock<Task, true>{task, nullptr});
+    return launch_blocks<128>(cuda, name, sets, bytes + more_shared,
+                              ChannelBlock<Task, true>{task, nullptr});
   }
   if (bytes <= limit) {
     return launch_blocks<512>(cuda, name, sets, bytes, ChannelBlock<Task, true>{task, nullptr});

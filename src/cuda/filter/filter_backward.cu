@@ -198,9 +198,8 @@ void backward(const Cuda& cuda, const Families<T>& families, const Strided<const
   const int64_t centres = kMean ? channels : 0;
   // The products of a single channel are the sums of its group.
   const bool summed = kMean && channels == groups;
-  const auto [inside, linked, samples, group_sums, dots, centre] =
-      cuda.arrays<double, double, double, Dots<T>, Dots<T>, T>(
-          mean_size, mean_size, centres * kStrands, summed ? 0 : mean_size, channels * nodes, centres);
+  const auto [samples, group_sums, dots, centre] = cuda.arrays<double, Dots<T>, Dots<T>, T>(
+      centres * kStrands, summed ? 0 : mean_size, channels * nodes, centres);
   Dots<T>* const sums = summed ? dots : group_sums;
   if constexpr (kMean) {
     launch_flat(cuda, kName, channels * kStrands, SumSamples<X>{x, samples});
@@ -213,8 +212,7 @@ void backward(const Cuda& cuda, const Families<T>& families, const Strided<const
                 SumDots<T, kMean>{families, k, channels / groups, dots, sums, grad_affinity.data});
   }
   if constexpr (kMean) {
-    run_channels(cuda, kName, groups,
-                 MeanGradient<T>{families, k, sums, inside, linked, grad_affinity.data});
+    run_mean_gradient(cuda, kName, families, k, sums, groups, grad_affinity.data);
   }
 }
 

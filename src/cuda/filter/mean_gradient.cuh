@@ -25,15 +25,14 @@ struct MeanGradient {
   struct Arrays {
     Coefficients<const T> k;
     const Dots<T>* sums;
-    double *inside, *linked;
+    double* inside;
     T* grad;
   };
 
   Families<T> families;
   FamilyCoefficients<const T, true> k;
   const Dots<T>* sums;  // [image][group][slot]
-  double* inside;       // [image][group][slot] T; R where the affinity is 0
-  double* linked;       // [image][group][slot] W of the parent
+  double* inside;       // [image][group][slot] T; R where the affinity is 0. Null: behind the values
   T* grad_affinity;     // [image][group][vertex]
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
@@ -45,7 +44,8 @@ struct MeanGradient {
     const int64_t first = index * nodes();
     return {families.tree.plan_of(at.quotient),
             {own.affinity, false},
-            {own, sums + first, inside + first, linked + first, grad_affinity + first},
+            {own, sums + first, inside == nullptr ? values + nodes() : inside + first,
+             grad_affinity + first},
             values};
   }
 
@@ -79,10 +79,8 @@ struct MeanGradient {
     set.arrays.inside[s] = set.at(0, s);
     set.at(0, s) = value;
   }
-  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>& set, int32_t s, const double*,
-                           const double* linked) const {
-    set.arrays.linked[s] = *linked;
-  }
+  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>&, int32_t, const double*,
+                           const double*) const {}
   struct Result {
     int32_t vertex;
     T grad;
@@ -94,7 +92,8 @@ struct MeanGradient {
     const double above = n * static_cast<double>(at.sums[s].above);
     const double below = m * static_cast<double>(at.sums[s].below);
     const double in = at.inside[s] + (a == 0 ? own_part(at, s, b_of(at.k, s)) : 0);
-    const double grad = m * (above - 2 * a * below) - in * (n - a * m) - m * (at.linked[s] - a * in);
+    const double linked = set.at(0, p);  // W of the parent
+    const double grad = m * (above - 2 * a * below) - in * (n - a * m) - m * (linked - a * in);
     return {set.plan.vertex(s), s == p ? T(0) : static_cast<T>(grad)};
   }
   TREEFILTER_HD void write(End, const ChannelSet<MeanGradient>& set, int32_t,
@@ -102,5 +101,20 @@ struct MeanGradient {
     set.arrays.grad[result.vertex] = result.grad;
   }
 };
+
+// Runs it. In a small channel T is in the block's shared memory too.
+template <class T>
+void run_mean_gradient(const Cuda& cuda, const char* name, const Families<T>& families,
+                       const FamilyCoefficients<const T, true>& k, const Dots<T>* sums, int64_t groups,
+                       T* grad_affinity) {
+  using Task = MeanGradient<T>;
+  const int64_t nodes = families.nodes(), inside_bytes = nodes * static_cast<int64_t>(sizeof(double));
+  const bool in_block =
+      nodes <= kSmallImage && shared_bytes<Task>(nodes) + inside_bytes <= shared_limit();
+  const auto [inside] = cuda.arrays<double>(in_block ? 0 : groups * nodes);
+  run_channels(cuda, name, groups,
+               Task{families, k, sums, in_block ? nullptr : inside, grad_affinity},
+               in_block ? inside_bytes : 0);
+}
 
 }  // namespace treefilter::cuda

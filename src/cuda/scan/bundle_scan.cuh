@@ -22,7 +22,8 @@ namespace treefilter::cuda {
 //     gathers(k)                  whether round k begins with
 //     gather(first, end, step)    which takes in the light children of slots first, first + step, … up
 //                                 to before end
-//     Slot, read(s)               what the scan needs of slot s, in the shared memory
+//     Slot, read(s)               what the scan needs of slot s, in the shared memory; a thread requests it
+//                                 for kAhead slots at once
 //     reduce(slot, map)           appends what the slot does to the map of those before it
 //     scan(slot, map)             makes of what enters the slot what leaves it, and notes in `slot` what
 //     write(s, slot)              then needs
@@ -122,8 +123,6 @@ struct BundleScan {
   // Scans all segments of the bundle, piece after piece. `map`: of each segment's thread.
   TREEFILTER_HD void each_piece(const Block& block, const Channel& channel, const BundleOf& bundle,
                                 PerThread<Map>& map) const {
-    // As many slots as a thread has in a piece.
-    constexpr int32_t kAhead = kSegment * kOf / kPhasedThreads;
     const int32_t first = bundle.first_segment * kOf, last = bundle.last_segment * kOf;
     const auto row = [&](int32_t segment) {
       return reinterpret_cast<Slot*>(block.shared + segment * kRowBytes<Slot>);
@@ -133,7 +132,7 @@ struct BundleScan {
       const int32_t offset = Scan::kUp ? piece : kSegment - kOf - piece;
       const auto slot_of = [&](int32_t i) { return bundle.slot(i / kOf) + offset + i % kOf; };
       block.each([&](int t) {
-        read_ahead<kAhead>(
+        read_ahead<Channel::kAhead>(
             first + t, last, block.threads,
             [&](int32_t i) { return channel.read(bundle.clamped(slot_of(i))); },
             [&](int32_t i, const Slot& slot) { row(i / kOf)[i % kOf] = slot; });

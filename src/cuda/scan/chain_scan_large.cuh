@@ -39,6 +39,7 @@ constexpr int64_t kPhasedShared<LargeTask<Task>> =
 template <class Pass>
 struct PassChannel {
   using Map = typename Pass::Map;
+  static constexpr int kAhead = sizeof(Map) <= 16 ? 2 : 1;  // as many as registers allow
   struct Slot {
     Map step;  // its value becomes the result
   };
@@ -134,10 +135,9 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
 }
 
 #ifdef __CUDACC__
-// What enters, what a slot adds, and where the arrays of a channel are, take more registers than a
-// quarter; in double more than a third.
+// Half of the registers: what enters, what a slot adds, and where the arrays of a channel are.
 template <class Task>
-constexpr int kPhasedBlocks<LargeTask<Task>> = sizeof(typename Task::Value) == 4 ? 3 : 2;
+constexpr int kPhasedBlocks<LargeTask<Task>> = 2;
 #endif
 
 }  // namespace treefilter::cuda
