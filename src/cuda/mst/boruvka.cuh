@@ -53,6 +53,7 @@ struct Boruvka {
     one.image = b;
     return one;
   }
+  static int64_t shared_bytes() { return 0; }
 
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;

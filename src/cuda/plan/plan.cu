@@ -37,6 +37,9 @@ struct RootAndOrder {
     one.peel.image = b;
     return one;
   }
+  int64_t shared_bytes() const {
+    return peel.copied ? ClimbCopied::shared_bytes(peel.forest.nodes.size) : 0;
+  }
 
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;
@@ -176,7 +179,9 @@ void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* paren
                   int32_t>(vertices, vertices, vertices, vertices, vertices, 2 * vertices,
                            batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
                            batch * Grouping::kLevels, PrefixSum::sums_size(batch, longest));
-  const Peel peel{forest, longest_climb, parent, leaf, position, top, length, counts, near, arcs, flags};
+  const bool copied = kScratchBytes + ClimbCopied::shared_bytes(nodes) <= shared_limit();
+  const Peel peel{forest, longest_climb, copied, parent, leaf, position, top,
+                  length, counts,        near,   arcs,   flags};
   const RootAndOrder kernel{peel, order, plan, list_flags, sums};
   run_batch(cuda, "plan", batch, nodes, kernel);
 }

@@ -72,7 +72,13 @@ struct Block {
 // emulation, they are many; at the same time, as on a device, about the logarithm.)
 TREEFILTER_HD inline void dependent_step() {
 #ifndef __CUDACC__
-  ++emulation::steps;
+  ++emulation::steps.memory;
+#endif
+}
+// The same, from shared memory.
+TREEFILTER_HD inline void shared_step() {
+#ifndef __CUDACC__
+  ++emulation::steps.shared;
 #endif
 }
 

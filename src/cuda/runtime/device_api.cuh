@@ -36,6 +36,15 @@ inline int64_t shared_limit() {
   return attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
 }
 
+// Lets a kernel have more than 48 KiB. The limit, not what a launch needs: a larger launch from another
+// thread must not fail.
+template <class Kernel>
+void allow_shared_memory(Kernel* kernel, const char* name) {
+  check_cuda(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(shared_limit())),
+             name);
+}
+
 // While it lives, this thread may make calls that are forbidden while a stream is captured.
 class AllowedInCapture {
  public:

@@ -58,10 +58,21 @@ inline int64_t stride_for(int64_t count) {
   }
 }
 
-// The steps of a loop of which each needs what the one before it has loaded (block.cuh): of the thread
-// that is emulated, and, of the launch or the block, the sum over its phases of the thread that has
-// most.
-inline thread_local int64_t steps = 0, all_steps = 0;
+// The steps of loops of which each needs what the one before it has loaded (block.cuh), from memory or
+// from shared memory.
+struct Steps {
+  int64_t memory = 0, shared = 0;
+
+  Steps operator+(const Steps& other) const {
+    return {memory + other.memory, shared + other.shared};
+  }
+};
+inline Steps most_of(const Steps& a, const Steps& b) {
+  return {std::max(a.memory, b.memory), std::max(a.shared, b.shared)};
+}
+// Those of the thread that is emulated, and, of the launch or the block, the sum over its phases of the
+// thread that has most.
+inline thread_local Steps steps, all_steps;
 
 template <class Visit>
 void in_order(int64_t count, const Visit& visit) {
@@ -95,13 +106,13 @@ void in_order(int64_t count, const Visit& visit) {
 template <class Visit>
 void for_each(int64_t count, const Visit& visit) {
   if (schedule == Schedule::kThreads) return in_order(count, visit);  // where nothing is counted
-  int64_t most = 0;
+  Steps most;
   in_order(count, [&](int64_t i) {
-    steps = 0;
+    steps = {};
     visit(i);
-    most = std::max(most, steps);
+    most = most_of(most, steps);
   });
-  all_steps += most;
+  all_steps = all_steps + most;
 }
 
 // Blocks do not wait for each other. They run in any order, but one at a time, since each has threads.
@@ -117,7 +128,8 @@ void for_each_block(int64_t count, const Visit& visit) {
 // What a GPU does one after the other in the launches of one name. An emulation's times mean nothing,
 // but these counts are those of the device. Of blocks and clusters: of the one that has most.
 struct Counts {
-  int64_t launches = 0, grid_barriers = 0, cluster_barriers = 0, block_barriers = 0, steps = 0;
+  int64_t launches = 0, grid_barriers = 0, cluster_barriers = 0, block_barriers = 0;
+  Steps steps;
   int64_t workspace = 0;  // bytes
 
   void add(const Counts& other) {
@@ -125,7 +137,7 @@ struct Counts {
     grid_barriers += other.grid_barriers;
     cluster_barriers += other.cluster_barriers;
     block_barriers += other.block_barriers;
-    steps += other.steps;
+    steps = steps + other.steps;
     workspace += other.workspace;
   }
 };
@@ -138,7 +150,8 @@ inline thread_local int64_t barriers = 0, group_barriers = 0;
 inline thread_local int64_t taken = 0;
 
 inline void start_counting() {
-  steps = all_steps = barriers = group_barriers = 0;
+  steps = all_steps = {};
+  barriers = group_barriers = 0;
 }
 
 inline void count_launch(const char* name, const Counts& launch) {

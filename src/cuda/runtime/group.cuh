@@ -38,7 +38,9 @@ struct SetZero {
 // The scratch memory of exclusive_scan, for integers.
 constexpr int64_t kScratchBytes = kWarp * sizeof(int32_t);
 
-// What grid groups have in common. Own has run(count, phase) and run_blocks(blocks, body), and wait().
+// What grid groups have in common. Own has run(count, phase) and run_blocks(blocks, body), wait(), more()
+// and read() (launch.cuh), and image_blocks(): how many blocks work on one image of a batch, so that
+// each_block of so many runs one body on each; 0 where all work on all images.
 template <class Own>
 class Phased {
  public:
@@ -81,6 +83,7 @@ class GridGroup : public Phased<GridGroup> {
     }
   }
   __device__ void wait() const { cooperative_groups::this_grid().sync(); }
+  static TREEFILTER_HD constexpr int64_t image_blocks() { return 0; }
   __device__ bool more(const int32_t* flag) const { return load_relaxed(flag) != 0; }
   __device__ int64_t read(const int32_t* value, int64_t) const { return load_relaxed(value); }
 };

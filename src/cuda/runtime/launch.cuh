@@ -94,13 +94,7 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
   static_assert(Threads % kWarp == 0 && Threads <= 1024);
   if (blocks <= 0) return;
   load_kernel<block_kernel<Threads, Body>>(name);
-  if (shared_bytes > 48 * 1024) {
-    // The limit, not what this launch needs: a larger launch from another thread must not fail.
-    check_cuda(
-        cudaFuncSetAttribute(block_kernel<Threads, Body>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(shared_limit())),
-        name);
-  }
+  if (shared_bytes > 48 * 1024) allow_shared_memory(block_kernel<Threads, Body>, name);
   block_kernel<Threads><<<static_cast<unsigned>(blocks < (1 << 24) ? blocks : (1 << 24)), Threads,
                           static_cast<size_t>(shared_bytes), stream_of(cuda)>>>(blocks, body);
   check_cuda(cudaGetLastError(), name);
@@ -132,6 +126,7 @@ class LaunchGroup : public Phased<LaunchGroup> {
     launch_blocks<kPhasedThreads>(cuda_, name_, blocks, shared_bytes_, body);
   }
   void wait() const {}
+  static constexpr int64_t image_blocks() { return 0; }
   bool more(const int32_t*) const { return true; }
   int64_t read(const int32_t*, int64_t most) const { return most; }
 

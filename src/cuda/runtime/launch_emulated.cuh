@@ -30,13 +30,14 @@ void launch_blocks(const Cuda&, const char* name, int64_t blocks, int64_t shared
                              ": too much shared memory");
   }
   if (blocks <= 0) return;
-  int64_t most = 0, steps = 0;
+  int64_t most = 0;
+  emulation::Steps steps;
   emulation::for_each_block(blocks, [&](int64_t index) {
     emulation::Garbage shared(static_cast<size_t>(shared_bytes));
     emulation::start_counting();
     body(Block{index, Threads, shared.data()});
     most = std::max(most, emulation::barriers);
-    steps = std::max(steps, emulation::all_steps);
+    steps = emulation::most_of(steps, emulation::all_steps);
   });
   emulation::count_launch(name, {1, 0, 0, most, steps});
 }
@@ -57,19 +58,22 @@ class EmulatedGroup : public Phased<EmulatedGroup> {
   }
   template <class Body>
   void run_blocks(int64_t blocks, const Body& body) const {
-    const int64_t others = emulation::barriers, before = emulation::all_steps;
-    int64_t most = 0, steps = 0;
+    const int64_t others = emulation::barriers;
+    const emulation::Steps before = emulation::all_steps;
+    int64_t most = 0;
+    emulation::Steps steps;
     emulation::for_each_block(blocks, [&](int64_t index) {
       emulation::Garbage shared(static_cast<size_t>(shared_bytes_));
-      emulation::barriers = emulation::all_steps = 0;
+      emulation::barriers = 0, emulation::all_steps = {};
       body(Block{image_ * blocks + index, threads_, shared.data()});
       most = std::max(most, emulation::barriers);
-      steps = std::max(steps, emulation::all_steps);
+      steps = emulation::most_of(steps, emulation::all_steps);
     });
     emulation::barriers = others + most;
     emulation::all_steps = before + steps;
   }
   void wait() const { ++emulation::group_barriers; }
+  int64_t image_blocks() const { return blocks_ == INT64_MAX ? 0 : blocks_; }
   bool more(const int32_t* flag) const { return emulation::blind || load_relaxed(flag) != 0; }
   int64_t read(const int32_t* value, int64_t most) const {
     return emulation::blind ? most : load_relaxed(value);

@@ -25,6 +25,7 @@ class ImageGroup : public Phased<ImageGroup> {
     }
   }
   TREEFILTER_HD void wait() const { group_.wait(); }
+  static TREEFILTER_HD constexpr int64_t image_blocks() { return 1; }
   TREEFILTER_HD bool more(const int32_t* flag) const { return group_.more(flag); }
 
  private:
@@ -32,7 +33,8 @@ class ImageGroup : public Phased<ImageGroup> {
   BlockGroup group_;
 };
 
-// kernel.of_image(b) is the kernel with a batch of 1 and flags of its own.
+// kernel.of_image(b) is the kernel with a batch of 1 and flags of its own; kernel.shared_bytes() what its
+// blocks have in shared memory besides kScratchBytes.
 template <class Kernel>
 struct ImageKernel {
   Kernel kernel;
@@ -40,17 +42,6 @@ struct ImageKernel {
   TREEFILTER_HD void operator()(const Block& block) const {
     const ImageGroup group(block);
     kernel.of_image(block.index)(group);
-  }
-};
-
-// For a kernel whose images differ in more: kernel_of(b) is that of image b.
-template <class Kernels>
-struct PerImage {
-  Kernels kernel_of;
-
-  TREEFILTER_HD void operator()(const Block& block) const {
-    BlockGroup group(block);
-    kernel_of(block.index)(group);
   }
 };
 
@@ -93,6 +84,7 @@ class ImageCluster : public Phased<ImageCluster> {
     return more;
   }
   __device__ int64_t image() const { return blockIdx.x / blocks(); }
+  __device__ int64_t image_blocks() const { return blocks(); }
 
  private:
   static __device__ int64_t rank() { return blockIdx.x % blocks(); }
@@ -117,6 +109,7 @@ bool holds_clusters(const char* name, cudaLaunchConfig_t* launch, int64_t images
   if (attribute(cudaDevAttrClusterLaunch) == 0) return false;
   cudaFuncAttributes attributes;
   check_cuda(cudaFuncGetAttributes(&attributes, cluster_kernel<Kernel>), name);
+  if (launch->dynamicSmemBytes > 48 * 1024) allow_shared_memory(cluster_kernel<Kernel>, name);
   int most = 0;
   if (attributes.ptxVersion < 90 ||
       cudaOccupancyMaxActiveClusters(&most, cluster_kernel<Kernel>, launch) != cudaSuccess) {
@@ -136,7 +129,7 @@ bool launch_clusters(const Cuda& cuda, const char* name, int64_t images, const K
   cudaLaunchConfig_t launch{};
   launch.gridDim = dim3(static_cast<unsigned>(images * kClusterBlocks));
   launch.blockDim = dim3(kClusterThreads);
-  launch.dynamicSmemBytes = kScratchBytes;
+  launch.dynamicSmemBytes = static_cast<size_t>(kScratchBytes + kernel.shared_bytes());
   launch.stream = stream_of(cuda);
   launch.attrs = &cluster;
   launch.numAttrs = 1;
@@ -152,14 +145,14 @@ inline int cluster_blocks = kClusterBlocks;  // 1: as on devices without cluster
 template <class Kernel>
 bool launch_clusters(const Cuda&, const char* name, int64_t images, const Kernel& kernel) {
   if (images > most_clusters) return false;
-  emulation::Counts most{1, 0, 0, 0, 0};
+  emulation::Counts most{1, 0, 0, 0, {}};
   emulation::for_each_block(images, [&](int64_t image) {
-    EmulatedGroup group(kClusterThreads, kScratchBytes, cluster_blocks, image);
+    EmulatedGroup group(kClusterThreads, kScratchBytes + kernel.shared_bytes(), cluster_blocks, image);
     emulation::start_counting();
     kernel.of_image(image)(group);
     most.cluster_barriers = std::max(most.cluster_barriers, emulation::group_barriers);
     most.block_barriers = std::max(most.block_barriers, emulation::barriers);
-    most.steps = std::max(most.steps, emulation::all_steps);
+    most.steps = emulation::most_of(most.steps, emulation::all_steps);
   });
   emulation::count_launch(name, most);
   return true;
@@ -186,7 +179,8 @@ constexpr int kImageThreads = 512;  // with more, a thread would have too few re
 template <class Kernel>
 void run_batch(const Cuda& cuda, const char* name, int64_t batch, int64_t size, const Kernel& kernel) {
   if (size <= largest_for_a_block) {
-    launch_blocks<kImageThreads>(cuda, name, batch, kScratchBytes, ImageKernel<Kernel>{kernel});
+    launch_blocks<kImageThreads>(cuda, name, batch, kScratchBytes + kernel.shared_bytes(),
+                                 ImageKernel<Kernel>{kernel});
     return;
   }
   const bool clusters = phases_by_environment() == Phases::kClusters && size <= largest_for_a_cluster;
