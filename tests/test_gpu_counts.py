@@ -12,17 +12,38 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("skimage")
 from gpu import counts
 from gpu.cases import CASES
+from gpu.peak import LiveBytes
 from report import RESULTS
 
 from treefilter._native import _C
 
 COMMITTED = json.loads((RESULTS / counts.JSON).read_text(encoding="utf-8"))
+PEAKS = json.loads((RESULTS / counts.PEAKS).read_text(encoding="utf-8"))
 SHARED = os.environ.get("TREEFILTER_EMULATION_SHARED", "232448")
 
 
 def test_the_page_is_that_of_the_counts():
     before = json.loads((RESULTS / counts.BEFORE).read_text(encoding="utf-8"))
-    assert (RESULTS / counts.PAGE).read_text(encoding="utf-8") == counts.page(COMMITTED, before)
+    page = counts.page(COMMITTED, before, PEAKS)
+    assert (RESULTS / counts.PAGE).read_text(encoding="utf-8") == page
+
+
+def test_a_step_of_the_loss_needs_little_more_than_its_inputs_and_gradients():
+    assert len(PEAKS) == 2
+    assert all(needed < most < 1.5 * needed for needed, most in PEAKS.values())
+
+
+@pytest.mark.skipif(not _C.emulated, reason="workspaces are the emulation's")
+def test_live_bytes_are_those_of_the_tensors():
+    kept = torch.zeros(100)
+    with LiveBytes(kept) as live:
+        freed = kept + 1
+        kept.view(10, 10)
+        del freed
+        more = torch.cat([kept, kept])
+    assert (live.bytes, live.most) == (1200, 1200)
+    del more
+    assert live.bytes == 400
 
 
 @pytest.mark.parametrize("title", [title for title in COMMITTED if "features; forward" in title])

@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 from report import RESULTS, table
 
-from gpu.cases import CASES, IMAGE, MST, STEP, Case
+from gpu.cases import CASES, FEATURES, IMAGE, MST, STEP, Case
 from gpu.floor import bytes_moved
+from gpu.peak import peak
 from gpu.work import Work
 from treefilter._native import _C
 
 JSON, BEFORE, PAGE = "gpu_counts.json", "gpu_counts_before.json", "gpu_counts.md"
+PEAKS = "gpu_peaks.json"
 REGISTERS = RESULTS.parents[1] / "tests" / "ptxas_budget.json"
 BUDGET = 40
 """Launches of ours in a step of the tree energy loss, each a node of a captured graph."""
@@ -54,10 +56,10 @@ those of cooperative kernels, *cluster barriers* and *block barriers* those of t
 block that has most, summed over the launches. *Dependent steps* are those of loops in which each
 needs what the one before it has loaded, of the thread that has most, summed over what is between
 barriers; they are counted for trees and plans (climbs, searches), and not along pointers that
-threads shorten for each other, nor within a scan of the filter. Those that load from *shared memory*
-are apart. *Workspaces*: memory besides the tensors that go in and out, all launches together. In
-brackets: when this was first counted, in November 2026. An audit before that found 265 nodes in the
-step at B=4.
+threads shorten for each other, nor within a scan of the filter. Those that load from *shared
+memory* are apart. *Workspaces*: memory besides the tensors that go in and out, all launches
+together. In brackets: when this was first counted, in November 2026. An audit before that found
+265 nodes in the step at B=4.
 """
 ESTIMATE = f"""\
 ## Estimate from counts, not a measurement
@@ -65,10 +67,17 @@ ESTIMATE = f"""\
 Nodes × {NODE} µs, grid barriers × {GRID} µs, cluster barriers × {CLUSTER} µs, block barriers ×
 {BLOCK} µs, dependent steps × {LATENCY} µs (a hit in L2), those in shared memory × {SHARED} µs; for
 each phase of a grid {PHASE_LOADS} waits for L2, of a cluster, where a thread has
-{CLUSTER_VERTICES} vertices, {PHASE_LOADS * CLUSTER_VERTICES}; and, at {BANDWIDTH / 1e6:g} TB/s, the bytes of all tensors,
-once, and of all workspaces, which are written and read once at least.
+{CLUSTER_VERTICES} vertices, {PHASE_LOADS * CLUSTER_VERTICES}; and, at {BANDWIDTH / 1e6:g} TB/s,
+the bytes of all tensors, once, and of all workspaces, which are written and read once at least.
 All constants are assumed. What is not in it: loads that wait for each other within the filter's
 scans, torch's own kernels, caches. So a time below the target does not mean that it is reached.
+"""
+MEMORY = """\
+## Peak memory of a step of the loss
+
+The bytes of all tensors that are alive at the same time, with the workspaces of our kernels; what
+torch's own kernels need within themselves is not in it. *Must be there*: logits, image, labels,
+features, and the gradients of logits and features. The target is 1.5 times that.
 """
 KERNELS = """\
 ## Registers of trees and plans
@@ -106,7 +115,10 @@ def estimate(case: Case, stage: str, counts: list[int]) -> float:
     return (fixed + waits * LATENCY + shared * SHARED + moved) / 1e3
 
 
-def page(counts: dict[str, dict[str, list[int]]], before: dict[str, dict[str, list[int]]]) -> str:
+Counts = dict[str, dict[str, list[int]]]
+
+
+def page(counts: Counts, before: Counts, peaks: dict[str, list[int]]) -> str:
     parts, estimates = [INTRODUCTION], []
     for case, stage in COUNTED:
         name = title(case, stage)
@@ -120,6 +132,12 @@ def page(counts: dict[str, dict[str, list[int]]], before: dict[str, dict[str, li
         estimates.append([name, mebibytes, time, target])
     head = ["case", "MiB moved", "estimate, ms", "target, ms"]
     parts.append(ESTIMATE + "\n" + table(head, estimates))
+    head = ["case", "must be there, MiB", "peak, MiB", "ratio"]
+    memory = [
+        [name, f"{needed / 2**20:.0f}", f"{most / 2**20:.0f}", f"{most / needed:.2f}"]
+        for name, (needed, most) in peaks.items()
+    ]
+    parts.append(MEMORY + "\n" + table(head, memory))
     parts.append(KERNELS + "\n" + table(["kernel", "threads", "registers", "blocks"], registers()))
     return "\n".join(parts)
 
@@ -151,7 +169,9 @@ def main() -> None:
     counts = {title(case, stage): count(case, stage) for case, stage in COUNTED}
     before = json.loads((RESULTS / BEFORE).read_text(encoding="utf-8"))
     (folder / JSON).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
-    (folder / PAGE).write_text(page(counts, before), encoding="utf-8")
+    peaks = {case.name: list(peak(case)) for case, _ in COUNTED if FEATURES in case.guides}
+    (folder / PEAKS).write_text(json.dumps(peaks, indent=1) + "\n", encoding="utf-8")
+    (folder / PAGE).write_text(page(counts, before, peaks), encoding="utf-8")
 
 
 if __name__ == "__main__":

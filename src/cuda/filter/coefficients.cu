@@ -14,11 +14,12 @@ struct OrderAffinity {
   FamilyCoefficients<T, false> to;
   TREEFILTER_HD void operator()(int64_t i) const {
     const Split at(i, families.nodes()), family(at.quotient, families.groups());
-    const int64_t image = family.quotient, group = family.rest, s = at.rest;
+    const int64_t image = family.quotient, group = family.rest;
+    const int32_t s = static_cast<int32_t>(at.rest);
     const PlanView plan = families.tree.plan_of(image);
     if (s >= plan.slots()) return;
-    const bool root = plan.is_root(static_cast<int32_t>(s));
-    to.of(at.quotient).affinity[s] = root ? T(0) : families.affinity_of(image, group)[plan.order()[s]];
+    const T* const affinity = families.affinity_of(image, group);
+    to.of(at.quotient).affinity[s] = affinity_of_slot(plan, affinity, s);
   }
 };
 
@@ -53,8 +54,7 @@ struct FilterOnes {
 
   TREEFILTER_HD void fill(const ChannelSet<FilterOnes>&, int32_t) const {}
   TREEFILTER_HD T read(Start, const ChannelSet<FilterOnes>& set, int32_t s) const {
-    const T affinity = set.arrays.affinity[set.plan.vertex(s)];
-    return set.plan.is_root(s) ? T(0) : affinity;
+    return affinity_of_slot(set.plan, set.arrays.affinity, s);
   }
   TREEFILTER_HD void write(Start, const ChannelSet<FilterOnes>& set, int32_t s, T affinity) const {
     set.arrays.k.affinity[s] = affinity;

@@ -77,6 +77,13 @@ struct FamilyCoefficients {
   }
 };
 
+// The affinity of a slot: its vertex's, and 0 at a root. (Both are read before they are needed.)
+template <class T>
+TREEFILTER_HD T affinity_of_slot(const PlanView& plan, const T* affinity, int32_t s) {
+  const T own = affinity[plan.vertex(s)];
+  return plan.is_root(s) ? T(0) : own;
+}
+
 // What follows from masses and totals for a slot: its weight in MeanSteps upwards, and its weights
 // downwards. `above`: of its parent.
 template <class T>

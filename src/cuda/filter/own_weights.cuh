@@ -59,8 +59,7 @@ struct OnesInside {
 
   TREEFILTER_HD void fill(const ChannelSet<OnesInside>&, int32_t) const {}
   TREEFILTER_HD T read(Start, const ChannelSet<OnesInside>& set, int32_t s) const {
-    const T affinity = set.arrays.affinity[set.plan.vertex(s)];
-    return set.plan.is_root(s) ? T(0) : affinity;
+    return affinity_of_slot(set.plan, set.arrays.affinity, s);
   }
   TREEFILTER_HD void write(Start, const ChannelSet<OnesInside>& set, int32_t s, T affinity) const {
     set.arrays.to.affinity[s] = affinity;
