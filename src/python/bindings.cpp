@@ -625,12 +625,13 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
 #endif
 #ifdef TREEFILTER_EMULATE
   m.attr("emulated") = true;
-  // name -> launches, barriers of grids, clusters and blocks, dependent steps, bytes of workspaces
+  // name -> launches, barriers of grids, clusters and blocks, dependent steps, bytes of workspaces, and
+  // the most steps of a thread between two barriers
   m.def("take_counts", [] {
-    std::map<std::string, std::array<int64_t, 6>> found;
+    std::map<std::string, std::array<int64_t, 7>> found;
     for (const auto& [name, of] : emulation::take_counts()) {
-      found[name] = {of.launches,       of.grid_barriers, of.cluster_barriers,
-                     of.block_barriers, of.steps,         of.workspace};
+      found[name] = {of.launches, of.grid_barriers, of.cluster_barriers, of.block_barriers,
+                     of.steps,    of.workspace,     of.longest};
     }
     return found;
   });

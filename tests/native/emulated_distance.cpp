@@ -386,8 +386,9 @@ void check_garbage() {
   std::copy_n(up, 2, &cycle.plan[5]);
   std::copy_n(light_begin, 3, &cycle.plan[10]);
   cycle.plan[16] = 0;
-  std::fill_n(&cycle.plan[21], PlanView::kRounds, 2);
-  std::copy_n(rounds, 2, &cycle.plan[21]);
+  cycle.plan[21] = 0;  // no hub
+  std::fill_n(&cycle.plan[22], PlanView::kRounds, 2);
+  std::copy_n(rounds, 2, &cycle.plan[22]);
   for (const Path path : kPaths) {
     Input<float> in = input_of<float>("cycle", cycle, Kind::kConstant, 1, 2, 0, true);
     in.source = {1, 3};

@@ -664,7 +664,7 @@ void check_cycles() {
   while (leads_on()) t = path(1, n);
   int32_t* plan = t.plan.data();
   for (int64_t k = 0; k < PlanView::kRounds; ++k) {
-    int32_t& first = plan[4 * n + 1 + k];
+    int32_t& first = plan[4 * n + 2 + k];
     first = std::min<int32_t>(first, slots);
   }
   plan[n + slots - 1] = ~static_cast<int32_t>(slots - 1);

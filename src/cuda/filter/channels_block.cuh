@@ -15,6 +15,7 @@ struct BlockPasses {
 
   const Task& task;
   const Set& set;
+  typename Set::Gathered* places;  // of scan/bunches.cuh
 
   TREEFILTER_HD void operator()(const Block& block) const {
     const int32_t nodes = static_cast<int32_t>(task.nodes()), slots = set.plan.slots();
@@ -56,6 +57,7 @@ struct BlockPasses {
     const int32_t each = length(block, end - begin);
     PerThread<Map> map;
     if (begin > 0) {  // the vertices of the first round have no light children
+      gather_hubs(block, Hubs<Set>{set, places}, begin, end);
       block.each([&](int t) { set.template add_light_children<kAhead>(begin + t, end, block.threads); });
     }
     block.each([&](int t) {
@@ -97,17 +99,22 @@ struct ChannelBlock {
                                 : kWords > 1 ? 3
                                              : 4;
   using Passes = BlockPasses<Task, kAhead>;
+  using Gathered = typename ChannelSet<Task>::Gathered;
   static constexpr int64_t kScratch = Passes::kScratch;
   static_assert(kScratch % sizeof(T) == 0);
 
   Task task;
-  T* workspace;
+  T* workspace;      // [set][lane][slot], unless kShared
+  Gathered* places;  // [set][place]; null: behind the values in the shared memory
 
   TREEFILTER_HD void operator()(const Block& block) const {
-    T* const values = kShared ? reinterpret_cast<T*>(block.shared + kScratch)
-                              : workspace + block.index * Task::kLanes * task.nodes();
+    const int64_t nodes = task.nodes(), size = Task::kLanes * nodes;
+    T* const values =
+        kShared ? reinterpret_cast<T*>(block.shared + kScratch) : workspace + block.index * size;
+    Gathered* const own = places == nullptr ? reinterpret_cast<Gathered*>(values + size)
+                                            : places + block.index * places_of(nodes);
     const ChannelSet<Task> set = task.channels(block.index, values);
-    Passes{task, set}(block);
+    Passes{task, set, own}(block);
   }
 };
 

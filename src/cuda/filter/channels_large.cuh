@@ -19,11 +19,12 @@ struct LargeChannels {
 
   Task task;
   int64_t sets;
-  T* values;        // [set][lane][slot]
-  T* entering;      // [set][segment][lane]
-  Map* segments;    // [set][segment]
-  Map* bundles;     // [set][bundle]
-  int32_t* widths;  // of FindWidths
+  T* values;                                    // [set][lane][slot]
+  T* entering;                                  // [set][segment][lane]
+  Map* segments;                                // [set][segment]
+  Map* bundles;                                 // [set][bundle]
+  typename ChannelSet<Task>::Gathered* places;  // [set][place] of scan/bunches.cuh
+  int32_t* widths;                              // of FindWidths
 
   TREEFILTER_HD ChannelSet<Task> set(int64_t index) const {
     return task.channels(index, values + index * kLanes * task.nodes());
@@ -64,7 +65,7 @@ template <class Task, bool kUpwards>
 struct LargeChannelsPass {
   using Map = typename LargeChannels<Task>::Map;
   using TaskType = Task;
-  static constexpr bool kUp = kUpwards;
+  static constexpr bool kUp = kUpwards, kGathers = kUpwards;
   template <bool kReduce>
   using Segments = ScanChannels<LargeChannelsPass, kReduce>;
 
@@ -74,6 +75,9 @@ struct LargeChannelsPass {
 
   TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
   TREEFILTER_HD PlanView plan(int64_t index) const { return x.set(index).plan; }
+  TREEFILTER_HD Hubs<ChannelSet<Task>> hubs(int64_t index) const {
+    return {x.set(index), x.places + index * places_of(nodes())};
+  }
   TREEFILTER_HD void enter(int64_t i, const Map& map) const {
     for (int l = 0; l < Task::kLanes; ++l) x.entering[i * Task::kLanes + l] = map.offset[l];
   }
@@ -137,31 +141,50 @@ int64_t shared_bytes(int64_t nodes) {
          nodes * Task::kLanes * static_cast<int64_t>(sizeof(typename Task::Value));
 }
 
+// Where bunches (scan/bunches.cuh) have what they give, [set][place], when the other values of a set
+// take `bytes` of shared memory: behind them (null) if there is room. And the bytes of both.
+template <class Gathered>
+std::pair<Gathered*, int64_t> make_places(const Cuda& cuda, int64_t sets, int64_t nodes, int64_t bytes) {
+  const int64_t count = places_of(nodes);
+  const int64_t together = bytes + count * static_cast<int64_t>(sizeof(Gathered));
+  if (together <= shared_limit()) return {nullptr, together};
+  const auto [places] = cuda.arrays<Gathered>(sets * count);
+  return {places, bytes};
+}
+
+template <int kThreads, class Task>
+void launch_shared(const Cuda& cuda, const char* name, int64_t sets, const Task& task) {
+  using Block = ChannelBlock<Task, true>;
+  const int64_t nodes = task.nodes();
+  const auto [places, bytes] =
+      make_places<typename Block::Gathered>(cuda, sets, nodes, shared_bytes<Task>(nodes));
+  launch_blocks<kThreads>(cuda, name, sets, bytes, Block{task, nullptr, places});
+}
+
 template <class Task>
 void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& task) {
   using T = typename Task::Value;
   constexpr int kLanes = Task::kLanes;
   const int64_t nodes = task.nodes(), bytes = shared_bytes<Task>(nodes), limit = shared_limit();
   if (sets <= 0) return;
-  if (bytes <= limit && nodes <= kSmallImage) {
-    return launch_blocks<128>(cuda, name, sets, bytes, ChannelBlock<Task, true>{task, nullptr});
-  }
-  if (bytes <= limit) {
-    return launch_blocks<512>(cuda, name, sets, bytes, ChannelBlock<Task, true>{task, nullptr});
-  }
+  if (bytes <= limit && nodes <= kSmallImage) return launch_shared<128>(cuda, name, sets, task);
+  if (bytes <= limit) return launch_shared<512>(cuda, name, sets, task);
   if constexpr (!Task::kSharedOnly) {
     using Map = typename ChannelSet<Task>::Map;
+    using Gathered = typename ChannelSet<Task>::Gathered;
     if (bytes <= kBeyondShared * limit && shared_bytes<Task>(0) <= limit) {
-      const auto [values] = cuda.arrays<T>(sets * kLanes * nodes);
+      const auto [values, places] =
+          cuda.arrays<T, Gathered>(sets * kLanes * nodes, sets * places_of(nodes));
       return launch_blocks<1024>(cuda, name, sets, shared_bytes<Task>(0),
-                                 ChannelBlock<Task, false>{task, values});
+                                 ChannelBlock<Task, false>{task, values, places});
     }
     const int64_t segments = sets * segments_of(nodes);
-    const auto [values, entering, maps, bundles, widths] =
-        cuda.arrays<T, T, Map, Map, int32_t>(sets * kLanes * nodes, kLanes * segments, segments,
-                                             sets * bundles_of(nodes), 2 * PlanView::kRounds);
+    const auto [values, entering, maps, bundles, places, widths] =
+        cuda.arrays<T, T, Map, Map, Gathered, int32_t>(sets * kLanes * nodes, kLanes * segments,
+                                                       segments, sets * bundles_of(nodes),
+                                                       sets * places_of(nodes), kWidths);
     launch_phased(cuda, name, segments,
-                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, widths});
+                  LargeChannels<Task>{task, sets, values, entering, maps, bundles, places, widths});
   }
 }
 

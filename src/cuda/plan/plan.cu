@@ -119,7 +119,9 @@ struct WriteRounds {
     };
     // A round that starts where the roots do is that of the roots; the table has room for more rounds.
     const bool beyond = k > roots || (k > 0 && begin(k - 1) == begin(roots));
-    to.plan[b * PlanView::size(nodes) + 4 * nodes + 1 + k] = beyond ? begin(roots + 1) : begin(k);
+    int32_t* const plan = to.plan + b * PlanView::size(nodes) + 4 * nodes + 1;
+    if (k == 0) plan[0] = 0;  // no hub yet
+    plan[1 + k] = beyond ? begin(roots + 1) : begin(k);
   }
 };
 
@@ -143,7 +145,9 @@ TREEFILTER_HD void RootAndOrder::operator()(Group& group) const {
                                 sums,
                                 PlanView::size(nodes),
                                 PlanView::size(nodes),
-                                peel.image};
+                                peel.image,
+                                plan + 4 * nodes + 1,
+                                PlanView::kHub};
   group.each(batch * nodes, PlaceVertices{*this}, batch * PlanView::kRounds, WriteRounds{*this},
              Grouping::kLevels, SetZero<int32_t>{list_flags}, batch * (nodes + 1),
              ClearCounts{light_children});

@@ -62,6 +62,8 @@ inline int64_t stride_for(int64_t count) {
 // that is emulated, and, of the launch or the block, the sum over its phases of the thread that has
 // most.
 inline thread_local int64_t steps = 0, all_steps = 0;
+// Of the launch: of the thread that has most between two barriers.
+inline thread_local int64_t longest = 0;
 
 template <class Visit>
 void in_order(int64_t count, const Visit& visit) {
@@ -102,6 +104,7 @@ void for_each(int64_t count, const Visit& visit) {
     most = std::max(most, steps);
   });
   all_steps += most;
+  longest = std::max(longest, most);
 }
 
 // Blocks do not wait for each other. They run in any order, but one at a time, since each has threads.
@@ -119,6 +122,7 @@ void for_each_block(int64_t count, const Visit& visit) {
 struct Counts {
   int64_t launches = 0, grid_barriers = 0, cluster_barriers = 0, block_barriers = 0, steps = 0;
   int64_t workspace = 0;  // bytes
+  int64_t longest = 0;    // steps of a thread between two barriers, in any of the launches
 
   void add(const Counts& other) {
     launches += other.launches;
@@ -145,6 +149,7 @@ inline void count_launch(const char* name, const Counts& launch) {
   const std::lock_guard<std::mutex> lock(counting);
   counts[name].add(launch);
   counts[name].workspace += std::exchange(taken, 0);
+  counts[name].longest = std::max(counts[name].longest, std::exchange(longest, 0));
 }
 
 // The counts since the last call.

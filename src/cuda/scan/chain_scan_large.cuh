@@ -15,6 +15,7 @@ struct LargeTask {
   Task task;
   int64_t channels;
   LargestMap *segments, *entering, *bundles;  // hold the maps of any pass
+  LargestMap* places;                         // [channel][place] of bunches.cuh, if any pass gathers
   int32_t* widths;                            // of FindWidths
 
   TREEFILTER_PHASED template <class Group>
@@ -38,7 +39,7 @@ struct ScanSegments;
 template <class Task, class Pass>
 struct LargePass {
   using Map = typename Pass::Map;
-  static constexpr bool kUp = Pass::kUp;
+  static constexpr bool kUp = Pass::kUp, kGathers = Pass::kGathers;
   using PassType = Pass;
   template <bool kReduce>
   using Segments = ScanSegments<LargePass, kReduce>;
@@ -46,10 +47,17 @@ struct LargePass {
   Task task;
   int64_t channels;
   Map *segments, *entering, *bundles;
+  typename Task::LargestMap* places;
 
   TREEFILTER_HD int64_t nodes() const { return task.nodes(); }
   TREEFILTER_HD PlanView plan(int64_t channel) const {
     return task.trees().plan_of(channel / task.channels_per_tree);
+  }
+  TREEFILTER_HD auto hubs(int64_t channel) const {
+    using Gathered = typename Pass::Gathered;
+    static_assert(sizeof(Gathered) <= sizeof *places && alignof(Gathered) <= alignof(decltype(*places)));
+    return Hubs<Pass>{Pass(task.channel(channel)),
+                      reinterpret_cast<Gathered*>(places + channel * places_of(nodes()))};
   }
   TREEFILTER_HD void enter(int64_t i, const Map& map) const { entering[i] = map; }
 };
@@ -70,7 +78,9 @@ struct ScanSegments {
     const int64_t segment = at.quotient * segments_of(scan.nodes()) + round.first_segment + at.rest;
     if constexpr (kReduce && Pass::kGathers) {
       TREEFILTER_ONE_BY_ONE
-      for (int32_t s = slots.first; s < slots.last; ++s) pass.gather(s);
+      for (int32_t s = slots.first; s < slots.last; ++s) {
+        if (!pass.plan.is_hub(s)) pass.gather(s);
+      }
     }
     typename Pass::Map sum = kReduce ? Pass::Map::identity() : scan.entering[segment];
     scan_segment<kReduce>(pass, slots.first, slots.last, sum);
@@ -93,11 +103,11 @@ class LargeRunner {
     using Map = typename Pass::Map;
     using LargestMap = typename Task::LargestMap;
     static_assert(sizeof(Map) <= sizeof(LargestMap) && alignof(Map) <= alignof(LargestMap));
-    scan_rounds(
-        group_,
-        LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
-                              reinterpret_cast<Map*>(x_.entering), reinterpret_cast<Map*>(x_.bundles)},
-        x_.widths);
+    scan_rounds(group_,
+                LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
+                                      reinterpret_cast<Map*>(x_.entering),
+                                      reinterpret_cast<Map*>(x_.bundles), x_.places},
+                x_.widths);
   }
 
  private:
@@ -123,14 +133,16 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
   if (channels <= 0) return;
   if (nodes * static_cast<int64_t>(sizeof(T)) <= kBeyondShared * shared_limit()) {
     constexpr int kThreads = sizeof(T) == 4 ? 1024 : 512;  // doubles take more registers
-    constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(LargestMap));
-    return launch_blocks<kThreads>(cuda, name, channels, kScratch, BlockTask<Task>{task});
+    return launch_blocks<kThreads>(cuda, name, channels, BlockRunner<Task>::shared_bytes(nodes),
+                                   BlockTask<Task>{task});
   }
   const int64_t count = channels * segments_of(nodes);
-  const auto [segments, entering, bundles, widths] =
-      cuda.arrays<LargestMap, LargestMap, LargestMap, int32_t>(
-          count, count, channels * bundles_of(nodes), 2 * PlanView::kRounds);
-  launch_phased(cuda, name, count, LargeTask<Task>{task, channels, segments, entering, bundles, widths});
+  const auto [segments, entering, bundles, places, widths] =
+      cuda.arrays<LargestMap, LargestMap, LargestMap, LargestMap, int32_t>(
+          count, count, channels * bundles_of(nodes), Task::kGathers ? channels * places_of(nodes) : 0,
+          kWidths);
+  launch_phased(cuda, name, count,
+                LargeTask<Task>{task, channels, segments, entering, bundles, places, widths});
 }
 
 #ifdef __CUDACC__

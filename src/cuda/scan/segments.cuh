@@ -20,7 +20,7 @@
 
 #include "../../tree.h"
 #include "../runtime/divisor.cuh"
-#include "../runtime/launch.cuh"
+#include "bunches.cuh"
 
 namespace treefilter::cuda {
 
@@ -92,21 +92,28 @@ struct SegmentsOf {
   }
 };
 
-// For each round, the most segments and the most bundles that it has in any tree: a phase of the round
-// takes that many of each channel, from the round's first one on.
+// For each round, the most segments, bundles, and small bunches of light children (those only where
+// there are hubs) that it has in any tree: a phase of the round takes that many of each channel, from
+// the round's first one on.
+constexpr int64_t kWidths = 3 * PlanView::kRounds;
 struct FindWidths {
   TreeView trees;
-  int32_t* widths;  // [segments, bundles][round]
+  int32_t* widths;  // [segments, bundles, bunches][round]
 
   TREEFILTER_HD void operator()(int64_t k) const {
-    int32_t segments = 0, bundles = 0;
+    int32_t segments = 0, bundles = 0, bunches = 0;
     TREEFILTER_ONE_BY_ONE
     for (int64_t tree = 0; tree < trees.batch; ++tree) {
-      const RoundOf round(trees.plan_of(tree), static_cast<int>(k));
+      const PlanView plan = trees.plan_of(tree);
+      const RoundOf round(plan, static_cast<int>(k));
       segments = round.segments() > segments ? round.segments() : segments;
       bundles = round.bundles() > bundles ? round.bundles() : bundles;
+      if (!plan.has_hubs()) continue;
+      const SmallBunches small(plan, round.first_slot, round.last_slot);
+      bunches = small.count > bunches ? small.count : bunches;
     }
     widths[k] = segments, widths[PlanView::kRounds + k] = bundles;
+    widths[2 * PlanView::kRounds + k] = bunches;
   }
 };
 
@@ -114,10 +121,12 @@ struct FindWidths {
 
 // A scan says what is scanned:
 //   kUp                         leaf to root, or root to leaf
+//   kGathers                    whether slots gather their light children
 //   Map                         identity(), compose(earlier, later), is_open(): whether anything that
 //                               enters gets through
 //   nodes(), channels           sizes
 //   plan(channel)               the channel's plan
+//   hubs(channel)               Hubs of a scan that gathers
 //   segments, bundles           arrays of maps, [channel][segment] and [channel][bundle]
 //   enter(i, map)               notes what enters segment i: what `map` makes of the identity
 //   Segments<kReduce>{scan, k, width}  phases 1 and 4 in round k, for each of [channel][width]
@@ -164,6 +173,7 @@ struct EnterSegments {
     visit_bundle(scan, k, width, i, [&](int64_t bundle, const SegmentsOf<Scan::kUp>& of, int64_t start) {
       int64_t from = bundle;
       while (from != start) {
+        dependent_step();
         from -= of.step;
         if (!scan.bundles[from].is_open()) break;
       }
@@ -190,6 +200,10 @@ TREEFILTER_HD void scan_rounds(Group& group, const Scan& scan, const int32_t* wi
     const int64_t segments = group.read(widths + k, segments_of(nodes));
     if (segments == 0) continue;
     const int64_t bundles = group.read(widths + PlanView::kRounds + k, bundles_of(nodes));
+    if constexpr (Scan::kGathers) {
+      const int32_t* const bunches = widths + 2 * PlanView::kRounds + k;
+      gather_hubs(group, scan, k, group.read(bunches, small_bunches_of(nodes)));
+    }
     group.each(channels * segments, typename Scan::template Segments<true>{scan, k, segments});
     group.each(channels * bundles, ReduceBundles<Scan>{scan, k, bundles});
     group.each(channels * bundles, EnterSegments<Scan>{scan, k, bundles});
