@@ -75,7 +75,7 @@ struct LargeChannelsPass {
 
   TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
   TREEFILTER_HD PlanView plan(int64_t index) const { return x.set(index).plan; }
-  TREEFILTER_HD Hubs<ChannelSet<Task>> hubs(int64_t index) const {
+  TREEFILTER_HD Hubs<ChannelSet<Task>, 4> hubs(int64_t index) const {
     return {x.set(index), x.places + index * places_of(nodes())};
   }
   TREEFILTER_HD void enter(int64_t i, const Map& map) const {

@@ -132,7 +132,7 @@ struct OwnWeightsBlock {
     if constexpr (kKept != Kept::kNothing) out = cut<T, true>(kept + block.index * stride, nodes);
     const Ones ones{task.families, {mass, affinity, up_weight}, out};
     const ChannelSet<Ones> all_ones = ones.channels(block.index, values);
-    OnesPasses{ones, all_ones,
+    OnesPasses{ones, all_ones, nullptr,
                reinterpret_cast<typename ChannelSet<Ones>::Gathered*>(own_places)}(block);
 
     const Coefficients<const T> own{nullptr,   out.total, nullptr, reinterpret_cast<Weights*>(mass),
@@ -140,7 +140,7 @@ struct OwnWeightsBlock {
     const ChannelSet<Task> set = task.channels(block.index, reinterpret_cast<T*>(values), own);
     using Gathered = typename ChannelSet<Task>::Gathered;
     static_assert(sizeof(Gathered) <= sizeof(double));
-    Passes{task, set, reinterpret_cast<Gathered*>(own_places)}(block);
+    Passes{task, set, nullptr, reinterpret_cast<Gathered*>(own_places)}(block);
   }
 };
 

@@ -53,10 +53,10 @@ using SmallBunches = BunchesOf<kBunch>;
 using LargeBunches = BunchesOf<kBunch * kBunch>;
 
 // The three steps for one bunch of a channel. Those that lie in no single list are left out.
-template <class Pass>
+// A thread requests kAhead values at once.
+template <class Pass, int kAhead>
 struct Hubs {
   using Gathered = typename Pass::Gathered;
-  static constexpr int kAhead = 4;  // values that a thread requests at once
 
   Pass pass;
   Gathered* places;  // of the channel
@@ -120,12 +120,11 @@ struct Hubs {
 
 // ---- by a block, of its channel ----
 
-// For the slots first … last - 1 of a round. Without a barrier at the end: other slots may gather beside
-// the hubs.
-template <class Pass>
-TREEFILTER_HD void gather_hubs(const Block& block, const Hubs<Pass>& hubs, int32_t first, int32_t last) {
+// For the slots first … last - 1 of a round of a tree with hubs. Without a barrier at the end: other
+// slots may gather beside the hubs.
+template <class Hubs>
+TREEFILTER_HD void gather_hubs(const Block& block, const Hubs& hubs, int32_t first, int32_t last) {
   const PlanView& plan = hubs.pass.plan;
-  if (!plan.has_hubs()) return;
   const SmallBunches small(plan, first, last);
   const LargeBunches large(plan, first, last);
   const BlockGroup group(block);

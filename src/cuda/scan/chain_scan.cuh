@@ -115,8 +115,9 @@ class BlockRunner {
     if constexpr (Pass::kGathers) {
       using Gathered = typename Pass::Gathered;
       static_assert(sizeof(Gathered) <= sizeof(LargestMap) && alignof(Gathered) <= alignof(LargestMap));
-      const Hubs<Pass> hubs{pass, reinterpret_cast<Gathered*>(block_.shared + kScratch)};
-      gather_hubs(block_, hubs, static_cast<int32_t>(begin), static_cast<int32_t>(end));
+      const Hubs<Pass, 2> hubs{pass, reinterpret_cast<Gathered*>(block_.shared + kScratch)};
+      if (pass.plan.has_hubs())
+        gather_hubs(block_, hubs, static_cast<int32_t>(begin), static_cast<int32_t>(end));
       BlockGroup(block_).each(end - begin, [&](int64_t i) {
         const int32_t s = static_cast<int32_t>(begin + i);
         if (!pass.plan.is_hub(s)) pass.gather(s);

@@ -56,8 +56,8 @@ struct LargePass {
   TREEFILTER_HD auto hubs(int64_t channel) const {
     using Gathered = typename Pass::Gathered;
     static_assert(sizeof(Gathered) <= sizeof *places && alignof(Gathered) <= alignof(decltype(*places)));
-    return Hubs<Pass>{Pass(task.channel(channel)),
-                      reinterpret_cast<Gathered*>(places + channel * places_of(nodes()))};
+    return Hubs<Pass, 4>{Pass(task.channel(channel)),
+                         reinterpret_cast<Gathered*>(places + channel * places_of(nodes()))};
   }
   TREEFILTER_HD void enter(int64_t i, const Map& map) const { entering[i] = map; }
 };
