@@ -19,6 +19,8 @@
 //   - Children come before their parents.
 //   - A vertex is mostly followed by its parent: about 75 % on photographs.
 //   - There are at most log2(leaves) + 1 rounds besides that of the roots, however deep the tree is.
+//   - A slot with very many light children, the centre of a star say, is a hub. Its light children are
+//     gathered by many threads (cuda/scan/bunches.cuh).
 //   - The chains of a round are independent of each other, and a pass over a round is a scan
 //     (cuda/scan/chain_scan.cuh). Chains ascend by their leaf, which keeps memory accesses local and
 //     makes the order a function of the tree alone.
@@ -33,11 +35,13 @@ namespace treefilter {
 struct PlanView {
   // Rounds, that of the roots included, and one more bound.
   static constexpr int64_t kRounds = 34;
+  // A slot with at least this many light children is a hub.
+  static constexpr int32_t kHub = 128;
 
   const int32_t* values;
   int64_t nodes;
 
-  static TREEFILTER_HD int64_t size(int64_t nodes) { return 4 * nodes + 1 + kRounds; }
+  static TREEFILTER_HD int64_t size(int64_t nodes) { return 4 * nodes + 2 + kRounds; }
 
   // order[slot]: the vertex, as in Tree.order.
   TREEFILTER_HD const int32_t* order() const { return values; }
@@ -49,14 +53,19 @@ struct PlanView {
   // slot - 1.)
   TREEFILTER_HD const int32_t* light_begin() const { return values + 2 * nodes; }
   TREEFILTER_HD const int32_t* light_children() const { return values + 3 * nodes + 1; }
+  // Whether there is a hub.
+  TREEFILTER_HD bool has_hubs() const { return values[4 * nodes + 1] != 0; }
   // rounds[k]: the first slot of round k; for k from the number of rounds on, the number of slots.
-  TREEFILTER_HD const int32_t* rounds() const { return values + 4 * nodes + 1; }
+  TREEFILTER_HD const int32_t* rounds() const { return values + 4 * nodes + 2; }
 
   // The number of slots: fewer than vertices where some are on a cycle, so that this is no tree.
   TREEFILTER_HD int32_t slots() const { return rounds()[kRounds - 1]; }
   TREEFILTER_HD int32_t vertex(int32_t slot) const { return order()[slot]; }
   TREEFILTER_HD bool is_top(int32_t slot) const { return up()[slot] < 0; }
   TREEFILTER_HD bool is_bottom(int32_t slot) const { return slot == 0 || up()[slot - 1] < 0; }
+  TREEFILTER_HD bool is_hub(int32_t slot) const {
+    return light_begin()[slot + 1] - light_begin()[slot] >= kHub;
+  }
   TREEFILTER_HD bool is_root(int32_t slot) const { return up()[slot] == ~slot; }
   // The parent's slot; at a root its own.
   TREEFILTER_HD int32_t parent(int32_t slot) const {

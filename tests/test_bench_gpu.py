@@ -161,7 +161,7 @@ def test_bytes():
     case = Case("", 2, 3, (4, 5), (IMAGE, FEATURES), width=7)
     nodes, edges = 2 * 20, 2 * (3 * 5 + 4 * 4)
     x, a, edge, weight = 3 * nodes, nodes, nodes, edges
-    plan = 2 * (4 * 20 + 35)
+    plan = 2 * (4 * 20 + 36)
     features = 7 * nodes
     expected = {
         weight_of(IMAGE): 3 * nodes + weight,
@@ -185,7 +185,7 @@ def test_bytes():
 def test_a_plan_has_the_size_that_is_counted():
     from treefilter._native import _C
 
-    assert _C.plan_size(20) == 4 * 20 + 35
+    assert _C.plan_size(20) == 4 * 20 + 36
 
 
 def test_per_channel_affinities_are_counted():

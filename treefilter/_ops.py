@@ -202,7 +202,7 @@ PLAN_ROUNDS = 34
 
 def plan_size(nodes: int) -> int:
     """``PlanView::size`` of src/plan.h: in Python, where N may be a number that is being traced."""
-    return 4 * nodes + 1 + PLAN_ROUNDS
+    return 4 * nodes + 2 + PLAN_ROUNDS
 
 
 def _in_float32(weight: Tensor) -> Tensor:

@@ -20,7 +20,10 @@ struct OneByOne {
   Pass pass;
   TREEFILTER_HD void operator()(int64_t b) const {
     TREEFILTER_ONE_BY_ONE
-    for (int64_t k = 0; k < pass.merges(); ++k) pass.step(b, k);
+    for (int64_t k = 0; k < pass.merges(); ++k) {
+      dependent_step();
+      pass.step(b, k);
+    }
   }
 };
 

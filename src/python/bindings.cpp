@@ -626,12 +626,13 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
 #ifdef TREEFILTER_EMULATE
   m.attr("emulated") = true;
   // name -> launches, barriers of grids, clusters and blocks, dependent steps, those in shared memory,
-  // bytes of workspaces
+  // bytes of workspaces, and the most steps of both kinds that a thread takes between two barriers
   m.def("take_counts", [] {
-    std::map<std::string, std::array<int64_t, 7>> found;
+    std::map<std::string, std::array<int64_t, 8>> found;
     for (const auto& [name, of] : emulation::take_counts()) {
-      found[name] = {of.launches,     of.grid_barriers, of.cluster_barriers, of.block_barriers,
-                     of.steps.memory, of.steps.shared,  of.workspace};
+      found[name] = {
+          of.launches,     of.grid_barriers, of.cluster_barriers, of.block_barriers,
+          of.steps.memory, of.steps.shared,  of.workspace,        of.longest.memory + of.longest.shared};
     }
     return found;
   });

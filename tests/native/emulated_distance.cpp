@@ -386,8 +386,9 @@ void check_garbage() {
   std::copy_n(up, 2, &cycle.plan[5]);
   std::copy_n(light_begin, 3, &cycle.plan[10]);
   cycle.plan[16] = 0;
-  std::fill_n(&cycle.plan[21], PlanView::kRounds, 2);
-  std::copy_n(rounds, 2, &cycle.plan[21]);
+  cycle.plan[21] = 0;  // no hub
+  std::fill_n(&cycle.plan[22], PlanView::kRounds, 2);
+  std::copy_n(rounds, 2, &cycle.plan[22]);
   for (const Path path : kPaths) {
     Input<float> in = input_of<float>("cycle", cycle, Kind::kConstant, 1, 2, 0, true);
     in.source = {1, 3};
@@ -451,6 +452,23 @@ int main(int argc, char**) {
   check_all_kinds("path", shaped_tree(3000, [](int64_t i) { return i - 1; }, false), 1, 1);
   check_all_kinds("permuted path", shaped_tree(2500, [](int64_t i) { return i - 1; }, true), 1, 1);
   check_all_kinds("star", shaped_tree(60, [](int64_t) { return 0; }, true), 2, 2);
+  // Hubs (src/cuda/scan/bunches.cuh).
+  for (int64_t n : {64, 128, 129, 300}) {
+    check_all_kinds("star of " + std::to_string(n),
+                    shaped_tree(n + 1, [](int64_t) { return 0; }, true), 1, 1);
+  }
+  check_all_kinds("hubs",
+                  shaped_tree(
+                      2000,
+                      [](int64_t i) {
+                        const int64_t hub = i - i % 170;
+                        return i % 170 == 0 ? i - 170 : hub;
+                      },
+                      true),
+                  1, 2);
+  const Trees broom = shaped_tree(10000, [](int64_t i) { return i < 500 ? i - 1 : 499; }, true);
+  check(input_of<float>("broom", broom, Kind::kFew, 1, 1, 3, true));
+  check(input_of<double>("broom", broom, Kind::kTenths, 1, 1, 3, true));
   check_all_kinds(
       "caterpillar",
       shaped_tree(2600, [](int64_t i) { return i % 2   ? i - 1

@@ -589,8 +589,7 @@ void check_accuracy(bool print) {
 }
 
 // Channels with an affinity each make their coefficients themselves where they fit, with the same bits.
-void check_own_weights() {
-  const Trees trees = random_tree(3, 600, 0.1);
+void check_own_weights(const Trees& trees) {
   const auto in = draw<float, float>(trees, 3, 4, 4, 3, Levels::kAny);
   emulation::take_counts();
   const auto launches = [&](int64_t shared_limit, Results<float, float>& results) {
@@ -603,6 +602,111 @@ void check_own_weights() {
   check(launches(232448, own) == 1, "own weights: other launches than the filter's");
   check(launches(23 * trees.nodes, made) == 2, "own weights: they do not fit");
   check(same_bits(own, made), "own weights: other bits");
+}
+
+// ---- hubs (src/cuda/scan/bunches.cuh) ----
+
+// Hubs along a path, each with `leaves()` leaves.
+Trees hubs(const std::string& name, int64_t count, const std::function<int64_t()>& leaves) {
+  std::vector<int64_t> above;  // of all vertices but the first
+  for (int64_t hub = 0, last = 0; hub < count; ++hub) {
+    if (hub > 0) above.push_back(last), last = static_cast<int64_t>(above.size());
+    for (int64_t k = leaves(); k > 0; --k) above.push_back(last);
+  }
+  return grown(name, 1, static_cast<int64_t>(above.size()) + 1,
+               [above](int64_t i) { return above[i - 1]; });
+}
+
+// Every number of light children around the sizes of bunches, and every place of a hub's list among
+// bunches.
+void check_hubs(bool quick) {
+  for (int64_t n : {63, 64, 65, 127, 128, 129, 191, 5000}) {
+    if (quick && n > 191) continue;
+    const Trees star = grown("star", 1, n + 1, [](int64_t) { return 0; });
+    const Levels levels = n % 2 == 0 ? Levels::kEnds : Levels::kAny;
+    compare(star, draw<float, float>(star, 2, 2, 1 + n % 2, 1, levels), Layout::kPlanes, true);
+    compare(star, draw<double, double>(star, 1, 2, 2, 1, levels), Layout::kLast, n < 200);
+  }
+  if (quick) return;
+  threads_too = false;
+  std::array<bool, 64> seen{};
+  for (int i = 0; i < 4; ++i) {
+    const Trees many = hubs("hubs", 150, [] { return 100 + below(130); });
+    const PlanView plan = many.view_().plan_of(0);
+    check(plan.has_hubs(), "hubs: there are none");
+    for (int32_t s = 0; s < plan.slots(); ++s) {
+      if (plan.is_hub(s)) seen[plan.light_begin()[s] % 64] = true;
+    }
+    compare(many, draw<float, float>(many, 1, 2, 1, 1, Levels::kAny), Layout::kPlanes, i == 0);
+  }
+  check(std::count(seen.begin(), seen.end(), true) == 64, "hubs: a place is missing");
+  // With bunches of both sizes; and a broom, whose hub is at the end of a path.
+  const Trees large = hubs("large hubs", 3, [] { return 9000 + below(500); });
+  compare(large, draw<float, float>(large, 1, 1, 1, 1, Levels::kEnds), Layout::kPlanes, true);
+  const Trees broom = grown("broom", 1, 700, [](int64_t i) { return i < 300 ? i - 1 : 299; });
+  compare(broom, draw<float, float>(broom, 2, 3, 1, 1, Levels::kAny), Layout::kPlanes, true);
+  threads_too = true;
+}
+
+// A hub's bits depend on its own tree alone, wherever its bunches have their places.
+void check_hub_places() {
+  const Trees star = grown("star", 1, 400, [](int64_t) { return 0; });
+  Trees both = path(1, 400);
+  for (auto [to, from] :
+       {std::pair{&both.parent, &star.parent}, {&both.order, &star.order}, {&both.plan, &star.plan}}) {
+    to->insert(to->end(), from->begin(), from->end());
+  }
+  both.batch = 2;
+  const auto in = draw<float, float>(both, 2, 1, 1, 2, Levels::kAny);
+  const auto last = [](const auto& values) {
+    return std::decay_t<decltype(values)>(values.end() - 400, values.end());
+  };
+  const Inputs<float, float> alone{1, 1, 1, 1, last(in.affinity), last(in.x), last(in.grad)};
+  for (Variant variant : kVariants) {
+    set_variant(variant, 400);
+    Memory memory;
+    const Cuda cuda{nullptr, &memory};
+    for (Pass pass : kPasses_) {
+      const auto of_both = run(cuda, pass, both, in, Layout::kPlanes, true);
+      const auto of_one = run(cuda, pass, star, alone, Layout::kPlanes, true);
+      check(same_bits(last(of_both.y), of_one.y), "hub: y depends on the batch");
+      if (of_one.grad_a.empty()) continue;
+      check(same_bits(last(of_both.grad_a), of_one.grad_a), "hub: grad_a depends on the batch");
+      check(same_bits(last(of_both.grad_x), of_one.grad_x), "hub: grad_x depends on the batch");
+    }
+  }
+  // Without room behind the values, in the workspace.
+  const auto sum = [&](int64_t shared_limit) {
+    emulation::shared_limit = shared_limit;
+    Memory memory;
+    return run(Cuda{nullptr, &memory}, Pass::kLeafToRoot, star, alone, Layout::kPlanes, false).y;
+  };
+  const int64_t scratch = 32 * (8 + 4), exactly = scratch + 400 * 4;
+  check(same_bits(sum(exactly), sum(232448)), "hub: other bits without room");
+}
+
+// A light child of affinity 0 gives a hub nothing, not even a NaN; others do.
+void check_hub_closed() {
+  const Trees star = grown("star", 1, 5000, [](int64_t) { return 0; });
+  int32_t leaf = 0;
+  const PlanView plan = star.view_().plan_of(0);
+  while (plan.is_hub(leaf) || !plan.is_hub(plan.parent(leaf))) ++leaf;
+  const int32_t child = plan.vertex(leaf), hub = plan.vertex(plan.parent(leaf));
+  auto in = draw<float, float>(star, 1, 1, 1, 1, Levels::kAny);
+  in.x[child] = NAN;
+  for (Variant variant : kVariants) {
+    set_variant(variant, star.nodes);
+    Memory memory;
+    const Cuda cuda{nullptr, &memory};
+    for (Pass pass : {Pass::kLeafToRoot, Pass::kSum, Pass::kMean}) {
+      in.affinity[child] = 0;
+      const auto closed = run(cuda, pass, star, in, Layout::kPlanes, false);
+      check(!std::isnan(closed.y[hub]), "hub: a closed NaN came through");
+      in.affinity[child] = 0.5f;
+      const auto open = run(cuda, pass, star, in, Layout::kPlanes, false);
+      check(std::isnan(open.y[hub]), "hub: a NaN was lost");
+    }
+  }
 }
 
 // Small values that arrive from far away keep their digits; an affinity of 0 stops even a NaN.
@@ -664,7 +768,7 @@ void check_cycles() {
   while (leads_on()) t = path(1, n);
   int32_t* plan = t.plan.data();
   for (int64_t k = 0; k < PlanView::kRounds; ++k) {
-    int32_t& first = plan[4 * n + 1 + k];
+    int32_t& first = plan[4 * n + 2 + k];
     first = std::min<int32_t>(first, slots);
   }
   plan[n + slots - 1] = ~static_cast<int32_t>(slots - 1);
@@ -689,7 +793,11 @@ int main(int argc, char** argv) {
   check_empty();
   check_trees(small_trees(), quick);
   check_batches();
-  check_own_weights();
+  check_own_weights(random_tree(3, 600, 0.1));
+  check_own_weights(grown("star", 3, 600, [](int64_t) { return 0; }));
+  check_hub_places();
+  check_hub_closed();
+  check_hubs(quick);
   check_small_values();
   check_cycles();
   threads_too = false;

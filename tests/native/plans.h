@@ -50,10 +50,11 @@ inline std::vector<int32_t> plan_by_definition(const std::vector<int32_t>& paren
     plan[n + s] = follows ? slot[p] : ~slot[p];
     if (p != v && !follows) light[slot[p]].push_back(static_cast<int32_t>(s));
   }
-  int32_t *begin = &plan[2 * n], *tops = begin + n + 1, *rounds = tops + n, count = 0;
+  int32_t *begin = &plan[2 * n], *tops = begin + n + 1, *hubs = tops + n, *rounds = hubs + 1, count = 0;
   for (int64_t s = 0; s < n; ++s) {
     begin[s] = count;
     for (int32_t top : light[s]) tops[count++] = top;
+    if (light[s].size() >= PlanView::kHub) *hubs = 1;
   }
   begin[n] = count;
   for (int64_t k = 0, s = 0; k < PlanView::kRounds; ++k) {

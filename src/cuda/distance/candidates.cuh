@@ -69,6 +69,15 @@ template <Path path, class T>
 struct CandidatesUp {
   static constexpr bool kUp = true, kGathers = true;
   using Map = CandidateMap<path, T>;
+  struct Gathered {
+    Candidate<path, T> best;
+    int32_t child;  // the vertex that it came from; -1: from none
+
+    static TREEFILTER_HD Gathered identity() { return {{0, -1, 0}, -1}; }
+    static TREEFILTER_HD Gathered combine(const Gathered& earlier, const Gathered& later) {
+      return later.best.better_than(earlier.best) ? later : earlier;
+    }
+  };
 
   PlanView plan;
   Candidates<path, T> candidates;
@@ -81,6 +90,7 @@ struct CandidatesUp {
     const int32_t v = plan.vertex(s), last = plan.light_begin()[s + 1];
     Candidate<path, T> best = candidates.of(v);
     for (int32_t i = plan.light_begin()[s]; i < last; ++i) {
+      dependent_step();
       const int32_t child = plan.vertex(plan.light_children()[i]);
       const Candidate<path, T> candidate = candidates.of(child).over(candidates.weight[child]);
       if (candidates.weight.is_cut(child) || !candidate.better_than(best)) continue;
@@ -89,6 +99,19 @@ struct CandidatesUp {
     }
     candidates.set(v, best);
   }
+  // Of hubs.
+  TREEFILTER_HD Gathered light_child(int32_t i) const {
+    const int32_t child = plan.vertex(plan.light_children()[i]);
+    if (candidates.weight.is_cut(child)) return Gathered::identity();
+    return {candidates.of(child).over(candidates.weight[child]), child};
+  }
+  TREEFILTER_HD Gathered own(int32_t s) const { return {candidates.of(plan.vertex(s)), -1}; }
+  TREEFILTER_HD void take(int32_t s, const Gathered& all) const {
+    const int32_t v = plan.vertex(s);
+    candidates.set(v, all.best);
+    if (all.child >= 0) candidates.via[v] = all.child;
+  }
+
   TREEFILTER_HD Map step(int32_t s) const {
     const Candidate<path, T> own = candidates.of(plan.vertex(s));
     if (plan.is_bottom(s)) return {own, 0, 0};

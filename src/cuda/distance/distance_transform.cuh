@@ -134,6 +134,7 @@ struct SeedsTask : WeightedTrees<T> {
 template <Path path, class T>
 struct FindPaths : SeedsTask<T> {
   using LargestMap = CandidateMap<path, T>;
+  static constexpr bool kGathers = true;
 
   TREEFILTER_PHASED template <class Runner>
   TREEFILTER_HD void run(const Runner& runner) const {

@@ -31,6 +31,7 @@ template <class T>
 struct FlowUp {
   static constexpr bool kUp = true, kGathers = true;
   using Map = ChainMap<Sum<T>>;
+  using Gathered = Sum<T>;
 
   PlanView plan;
   const int32_t* via;
@@ -44,11 +45,20 @@ struct FlowUp {
     const int32_t v = plan.vertex(s), last = plan.light_begin()[s + 1];
     T sum = grad[v];
     for (int32_t i = plan.light_begin()[s]; i < last; ++i) {
+      dependent_step();
       const int32_t child = plan.vertex(plan.light_children()[i]);
       if (via[child] == v) sum += flow[child];
     }
     flow[v] = sum;
   }
+  // Of hubs.
+  TREEFILTER_HD Gathered light_child(int32_t i) const {
+    const int32_t top = plan.light_children()[i], child = plan.vertex(top);
+    return {via[child] == plan.vertex(plan.parent(top)) ? flow[child] : T(0)};
+  }
+  TREEFILTER_HD Gathered own(int32_t s) const { return {grad[plan.vertex(s)]}; }
+  TREEFILTER_HD void take(int32_t s, const Gathered& sum) const { flow[plan.vertex(s)] = sum.value; }
+
   TREEFILTER_HD Map step(int32_t s) const {
     const int32_t v = plan.vertex(s);
     return {{flow[v]}, !plan.is_bottom(s) && via[plan.vertex(s - 1)] == v};
@@ -81,6 +91,7 @@ struct FlowDown {
 template <class T>
 struct FindFlow : WeightedTrees<T> {
   using LargestMap = ChainMap<Sum<T>>;
+  static constexpr bool kGathers = true;
 
   const T* grad;
   const int32_t* via;

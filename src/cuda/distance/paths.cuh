@@ -34,6 +34,7 @@ struct Weights {
 template <class T>
 struct WeightedTrees {
   using Value = T;
+  static constexpr bool kGathers = false;  // of most tasks
 
   TreeView tree;
   int64_t channels_per_tree;

@@ -104,6 +104,7 @@ struct EdgeSums {
     for (int k = 0; k < kChannels; ++k) own[k] = load<T>(plane[k * graph.nodes + v]);
   }
   TREEFILTER_HD void add(int32_t e, bool is_first) {
+    dependent_step();
     const T w = weights[e];
     if (w == 0) return;  // before the features are read
     const X* other = plane + (is_first ? graph.second : graph.first)[e];
@@ -186,6 +187,7 @@ struct ListScatter {
     Incident first(lists, 0, v), second(lists, 1, v);
     T sum = 0;
     while (first.first < first.last || second.first < second.last) {
+      dependent_step();
       const bool is_first = takes_first(first, second);
       const int32_t e = is_first ? first.edges[first.first++] : second.edges[second.first++];
       const int32_t other = (is_first ? graph.second : graph.first)[e];
@@ -210,6 +212,7 @@ struct ListScatter {
     const Parts all{graph.edges};
     const T* const sums = parts + (b * channels + c) * all.count();
     for (int64_t part = list.first / kPart; part * kPart < list.last; ++part) {
+      dependent_step();
       const int64_t at = all.number(which, part, list.first > part * kPart);
       for (int k = 0; k < kChannels; ++k) to.sums[k] += sums[k * all.count() + at];
     }

@@ -9,7 +9,7 @@
 //   3. every segment is scanned again, from what enters it.
 // The start of a chain is a step that ignores what enters (multiplier 0), so that chains may begin and
 // end anywhere in a segment. The light children of a slot are finished when their round is over; the
-// slot gathers them in ascending order.
+// slot gathers them in ascending order; those of a hub many threads (scan/bunches.cuh).
 //
 // Accuracy. A segment is computed with the CPU's steps, from its true entering value; only that value
 // comes out of the scan. The multiplier is a product of factors that may all be close to 1. It is kept
@@ -25,6 +25,7 @@
 // two functions, and a scan selects by conditions instead of leaving a loop.
 #pragma once
 
+#include "../scan/bunches.cuh"
 #include "../scan/read_ahead.cuh"
 #include "steps.cuh"
 
@@ -71,7 +72,8 @@ struct ChannelSet {
 
   TREEFILTER_HD T& at(int l, int32_t s) const { return values[l * plan.nodes + s]; }
 
-  // Adds the light children of slots first, first + step, … up to before end to their values.
+  // Adds the light children of slots first, first + step, … up to before end to their values, but not
+  // those of hubs.
   template <int kAhead>
   TREEFILTER_HD void add_light_children(int32_t first, int32_t end, int32_t step) const {
     TREEFILTER_ONE_BY_ONE
@@ -86,7 +88,8 @@ struct ChannelSet {
       }
       TREEFILTER_UNROLL
       for (int j = 0; j < kAhead; ++j) {
-        child[j] = begin[j] < after[j] ? plan.light_children()[begin[j]] : -1;
+        const bool here = begin[j] < after[j] && after[j] - begin[j] < PlanView::kHub;
+        child[j] = here ? plan.light_children()[begin[j]] : -1;
       }
       TREEFILTER_UNROLL
       for (int j = 0; j < kAhead; ++j) {
@@ -173,6 +176,37 @@ struct ChannelSet {
     }
   }
 
+  // ---- of hubs (scan/bunches.cuh) ----
+
+  struct Gathered {
+    T values[kLanes];
+
+    static TREEFILTER_HD Gathered identity() { return {}; }
+    static TREEFILTER_HD Gathered combine(const Gathered& earlier, const Gathered& later) {
+      Gathered sum;
+      for (int l = 0; l < kLanes; ++l) sum.values[l] = earlier.values[l] + later.values[l];
+      return sum;
+    }
+  };
+  TREEFILTER_HD Gathered light_child(int32_t i) const {
+    const int32_t child = plan.light_children()[i];
+    const T multiplier = steps.of_light_child(steps.read_up(child));
+    Gathered one;
+    for (int l = 0; l < kLanes; ++l) {
+      const T value = at(l, child);
+      one.values[l] = multiplier != 0 ? multiplier * value : T(0);
+    }
+    return one;
+  }
+  TREEFILTER_HD Gathered own(int32_t s) const {
+    Gathered one;
+    for (int l = 0; l < kLanes; ++l) one.values[l] = at(l, s);
+    return one;
+  }
+  TREEFILTER_HD void take(int32_t s, const Gathered& sum) const {
+    for (int l = 0; l < kLanes; ++l) at(l, s) = sum.values[l];
+  }
+
  private:
   // Adds light_children()[first … last - 1] to slot s. `child` is the first one.
   TREEFILTER_HD void add_children(int32_t s, int32_t first, int32_t last, int32_t child,
@@ -180,6 +214,7 @@ struct ChannelSet {
     T sum[kLanes];
     for (int l = 0; l < kLanes; ++l) sum[l] = at(l, s);
     while (true) {
+      dependent_step();
       if (multiplier != 0) {
         for (int l = 0; l < kLanes; ++l) sum[l] += multiplier * at(l, child);
       }

@@ -5,8 +5,9 @@
 
 namespace treefilter::cuda {
 
-// All that a block does with a channel set; kAhead slots are read at once.
-template <class Task, int kAhead>
+// All that a block does with a channel set; kAhead slots are read at once, and kBunchAhead light
+// children of hubs.
+template <class Task, int kAhead, int kBunchAhead = 4>
 struct BlockPasses {
   using Set = ChannelSet<Task>;
   using Map = typename Set::Map;
@@ -15,6 +16,8 @@ struct BlockPasses {
 
   const Task& task;
   const Set& set;
+  // Places of scan/bunches.cuh: those of all sets, [set][place], or, if they are null, this set's.
+  typename Set::Gathered *places, *own_places;
 
   TREEFILTER_HD void operator()(const Block& block) const {
     const int32_t nodes = static_cast<int32_t>(task.nodes()), slots = set.plan.slots();
@@ -52,10 +55,15 @@ struct BlockPasses {
                    [](const Map& earlier, const Map& later) { return Map::compose(earlier, later); });
   }
 
+  TREEFILTER_HD Hubs<Set, kBunchAhead> hubs(const Block& block) const {
+    return {set, places == nullptr ? own_places : places + block.index * places_of(set.plan.nodes)};
+  }
+
   TREEFILTER_HD void up(const Block& block, int32_t begin, int32_t end) const {
     const int32_t each = length(block, end - begin);
     PerThread<Map> map;
     if (begin > 0) {  // the vertices of the first round have no light children
+      if (set.plan.has_hubs()) gather_hubs(block, hubs(block), begin, end);
       block.each([&](int t) { set.template add_light_children<kAhead>(begin + t, end, block.threads); });
     }
     block.each([&](int t) {
@@ -96,26 +104,31 @@ struct ChannelBlock {
                                 : kWords > 2 ? 2
                                 : kWords > 1 ? 3
                                              : 4;
-  using Passes = BlockPasses<Task, kAhead>;
+  using Passes = BlockPasses<Task, kAhead, kShared ? 4 : 1>;
+  using Gathered = typename ChannelSet<Task>::Gathered;
   static constexpr int64_t kScratch = Passes::kScratch;
   static_assert(kScratch % sizeof(T) == 0);
 
   Task task;
-  T* workspace;
+  T* workspace;      // [set][lane][slot], unless kShared
+  Gathered* places;  // [set][place]; null: behind the values in the shared memory
 
   TREEFILTER_HD void operator()(const Block& block) const {
-    T* const values = kShared ? reinterpret_cast<T*>(block.shared + kScratch)
-                              : workspace + block.index * Task::kLanes * task.nodes();
+    const int64_t nodes = task.nodes(), size = Task::kLanes * nodes;
+    T* const values =
+        kShared ? reinterpret_cast<T*>(block.shared + kScratch) : workspace + block.index * size;
     const ChannelSet<Task> set = task.channels(block.index, values);
-    Passes{task, set}(block);
+    Passes{task, set, places, reinterpret_cast<Gathered*>(values + size)}(block);
   }
 };
 
 #ifdef __CUDACC__
-// Channels in float share a multiprocessor with others: 64 registers.
+// Channels that share a multiprocessor with others: 64 registers.
 template <class Task>
-constexpr int kBlockThreads<ChannelBlock<Task, true>> =
-    sizeof(typename Task::Value) == 4 && Task::kLanes <= 2 ? 1024 : 1;
+constexpr bool kShares = sizeof(typename Task::Value) == 4;
+
+template <class Task>
+constexpr int kBlockThreads<ChannelBlock<Task, true>> = kShares<Task> ? 1024 : 1;
 #endif
 
 }  // namespace treefilter::cuda

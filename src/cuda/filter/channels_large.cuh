@@ -19,10 +19,11 @@ struct LargeChannels {
 
   Task task;
   int64_t sets;
-  T* values;        // [set][lane][slot]
-  Map* segments;    // [set][segment]
-  Map* bundles;     // [set][bundle]
-  int32_t* widths;  // of FindWidths
+  T* values;                                    // [set][lane][slot]
+  Map* segments;                                // [set][segment]
+  Map* bundles;                                 // [set][bundle]
+  typename ChannelSet<Task>::Gathered* places;  // [set][place] of scan/bunches.cuh
+  int32_t* widths;                              // of FindWidths
 
   TREEFILTER_HD ChannelSet<Task> set(int64_t index) const {
     return task.channels(index, values + index * kLanes * task.nodes());
@@ -157,7 +158,7 @@ template <class Task, bool kUpwards>
 struct LargeChannelsPass {
   using Map = typename LargeChannels<Task>::Map;
   using Channel = std::conditional_t<kUpwards, ChannelUp<Task>, ChannelDown<Task>>;
-  static constexpr bool kUp = kUpwards;
+  static constexpr bool kUp = kUpwards, kGathers = kUpwards;
 
   LargeChannels<Task> x;
   int64_t channels;
@@ -165,6 +166,9 @@ struct LargeChannelsPass {
 
   TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
   TREEFILTER_HD Channel channel(int64_t index) const { return {x.task, x.set(index)}; }
+  TREEFILTER_HD Hubs<ChannelSet<Task>, 4> hubs(int64_t index) const {
+    return {x.set(index), x.places + index * places_of(nodes())};
+  }
 };
 
 template <class Task>
@@ -198,7 +202,28 @@ int64_t shared_bytes(int64_t nodes) {
          nodes * Task::kLanes * static_cast<int64_t>(sizeof(typename Task::Value));
 }
 
-// more_shared: bytes behind the values that a block of a small image has besides.
+// Where bunches (scan/bunches.cuh) have what they give, [set][place], when the other values of a set
+// take `bytes` of shared memory: behind them (null) if there is room. And the bytes of both.
+template <class Gathered>
+std::pair<Gathered*, int64_t> make_places(const Cuda& cuda, int64_t sets, int64_t nodes, int64_t bytes) {
+  const int64_t count = places_of(nodes);
+  const int64_t together = bytes + count * static_cast<int64_t>(sizeof(Gathered));
+  if (together <= shared_limit()) return {nullptr, together};
+  const auto [places] = cuda.arrays<Gathered>(sets * count);
+  return {places, bytes};
+}
+
+template <int kThreads, class Task>
+void launch_shared(const Cuda& cuda, const char* name, int64_t sets, const Task& task,
+                   int64_t more_shared) {
+  using Block = ChannelBlock<Task, true>;
+  const int64_t nodes = task.nodes();
+  const auto [places, bytes] =
+      make_places<typename Block::Gathered>(cuda, sets, nodes, shared_bytes<Task>(nodes));
+  launch_blocks<kThreads>(cuda, name, sets, bytes + more_shared, Block{task, nullptr, places});
+}
+
+// more_shared: bytes that a block of a small image has besides, behind values and places.
 template <class Task>
 void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& task,
                   int64_t more_shared = 0) {
@@ -207,23 +232,23 @@ void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& 
   const int64_t nodes = task.nodes(), bytes = shared_bytes<Task>(nodes), limit = shared_limit();
   if (sets <= 0) return;
   if (bytes <= limit && nodes <= kSmallImage) {
-    return launch_blocks<128>(cuda, name, sets, bytes + more_shared,
-                              ChannelBlock<Task, true>{task, nullptr});
+    return launch_shared<128>(cuda, name, sets, task, more_shared);
   }
-  if (bytes <= limit) {
-    return launch_blocks<512>(cuda, name, sets, bytes, ChannelBlock<Task, true>{task, nullptr});
-  }
+  if (bytes <= limit) return launch_shared<512>(cuda, name, sets, task, 0);
   if constexpr (!Task::kSharedOnly) {
     using Map = typename ChannelSet<Task>::Map;
+    using Gathered = typename ChannelSet<Task>::Gathered;
     if (bytes <= kBeyondShared * limit && shared_bytes<Task>(0) <= limit) {
-      const auto [values] = cuda.arrays<T>(sets * kLanes * nodes);
+      const auto [values, places] =
+          cuda.arrays<T, Gathered>(sets * kLanes * nodes, sets * places_of(nodes));
       return launch_blocks<1024>(cuda, name, sets, shared_bytes<Task>(0),
-                                 ChannelBlock<Task, false>{task, values});
+                                 ChannelBlock<Task, false>{task, values, places});
     }
-    const auto [values, segments, bundles, widths] = cuda.arrays<T, Map, Map, int32_t>(
-        sets * kLanes * nodes, sets * segments_of(nodes), sets * bundles_of(nodes), PlanView::kRounds);
+    const auto [values, segments, bundles, places, widths] = cuda.arrays<T, Map, Map, Gathered, int32_t>(
+        sets * kLanes * nodes, sets * segments_of(nodes), sets * bundles_of(nodes),
+        sets * places_of(nodes), kWidths);
     launch_phased(cuda, name, sets * bundles_of(nodes) * kPhasedThreads,
-                  LargeChannels<Task>{task, sets, values, segments, bundles, widths});
+                  LargeChannels<Task>{task, sets, values, segments, bundles, places, widths});
   }
 }
 

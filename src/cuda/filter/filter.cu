@@ -94,6 +94,15 @@ struct FilterTask {
   }
 };
 
+}  // namespace
+
+#ifdef __CUDACC__
+template <class X, bool kMean>
+constexpr bool cuda::kShares<FilterTask<X, double, kMean, 1>> = true;
+#endif
+
+namespace {
+
 // Sets have one channel each, unless there are several sets for every multiprocessor of any GPU.
 constexpr int kMostLanes = 3;
 constexpr int64_t kManySets = 1024;

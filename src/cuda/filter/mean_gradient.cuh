@@ -32,7 +32,7 @@ struct MeanGradient {
   Families<T> families;
   FamilyCoefficients<const T, true> k;
   const Dots<T>* sums;  // [image][group][slot]
-  double* inside;       // [image][group][slot] T; R where the affinity is 0. Null: behind the values
+  double* inside;       // [image][group][slot] T; R where the affinity is 0. Null: in the block
   T* grad_affinity;     // [image][group][vertex]
 
   TREEFILTER_HD int64_t nodes() const { return families.nodes(); }
@@ -42,11 +42,12 @@ struct MeanGradient {
     const Split at(index, families.groups());
     const Coefficients<const T> own = k.of(families.index(at.quotient, at.rest));
     const int64_t first = index * nodes();
-    return {families.tree.plan_of(at.quotient),
-            {own.affinity, false},
-            {own, sums + first, inside == nullptr ? values + nodes() : inside + first,
-             grad_affinity + first},
-            values};
+    return {
+        families.tree.plan_of(at.quotient),
+        {own.affinity, false},
+        {own, sums + first, inside == nullptr ? values + nodes() + places_of(nodes()) : inside + first,
+         grad_affinity + first},
+        values};
   }
 
   // b m Q of a slot, which is (y_v - y_p) G_v.
@@ -108,12 +109,12 @@ void run_mean_gradient(const Cuda& cuda, const char* name, const Families<T>& fa
                        const FamilyCoefficients<const T, true>& k, const Dots<T>* sums, int64_t groups,
                        T* grad_affinity) {
   using Task = MeanGradient<T>;
-  const int64_t nodes = families.nodes(), inside_bytes = nodes * static_cast<int64_t>(sizeof(double));
-  const bool in_block =
-      nodes <= kSmallImage && shared_bytes<Task>(nodes) + inside_bytes <= shared_limit();
+  constexpr int64_t kBytes = sizeof(double);
+  const int64_t nodes = families.nodes(), inside_bytes = nodes * kBytes;
+  const int64_t bytes = shared_bytes<Task>(nodes) + places_of(nodes) * kBytes + inside_bytes;
+  const bool in_block = nodes <= kSmallImage && bytes <= shared_limit();
   const auto [inside] = cuda.arrays<double>(in_block ? 0 : groups * nodes);
-  run_channels(cuda, name, groups,
-               Task{families, k, sums, in_block ? nullptr : inside, grad_affinity},
+  run_channels(cuda, name, groups, Task{families, k, sums, in_block ? nullptr : inside, grad_affinity},
                in_block ? inside_bytes : 0);
 }
 

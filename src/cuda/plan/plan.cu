@@ -122,7 +122,9 @@ struct WriteRounds {
     };
     // A round that starts where the roots do is that of the roots; the table has room for more rounds.
     const bool beyond = k > roots || (k > 0 && begin(k - 1) == begin(roots));
-    to.plan[b * PlanView::size(nodes) + 4 * nodes + 1 + k] = beyond ? begin(roots + 1) : begin(k);
+    int32_t* const plan = to.plan + b * PlanView::size(nodes) + 4 * nodes + 1;
+    if (k == 0) plan[0] = 0;  // no hub yet
+    plan[1 + k] = beyond ? begin(roots + 1) : begin(k);
   }
 };
 
@@ -146,7 +148,9 @@ TREEFILTER_HD void RootAndOrder::operator()(Group& group) const {
                                 sums,
                                 PlanView::size(nodes),
                                 PlanView::size(nodes),
-                                peel.image};
+                                peel.image,
+                                plan + 4 * nodes + 1,
+                                PlanView::kHub};
   group.each(batch * nodes, PlaceVertices{*this}, batch * PlanView::kRounds, WriteRounds{*this},
              Grouping::kLevels, SetZero<int32_t>{list_flags}, batch * (nodes + 1),
              ClearCounts{light_children});
@@ -180,8 +184,8 @@ void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* paren
                            batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
                            batch * Grouping::kLevels, PrefixSum::sums_size(batch, longest));
   const bool copied = kScratchBytes + ClimbCopied::shared_bytes(nodes) <= shared_limit();
-  const Peel peel{forest, longest_climb, copied, parent, leaf, position, top,
-                  length, counts,        near,   arcs,   flags};
+  const Peel peel{forest, longest_climb, copied, parent, leaf, position,
+                  top,    length,        counts, near,   arcs, flags};
   const RootAndOrder kernel{peel, order, plan, list_flags, sums};
   run_batch(cuda, "plan", batch, nodes, kernel);
 }

@@ -63,9 +63,7 @@ inline int64_t stride_for(int64_t count) {
 struct Steps {
   int64_t memory = 0, shared = 0;
 
-  Steps operator+(const Steps& other) const {
-    return {memory + other.memory, shared + other.shared};
-  }
+  Steps operator+(const Steps& other) const { return {memory + other.memory, shared + other.shared}; }
 };
 inline Steps most_of(const Steps& a, const Steps& b) {
   return {std::max(a.memory, b.memory), std::max(a.shared, b.shared)};
@@ -73,6 +71,8 @@ inline Steps most_of(const Steps& a, const Steps& b) {
 // Those of the thread that is emulated, and, of the launch or the block, the sum over its phases of the
 // thread that has most.
 inline thread_local Steps steps, all_steps;
+// Of the launch: those of the thread that has most between two barriers.
+inline thread_local Steps longest;
 
 template <class Visit>
 void in_order(int64_t count, const Visit& visit) {
@@ -113,6 +113,7 @@ void for_each(int64_t count, const Visit& visit) {
     most = most_of(most, steps);
   });
   all_steps = all_steps + most;
+  longest = most_of(longest, most);
 }
 
 // Blocks do not wait for each other. They run in any order, but one at a time, since each has threads.
@@ -131,6 +132,7 @@ struct Counts {
   int64_t launches = 0, grid_barriers = 0, cluster_barriers = 0, block_barriers = 0;
   Steps steps;
   int64_t workspace = 0;  // bytes
+  Steps longest;          // of a thread between two barriers, in any of the launches
 
   void add(const Counts& other) {
     launches += other.launches;
@@ -158,6 +160,7 @@ inline void count_launch(const char* name, const Counts& launch) {
   const std::lock_guard<std::mutex> lock(counting);
   counts[name].add(launch);
   counts[name].workspace += std::exchange(taken, 0);
+  counts[name].longest = most_of(counts[name].longest, std::exchange(longest, {}));
 }
 
 // The counts since the last call.

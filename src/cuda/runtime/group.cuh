@@ -38,9 +38,9 @@ struct SetZero {
 // The scratch memory of exclusive_scan, for integers.
 constexpr int64_t kScratchBytes = kWarp * sizeof(int32_t);
 
-// What grid groups have in common. Own has run(count, phase) and run_blocks(blocks, body), wait(), more()
-// and read() (launch.cuh), and image_blocks(): how many blocks work on one image of a batch, so that
-// each_block of so many runs one body on each; 0 where all work on all images.
+// What grid groups have in common. Own has run(count, phase) and run_blocks(blocks, body), wait(),
+// more() and read() (launch.cuh), and image_blocks(): how many blocks work on one image of a batch, so
+// that each_block of so many runs one body on each; 0 where all work on all images.
 template <class Own>
 class Phased {
  public:

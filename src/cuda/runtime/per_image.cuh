@@ -33,8 +33,8 @@ class ImageGroup : public Phased<ImageGroup> {
   BlockGroup group_;
 };
 
-// kernel.of_image(b) is the kernel with a batch of 1 and flags of its own; kernel.shared_bytes() what its
-// blocks have in shared memory besides kScratchBytes.
+// kernel.of_image(b) is the kernel with a batch of 1 and flags of its own; kernel.shared_bytes() what
+// its blocks have in shared memory besides kScratchBytes.
 template <class Kernel>
 struct ImageKernel {
   Kernel kernel;

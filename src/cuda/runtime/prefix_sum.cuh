@@ -109,6 +109,9 @@ struct Grouping {
   int32_t* sums;                       // of PrefixSum, for sequences of keys + 1 values
   int64_t begin_stride, items_stride;  // from one sequence to the next
   int64_t image = 0;                   // where each image has a kernel of its own
+  // Where not null, of each sequence (begin_stride apart) whether a list has at least long_length items.
+  int32_t* has_long = nullptr;
+  int32_t long_length = 0;
 
   // How many merges make runs of `count` items.
   static TREEFILTER_HD int levels(int64_t count) {
@@ -160,9 +163,12 @@ struct CountItems {
 struct StartLists {
   Grouping g;
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int32_t* bounds = g.begin + i / g.keys * g.begin_stride + i % g.keys;
+    const int64_t first = i / g.keys * g.begin_stride;
+    const int32_t* bounds = g.begin + first + i % g.keys;
     g.next[i] = bounds[0];
-    const int levels = Grouping::levels(bounds[1] - bounds[0]);
+    const int32_t count = bounds[1] - bounds[0];
+    if (g.has_long != nullptr && count >= g.long_length) set_flag(g.has_long + first);
+    const int levels = Grouping::levels(count);
     for (int l = 0; l < levels; ++l) set_flag(g.flags + g.image * Grouping::kLevels + l);
   }
 };

@@ -15,14 +15,16 @@ namespace treefilter::cuda {
 //   kUp                         leaf to root, or root to leaf
 //   Map                         identity(), compose(earlier, later), is_open(): whether anything that
 //                               enters gets through
+//   kGathers, hubs(i)           whether it gathers light children; then Hubs (bunches.cuh) of channel i
 //   nodes(), channels           sizes
 //   segments, bundles           arrays of maps, [channel][segment] and [channel][bundle]
 //   channel(i)                  one channel, of type Channel, with
 //     plan()                      its plan
 //     gathers(k)                  whether round k begins with
 //     gather(first, end, step)    which takes in the light children of slots first, first + step, … up
-//                                 to before end
-//     Slot, read(s)               what the scan needs of slot s, in the shared memory; a thread requests it
+//                                 to before end, but not those of hubs
+//     Slot, read(s)               what the scan needs of slot s, in the shared memory; a thread requests
+//     it
 //                                 for kAhead slots at once
 //     reduce(slot, map)           appends what the slot does to the map of those before it
 //     scan(slot, map)             makes of what enters the slot what leaves it, and notes in `slot` what
@@ -184,6 +186,10 @@ TREEFILTER_HD void scan_rounds(Group& group, const Scan& scan, const int32_t* wi
     const int k = Scan::kUp ? i : most - 1 - i;
     const int64_t bundles = group.read(widths + k, bundles_of(scan.nodes()));
     if (bundles == 0) continue;
+    if constexpr (Scan::kGathers) {
+      const int32_t* const bunches = widths + PlanView::kRounds + k;
+      gather_hubs(group, scan, k, group.read(bunches, small_bunches_of(scan.nodes())));
+    }
     group.each_block(scan.channels * bundles, BundleScan<Scan, true>{scan, k, bundles});
     group.each_block(scan.channels * bundles, BundleScan<Scan, false>{scan, k, bundles});
   }

@@ -11,12 +11,14 @@
 // It provides
 //   nodes(), trees(), channel(i)  sizes, plans, and one channel: its `plan`, and what passes are made of
 //   channels_per_tree             so many consecutive channels have the same tree
+//   kGathers                      whether any of its passes gathers
 //   Value, LargestMap             the type of a channel's values; the largest Map of its passes
 //   run(runner)                   runner.vertices<F>(): F(channel)(v) for every vertex v
 //                                 runner.pass<Pass>(): Pass(channel), every round
 // and a pass provides
 //   kUp                   leaf to root, or root to leaf
-//   kGathers, gather(s)   if kGathers, first in a round: takes in the light children of slot s
+//   kGathers, gather(s)   if kGathers, first in a round: takes in the light children of slot s, which
+//                         is no hub; for hubs it provides what bunches.cuh says
 //   Map, step(s)          what slot s makes of the value of the slot before it in its chain, which is
 //                         the one below it (kUp) or above it
 //   put(s, value)         takes the result
@@ -25,12 +27,11 @@
 // The cost of a round of n slots is two visits to each slot. A channel of moderate size gets a block,
 // which cuts the round into as many segments as it has threads: slots / 1024 steps and 5 barriers,
 // however deep the tree is. Large channels are scanned by the whole device (chain_scan_large.cuh). The
-// order of additions depends on the rounds of the plan and on which of the two it is. One thread gathers
-// all light children of a slot, so the centre of a star takes long.
+// order of additions depends on the plan and on which of the two it is.
 #pragma once
 
 #include "../../tree.h"
-#include "../runtime/launch.cuh"
+#include "bunches.cuh"
 
 namespace treefilter::cuda {
 
@@ -66,6 +67,14 @@ TREEFILTER_HD void scan_segment(const Pass& pass, int64_t first, int64_t last, t
 template <class Task>
 class BlockRunner {
  public:
+  using LargestMap = typename Task::LargestMap;
+  // The scan's part of the shared memory, at its beginning. Behind it are the places of bunches.cuh.
+  static constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(LargestMap));
+  static int64_t shared_bytes(int64_t nodes) {
+    const int64_t places = Task::kGathers ? places_of(nodes) : 0;
+    return kScratch + places * static_cast<int64_t>(sizeof(LargestMap));
+  }
+
   TREEFILTER_HD BlockRunner(const Task& task, const Block& block) : task_(task), block_(block) {}
 
   template <class F>
@@ -103,8 +112,15 @@ class BlockRunner {
     };
     PerThread<Map> map;
     if constexpr (Pass::kGathers) {
-      BlockGroup(block_).each(end - begin,
-                              [&](int64_t i) { pass.gather(static_cast<int32_t>(begin + i)); });
+      using Gathered = typename Pass::Gathered;
+      static_assert(sizeof(Gathered) <= sizeof(LargestMap) && alignof(Gathered) <= alignof(LargestMap));
+      const Hubs<Pass, 2> hubs{pass, reinterpret_cast<Gathered*>(block_.shared + kScratch)};
+      if (pass.plan.has_hubs())
+        gather_hubs(block_, hubs, static_cast<int32_t>(begin), static_cast<int32_t>(end));
+      BlockGroup(block_).each(end - begin, [&](int64_t i) {
+        const int32_t s = static_cast<int32_t>(begin + i);
+        if (!pass.plan.is_hub(s)) pass.gather(s);
+      });
     }
     block_.each([&](int t) {
       Map sum = Map::identity();

@@ -15,6 +15,7 @@ struct LargeTask {
   Task task;
   int64_t channels;
   LargestMap *segments, *bundles;  // hold the maps of any pass
+  LargestMap* places;              // [channel][place] of bunches.cuh, if any pass gathers
   int32_t* widths;                 // of FindWidths
 
   TREEFILTER_PHASED template <class Group>
@@ -51,7 +52,9 @@ struct PassChannel {
   TREEFILTER_HD void gather(int32_t first, int32_t end, int32_t step) const {
     if constexpr (Pass::kGathers) {
       TREEFILTER_ONE_BY_ONE
-      for (int32_t s = first, left = end - first; left > 0; s = next(s, left, step)) pass.gather(s);
+      for (int32_t s = first, left = end - first; left > 0; s = next(s, left, step)) {
+        if (!pass.plan.is_hub(s)) pass.gather(s);
+      }
     }
   }
   TREEFILTER_HD Slot read(int32_t s) const { return {pass.step(s)}; }
@@ -68,14 +71,21 @@ template <class Task, class Pass>
 struct LargePass {
   using Map = typename Pass::Map;
   using Channel = PassChannel<Pass>;
-  static constexpr bool kUp = Pass::kUp;
+  static constexpr bool kUp = Pass::kUp, kGathers = Pass::kGathers;
 
   Task task;
   int64_t channels;
   Map *segments, *bundles;
+  typename Task::LargestMap* places;
 
   TREEFILTER_HD int64_t nodes() const { return task.nodes(); }
   TREEFILTER_HD Channel channel(int64_t index) const { return {Pass(task.channel(index))}; }
+  TREEFILTER_HD auto hubs(int64_t index) const {
+    using Gathered = typename Pass::Gathered;
+    static_assert(sizeof(Gathered) <= sizeof *places && alignof(Gathered) <= alignof(decltype(*places)));
+    return Hubs<Pass, 4>{Pass(task.channel(index)),
+                         reinterpret_cast<Gathered*>(places + index * places_of(nodes()))};
+  }
 };
 
 template <class Task, class Group>
@@ -97,7 +107,7 @@ class LargeRunner {
                   kPhasedShared<LargeTask<Task>>);
     scan_rounds(group_,
                 LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
-                                      reinterpret_cast<Map*>(x_.bundles)},
+                                      reinterpret_cast<Map*>(x_.bundles), x_.places},
                 x_.widths);
   }
 
@@ -124,14 +134,16 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
   if (channels <= 0) return;
   if (nodes * static_cast<int64_t>(sizeof(T)) <= kBeyondShared * shared_limit()) {
     constexpr int kThreads = sizeof(T) == 4 ? 1024 : 512;  // doubles take more registers
-    constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(LargestMap));
-    return launch_blocks<kThreads>(cuda, name, channels, kScratch, BlockTask<Task>{task});
+    return launch_blocks<kThreads>(cuda, name, channels, BlockRunner<Task>::shared_bytes(nodes),
+                                   BlockTask<Task>{task});
   }
   const int64_t count = channels * bundles_of(nodes);
-  const auto [segments, bundles, widths] = cuda.arrays<LargestMap, LargestMap, int32_t>(
-      channels * segments_of(nodes), count, PlanView::kRounds);
+  const auto [segments, bundles, places, widths] =
+      cuda.arrays<LargestMap, LargestMap, LargestMap, int32_t>(
+          channels * segments_of(nodes), count, Task::kGathers ? channels * places_of(nodes) : 0,
+          kWidths);
   launch_phased(cuda, name, count * kPhasedThreads,
-                LargeTask<Task>{task, channels, segments, bundles, widths});
+                LargeTask<Task>{task, channels, segments, bundles, places, widths});
 }
 
 #ifdef __CUDACC__

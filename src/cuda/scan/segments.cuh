@@ -19,7 +19,7 @@
 
 #include "../../tree.h"
 #include "../runtime/divisor.cuh"
-#include "../runtime/launch.cuh"
+#include "bunches.cuh"
 
 namespace treefilter::cuda {
 
@@ -95,20 +95,26 @@ struct BundleOf {
   }
 };
 
-// For each round, the most bundles that it has in any tree: a phase of the round takes that many of each
-// channel, from the round's first one on.
+// For each round, the most bundles, and the most small bunches of light children (bunches.cuh; only
+// where there are hubs), that it has in any tree: a phase of the round takes that many of each channel,
+// from the round's first one on.
+constexpr int64_t kWidths = 2 * PlanView::kRounds;
 struct FindWidths {
   TreeView trees;
-  int32_t* widths;  // [round]
+  int32_t* widths;  // [bundles, bunches][round]
 
   TREEFILTER_HD void operator()(int64_t k) const {
-    int32_t bundles = 0;
+    int32_t bundles = 0, bunches = 0;
     TREEFILTER_ONE_BY_ONE
     for (int64_t tree = 0; tree < trees.batch; ++tree) {
-      const RoundOf round(trees.plan_of(tree), static_cast<int>(k));
+      const PlanView plan = trees.plan_of(tree);
+      const RoundOf round(plan, static_cast<int>(k));
       bundles = round.bundles() > bundles ? round.bundles() : bundles;
+      if (!plan.has_hubs()) continue;
+      const SmallBunches small(plan, round.first_slot, round.last_slot);
+      bunches = small.count > bunches ? small.count : bunches;
     }
-    widths[k] = bundles;
+    widths[k] = bundles, widths[PlanView::kRounds + k] = bunches;
   }
 };
 
