@@ -15,7 +15,7 @@ struct LargeTask {
   Task task;
   int64_t channels;
   LargestMap *segments, *entering, *bundles;  // hold the maps of any pass
-  LargestMap* places;                         // [channel][place] of bunches.cuh, if any pass gathers
+  LargestMap* partials;                       // [channel][partial] of bunches.cuh, if any pass gathers
   int32_t* widths;                            // of FindWidths
 
   TREEFILTER_PHASED template <class Group>
@@ -47,7 +47,7 @@ struct LargePass {
   Task task;
   int64_t channels;
   Map *segments, *entering, *bundles;
-  typename Task::LargestMap* places;
+  typename Task::LargestMap* partials;
 
   TREEFILTER_HD int64_t nodes() const { return task.nodes(); }
   TREEFILTER_HD PlanView plan(int64_t channel) const {
@@ -55,9 +55,10 @@ struct LargePass {
   }
   TREEFILTER_HD auto hubs(int64_t channel) const {
     using Gathered = typename Pass::Gathered;
-    static_assert(sizeof(Gathered) <= sizeof *places && alignof(Gathered) <= alignof(decltype(*places)));
+    static_assert(sizeof(Gathered) <= sizeof *partials &&
+                  alignof(Gathered) <= alignof(decltype(*partials)));
     return Hubs<Pass, 4>{Pass(task.channel(channel)),
-                         reinterpret_cast<Gathered*>(places + channel * places_of(nodes()))};
+                         reinterpret_cast<Gathered*>(partials + channel * partials_of(nodes()))};
   }
   TREEFILTER_HD void enter(int64_t i, const Map& map) const { entering[i] = map; }
 };
@@ -106,7 +107,7 @@ class LargeRunner {
     scan_rounds(group_,
                 LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
                                       reinterpret_cast<Map*>(x_.entering),
-                                      reinterpret_cast<Map*>(x_.bundles), x_.places},
+                                      reinterpret_cast<Map*>(x_.bundles), x_.partials},
                 x_.widths);
   }
 
@@ -137,12 +138,12 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
                                    BlockTask<Task>{task});
   }
   const int64_t count = channels * segments_of(nodes);
-  const auto [segments, entering, bundles, places, widths] =
+  const auto [segments, entering, bundles, partials, widths] =
       cuda.arrays<LargestMap, LargestMap, LargestMap, LargestMap, int32_t>(
-          count, count, channels * bundles_of(nodes), Task::kGathers ? channels * places_of(nodes) : 0,
+          count, count, channels * bundles_of(nodes), Task::kGathers ? channels * partials_of(nodes) : 0,
           kWidths);
   launch_phased(cuda, name, count,
-                LargeTask<Task>{task, channels, segments, entering, bundles, places, widths});
+                LargeTask<Task>{task, channels, segments, entering, bundles, partials, widths});
 }
 
 #ifdef __CUDACC__
