@@ -515,3 +515,21 @@ def test_infinite_weights_on_a_tree_from_elsewhere_are_missing_edges(device, pat
     source = torch.tensor([3], device=device)
     got = tf.distance(weight, tree, source, path)
     assert got.tolist() == [[[torch.inf, torch.inf, 2, 0]]]
+
+
+def test_a_hub_with_many_children():
+    """A star whose centre has the nearest of many seeds among its leaves, and its gradient."""
+    size, generator = 5000, torch.Generator().manual_seed(1)
+    edges = torch.stack([torch.zeros(size - 1, dtype=torch.int64), torch.arange(1, size)])
+    weight = torch.randint(1, 1000, (1, size - 1), generator=generator).double().requires_grad_()
+    tree = tf.mst(weight.detach(), tf.graph(edges, size))
+    seeds = torch.rand(1, size, generator=generator) < 0.3
+    found, nearest = tf.distance_transform(weight, tree, seeds)
+    lightest = int(torch.where(seeds[0, 1:], weight[0], torch.inf).argmin())
+    assert nearest[0, 0] == lightest + 1
+    assert found[0, 0] == weight[0, lightest]
+    found[0, 0].backward()
+    assert weight.grad.nonzero().tolist() == [[0, lightest]]
+    weight.grad = None
+    tf.distance(weight, tree, torch.tensor([0])).sum().backward()
+    assert torch.equal(weight.grad, torch.ones_like(weight))

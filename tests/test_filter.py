@@ -556,3 +556,22 @@ def test_small_values_keep_their_digits(device, dtype, tolerance):
     normal = expected > 100 * torch.finfo(dtype).tiny
     assert normal.sum() > 10_000
     assert_close(got[normal], expected[normal], rtol=tolerance, atol=0)
+
+
+@pytest.mark.parametrize("leaves", [127, 128, 5000])
+@pytest.mark.parametrize("name", PASSES)
+def test_hubs_with_many_children(name, leaves):
+    """Two joined hubs, one with the root among its leaves; half of the leaves are closed."""
+    size = 2 * leaves + 2
+    near, far = torch.zeros(leaves, dtype=torch.int64), torch.ones(leaves, dtype=torch.int64)
+    numbers = torch.arange(2, size)
+    edges = torch.stack(
+        [torch.cat([near, far, torch.zeros(1).long()]), torch.cat([numbers, torch.ones(1).long()])]
+    )
+    tree = tf.mst(torch.ones(1, size - 1), tf.graph(edges, size), root=size // 2)
+    x, affinity = normal(1, 2, 3, size), uniform(2, 1, size)
+    affinity[:, ::2] = 0
+    expected = apply(name, x, tree, affinity, tf.reference)
+    assert_close(apply(name, x, tree, affinity), expected, rtol=1e-12, atol=1e-12)
+    single = apply(name, x.float(), tree, affinity.float())
+    assert_close(single, expected.float(), rtol=1e-4, atol=1e-4)

@@ -18,19 +18,26 @@ from report import RESULTS
 from treefilter._native import _C
 
 COMMITTED = json.loads((RESULTS / counts.JSON).read_text(encoding="utf-8"))
-PEAKS = json.loads((RESULTS / counts.PEAKS).read_text(encoding="utf-8"))
 SHARED = os.environ.get("TREEFILTER_EMULATION_SHARED", "232448")
 
 
 def test_the_page_is_that_of_the_counts():
     before = json.loads((RESULTS / counts.BEFORE).read_text(encoding="utf-8"))
-    page = counts.page(COMMITTED, before, PEAKS)
+    page = counts.page(COMMITTED, before)
     assert (RESULTS / counts.PAGE).read_text(encoding="utf-8") == page
 
 
 def test_a_step_of_the_loss_needs_little_more_than_its_inputs_and_gradients():
-    assert len(PEAKS) == 2
-    assert all(needed < most < 1.5 * needed for needed, most in PEAKS.values())
+    peaks = COMMITTED[counts.PEAK]
+    assert len(peaks) == 2
+    assert all(needed < most < 1.5 * needed for needed, most in peaks.values())
+
+
+def test_the_work_of_one_thread_is_bounded():
+    """A hub of a million neighbours, a chain as long as the image: none of it for one thread."""
+    trees = COMMITTED[counts.ONE_THREAD]
+    assert set(trees) == {"star", "ramp", "constant"}
+    assert all(0 < max(kernels.values()) < 2000 for kernels in trees.values())
 
 
 @pytest.mark.skipif(not _C.emulated, reason="workspaces are the emulation's")

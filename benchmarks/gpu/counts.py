@@ -10,9 +10,11 @@ import argparse
 import json
 from pathlib import Path
 
+import inputs
 import torch
 from report import RESULTS, table
 
+import treefilter as tf
 from gpu.cases import CASES, FEATURES, IMAGE, MST, STEP, Case
 from gpu.floor import bytes_moved
 from gpu.peak import peak
@@ -20,7 +22,6 @@ from gpu.work import Work
 from treefilter._native import _C
 
 JSON, BEFORE, PAGE = "gpu_counts.json", "gpu_counts_before.json", "gpu_counts.md"
-PEAKS = "gpu_peaks.json"
 REGISTERS = RESULTS.parents[1] / "tests" / "ptxas_budget.json"
 BUDGET = 40
 """Launches of ours in a step of the tree energy loss, each a node of a captured graph."""
@@ -55,11 +56,11 @@ graph; a step of the tree energy loss may have {BUDGET} (a test compares). *Grid
 those of cooperative kernels, *cluster barriers* and *block barriers* those of the cluster or the
 block that has most, summed over the launches. *Dependent steps* are those of loops in which each
 needs what the one before it has loaded, of the thread that has most, summed over what is between
-barriers; they are counted for trees and plans (climbs, searches), and not along pointers that
-threads shorten for each other, nor within a scan of the filter. Those that load from *shared
-memory* are apart. *Workspaces*: memory besides the tensors that go in and out, all launches
-together. In brackets: when this was first counted, in November 2026. An audit before that found
-265 nodes in the step at B=4.
+barriers; they are counted for trees and plans (climbs, searches), light children and lists of
+edges, and not along pointers that threads shorten for each other, nor within a scan of the filter.
+Those that load from *shared memory* are apart. *Workspaces*: memory besides the tensors that go in
+and out, all launches together. In brackets: when this was first counted, in November 2026. An
+audit before that found 265 nodes in the step at B=4.
 """
 ESTIMATE = f"""\
 ## Estimate from counts, not a measurement
@@ -72,7 +73,17 @@ the bytes of all tensors, once, and of all workspaces, which are written and rea
 All constants are assumed. What is not in it: loads that wait for each other within the filter's
 scans, torch's own kernels, caches. So a time below the target does not mean that it is reached.
 """
-MEMORY = """\
+ONE_THREAD, PEAK = "one thread", "peak memory"
+STAR = 1_000_000
+SHAPE = (1024, 2048)
+ONE_THREAD_TEXT = f"""\
+## Work of one thread on trees that are not photographs
+
+The dependent steps of the thread that has most between two barriers. The *star* is a vertex with
+{STAR - 1:,} neighbours, the others are images of {SHAPE[0]}×{SHAPE[1]}. One channel in float32:
+`edge_weight`, `filter` and `distance` with their gradients, `mst`, `distance_transform`.
+"""
+PEAK_TEXT = """\
 ## Peak memory of a step of the loss
 
 The bytes of all tensors that are alive at the same time, with the workspaces of our kernels; what
@@ -95,7 +106,36 @@ def count(case: Case, stage: str = STEP) -> dict[str, list[int]]:
     step = work.stage(stage)
     _C.take_counts()
     step()
-    return {name: list(each) for name, each in sorted(_C.take_counts().items())}
+    return {name: each[: len(COLUMNS)] for name, each in sorted(_C.take_counts().items())}
+
+
+def one_thread() -> dict[str, dict[str, int]]:
+    """By the name of the tree and of the kernel: the most steps between two barriers."""
+    centre = torch.zeros(STAR - 1, dtype=torch.int64)
+    star = tf.graph(torch.stack([centre, torch.arange(1, STAR)]), STAR)
+    grid, generator = tf.grid(*SHAPE), torch.Generator().manual_seed(1)
+    weights = {
+        "star": (star, torch.rand(1, STAR - 1, generator=generator)),
+        "ramp": (grid, inputs.weights("ramp", *SHAPE)),
+        "constant": (grid, inputs.weights("constant", *SHAPE)),
+    }
+    return {name: _longest(*each) for name, each in weights.items()}
+
+
+def _longest(graph: tf.Graph, weight: torch.Tensor) -> dict[str, int]:
+    _C.take_counts()
+    tree = tf.mst(weight, graph)
+    shape = tree.shape or (tree.num_nodes,)
+    x = torch.ones(1, 1, *shape, requires_grad=True)
+    tf.edge_weight(x, graph).sum().backward()
+    affinity = tf.affinity(weight, tree).requires_grad_()
+    tf.filter(x, tree, affinity).sum().backward()
+    edges = weight.clone().requires_grad_()
+    far = tf.distance(edges, tree, torch.tensor([tree.num_nodes // 2]))
+    far.sum().backward()
+    seeds = torch.arange(tree.num_nodes).remainder(1000) == 0
+    tf.distance_transform(weight, tree, seeds.reshape(1, *shape))
+    return {name: each[len(COLUMNS)] for name, each in sorted(_C.take_counts().items())}
 
 
 def totals(kernels: dict[str, list[int]]) -> list[int]:
@@ -115,10 +155,7 @@ def estimate(case: Case, stage: str, counts: list[int]) -> float:
     return (fixed + waits * LATENCY + shared * SHARED + moved) / 1e3
 
 
-Counts = dict[str, dict[str, list[int]]]
-
-
-def page(counts: Counts, before: Counts, peaks: dict[str, list[int]]) -> str:
+def page(counts: dict[str, dict], before: dict[str, dict[str, list[int]]]) -> str:
     parts, estimates = [INTRODUCTION], []
     for case, stage in COUNTED:
         name = title(case, stage)
@@ -132,12 +169,8 @@ def page(counts: Counts, before: Counts, peaks: dict[str, list[int]]) -> str:
         estimates.append([name, mebibytes, time, target])
     head = ["case", "MiB moved", "estimate, ms", "target, ms"]
     parts.append(ESTIMATE + "\n" + table(head, estimates))
-    head = ["case", "must be there, MiB", "peak, MiB", "ratio"]
-    memory = [
-        [name, f"{needed / 2**20:.0f}", f"{most / 2**20:.0f}", f"{most / needed:.2f}"]
-        for name, (needed, most) in peaks.items()
-    ]
-    parts.append(MEMORY + "\n" + table(head, memory))
+    parts.append(PEAK_TEXT + "\n" + _peak_table(counts[PEAK]))
+    parts.append(ONE_THREAD_TEXT + "\n" + _one_thread_table(counts[ONE_THREAD]))
     parts.append(KERNELS + "\n" + table(["kernel", "threads", "registers", "blocks"], registers()))
     return "\n".join(parts)
 
@@ -147,6 +180,20 @@ def _row(name: str, now: list[int], before: list[int] | None, mark: str = "") ->
     for value, column in zip(before or [], EARLIER_COLUMNS, strict=False):
         cells[column] += f" ({value})" if value != now[column] else ""
     return [f"{mark}{cell}{mark}" for cell in (name, *cells)]
+
+
+def _one_thread_table(trees: dict[str, dict[str, int]]) -> str:
+    kernels = sorted({name for each in trees.values() for name, most in each.items() if most})
+    rows = [[name, *(str(each.get(name, 0)) for each in trees.values())] for name in kernels]
+    return table(["kernel", *trees], rows)
+
+
+def _peak_table(peaks: dict[str, list[int]]) -> str:
+    rows = [
+        [name, f"{needed / 2**20:.0f}", f"{most / 2**20:.0f}", f"{most / needed:.2f}"]
+        for name, (needed, most) in peaks.items()
+    ]
+    return table(["case", "must be there, MiB", "peak, MiB", "ratio"], rows)
 
 
 def registers() -> list[list[str]]:
@@ -167,11 +214,11 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     folder = parser.parse_args().results
     counts = {title(case, stage): count(case, stage) for case, stage in COUNTED}
+    counts[ONE_THREAD] = one_thread()
+    counts[PEAK] = {case.name: list(peak(case)) for case, _ in COUNTED if FEATURES in case.guides}
     before = json.loads((RESULTS / BEFORE).read_text(encoding="utf-8"))
     (folder / JSON).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
-    peaks = {case.name: list(peak(case)) for case, _ in COUNTED if FEATURES in case.guides}
-    (folder / PEAKS).write_text(json.dumps(peaks, indent=1) + "\n", encoding="utf-8")
-    (folder / PAGE).write_text(page(counts, before, peaks), encoding="utf-8")
+    (folder / PAGE).write_text(page(counts, before), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -617,8 +617,8 @@ Trees hubs(const std::string& name, int64_t count, const std::function<int64_t()
                [above](int64_t i) { return above[i - 1]; });
 }
 
-// Every number of light children around the sizes of bunches, and every place of a hub's list among
-// bunches.
+// Every number of light children around the sizes of bunches, and every position of a hub's list
+// among bunches.
 void check_hubs(bool quick) {
   for (int64_t n : {63, 64, 65, 127, 128, 129, 191, 5000}) {
     if (quick && n > 191) continue;
@@ -639,7 +639,7 @@ void check_hubs(bool quick) {
     }
     compare(many, draw<float, float>(many, 1, 2, 1, 1, Levels::kAny), Layout::kPlanes, i == 0);
   }
-  check(std::count(seen.begin(), seen.end(), true) == 64, "hubs: a place is missing");
+  check(std::count(seen.begin(), seen.end(), true) == 64, "hubs: a position is missing");
   // With bunches of both sizes; and a broom, whose hub is at the end of a path.
   const Trees large = hubs("large hubs", 3, [] { return 9000 + below(500); });
   compare(large, draw<float, float>(large, 1, 1, 1, 1, Levels::kEnds), Layout::kPlanes, true);
@@ -648,8 +648,8 @@ void check_hubs(bool quick) {
   threads_too = true;
 }
 
-// A hub's bits depend on its own tree alone, wherever its bunches have their places.
-void check_hub_places() {
+// A hub's bits depend on its own tree alone, wherever its partials are.
+void check_hub_partials() {
   const Trees star = grown("star", 1, 400, [](int64_t) { return 0; });
   Trees both = path(1, 400);
   for (auto [to, from] :
@@ -795,7 +795,7 @@ int main(int argc, char** argv) {
   check_batches();
   check_own_weights(random_tree(3, 600, 0.1));
   check_own_weights(grown("star", 3, 600, [](int64_t) { return 0; }));
-  check_hub_places();
+  check_hub_partials();
   check_hub_closed();
   check_hubs(quick);
   check_small_values();

@@ -16,8 +16,8 @@ struct BlockPasses {
 
   const Task& task;
   const Set& set;
-  // Places of scan/bunches.cuh: those of all sets, [set][place], or, if they are null, this set's.
-  typename Set::Gathered *places, *own_places;
+  // Of scan/bunches.cuh: those of all sets, [set][partial], or, if they are null, this set's.
+  typename Set::Gathered *partials, *own_partials;
 
   TREEFILTER_HD void operator()(const Block& block) const {
     const int32_t nodes = static_cast<int32_t>(task.nodes()), slots = set.plan.slots();
@@ -56,7 +56,8 @@ struct BlockPasses {
   }
 
   TREEFILTER_HD Hubs<Set, kBunchAhead> hubs(const Block& block) const {
-    return {set, places == nullptr ? own_places : places + block.index * places_of(set.plan.nodes)};
+    return {set,
+            partials == nullptr ? own_partials : partials + block.index * partials_of(set.plan.nodes)};
   }
 
   TREEFILTER_HD void up(const Block& block, int32_t begin, int32_t end) const {
@@ -110,15 +111,15 @@ struct ChannelBlock {
   static_assert(kScratch % sizeof(T) == 0);
 
   Task task;
-  T* workspace;      // [set][lane][slot], unless kShared
-  Gathered* places;  // [set][place]; null: behind the values in the shared memory
+  T* workspace;        // [set][lane][slot], unless kShared
+  Gathered* partials;  // [set][partial]; null: behind the values in the shared memory
 
   TREEFILTER_HD void operator()(const Block& block) const {
     const int64_t nodes = task.nodes(), size = Task::kLanes * nodes;
     T* const values =
         kShared ? reinterpret_cast<T*>(block.shared + kScratch) : workspace + block.index * size;
     const ChannelSet<Task> set = task.channels(block.index, values);
-    Passes{task, set, places, reinterpret_cast<Gathered*>(values + size)}(block);
+    Passes{task, set, partials, reinterpret_cast<Gathered*>(values + size)}(block);
   }
 };
 

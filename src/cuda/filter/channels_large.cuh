@@ -19,11 +19,11 @@ struct LargeChannels {
 
   Task task;
   int64_t sets;
-  T* values;                                    // [set][lane][slot]
-  Map* segments;                                // [set][segment]
-  Map* bundles;                                 // [set][bundle]
-  typename ChannelSet<Task>::Gathered* places;  // [set][place] of scan/bunches.cuh
-  int32_t* widths;                              // of FindWidths
+  T* values;                                      // [set][lane][slot]
+  Map* segments;                                  // [set][segment]
+  Map* bundles;                                   // [set][bundle]
+  typename ChannelSet<Task>::Gathered* partials;  // [set][partial] of scan/bunches.cuh
+  int32_t* widths;                                // of FindWidths
 
   TREEFILTER_HD ChannelSet<Task> set(int64_t index) const {
     return task.channels(index, values + index * kLanes * task.nodes());
@@ -167,7 +167,7 @@ struct LargeChannelsPass {
   TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
   TREEFILTER_HD Channel channel(int64_t index) const { return {x.task, x.set(index)}; }
   TREEFILTER_HD Hubs<ChannelSet<Task>, 4> hubs(int64_t index) const {
-    return {x.set(index), x.places + index * places_of(nodes())};
+    return {x.set(index), x.partials + index * partials_of(nodes())};
   }
 };
 
@@ -202,15 +202,16 @@ int64_t shared_bytes(int64_t nodes) {
          nodes * Task::kLanes * static_cast<int64_t>(sizeof(typename Task::Value));
 }
 
-// Where bunches (scan/bunches.cuh) have what they give, [set][place], when the other values of a set
-// take `bytes` of shared memory: behind them (null) if there is room. And the bytes of both.
+// Memory for the partials of scan/bunches.cuh, [set][partial], when the other values of a set take
+// `bytes` of shared memory: null, which is behind them, if there is room. And the bytes of both.
 template <class Gathered>
-std::pair<Gathered*, int64_t> make_places(const Cuda& cuda, int64_t sets, int64_t nodes, int64_t bytes) {
-  const int64_t count = places_of(nodes);
+std::pair<Gathered*, int64_t> make_partials(const Cuda& cuda, int64_t sets, int64_t nodes,
+                                            int64_t bytes) {
+  const int64_t count = partials_of(nodes);
   const int64_t together = bytes + count * static_cast<int64_t>(sizeof(Gathered));
   if (together <= shared_limit()) return {nullptr, together};
-  const auto [places] = cuda.arrays<Gathered>(sets * count);
-  return {places, bytes};
+  const auto [partials] = cuda.arrays<Gathered>(sets * count);
+  return {partials, bytes};
 }
 
 template <int kThreads, class Task>
@@ -218,12 +219,12 @@ void launch_shared(const Cuda& cuda, const char* name, int64_t sets, const Task&
                    int64_t more_shared) {
   using Block = ChannelBlock<Task, true>;
   const int64_t nodes = task.nodes();
-  const auto [places, bytes] =
-      make_places<typename Block::Gathered>(cuda, sets, nodes, shared_bytes<Task>(nodes));
-  launch_blocks<kThreads>(cuda, name, sets, bytes + more_shared, Block{task, nullptr, places});
+  const auto [partials, bytes] =
+      make_partials<typename Block::Gathered>(cuda, sets, nodes, shared_bytes<Task>(nodes));
+  launch_blocks<kThreads>(cuda, name, sets, bytes + more_shared, Block{task, nullptr, partials});
 }
 
-// more_shared: bytes that a block of a small image has besides, behind values and places.
+// more_shared: bytes that a block of a small image has besides, behind values and partials.
 template <class Task>
 void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& task,
                   int64_t more_shared = 0) {
@@ -239,16 +240,17 @@ void run_channels(const Cuda& cuda, const char* name, int64_t sets, const Task& 
     using Map = typename ChannelSet<Task>::Map;
     using Gathered = typename ChannelSet<Task>::Gathered;
     if (bytes <= kBeyondShared * limit && shared_bytes<Task>(0) <= limit) {
-      const auto [values, places] =
-          cuda.arrays<T, Gathered>(sets * kLanes * nodes, sets * places_of(nodes));
+      const auto [values, partials] =
+          cuda.arrays<T, Gathered>(sets * kLanes * nodes, sets * partials_of(nodes));
       return launch_blocks<1024>(cuda, name, sets, shared_bytes<Task>(0),
-                                 ChannelBlock<Task, false>{task, values, places});
+                                 ChannelBlock<Task, false>{task, values, partials});
     }
-    const auto [values, segments, bundles, places, widths] = cuda.arrays<T, Map, Map, Gathered, int32_t>(
-        sets * kLanes * nodes, sets * segments_of(nodes), sets * bundles_of(nodes),
-        sets * places_of(nodes), kWidths);
+    const auto [values, segments, bundles, partials, widths] =
+        cuda.arrays<T, Map, Map, Gathered, int32_t>(sets * kLanes * nodes, sets * segments_of(nodes),
+                                                    sets * bundles_of(nodes), sets * partials_of(nodes),
+                                                    kWidths);
     launch_phased(cuda, name, sets * bundles_of(nodes) * kPhasedThreads,
-                  LargeChannels<Task>{task, sets, values, segments, bundles, places, widths});
+                  LargeChannels<Task>{task, sets, values, segments, bundles, partials, widths});
   }
 }
 

@@ -45,7 +45,7 @@ struct MeanGradient {
     return {
         families.tree.plan_of(at.quotient),
         {own.affinity, false},
-        {own, sums + first, inside == nullptr ? values + nodes() + places_of(nodes()) : inside + first,
+        {own, sums + first, inside == nullptr ? values + nodes() + partials_of(nodes()) : inside + first,
          grad_affinity + first},
         values};
   }
@@ -111,7 +111,7 @@ void run_mean_gradient(const Cuda& cuda, const char* name, const Families<T>& fa
   using Task = MeanGradient<T>;
   constexpr int64_t kBytes = sizeof(double);
   const int64_t nodes = families.nodes(), inside_bytes = nodes * kBytes;
-  const int64_t bytes = shared_bytes<Task>(nodes) + places_of(nodes) * kBytes + inside_bytes;
+  const int64_t bytes = shared_bytes<Task>(nodes) + partials_of(nodes) * kBytes + inside_bytes;
   const bool in_block = nodes <= kSmallImage && bytes <= shared_limit();
   const auto [inside] = cuda.arrays<double>(in_block ? 0 : groups * nodes);
   run_channels(cuda, name, groups, Task{families, k, sums, in_block ? nullptr : inside, grad_affinity},

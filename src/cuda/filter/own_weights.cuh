@@ -111,8 +111,10 @@ struct OwnWeightsBlock {
   static constexpr int64_t kScratch = std::max(OnesPasses::kScratch, Passes::kScratch);
 
   Task task;
-  double* kept;    // [set][least], if anything is
-  double* places;  // [set][place] of the filter of ones, then of the channel; null: behind the others
+  double* kept;  // [set][least], if anything is
+  // [set][partial] (scan/bunches.cuh) of the filter of ones, then of the channel; null: behind the
+  // others
+  double* partials;
 
   static int64_t shared_bytes(int64_t nodes) {
     return kScratch + nodes * static_cast<int64_t>(2 * sizeof(double) + 2 * sizeof(T));
@@ -124,21 +126,21 @@ struct OwnWeightsBlock {
     double* const values = reinterpret_cast<double*>(block.shared + kScratch);
     double* const mass = values + nodes;
     T *const affinity = reinterpret_cast<T*>(mass + nodes), *const up_weight = affinity + nodes;
-    double* const own_places =
-        places == nullptr ? mass + 2 * nodes : places + block.index * places_of(nodes);
+    double* const own_partials =
+        partials == nullptr ? mass + 2 * nodes : partials + block.index * partials_of(nodes);
     Coefficients<T> out{};
     if constexpr (kKept != Kept::kNothing) out = cut<T, true>(kept + block.index * stride, nodes);
     const Ones ones{task.families, {mass, affinity, up_weight}, out};
     const ChannelSet<Ones> all_ones = ones.channels(block.index, values);
     OnesPasses{ones, all_ones, nullptr,
-               reinterpret_cast<typename ChannelSet<Ones>::Gathered*>(own_places)}(block);
+               reinterpret_cast<typename ChannelSet<Ones>::Gathered*>(own_partials)}(block);
 
     const Coefficients<const T> own{nullptr,   out.total, nullptr, reinterpret_cast<Weights*>(mass),
                                     up_weight, affinity};
     const ChannelSet<Task> set = task.channels(block.index, reinterpret_cast<T*>(values), own);
     using Gathered = typename ChannelSet<Task>::Gathered;
     static_assert(sizeof(Gathered) <= sizeof(double));
-    Passes{task, set, nullptr, reinterpret_cast<Gathered*>(own_places)}(block);
+    Passes{task, set, nullptr, reinterpret_cast<Gathered*>(own_partials)}(block);
   }
 };
 
@@ -155,8 +157,8 @@ template <Kept kKept, class Task>
 void run_own_weights(const Cuda& cuda, const char* name, int64_t channels, const Task& task,
                      double* kept) {
   const int64_t nodes = task.nodes(), least = OwnWeightsBlock<Task, kKept>::shared_bytes(nodes);
-  const auto [places, bytes] = make_places<double>(cuda, channels, nodes, least);
-  const OwnWeightsBlock<Task, kKept> block{task, kept, places};
+  const auto [partials, bytes] = make_partials<double>(cuda, channels, nodes, least);
+  const OwnWeightsBlock<Task, kKept> block{task, kept, partials};
   if (nodes <= kSmallImage) {
     launch_blocks<128>(cuda, name, channels, bytes, block);
   } else {

@@ -25,15 +25,15 @@
 namespace treefilter::cuda {
 
 constexpr int32_t kBunch = 64;
-// A bunch has a place inside of the list of every hub.
+// The list of every hub contains a whole small bunch.
 static_assert(PlanView::kHub >= 2 * kBunch - 1);
 
-// Places for what bunches give: the small ones', then the large ones'. There are fewer light children
-// than vertices.
+// A channel's *partials* are what its bunches give: the small ones, then the large ones. (There are
+// fewer light children than vertices.)
 inline TREEFILTER_HD int64_t small_bunches_of(int64_t nodes) {
   return nodes > PlanView::kHub ? nodes / kBunch : 0;
 }
-inline TREEFILTER_HD int64_t places_of(int64_t nodes) {
+inline TREEFILTER_HD int64_t partials_of(int64_t nodes) {
   return small_bunches_of(nodes) + small_bunches_of(nodes) / kBunch;
 }
 
@@ -52,26 +52,26 @@ struct BunchesOf {
 using SmallBunches = BunchesOf<kBunch>;
 using LargeBunches = BunchesOf<kBunch * kBunch>;
 
-// The three steps for one bunch of a channel. Those that lie in no single list are left out.
-// A thread requests kAhead values at once.
+// The three steps for one bunch of a channel. Bunches with children of several slots are left out. A
+// thread requests kAhead values at once.
 template <class Pass, int kAhead>
 struct Hubs {
   using Gathered = typename Pass::Gathered;
 
   Pass pass;
-  Gathered* places;  // of the channel
+  Gathered* partials;  // of the channel
 
   TREEFILTER_HD void combine_children(int32_t bunch) const {
     if (slot_of<kBunch>(bunch) < 0) return;
     Gathered all = Gathered::identity();
     add_children(all, bunch * kBunch, bunch * kBunch + kBunch);
-    places[bunch] = all;
+    partials[bunch] = all;
   }
   TREEFILTER_HD void combine_bunches(int32_t bunch) const {
     if (slot_of<kBunch * kBunch>(bunch) < 0) return;
     Gathered all = Gathered::identity();
-    add_places(all, bunch * kBunch, bunch * kBunch + kBunch);
-    large_places()[bunch] = all;
+    add_partials(all, bunch * kBunch, bunch * kBunch + kBunch);
+    large_partials()[bunch] = all;
   }
   // Gathers a hub if this is the first small bunch inside of its list.
   TREEFILTER_HD void gather(int32_t bunch) const {
@@ -85,16 +85,16 @@ struct Hubs {
     const int32_t after = large.count > 0 ? (large.first + large.count) * kBunch : last;
     Gathered all = pass.own(s);
     add_children(all, begin, bunch * kBunch);
-    add_places(all, bunch, before);
-    const int32_t offset = static_cast<int32_t>(large_places() - places);
-    add_places(all, offset + large.first, offset + large.first + large.count);
-    add_places(all, after, last);
+    add_partials(all, bunch, before);
+    const int32_t offset = static_cast<int32_t>(large_partials() - partials);
+    add_partials(all, offset + large.first, offset + large.first + large.count);
+    add_partials(all, after, last);
     add_children(all, last * kBunch, end);
     pass.take(s, all);
   }
 
  private:
-  TREEFILTER_HD Gathered* large_places() const { return places + small_bunches_of(pass.plan.nodes); }
+  TREEFILTER_HD Gathered* large_partials() const { return partials + small_bunches_of(pass.plan.nodes); }
 
   // The slot whose list contains all of a bunch of kSize, or -1.
   template <int32_t kSize>
@@ -106,8 +106,8 @@ struct Hubs {
   TREEFILTER_HD void add_children(Gathered& all, int32_t first, int32_t end) const {
     add(all, first, end, [&](int32_t i) { return pass.light_child(i); });
   }
-  TREEFILTER_HD void add_places(Gathered& all, int32_t first, int32_t end) const {
-    add(all, first, end, [&](int32_t i) { return places[i]; });
+  TREEFILTER_HD void add_partials(Gathered& all, int32_t first, int32_t end) const {
+    add(all, first, end, [&](int32_t i) { return partials[i]; });
   }
   template <class Read>
   TREEFILTER_HD void add(Gathered& all, int32_t first, int32_t end, const Read& read) const {

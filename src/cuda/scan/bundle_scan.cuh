@@ -41,13 +41,17 @@ template <class Slot, class Map>
 constexpr int64_t kBundleShared =
     kSegment * kRowBytes<Slot> + (kSegment + 1) * static_cast<int64_t>(sizeof(Map));
 
-// The composition of `first` and of maps[from] … up to before maps[to], in steps of 1 or -1.
-template <class Map>
+// The composition of `first` and of maps[from] … up to before maps[to], in steps of 1 or -1. kShared:
+// whether they are in shared memory.
+template <bool kShared, class Map>
 TREEFILTER_HD Map composed(const Map& first, const Map* maps, int32_t from, int32_t to, int32_t step) {
   int32_t i = to;
   bool open = true;
   TREEFILTER_ONE_BY_ONE
-  while (open && i != from) i -= step, open = maps[i].is_open();
+  while (open && i != from) {
+    kShared ? shared_step() : dependent_step();
+    i -= step, open = maps[i].is_open();
+  }
   Map all = open ? first : maps[i];
   if (!open) i += step;
   TREEFILTER_ONE_BY_ONE
@@ -94,7 +98,8 @@ struct BundleScan {
       const int32_t start = Scan::kUp ? round.first_bundle : round.last_bundle - 1;
       block.each([&](int t) {
         if (bundle.has(t)) shared[t] = maps[t];
-        if (t == kSegment) shared[t] = composed(Map::identity(), bundles, start, bundle.index, kStep);
+        if (t == kSegment)
+          shared[t] = composed<false>(Map::identity(), bundles, start, bundle.index, kStep);
       });
       block.run([&](int t) {
         if (bundle.has(t)) map[t] = before(bundle, shared, t, shared[kSegment]);
@@ -112,7 +117,7 @@ struct BundleScan {
   static TREEFILTER_HD Map before(const BundleOf& bundle, const Map* maps, int32_t segment,
                                   const Map& entering) {
     const int32_t from = Scan::kUp ? bundle.first_segment : bundle.last_segment - 1;
-    return composed(entering, maps, from, segment, kStep);
+    return composed<true>(entering, maps, from, segment, kStep);
   }
 
   TREEFILTER_HD void gather(const Block& block, const Channel& channel, const BundleOf& bundle) const {

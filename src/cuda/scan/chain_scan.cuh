@@ -68,11 +68,11 @@ template <class Task>
 class BlockRunner {
  public:
   using LargestMap = typename Task::LargestMap;
-  // The scan's part of the shared memory, at its beginning. Behind it are the places of bunches.cuh.
+  // The scan's part of the shared memory, at its beginning. Behind it are the partials of bunches.cuh.
   static constexpr int64_t kScratch = kWarp * static_cast<int64_t>(sizeof(LargestMap));
   static int64_t shared_bytes(int64_t nodes) {
-    const int64_t places = Task::kGathers ? places_of(nodes) : 0;
-    return kScratch + places * static_cast<int64_t>(sizeof(LargestMap));
+    const int64_t partials = Task::kGathers ? partials_of(nodes) : 0;
+    return kScratch + partials * static_cast<int64_t>(sizeof(LargestMap));
   }
 
   TREEFILTER_HD BlockRunner(const Task& task, const Block& block) : task_(task), block_(block) {}

@@ -15,7 +15,7 @@ struct LargeTask {
   Task task;
   int64_t channels;
   LargestMap *segments, *bundles;  // hold the maps of any pass
-  LargestMap* places;              // [channel][place] of bunches.cuh, if any pass gathers
+  LargestMap* partials;            // [channel][partial] of bunches.cuh, if any pass gathers
   int32_t* widths;                 // of FindWidths
 
   TREEFILTER_PHASED template <class Group>
@@ -76,15 +76,16 @@ struct LargePass {
   Task task;
   int64_t channels;
   Map *segments, *bundles;
-  typename Task::LargestMap* places;
+  typename Task::LargestMap* partials;
 
   TREEFILTER_HD int64_t nodes() const { return task.nodes(); }
   TREEFILTER_HD Channel channel(int64_t index) const { return {Pass(task.channel(index))}; }
   TREEFILTER_HD auto hubs(int64_t index) const {
     using Gathered = typename Pass::Gathered;
-    static_assert(sizeof(Gathered) <= sizeof *places && alignof(Gathered) <= alignof(decltype(*places)));
+    static_assert(sizeof(Gathered) <= sizeof *partials &&
+                  alignof(Gathered) <= alignof(decltype(*partials)));
     return Hubs<Pass, 4>{Pass(task.channel(index)),
-                         reinterpret_cast<Gathered*>(places + index * places_of(nodes()))};
+                         reinterpret_cast<Gathered*>(partials + index * partials_of(nodes()))};
   }
 };
 
@@ -107,7 +108,7 @@ class LargeRunner {
                   kPhasedShared<LargeTask<Task>>);
     scan_rounds(group_,
                 LargePass<Task, Pass>{x_.task, x_.channels, reinterpret_cast<Map*>(x_.segments),
-                                      reinterpret_cast<Map*>(x_.bundles), x_.places},
+                                      reinterpret_cast<Map*>(x_.bundles), x_.partials},
                 x_.widths);
   }
 
@@ -138,12 +139,12 @@ void run_task(const Cuda& cuda, const char* name, int64_t channels, const Task& 
                                    BlockTask<Task>{task});
   }
   const int64_t count = channels * bundles_of(nodes);
-  const auto [segments, bundles, places, widths] =
+  const auto [segments, bundles, partials, widths] =
       cuda.arrays<LargestMap, LargestMap, LargestMap, int32_t>(
-          channels * segments_of(nodes), count, Task::kGathers ? channels * places_of(nodes) : 0,
+          channels * segments_of(nodes), count, Task::kGathers ? channels * partials_of(nodes) : 0,
           kWidths);
   launch_phased(cuda, name, count * kPhasedThreads,
-                LargeTask<Task>{task, channels, segments, bundles, places, widths});
+                LargeTask<Task>{task, channels, segments, bundles, partials, widths});
 }
 
 #ifdef __CUDACC__
