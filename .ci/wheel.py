@@ -31,7 +31,7 @@ TORCH = os.environ.get("WHEEL_TORCH", "torch==2.13.0")
 BUILD_PACKAGES = ["cmake", "ninja", "pathspec", "pybind11", "scikit-build-core"]
 # The modules use torch through its Python interface, so that one wheel serves every torch.
 OF_TORCH = re.compile(r"libtorch|libc10|_ZNK?(5torch|3c10|2at|6caffe2)|aoti_torch")
-# The CUDA runtime is inside, and finds the driver itself: what was built with CUDA imports anywhere.
+# The CUDA runtime is inside, and finds the driver itself: such a wheel imports without a GPU, too.
 OF_CUDA = re.compile(r"\(NEEDED\).*\[lib(cuda|nv)")
 
 
@@ -114,7 +114,8 @@ def check_links(package: Path) -> None:
         wanted = output("readelf", "--wide", "--dynamic", "--dyn-syms", module)
         for what, pattern in (("torch", OF_TORCH), ("CUDA", OF_CUDA)):
             if found := [line.strip() for line in wanted.splitlines() if pattern.search(line)]:
-                raise SystemExit(f"{module.name}: expected nothing of {what}, got\n" + "\n".join(found))
+                text = "\n".join(found)
+                raise SystemExit(f"{module.name}: expected nothing of {what}, got\n{text}")
     run(TOOLS / "torch-abi-audit", "--check", "torch", package)
 
 
