@@ -15,8 +15,8 @@ import treefilter
 MODULES = [
     importlib.import_module(module.name)
     for module in pkgutil.walk_packages(treefilter.__path__, "treefilter.")
-    # One of the native modules is imported, and no other.
-    if not module.name.startswith("treefilter._C")
+    # One of the native modules is imported, and no other; the library for CUDA is no module.
+    if not module.name.startswith(("treefilter._C", "treefilter.libtreefilter_cuda"))
 ]
 README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
