@@ -31,6 +31,8 @@ TORCH = os.environ.get("WHEEL_TORCH", "torch==2.13.0")
 BUILD_PACKAGES = ["cmake", "ninja", "pathspec", "pybind11", "scikit-build-core"]
 # The modules use torch through its Python interface, so that one wheel serves every torch.
 OF_TORCH = re.compile(r"libtorch|libc10|_ZNK?(5torch|3c10|2at|6caffe2)|aoti_torch")
+# The CUDA runtime is inside, and finds the driver itself: such a wheel imports without a GPU, too.
+OF_CUDA = re.compile(r"\(NEEDED\).*\[lib(cuda|nv)")
 
 
 def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
@@ -107,13 +109,13 @@ def check(wheel: Path, folder: Path) -> None:
 
 
 def check_links(package: Path) -> None:
-    """Checks that no symbol and no library of torch is linked."""
+    """Checks that no symbol and no library of torch is linked, and none of CUDA."""
     for module in sorted(package.glob("*.so")):
         wanted = output("readelf", "--wide", "--dynamic", "--dyn-syms", module)
-        if found := [line.strip() for line in wanted.splitlines() if OF_TORCH.search(line)]:
-            raise SystemExit(
-                f"{module.name}: expected no symbol or library of torch, got\n" + "\n".join(found)
-            )
+        for what, pattern in (("torch", OF_TORCH), ("CUDA", OF_CUDA)):
+            if found := [line.strip() for line in wanted.splitlines() if pattern.search(line)]:
+                text = "\n".join(found)
+                raise SystemExit(f"{module.name}: expected nothing of {what}, got\n{text}")
     run(TOOLS / "torch-abi-audit", "--check", "torch", package)
 
 

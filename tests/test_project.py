@@ -1,5 +1,6 @@
 """Facts about the project that several files state are the same in all of them."""
 
+import importlib
 import importlib.metadata
 import re
 import subprocess
@@ -77,6 +78,35 @@ def test_release_notes():
     assert "## " not in re.sub("### ", "", done.stdout)
     assert "expected a section [9.9.9]" in notes("9.9.9").stderr
     assert notes("9.9.9").returncode == 1
+
+
+@pytest.mark.parametrize("path", ["README.md", "examples/tel_segmentation/README.md"])
+def test_links_of_what_pypi_shows(path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / ".ci")
+    links = importlib.import_module("published_links")
+    text = (ROOT / path).read_text(encoding="utf-8")
+    shown = links.absolute(text, ROOT / path, "some/where", "v1")
+    found = re.findall(r"\]\(([^)]*)\)", shown)
+    prefix = r"https://github\.com/some/where/(blob|raw|tree)/v1/"
+    assert len(found) > 3
+    assert [link for link in found if not re.match(prefix, link)] == []
+    assert re.findall(r"```.*?```", shown, re.S) == re.findall(r"```.*?```", text, re.S)
+    known = {re.sub(prefix, "", link).partition("#")[0] for link in found}
+    assert all((ROOT / name).exists() for name in known)
+    with pytest.raises(SystemExit, match=r"expected a file of the repository, got no\.md"):
+        links.absolute("[it](no.md)", ROOT / path, "some/where", "v1")
+
+
+def test_releases_publish_such_links():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    checked = 0
+    for job in jobs.values():
+        commands = "\n".join(step["run"] for step in job["steps"] if "run" in step)
+        build = re.search(r"python -m (build|cibuildwheel) ", commands)
+        if build:
+            assert "published_links.py README.md" in commands[: build.start()]
+            checked += 1
+    assert checked == 3
 
 
 @pytest.mark.parametrize("path", PROJECTS)

@@ -4,7 +4,7 @@
 
     y = tfd.filter(x, guide, sigma=0.02)
 
-It needs ``pip install treefilter[dask]``. The tasks are the functions of :mod:`treefilter.tiled`.
+It needs ``pip install 'treefilter[dask]'``. The tasks are the functions of :mod:`treefilter.tiled`.
 """
 
 from .filter import filter

@@ -29,7 +29,8 @@ def _library() -> ModuleType:
         return importlib.import_module("pydensecrf.densecrf")
     except ImportError as error:
         raise ModuleNotFoundError(
-            "the dense CRF needs the package pydensecrf2: pip install 'tel-segmentation[crf]'"
+            "the dense CRF needs the package pydensecrf2, which Python 3.13 cannot compile; "
+            "with an older one, pip install 'tel-segmentation[crf]'"
         ) from error
 
 
