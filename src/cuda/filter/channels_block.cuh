@@ -101,10 +101,7 @@ struct ChannelBlock {
   using T = typename Task::Value;
   // As many slots as registers allow: 1024 threads have 64 each.
   static constexpr int kWords = sizeof(T) * Task::kLanes / 4;
-  static constexpr int kAhead = !kShared     ? (sizeof(T) == 4 ? 2 : 1)
-                                : kWords > 2 ? 2
-                                : kWords > 1 ? 3
-                                             : 4;
+  static constexpr int kAhead = !kShared ? (kWords == 1 ? 2 : 1) : kWords > 2 ? 2 : kWords > 1 ? 3 : 4;
   using Passes = BlockPasses<Task, kAhead, kShared ? 4 : 1>;
   using Gathered = typename ChannelSet<Task>::Gathered;
   static constexpr int64_t kScratch = Passes::kScratch;
