@@ -215,7 +215,8 @@ def main() -> None:
     folder = parser.parse_args().results
     counts = {title(case, stage): count(case, stage) for case, stage in COUNTED}
     counts[ONE_THREAD] = one_thread()
-    counts[PEAK] = {case.name: list(peak(case)) for case, _ in COUNTED if FEATURES in case.guides}
+    losses = [case for case, _ in COUNTED if FEATURES in case.guides and not case.per_channel]
+    counts[PEAK] = {case.name: list(peak(case)) for case in losses}
     before = json.loads((RESULTS / BEFORE).read_text(encoding="utf-8"))
     (folder / JSON).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     (folder / PAGE).write_text(page(counts, before), encoding="utf-8")

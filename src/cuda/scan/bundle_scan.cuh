@@ -2,7 +2,7 @@
 //
 // Threads that read their segments from memory would be kSegment slots apart, and each of their reads
 // would be a line of its own. So neighbouring threads read neighbouring slots into the shared memory,
-// kPiece slots of each segment at a time. There one thread for each segment scans them, and neighbouring
+// kChunk slots of each segment at a time. There one thread for each segment scans them, and neighbouring
 // threads write neighbouring slots again.
 #pragma once
 
@@ -32,10 +32,10 @@ namespace treefilter::cuda {
 
 // Slots of each segment that are in the shared memory at the same time.
 template <class Slot>
-constexpr int32_t kPiece = sizeof(Slot) <= 40 ? 16 : 8;
+constexpr int32_t kChunk = sizeof(Slot) <= 40 ? 16 : 8;
 // Of a segment's slots there, and a gap with which neighbouring segments are in different banks.
 template <class Slot>
-constexpr int64_t kRowBytes = kPiece<Slot> * static_cast<int64_t>(sizeof(Slot)) + alignof(Slot);
+constexpr int64_t kRowBytes = kChunk<Slot> * static_cast<int64_t>(sizeof(Slot)) + alignof(Slot);
 // The shared memory of BundleScan: rows, the segments' maps, and what enters the bundle.
 template <class Slot, class Map>
 constexpr int64_t kBundleShared =
@@ -66,7 +66,7 @@ struct BundleScan {
   using Channel = typename Scan::Channel;
   using Slot = typename Channel::Slot;
   static constexpr int32_t kStep = Scan::kUp ? 1 : -1;
-  static constexpr int32_t kOf = kPiece<Slot>;
+  static constexpr int32_t kOf = kChunk<Slot>;
   static_assert(alignof(Map) <= alignof(Slot) || kSegment * kRowBytes<Slot> % alignof(Map) == 0);
 
   Scan scan;
@@ -87,7 +87,7 @@ struct BundleScan {
     if constexpr (kReduce) {
       gather(block, channel, bundle);
       block.run([&](int t) { map[t] = Map::identity(); });
-      each_piece(block, channel, bundle, map);
+      each_chunk(block, channel, bundle, map);
       block.each([&](int t) {
         if (bundle.has(t)) maps[t] = shared[t] = map[t];
       });
@@ -104,7 +104,7 @@ struct BundleScan {
       block.run([&](int t) {
         if (bundle.has(t)) map[t] = before(bundle, shared, t, shared[kSegment]);
       });
-      each_piece(block, channel, bundle, map);
+      each_chunk(block, channel, bundle, map);
     }
   }
 
@@ -127,16 +127,16 @@ struct BundleScan {
     block.each([&](int t) { channel.gather(first + t, last + 1, block.threads); });
   }
 
-  // Scans all segments of the bundle, piece after piece. `map`: of each segment's thread.
-  TREEFILTER_HD void each_piece(const Block& block, const Channel& channel, const BundleOf& bundle,
+  // Scans all segments of the bundle, chunk after chunk. `map`: of each segment's thread.
+  TREEFILTER_HD void each_chunk(const Block& block, const Channel& channel, const BundleOf& bundle,
                                 PerThread<Map>& map) const {
     const int32_t first = bundle.first_segment * kOf, last = bundle.last_segment * kOf;
     const auto row = [&](int32_t segment) {
       return reinterpret_cast<Slot*>(block.shared + segment * kRowBytes<Slot>);
     };
     TREEFILTER_ONE_BY_ONE
-    for (int32_t piece = 0; piece < kSegment; piece += kOf) {
-      const int32_t offset = Scan::kUp ? piece : kSegment - kOf - piece;
+    for (int32_t chunk = 0; chunk < kSegment; chunk += kOf) {
+      const int32_t offset = Scan::kUp ? chunk : kSegment - kOf - chunk;
       const auto slot_of = [&](int32_t i) { return bundle.slot(i / kOf) + offset + i % kOf; };
       block.each([&](int t) {
         read_ahead<Channel::kAhead>(
