@@ -23,9 +23,8 @@ namespace treefilter::cuda {
 //     gathers(k)                  whether round k begins with
 //     gather(first, end, step)    which takes in the light children of slots first, first + step, … up
 //                                 to before end, but not those of hubs
-//     Slot, read(s)               what the scan needs of slot s, in the shared memory; a thread requests
-//     it
-//                                 for kAhead slots at once
+//     Slot, read(s)               what the scan needs of slot s, in the shared memory
+//     kAhead                      for how many slots a thread requests that at once
 //     reduce(slot, map)           appends what the slot does to the map of those before it
 //     scan(slot, map)             makes of what enters the slot what leaves it, and notes in `slot` what
 //     write(s, slot)              then needs
