@@ -14,11 +14,10 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "cooperative.h"
+#include "team.h"
 
 namespace treefilter::emulation {
 
@@ -76,7 +75,6 @@ inline thread_local Steps longest;
 
 template <class Visit>
 void in_order(int64_t count, const Visit& visit) {
-  constexpr int64_t kThreads = 3;
   switch (schedule) {
     case Schedule::kForward:
       for (int64_t i = 0; i < count; ++i) visit(i);
@@ -89,16 +87,11 @@ void in_order(int64_t count, const Visit& visit) {
       for (int64_t i = 0, at = count / 2; i < count; ++i, at = (at + step) % count) visit(at);
       break;
     }
-    case Schedule::kThreads: {
-      std::vector<std::thread> threads;
-      for (int64_t t = 0; t < kThreads; ++t) {
-        threads.emplace_back([&, t] {
-          for (int64_t i = t; i < count; i += kThreads) visit(i);
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
+    case Schedule::kThreads:
+      team().run([&](int64_t t) {
+        for (int64_t i = t; i < count; i += Team::kThreads) visit(i);
+      });
       break;
-    }
   }
 }
 
