@@ -44,7 +44,8 @@
 // so that the visit to a vertex is a load of one or two cache lines and a short vector operation. Planar
 // tensors are transposed into this form and back. Where the channels of a vertex lie side by side anyway
 // (channels last), the result is filtered in place. One to three channels are filtered in double, as
-// sums (cpu/filter/filter.cpp says why). CUDA takes each channel by itself (cuda/filter/channels.cuh).
+// sums (cpu/filter/filter.cpp says why). CUDA takes channels one by one, or a
+// few that share their coefficients (cuda/filter/channels.cuh).
 #pragma once
 
 #include "tree.h"

@@ -8,11 +8,11 @@
 //   detach  When no thread climbs any more, the vertices above lose the edges too, and the leaves of
 //           the next round show.
 // So the cost of a round is the length of its longest chain, one dependent load a step. Where one block
-// or cluster works on an image, each block first copies the edges' numbers and exclusive-ors to its
-// shared memory, and climbs there, where a step takes a fifth of the time. On most photographs chains
-// are shorter than 1,000 vertices, but a ramp has chains of 436,000, and a snake one of N. Therefore a
-// thread stops after `longest_climb` steps. If one did, the rest of the chains is found by pointer
-// jumping:
+// or cluster works on an image, each block that has room first copies the edges' numbers and
+// exclusive-ors to its shared memory, and climbs there, where a step takes a fifth of the time. On most
+// photographs chains are shorter than 1,000 vertices, but a ramp has chains of 436,000, and a snake one
+// of N. Therefore a thread stops after `longest_climb` steps. If one did, the rest of the chains is
+// found by pointer jumping:
 //   near    Every vertex inside of such a chain learns one of its two neighbours, by a phase over the
 //           edges. The exclusive-or gives the other one.
 //   start   An arc for each of the two directions out of a vertex says where one step leads.
