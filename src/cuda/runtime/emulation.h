@@ -123,9 +123,9 @@ void for_each_block(int64_t count, const Visit& visit) {
 // but these counts are those of the device. Of blocks and clusters: of the one that has most.
 struct Counts {
   int64_t launches = 0, grid_barriers = 0, cluster_barriers = 0, block_barriers = 0;
-  Steps steps;
+  Steps steps = {};
   int64_t workspace = 0;  // bytes
-  Steps longest;          // of a thread between two barriers, in any of the launches
+  Steps longest = {};     // of a thread between two barriers, in any of the launches
 
   void add(const Counts& other) {
     launches += other.launches;
