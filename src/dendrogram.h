@@ -7,13 +7,15 @@
 // the order of numbers needs nothing else. An edge of weight +inf joins nothing.
 //
 // The order is strict, and so the result is a function of the weights and the tree alone: the same on
-// every back end and at any number of threads. Cost: a radix sort of N edges, and disjoint sets
-// (union-find) with halved paths; images in parallel. On the CPU 20 bytes a vertex of
-// workspace on a grid. On CUDA torch sorts the edges (_ops.py), and one thread for each image merges.
+// every back end and at any number of threads.
+//
+// On the CPU: a radix sort of N edges, and disjoint sets (union-find) with halved paths; images in
+// parallel; 20 bytes a vertex of workspace on a grid. On CUDA torch sorts the edges (_ops.py), the merges
+// are found in parallel as limbs (cuda/dendrogram/limbs.cuh), which torch sorts too, and these are joined.
 #pragma once
 
-#include "cuda/runtime/call.h"
 #include "edge_order.h"
+#include "tree.h"
 
 namespace treefilter {
 
@@ -47,12 +49,19 @@ struct Merges {
 void sort_edges(Cpu, int64_t batch, const TreeEdges&, Span<const Weight> weight, Span<int32_t> sorted);
 
 void merge(Cpu, int64_t batch, const TreeEdges&, Span<const int32_t> sorted, const Merges&);
-void merge(const Cuda&, int64_t batch, const TreeEdges&, Span<const int32_t> sorted, const Merges&);
 
-// The least value of the leaves below every node: value [B, N], children [B, N - 1, 2], to [B, 2 N - 1].
+// The same on CUDA in two steps, between which the merges are sorted by their limbs: limb [B, N - 1], of
+// every merge, then ascending with merge [B, N - 1], the numbers of the merges.
+void find_limbs(const Cuda&, int64_t batch, const TreeEdges&, Span<const int32_t> sorted, const Merges&,
+                Span<int32_t> limb);
+void join_limbs(const Cuda&, int64_t batch, int64_t nodes, Span<const int32_t> limb,
+                Span<const int64_t> merge, const Merges&);
+
+// The least value of the leaves below every node, INT32_MAX where there are none: value [B, N], to [B,
+// 2 N - 1], of dendrograms by their parents [B, 2 N - 1], or as trees with plans.
 void lowest_leaf(Cpu, int64_t batch, int64_t nodes, Span<const int32_t> value,
-                 Span<const int32_t> children, Span<int32_t> to);
-void lowest_leaf(const Cuda&, int64_t batch, int64_t nodes, Span<const int32_t> value,
-                 Span<const int32_t> children, Span<int32_t> to);
+                 Span<const int32_t> parent, Span<int32_t> to);
+void lowest_leaf(const Cuda&, int64_t batch, const TreeView& dendrogram, Span<const int32_t> value,
+                 Span<int32_t> to);
 
 }  // namespace treefilter

@@ -63,7 +63,7 @@ def ops_of(dtype=torch.float32, height=5, width=4):
             OPS._bottleneck_sums,
             (x.double(), node, children, torch.rand(2, graph.num_nodes - 1).double()),
         ),
-        "lowest_leaf": (OPS._lowest_leaf, (tree.parent, children)),
+        "lowest_leaf": (OPS._lowest_leaf, (tree.parent, node)),
         "watershed": (OPS._watershed, (weight.to(wide), tree.parent, tree.edge, seeds.long())),
         "tree_weight": (OPS._tree_weight, (weight[:, None], tree.edge, "affinity")),
         "tree_weight_backward": (

@@ -101,7 +101,20 @@ def merge(
     function: str,
     threads: int,
 ) -> None: ...
-def lowest_leaf(value: Tensor, children: Tensor, out: Tensor, threads: int) -> None: ...
+def find_limbs(
+    parent: Tensor,
+    edge: Tensor,
+    sorted: Tensor,
+    nodes: Tensor,
+    edges: Tensor,
+    children: Tensor,
+    limb: Tensor,
+    function: str,
+) -> None: ...
+def join_limbs(
+    limb: Tensor, merge: Tensor, nodes: Tensor, edges: Tensor, children: Tensor, function: str
+) -> None: ...
+def lowest_leaf(value: Tensor, parent: Tensor, plan: Tensor, out: Tensor, threads: int) -> None: ...
 def persistence(
     values: Tensor,
     edges: Tensor | None,

@@ -399,7 +399,12 @@ def merges(
     out = _empty_merges(weight, parent, edge, function, with_children)
     parent, edge = parent.contiguous(), edge.contiguous()
     ascending = _sorted_edges(_in_float32(weight), parent, edge, function)
-    _C.merge(parent, edge, ascending, *out, function, torch.get_num_threads())
+    if weight.device.type == "cpu" and not _C.emulated:
+        _C.merge(parent, edge, ascending, *out, function, torch.get_num_threads())
+        return out
+    limb = torch.empty_like(out[1])
+    _C.find_limbs(parent, edge, ascending, *out, limb, function)
+    _C.join_limbs(*limb.sort(dim=1, stable=True), *out, function)
     return out
 
 
@@ -481,15 +486,16 @@ def watershed(weight: Tensor, parent: Tensor, edge: Tensor, markers: Tensor) -> 
 # ---- persistence ----
 
 
-def _empty_lowest(value: Tensor, children: Tensor) -> Tensor:
-    return value.new_empty((value.shape[0], 2 * value.shape[1] - 1))
+def _empty_lowest(value: Tensor, parent: Tensor) -> Tensor:
+    return torch.empty_like(parent, memory_format=torch.contiguous_format)
 
 
-@_op("_lowest_leaf(Tensor value, Tensor children) -> Tensor", _empty_lowest, indices=True)
-def lowest_leaf(value: Tensor, children: Tensor) -> Tensor:
-    """The least value (int32) of the leaves below every node of a dendrogram."""
-    out = _empty_lowest(value, children)
-    _C.lowest_leaf(value.contiguous(), children.contiguous(), out, torch.get_num_threads())
+@_op("_lowest_leaf(Tensor value, Tensor parent) -> Tensor", _empty_lowest, indices=True)
+def lowest_leaf(value: Tensor, parent: Tensor) -> Tensor:
+    """The least value (int32) of the leaves below every node of dendrograms, by their parents."""
+    out = _empty_lowest(value, parent)
+    parent, made = parent.contiguous(), plan(parent)
+    _C.lowest_leaf(value.contiguous(), parent, made, out, torch.get_num_threads())
     return out
 
 
@@ -566,7 +572,7 @@ def _pairs_of_ranks(rank: Tensor, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]
     weight = weight_of_rank(later.int())
     parent, edge, _, _ = mst(weight, ends.int(), [], n, None, 0)
     up, number, children = merges(weight, parent, edge, "persistence")
-    first = lowest_leaf(rank.int(), children).long()
+    first = lowest_leaf(rank.int(), up).long()
     pair = children.long().clamp(min=0)
     born = torch.maximum(first.gather(1, pair[..., 0]), first.gather(1, pair[..., 1]))
     died = born

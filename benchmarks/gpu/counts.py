@@ -81,7 +81,8 @@ ONE_THREAD_TEXT = f"""\
 
 The dependent steps of the thread that has most between two barriers. The *star* is a vertex with
 {STAR - 1:,} neighbours, the others are images of {SHAPE[0]}×{SHAPE[1]}. One channel in float32:
-`edge_weight`, `filter` and `distance` with their gradients, `mst`, `distance_transform`.
+`edge_weight`, `filter` and `distance` with their gradients, `mst`, `distance_transform`, `dendrogram`,
+`persistence`.
 """
 PEAK_TEXT = """\
 ## Peak memory of a step of the loss

@@ -1,9 +1,9 @@
 // Seeded watersheds on the CPU (watershed.h): images in parallel, each of them on one thread.
 #include "../watershed.h"
 
-#include "../merging.h"
 #include "support/edge_sort.h"
 #include "support/parallel.h"
+#include "support/union_find.h"
 #include "support/workspace.h"
 
 namespace treefilter {

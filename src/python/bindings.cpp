@@ -174,30 +174,75 @@ void bind_sort_edges(const Tensor& weight, const Tensor& parent, const Tensor& e
   });
 }
 
+Merges merges_of(const Call& on, const Tensor& nodes, const Tensor& edges, const Tensor& children,
+                 int64_t batch, int64_t n) {
+  const bool with_children = shape_of(children).at(1) != 0;
+  return {on.output<int32_t>(nodes, "nodes", {batch, 2 * n - 1}),
+          on.output<int32_t>(edges, "edges", {batch, n - 1}),
+          on.output<int32_t>(children, "children", {batch, with_children ? n - 1 : 0, 2})};
+}
+
 void bind_merge(const Tensor& parent, const Tensor& edge, const Tensor& sorted, const Tensor& nodes,
                 const Tensor& edges, const Tensor& children, const std::string& function, int threads) {
   const Call on(function, parent, threads);
   const int64_t batch = shape_of(sorted).at(0);
   const TreeEdges tree = tree_edges_of(on, parent, edge, batch, int64_t{1} << 31);
-  const int64_t n = tree.nodes;
-  const auto order = on.span<const int32_t>(sorted, "sorted", {batch, n});
-  if (on.is_host()) check_tree(on, order, "edge", -1, n);
-  const bool with_children = shape_of(children).at(1) != 0;
-  const Merges out{on.output<int32_t>(nodes, "nodes", {batch, 2 * n - 1}),
-                   on.output<int32_t>(edges, "edges", {batch, n - 1}),
-                   on.output<int32_t>(children, "children", {batch, with_children ? n - 1 : 0, 2})};
-  without_gil(on, [&](const auto& device) { merge(device, batch, tree, order, out); });
+  const auto order = on.span<const int32_t>(sorted, "sorted", {batch, tree.nodes});
+  check_tree(on, order, "edge", -1, tree.nodes);
+  const Merges out = merges_of(on, nodes, edges, children, batch, tree.nodes);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      merge(device, batch, tree, order, out);
+    }
+  });
 }
 
-void bind_lowest_leaf(const Tensor& value, const Tensor& children, const Tensor& out, int threads) {
+void bind_find_limbs(const Tensor& parent, const Tensor& edge, const Tensor& sorted, const Tensor& nodes,
+                     const Tensor& edges, const Tensor& children, const Tensor& limb,
+                     const std::string& function) {
+  const Call on(function, parent, 1);
+  const int64_t batch = shape_of(sorted).at(0);
+  const TreeEdges tree = tree_edges_of(on, parent, edge, batch, int64_t{1} << 31);
+  const auto order = on.span<const int32_t>(sorted, "sorted", {batch, tree.nodes});
+  const Merges out = merges_of(on, nodes, edges, children, batch, tree.nodes);
+  const auto limbs = on.output<int32_t>(limb, "limb", {batch, tree.nodes - 1});
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
+      find_limbs(device, batch, tree, order, out, limbs);
+    }
+  });
+}
+
+void bind_join_limbs(const Tensor& limb, const Tensor& merge, const Tensor& nodes, const Tensor& edges,
+                     const Tensor& children, const std::string& function) {
+  const Call on(function, limb, 1);
+  const Shape shape = shape_of(limb);
+  const int64_t batch = shape.at(0), n = shape.at(1) + 1;
+  const auto limbs = on.span<const int32_t>(limb, "limb", shape);
+  const auto numbers = on.span<const int64_t>(merge, "merge", shape);
+  const Merges out = merges_of(on, nodes, edges, children, batch, n);
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
+      join_limbs(device, batch, n, limbs, numbers, out);
+    }
+  });
+}
+
+void bind_lowest_leaf(const Tensor& value, const Tensor& parent, const Tensor& plan, const Tensor& out,
+                      int threads) {
   const Call on("persistence", value, threads);
   const Shape shape = shape_of(value);
   const int64_t batch = shape.at(0), n = shape.at(1);
   const auto values = on.span<const int32_t>(value, "value", shape);
-  const auto pairs = on.span<const int32_t>(children, "children", {batch, n - 1, 2});
-  if (on.is_host()) check_tree(on, pairs, "children", -1, 2 * n - 1);
+  const TreeView tree = tree_of(on, parent, parent, plan, batch);
   const auto to = on.output<int32_t>(out, "out", {batch, 2 * n - 1});
-  without_gil(on, [&](const auto& device) { lowest_leaf(device, batch, n, values, pairs, to); });
+  without_gil(on, [&](const auto& device) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
+      lowest_leaf(device, batch, n, values, tree.parent, to);
+    } else {
+      lowest_leaf(device, batch, tree, values, to);
+    }
+  });
 }
 
 void bind_persistence(const Tensor& values, const OptionalTensor& edges, const Shape& layout, bool holes,
@@ -661,6 +706,8 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("rank_trees", bind_rank_trees);
   m.def("sort_edges", bind_sort_edges);
   m.def("merge", bind_merge);
+  m.def("find_limbs", bind_find_limbs);
+  m.def("join_limbs", bind_join_limbs);
   m.def("lowest_leaf", bind_lowest_leaf);
   m.def("persistence", bind_persistence);
   m.def("count_pairs", bind_count_pairs);

@@ -1,17 +1,21 @@
 // Dendrograms, watersheds and pairs of labels by the emulated CUDA code, compared with the CPU's, in
 // every order of the threads, which must not change a bit.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <string>
+#include <type_traits>
 #include <vector>
 
-#include "../../src/cuda/runtime/emulation.h"
+#include "../../src/cuda/runtime/per_image.cuh"
 #include "../../src/dendrogram.h"
 #include "../../src/malis.h"
 #include "../../src/watershed.h"
 #include "device_memory.h"
+#include "plans.h"
 #include "vectors.h"
 
 namespace {
@@ -53,6 +57,35 @@ struct Results {
   }
 };
 
+// With the sort that is torch's elsewhere.
+void merge_by_limbs(const Cuda& cuda, const Input& in, const Merges& out) {
+  const int64_t merges = in.nodes - 1;
+  std::vector<int32_t> limb(in.batch * merges, -77), sorted(limb);
+  std::vector<int64_t> merge(limb.size(), -77);
+  find_limbs(cuda, in.batch, in.tree(), view(in.sorted), out, span(limb));
+  for (int64_t b = 0; b < in.batch; ++b) {
+    const auto begin = merge.begin() + b * merges, end = begin + merges;
+    std::iota(begin, end, 0);
+    std::stable_sort(begin, end, [&](int64_t i, int64_t j) {
+      return limb[b * merges + i] < limb[b * merges + j];
+    });
+    for (int64_t i = b * merges; i < (b + 1) * merges; ++i) sorted[i] = limb[b * merges + merge[i]];
+  }
+  join_limbs(cuda, in.batch, in.nodes, view(sorted), view(merge), out);
+}
+
+// Of dendrograms: a node's number is lower than that of its parent.
+std::vector<int32_t> plans_of(const Input& in, const std::vector<int32_t>& node) {
+  const int64_t nodes = 2 * in.nodes - 1;
+  std::vector<int32_t> order(nodes), plans;
+  std::iota(order.begin(), order.end(), 0);
+  for (int64_t b = 0; b < in.batch; ++b) {
+    const auto plan = plan_by_definition({node.begin() + b * nodes, node.begin() + (b + 1) * nodes}, order);
+    plans.insert(plans.end(), plan.begin(), plan.end());
+  }
+  return plans;
+}
+
 template <class Device>
 Results run(const Device& device, const Input& in) {
   const size_t merges = static_cast<size_t>(in.batch * (in.nodes - 1));
@@ -65,29 +98,55 @@ Results run(const Device& device, const Input& in) {
   r.labels.assign(static_cast<size_t>(in.batch * in.nodes), -77);
   r.equal.assign(merges, -77);
   r.different.assign(merges, -77);
-  merge(device, in.batch, in.tree(), view(in.sorted), {span(r.node), span(r.merged), span(r.children)});
-  lowest_leaf(device, in.batch, in.nodes, view(in.label), view(r.children), span(r.lowest));
+  const Merges made{span(r.node), span(r.merged), span(r.children)};
+  if constexpr (std::is_same_v<Device, Cpu>) {
+    merge(device, in.batch, in.tree(), view(in.sorted), made);
+    lowest_leaf(device, in.batch, in.nodes, view(in.label), view(r.node), span(r.lowest));
+  } else {
+    merge_by_limbs(device, in, made);
+    const std::vector<int32_t> plan = plans_of(in, r.node);
+    const TreeView dendrogram{in.batch, 2 * in.nodes - 1, view(r.node), view(r.node), view(plan)};
+    lowest_leaf(device, in.batch, dendrogram, view(in.label), span(r.lowest));
+  }
   watershed(device, in.batch, in.tree(), view(in.weight), view(in.marker), span(r.labels));
   count_pairs(device, in.batch, in.nodes, view(r.node), view(r.children), view(in.label), span(r.equal),
               span(r.different));
   return r;
 }
 
+// Who works on an image, or on all of them, with how much shared memory.
+struct Way {
+  const char* name;
+  int64_t for_a_block, for_a_cluster, shared;
+};
+
 void check(const Input& in) {
   using emulation::Schedule;
   const Results cpu = run(Cpu{1}, in);
   Memory memory;
   const Cuda cuda{nullptr, &memory};
-  for (const Schedule schedule :
-       {Schedule::kForward, Schedule::kReverse, Schedule::kShuffled, Schedule::kThreads}) {
-    if (schedule == Schedule::kThreads && !race) continue;
-    emulation::schedule = schedule;
-    expect(run(cuda, in) == cpu, "the bits of the CPU in any order", in.name);
+  const Way usual{"usual", cuda::largest_for_a_block, cuda::largest_for_a_cluster,
+                  emulation::shared_limit};
+  for (const Way& way :
+       {usual, Way{"clusters", 0, INT64_MAX, usual.shared}, Way{"device", 0, 0, 0}}) {
+    cuda::largest_for_a_block = way.for_a_block;
+    cuda::largest_for_a_cluster = way.for_a_cluster;
+    emulation::shared_limit = way.shared;
+    const std::string where = in.name + ", " + way.name;
+    for (const Schedule schedule :
+         {Schedule::kForward, Schedule::kReverse, Schedule::kShuffled, Schedule::kThreads}) {
+      if (schedule == Schedule::kThreads && !race) continue;
+      emulation::schedule = schedule;
+      expect(run(cuda, in) == cpu, "the bits of the CPU in any order", where);
+    }
+    emulation::schedule = Schedule::kForward;
   }
-  emulation::schedule = Schedule::kForward;
   emulation::blind = true;
   expect(run(cuda, in) == cpu, "the bits of the CPU when blind", in.name);
   emulation::blind = false;
+  cuda::largest_for_a_block = usual.for_a_block;
+  cuda::largest_for_a_cluster = usual.for_a_cluster;
+  emulation::shared_limit = usual.shared;
 }
 
 // `trees` trees (1 or batch) in which vertex i has the parent parent_of(i) < i, with permuted numbers of
@@ -121,6 +180,47 @@ Input input_of(const std::string& name, int64_t batch, int64_t trees, int64_t no
   return in;
 }
 
+// Weights that ascend along a path: each vertex joins the one before, in one round.
+Input ramp(int64_t nodes) {
+  Input in = input_of("ramp", 1, 1, nodes, [](int64_t i) { return i - 1; }, 1, 0);
+  int32_t v = -1;
+  for (int64_t i = 0; i < nodes; ++i) {
+    if (in.edge[i] < 0) v = static_cast<int32_t>(i);
+  }
+  std::vector<int32_t> child(nodes, -1);
+  for (int64_t i = 0; i < nodes; ++i) {
+    if (in.edge[i] >= 0) child[in.parent[i]] = static_cast<int32_t>(i);
+  }
+  for (int64_t i = 1; i < nodes; ++i) {
+    v = child[v];
+    in.weight[in.edge[v]] = static_cast<float>(i);
+  }
+  sort_edges(Cpu{1}, 1, in.tree(), view(in.weight), span(in.sorted));
+  return in;
+}
+
+// Where the input is not a tree, because its root has a parent and an edge too: one edge closes the cycle,
+// and the others make a dendrogram.
+void check_cycle(int64_t nodes) {
+  Input in = input_of("cycle", 1, 1, nodes, [](int64_t i) { return i - 1; }, 1000, 0);
+  for (int64_t i = 0; i < nodes; ++i) {
+    if (in.edge[i] < 0) in.edge[i] = static_cast<int32_t>(in.edges - 1), in.parent[i] = below(nodes);
+  }
+  sort_edges(Cpu{1}, 1, in.tree(), view(in.weight), span(in.sorted));
+  std::vector<int32_t> node(2 * nodes - 1, -77), merged(nodes - 1, -77), children(2 * merged.size(), -77);
+  Memory memory;
+  merge_by_limbs(Cuda{nullptr, &memory}, in, {span(node), span(merged), span(children)});
+  int64_t roots = 0;
+  for (int64_t k = 0; k + 1 < nodes; ++k) {
+    const int32_t up = static_cast<int32_t>(nodes + k), a = children[2 * k], c = children[2 * k + 1];
+    roots += node[up] == up;
+    expect(merged[k] < 0 ? a == -1 && c == -1
+                         : a >= 0 && a < c && c < up && node[a] == up && node[c] == up,
+           "children are of their parents, also beside a cycle", in.name);
+  }
+  expect(roots >= 1, "a root beside a cycle", in.name);
+}
+
 void check_all(const std::string& name, int64_t nodes,
                const std::function<int64_t(int64_t)>& parent_of) {
   for (const int64_t levels : {1, 4, 1000000}) {
@@ -144,6 +244,10 @@ int main(int argc, char**) {
   check_all("star", 300, [](int64_t) { return 0; });
   check_all("random tree", 1200, [](int64_t i) { return below(i); });
   check_all("binary", 511, [](int64_t i) { return (i - 1) / 2; });
+  check(input_of("large", 2, 2, 20000, [](int64_t i) { return i - 1 - below(std::min<int64_t>(i, 9)); },
+                 1000, 1));
+  check(ramp(20000));
+  for (int trial = 0; trial < 20; ++trial) check_cycle(3 + below(40));
   check(input_of("empty batch", 0, 1, 5, [](int64_t i) { return i - 1; }, 3, 0));
   for (int trial = 0; trial < 30; ++trial) {
     check_all("small " + std::to_string(trial), 1 + below(30), [](int64_t i) { return below(i); });

@@ -133,7 +133,7 @@ Results run(const AnyGraph& graph, int64_t num_edges, int threads, int64_t group
   r.children.resize(2 * r.merged.size());
   sort_edges(cpu, kBatch, edges, view(r.weight), span(r.sorted));
   merge(cpu, kBatch, edges, view(r.sorted), {span(r.node), span(r.merged), span(r.children)});
-  lowest_leaf(cpu, kBatch, kNodes, view(r.order), view(r.children), span(r.lowest));
+  lowest_leaf(cpu, kBatch, kNodes, view(r.order), view(r.node), span(r.lowest));
   r.birth.resize(kBatch * kNodes);
   r.death.resize(kBatch * kNodes);
   const std::vector<float> height = noise(kBatch * kNodes, 4, 1000);

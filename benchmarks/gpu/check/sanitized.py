@@ -94,7 +94,7 @@ def hierarchies(weight: Tensor, parent: Tensor, edge: Tensor, draw: torch.Genera
     for weights in (weight, weight.double()):
         up, _, children = _ops.merges(weights, parent, edge, "dendrogram")
         _ops.watershed(weights, parent, edge, markers)
-    _ops.lowest_leaf(parent, children)
+    _ops.lowest_leaf(parent, up)
     _ops.count_pairs(up, children, markers.int())
     return 6
 

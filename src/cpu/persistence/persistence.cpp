@@ -5,8 +5,8 @@
 #include <limits>
 #include <type_traits>
 
-#include "../../merging.h"
 #include "../support/radix_sort.h"
+#include "../support/union_find.h"
 #include "descent.h"
 
 namespace treefilter {

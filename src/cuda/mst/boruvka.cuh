@@ -57,6 +57,11 @@ struct Boruvka {
 
   TREEFILTER_PHASED template <class Group>
   TREEFILTER_HD void operator()(Group& group) const;
+
+  // Hooks and relabels, at the end of a round; whether any root hooked. `beside`: a number of threads
+  // and a phase that runs beside the hooks, and reads components by root_of() only.
+  TREEFILTER_PHASED template <class Group, class... Beside>
+  TREEFILTER_HD bool join(Group& group, int round, Beside... beside) const;
 };
 
 template <class Graph>
@@ -105,12 +110,12 @@ struct Hook {
   int32_t* hooked;
 
   TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t first = p.graph.by_nodes().floor(i);
+    const int64_t b = p.graph.by_nodes().quotient(i), first = b * p.graph.nodes();
     const int32_t v = static_cast<int32_t>(i - first);
     int32_t* component = p.component + first;
     const EdgeOrder chosen = p.best[i];
     if (load_relaxed(component + v) != v || chosen == kNoEdge) return;
-    const Ends ends = p.graph.ends(number_of(chosen));
+    const Ends ends = p.graph.ends(b, number_of(chosen));
     const int32_t a = root_of(component, ends.a);
     const int32_t other = a == v ? root_of(component, ends.b) : a;
     if (p.best[first + other] == chosen && v < other) return;
@@ -156,21 +161,29 @@ struct Relabel {
 };
 
 template <class Graph>
+TREEFILTER_PHASED template <class Group, class... Beside>
+TREEFILTER_HD bool Boruvka<Graph>::join(Group& group, int round, Beside... beside) const {
+  const int64_t nodes = graph.nodes(), vertices = batch * nodes;
+  const int relabels = power_to_reach(kJump, nodes);
+  int32_t* flag = flags + image * num_flags(nodes) + round * (1 + relabels);
+  group.each(vertices, Hook<Graph>{*this, flag}, beside...);
+  if (!group.more(flag)) return false;
+  for (int k = 1; k <= relabels; ++k) {
+    group.each(vertices, Relabel<Graph>{*this, flag + k});
+    if (!group.more(flag + k)) break;
+  }
+  return true;
+}
+
+template <class Graph>
 TREEFILTER_PHASED template <class Group>
 TREEFILTER_HD void Boruvka<Graph>::operator()(Group& group) const {
-  const int64_t nodes = graph.nodes(), vertices = batch * nodes;
-  const int rounds = floor_log2(nodes), relabels = power_to_reach(kJump, nodes);
-  group.each(num_flags(nodes), SetZero<int32_t>{flags}, vertices, StartVertices<Graph>{*this});
-  for (int round = 0; round < rounds; ++round) {
-    int32_t* flag = flags + image * num_flags(nodes) + round * (1 + relabels);
+  const int64_t nodes = graph.nodes();
+  group.each(num_flags(nodes), SetZero<int32_t>{flags}, batch * nodes, StartVertices<Graph>{*this});
+  for (int round = 0; round < floor_log2(nodes); ++round) {
     if (round > 0 || !Graph::kListsNeighbours)
       group.each(batch * graph.by_items().size, OfferEdges<Graph>{*this});
-    group.each(vertices, Hook<Graph>{*this, flag});
-    if (!group.more(flag)) break;
-    for (int k = 1; k <= relabels; ++k) {
-      group.each(vertices, Relabel<Graph>{*this, flag + k});
-      if (!group.more(flag + k)) break;
-    }
+    if (!join(group, round)) break;
   }
 }
 

@@ -68,7 +68,8 @@ class GridGraph {
     }
   }
 
-  TREEFILTER_HD Ends ends(int32_t edge) const {
+  // Of an edge of any image.
+  TREEFILTER_HD Ends ends(int64_t, int32_t edge) const {
     int i = 0;
     for (; i + 1 < directions_; ++i) {
       const int32_t count = step(i, 0).count();
@@ -124,11 +125,11 @@ class ListGraph {
   template <class Visit>
   TREEFILTER_HD void edges_of_item(int64_t item, const Visit& visit) const {
     const int32_t edge = static_cast<int32_t>(item);
-    const Ends e = ends(edge);
+    const Ends e{first_[edge], second_[edge]};
     if (e.a >= 0 && e.a < nodes() && e.b >= 0 && e.b < nodes()) visit(edge, e);
   }
 
-  TREEFILTER_HD Ends ends(int32_t edge) const { return {first_[edge], second_[edge]}; }
+  TREEFILTER_HD Ends ends(int64_t, int32_t edge) const { return {first_[edge], second_[edge]}; }
 
  private:
   Divisor by_nodes_, by_edges_;

@@ -42,7 +42,7 @@ struct AddEdge {
     const int32_t v = static_cast<int32_t>(i - first), edge = held_edge(boruvka, i);
     number[i] = edge;
     if (edge >= 0) {
-      const Ends ends = boruvka.graph.ends(edge);
+      const Ends ends = boruvka.graph.ends(b, edge);
       forest.add_branch(i, ends.a, ends.b);
     } else {
       forest.branch[i] = Forest::kNoBranch;
