@@ -81,7 +81,6 @@ struct ChannelUp {
     T own[kLanes];                  // becomes the slot's value
   };
 
-  const Task& task;
   ChannelSet<Task> set;
 
   TREEFILTER_HD const PlanView& plan() const { return set.plan; }
@@ -121,7 +120,6 @@ struct ChannelDown {
     int32_t top;
   };
 
-  const Task& task;
   ChannelSet<Task> set;
 
   TREEFILTER_HD const PlanView& plan() const { return set.plan; }
@@ -150,7 +148,7 @@ struct ChannelDown {
     Map map;
     advance<false>(slot.step, slot.top != 0, slot.own, slot.linked, map);
     for (int l = 0; l < kLanes; ++l) set.at(l, s) = map.offset[l];
-    task.visit(set, s, slot.own, slot.linked);
+    Task::visit(set, s, slot.own, slot.linked);
   }
 };
 
@@ -165,7 +163,7 @@ struct LargeChannelsPass {
   Map *segments, *bundles;
 
   TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
-  TREEFILTER_HD Channel channel(int64_t index) const { return {x.task, x.set(index)}; }
+  TREEFILTER_HD Channel channel(int64_t index) const { return {x.set(index)}; }
   TREEFILTER_HD Hubs<ChannelSet<Task>, 4> hubs(int64_t index) const {
     return {x.set(index), x.partials + index * partials_of(nodes())};
   }
