@@ -100,9 +100,9 @@ struct ChannelUp {
   TREEFILTER_HD void reduce(const Slot& slot, Map& map) const {
     advance<true>(slot.step, false, slot.own, map.offset, map);
   }
-  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
+  TREEFILTER_HD void scan(const Slot& slot, Map& map, Slot& noted) const {
     advance<false>(slot.step, false, slot.own, map.offset, map);
-    for (int l = 0; l < kLanes; ++l) slot.own[l] = map.offset[l];
+    for (int l = 0; l < kLanes; ++l) noted.own[l] = map.offset[l];
   }
   TREEFILTER_HD void write(int32_t s, const Slot& slot) const {
     for (int l = 0; l < kLanes; ++l) set.at(l, s) = slot.own[l];
@@ -140,9 +140,12 @@ struct ChannelDown {
     for (int l = 0; l < kLanes; ++l) linked[l] = slot.top ? slot.linked[l] : map.offset[l];
     advance<true>(slot.step, slot.top != 0, slot.own, linked, map);
   }
-  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
-    for (int l = 0; l < kLanes; ++l) slot.linked[l] = slot.top ? slot.linked[l] : map.offset[l];
-    advance<false>(slot.step, slot.top != 0, slot.own, slot.linked, map);
+  TREEFILTER_HD void scan(const Slot& slot, Map& map, Slot& noted) const {
+    T linked[kLanes];
+    for (int l = 0; l < kLanes; ++l) {
+      noted.linked[l] = linked[l] = slot.top ? slot.linked[l] : map.offset[l];
+    }
+    advance<false>(slot.step, slot.top != 0, slot.own, linked, map);
   }
   TREEFILTER_HD void write(int32_t s, const Slot& slot) const {
     Map map;
