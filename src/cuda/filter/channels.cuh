@@ -37,8 +37,8 @@ namespace treefilter::cuda {
 // coefficients are), kLanes (the channels of a set), and
 //   channels(i, values)              set i, whose values are kept in `values`
 //   up(), down()                     which passes there are
-//   visit(set, s, own, linked)       in the pass down, once for each slot: its value after the pass
-//                                    up, and the result of its parent
+//   visit(set, s, own, linked)       static; in the pass down, once for each slot: its value after the
+//                                    pass up, and the result of its parent
 //   fill(set, v)                     for every vertex v, before all else, if some have no slot (a cycle)
 // and, for each Part of the work that is done slot by slot, the two functions
 //   read(Part, set, s)               reads what slot s needs
@@ -140,7 +140,7 @@ struct ChannelSet {
 
   // The same downwards: slots last - 1 … first.
   template <bool kReduce, int kAhead>
-  TREEFILTER_HD void down(const Task& task, int32_t first, int32_t last, Map& in) const {
+  TREEFILTER_HD void down(int32_t first, int32_t last, Map& in) const {
     TREEFILTER_ONE_BY_ONE
     for (int32_t s = last - 1; s >= first; s -= kAhead) {
       int32_t link[kAhead];
@@ -171,7 +171,7 @@ struct ChannelSet {
           const double multiplier = in.multiplier(), after = closed || top ? 0.0 : step(0.0, multiplier);
           in.set_multiplier(inside ? after : multiplier);
         }
-        if (!kReduce && inside) task.visit(*this, s - j, own[j], linked);
+        if (!kReduce && inside) Task::visit(*this, s - j, own[j], linked);
       }
     }
   }

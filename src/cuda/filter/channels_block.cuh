@@ -86,12 +86,12 @@ struct BlockPasses {
     block.each([&](int t) {
       map[t] = Map::identity();
       const int32_t last = end - t * each, first = last - each > begin ? last - each : begin;
-      set.template down<true, kAhead>(task, first, last, map[t]);
+      set.template down<true, kAhead>(first, last, map[t]);
     });
     scan(block, map);
     block.each([&](int t) {
       const int32_t last = end - t * each, first = last - each > begin ? last - each : begin;
-      set.template down<false, kAhead>(task, first, last, map[t]);
+      set.template down<false, kAhead>(first, last, map[t]);
     });
   }
 };

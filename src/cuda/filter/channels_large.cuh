@@ -81,7 +81,6 @@ struct ChannelUp {
     T own[kLanes];                  // becomes the slot's value
   };
 
-  const Task& task;
   ChannelSet<Task> set;
 
   TREEFILTER_HD const PlanView& plan() const { return set.plan; }
@@ -101,9 +100,9 @@ struct ChannelUp {
   TREEFILTER_HD void reduce(const Slot& slot, Map& map) const {
     advance<true>(slot.step, false, slot.own, map.offset, map);
   }
-  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
+  TREEFILTER_HD void scan(const Slot& slot, Map& map, Slot& noted) const {
     advance<false>(slot.step, false, slot.own, map.offset, map);
-    for (int l = 0; l < kLanes; ++l) slot.own[l] = map.offset[l];
+    for (int l = 0; l < kLanes; ++l) noted.own[l] = map.offset[l];
   }
   TREEFILTER_HD void write(int32_t s, const Slot& slot) const {
     for (int l = 0; l < kLanes; ++l) set.at(l, s) = slot.own[l];
@@ -121,7 +120,6 @@ struct ChannelDown {
     int32_t top;
   };
 
-  const Task& task;
   ChannelSet<Task> set;
 
   TREEFILTER_HD const PlanView& plan() const { return set.plan; }
@@ -142,15 +140,18 @@ struct ChannelDown {
     for (int l = 0; l < kLanes; ++l) linked[l] = slot.top ? slot.linked[l] : map.offset[l];
     advance<true>(slot.step, slot.top != 0, slot.own, linked, map);
   }
-  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
-    for (int l = 0; l < kLanes; ++l) slot.linked[l] = slot.top ? slot.linked[l] : map.offset[l];
-    advance<false>(slot.step, slot.top != 0, slot.own, slot.linked, map);
+  TREEFILTER_HD void scan(const Slot& slot, Map& map, Slot& noted) const {
+    T linked[kLanes];
+    for (int l = 0; l < kLanes; ++l) {
+      noted.linked[l] = linked[l] = slot.top ? slot.linked[l] : map.offset[l];
+    }
+    advance<false>(slot.step, slot.top != 0, slot.own, linked, map);
   }
   TREEFILTER_HD void write(int32_t s, const Slot& slot) const {
     Map map;
     advance<false>(slot.step, slot.top != 0, slot.own, slot.linked, map);
     for (int l = 0; l < kLanes; ++l) set.at(l, s) = map.offset[l];
-    task.visit(set, s, slot.own, slot.linked);
+    Task::visit(set, s, slot.own, slot.linked);
   }
 };
 
@@ -165,7 +166,7 @@ struct LargeChannelsPass {
   Map *segments, *bundles;
 
   TREEFILTER_HD int64_t nodes() const { return x.task.nodes(); }
-  TREEFILTER_HD Channel channel(int64_t index) const { return {x.task, x.set(index)}; }
+  TREEFILTER_HD Channel channel(int64_t index) const { return {x.set(index)}; }
   TREEFILTER_HD Hubs<ChannelSet<Task>, 4> hubs(int64_t index) const {
     return {x.set(index), x.partials + index * partials_of(nodes())};
   }

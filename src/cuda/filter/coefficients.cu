@@ -60,8 +60,8 @@ struct FilterOnes {
     set.arrays.k.affinity[s] = affinity;
     set.at(0, s) = 1;
   }
-  TREEFILTER_HD void visit(const ChannelSet<FilterOnes>& set, int32_t s, const double* own,
-                           const double*) const {
+  static TREEFILTER_HD void visit(const ChannelSet<FilterOnes>& set, int32_t s, const double* own,
+                                  const double*) {
     set.arrays.k.mass[s] = *own;
   }
   struct Result {

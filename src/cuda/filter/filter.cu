@@ -81,7 +81,7 @@ struct FilterTask {
                            const Loaded& loaded) const {
     for (int l = 0; l < kLanes; ++l) set.at(l, s) = loaded.values[l];
   }
-  TREEFILTER_HD void visit(const ChannelSet<FilterTask>&, int32_t, const T*, const T*) const {}
+  static TREEFILTER_HD void visit(const ChannelSet<FilterTask>&, int32_t, const T*, const T*) {}
   TREEFILTER_HD int32_t read(End, const ChannelSet<FilterTask>& set, int32_t s) const {
     return set.plan.vertex(s);
   }

@@ -113,8 +113,8 @@ struct BackwardTask {
     set.at(0, s) = from.grad * (kMean ? from.scale / from.total : T(1));
     if constexpr (kWanted) set.at(1, s) = (from.x - set.arrays.centre) * from.scale;
   }
-  TREEFILTER_HD void visit(const ChannelSet<BackwardTask>& set, int32_t s, const T* own,
-                           const T* linked) const {
+  static TREEFILTER_HD void visit(const ChannelSet<BackwardTask>& set, int32_t s, const T* own,
+                                  const T* linked) {
     if constexpr (kWanted) {
       const T g = own[0], x = own[1], h = linked[0], y = linked[1];
       // 0 + …, as the first sum: also where there is nothing to add, a zero has no sign.

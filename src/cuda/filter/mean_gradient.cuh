@@ -80,8 +80,8 @@ struct MeanGradient {
     set.arrays.inside[s] = set.at(0, s);
     set.at(0, s) = value;
   }
-  TREEFILTER_HD void visit(const ChannelSet<MeanGradient>&, int32_t, const double*,
-                           const double*) const {}
+  static TREEFILTER_HD void visit(const ChannelSet<MeanGradient>&, int32_t, const double*,
+                                  const double*) {}
   struct Result {
     int32_t vertex;
     T grad;

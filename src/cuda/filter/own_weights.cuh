@@ -81,7 +81,8 @@ struct OnesInside {
     if constexpr (kKept == Kept::kAll) set.arrays.kept.mass[s] = m.own;
     set.arrays.to.up_weight[s] = up_weight_of<T>(m.affinity, m.own, m.above, root, top);
   }
-  TREEFILTER_HD void visit(const ChannelSet<OnesInside>&, int32_t, const double*, const double*) const {}
+  static TREEFILTER_HD void visit(const ChannelSet<OnesInside>&, int32_t, const double*, const double*) {
+  }
   struct Result {
     bool root;
     T affinity;

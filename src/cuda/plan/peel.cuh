@@ -1,15 +1,10 @@
 // The rounds of a plan (plan.h), found by peeling all forests of a batch at the same time.
 //
 // A round of the plan is here
-//   climb   One thread for each leaf climbs its chain as long as vertices have two edges, from vertex to
-//           vertex by the exclusive-ors. It stores the parent of each vertex, its chain (by the number
-//           of the leaf) and its position in the chain, and for the chain its top. The vertex above the
-//           top loses a neighbour.
+//   climb   One thread for each leaf climbs its chain (climb.cuh).
 //   detach  When no thread climbs any more, the vertices above lose the edges too, and the leaves of
 //           the next round show.
-// So the cost of a round is the length of its longest chain, one dependent load a step. Where one block
-// or cluster works on an image, each block that has room first copies the edges' numbers and
-// exclusive-ors to its shared memory, and climbs there, where a step takes a fifth of the time. On most
+// So the cost of a round is the length of its longest chain, one dependent load a step. On most
 // photographs chains are shorter than 1,000 vertices, but a ramp has chains of 436,000, and a snake one
 // of N. Therefore a thread stops after `longest_climb` steps. If one did, the rest of the chains is
 // found by pointer jumping:
@@ -24,24 +19,16 @@
 #pragma once
 
 #include "../runtime/logarithm.cuh"
-#include "forest.cuh"
+#include "climb.cuh"
 
 namespace treefilter::cuda {
 
-struct Peel {
+struct Peel : Chains {
   static constexpr int kJump = 128;
-  static constexpr int32_t kNearer = 8;
   static constexpr int64_t kRange = 32;  // vertex numbers that share a count
 
-  Forest forest;
-  int32_t longest_climb;  // in steps; in shared memory kNearer times as many
-  bool copied;            // whether blocks of one image have room for its links in shared memory
-
-  int32_t* parent;
-  int32_t* leaf;      // of the vertex's chain; -1 while there is none
-  int32_t* position;  // in the chain, from its leaf
-  int32_t* top;       // of a leaf: its chain's top
-  int32_t* length;    // of a leaf: its chain's
+  bool copied;      // whether blocks of one image have room for its links in shared memory
+  int32_t* length;  // of a leaf: its chain's
   int32_t* counts;  // [batch, round, range]: the vertices in chains of a round whose leaf is in a range
   int32_t* near;    // a neighbour in the same chain
   uint64_t* arcs;   // [batch, nodes, 2]: towards `near` and away from it
@@ -74,91 +61,6 @@ struct Peel {
 struct StartPeel {
   Peel p;
   TREEFILTER_HD void operator()(int64_t i) const { p.leaf[i] = -1; }
-};
-
-// ---- climb ----
-
-// The links of an image's vertices: whether v has two edges, and the exclusive-or of its neighbours.
-struct Links {
-  const int32_t *degree, *neighbour;
-
-  TREEFILTER_HD bool inside(int32_t v) const { return degree[v] == 2; }
-  TREEFILTER_HD int32_t of(int32_t v) const { return neighbour[v]; }
-  static TREEFILTER_HD void step() { dependent_step(); }
-};
-
-// The same in shared memory, in one word: the exclusive-or, or ~ that where it has more edges or fewer.
-struct CopiedLinks {
-  const int32_t* words;
-
-  TREEFILTER_HD bool inside(int32_t v) const { return words[v] >= 0; }
-  TREEFILTER_HD int32_t of(int32_t v) const { return words[v] < 0 ? ~words[v] : words[v]; }
-  static TREEFILTER_HD void step() { shared_step(); }
-};
-
-struct Climb {
-  Peel p;
-  int round;
-  int32_t* too_long;
-
-  TREEFILTER_HD void operator()(int64_t i) const {
-    const int64_t first = p.forest.nodes.floor(i);
-    from(i, first, p.longest_climb, Links{p.forest.degree + first, p.forest.neighbour + first});
-  }
-
-  template <class AnyLinks>
-  TREEFILTER_HD void from(int64_t i, int64_t first, int32_t longest, const AnyLinks& links) const {
-    if (p.forest.degree[i] != 1 || p.forest.round[i] != Forest::kNotYet) return;
-    p.forest.round[i] = static_cast<int8_t>(round);
-    const int32_t start = static_cast<int32_t>(i - first);
-    int32_t v = start, above = links.of(v);
-    for (int32_t position = 0;; ++position) {
-      p.leaf[first + v] = start;
-      p.position[first + v] = position;
-      p.parent[first + v] = above;
-      if (!links.inside(above)) break;
-      if (position == longest) {
-        set_flag(too_long);
-        return;
-      }
-      AnyLinks::step();
-      const int32_t next = links.of(above) ^ v;
-      v = above;
-      above = next;
-    }
-    p.top[i] = v;
-    atomic_xor(p.forest.neighbour + first + above, v);
-  }
-};
-
-// The climbs of one of the blocks that work on an image. Others may already change links while it copies
-// them, but not those of the inside of a chain.
-struct ClimbCopied {
-  Climb climb;
-  int64_t blocks;
-
-  static TREEFILTER_HD int64_t shared_bytes(int64_t nodes) {
-    return nodes * static_cast<int64_t>(sizeof(int32_t));
-  }
-
-  TREEFILTER_HD void operator()(const Block& block) const {
-    const Forest& forest = climb.p.forest;
-    const int64_t nodes = forest.nodes.size, first = block.index / blocks * nodes;
-    const int64_t part = block.index % blocks, threads = block.threads;
-    int32_t* const words = reinterpret_cast<int32_t*>(block.shared + kScratchBytes);
-    block.each([&](int t) {
-      for (int64_t v = t; v < nodes; v += threads) {
-        const int32_t link = load_relaxed(forest.neighbour + first + v);
-        words[v] = forest.degree[first + v] == 2 ? link : ~link;
-      }
-    });
-    block.run([&](int t) {
-      const int32_t longest = climb.p.longest_climb * Peel::kNearer;
-      for (int64_t v = part * threads + t; v < nodes; v += blocks * threads) {
-        climb.from(first + v, first, longest, CopiedLinks{words});
-      }
-    });
-  }
 };
 
 struct Detach {

@@ -184,8 +184,8 @@ void cuda::root_and_order(const Cuda& cuda, const Forest& forest, int32_t* paren
                            batch * Peel::num_counts(nodes), batch * Peel::num_flags(nodes),
                            batch * Grouping::kLevels, PrefixSum::sums_size(batch, longest));
   const bool copied = kScratchBytes + ClimbCopied::shared_bytes(nodes) <= shared_limit();
-  const Peel peel{forest, longest_climb, copied, parent, leaf, position,
-                  top,    length,        counts, near,   arcs, flags};
+  const Chains chains{forest, longest_climb, parent, leaf, position, top};
+  const Peel peel{chains, copied, length, counts, near, arcs, flags};
   const RootAndOrder kernel{peel, order, plan, list_flags, sums};
   run_batch(cuda, "plan", batch, nodes, kernel);
 }

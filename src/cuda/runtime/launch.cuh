@@ -43,7 +43,9 @@
 
 namespace treefilter::cuda {
 
-// The shared memory of a block of a phased kernel, at most 48 KiB.
+// More shared memory a block gets only after allow_shared_memory.
+constexpr int64_t kSharedByDefault = 48 * 1024;
+// The shared memory of a block of a phased kernel, at most kSharedByDefault.
 template <class Kernel>
 constexpr int64_t kPhasedShared = kScratchBytes;
 constexpr int kPhasedThreads = 256;
@@ -94,7 +96,7 @@ void launch_blocks(const Cuda& cuda, const char* name, int64_t blocks, int64_t s
   static_assert(Threads % kWarp == 0 && Threads <= 1024);
   if (blocks <= 0) return;
   load_kernel<block_kernel<Threads, Body>>(name);
-  if (shared_bytes > 48 * 1024) allow_shared_memory(block_kernel<Threads, Body>, name);
+  if (shared_bytes > kSharedByDefault) allow_shared_memory(block_kernel<Threads, Body>, name);
   block_kernel<Threads><<<static_cast<unsigned>(blocks < (1 << 24) ? blocks : (1 << 24)), Threads,
                           static_cast<size_t>(shared_bytes), stream_of(cuda)>>>(blocks, body);
   check_cuda(cudaGetLastError(), name);
@@ -152,6 +154,7 @@ int64_t cooperative_blocks(const char* name) {
 // `widest`: the largest count among the phases that matter for speed.
 template <class Kernel>
 void launch_phased(const Cuda& cuda, const char* name, int64_t widest, const Kernel& kernel) {
+  static_assert(kPhasedShared<Kernel> <= kSharedByDefault);
   load_kernel<phased_kernel<Kernel>>(name);
   const int64_t most = cooperative_blocks<Kernel>(name);
   const int64_t wanted = widest > 0 ? (widest + kPhasedThreads - 1) / kPhasedThreads : 1;

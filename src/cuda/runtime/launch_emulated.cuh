@@ -86,6 +86,7 @@ class EmulatedGroup : public Phased<EmulatedGroup> {
 
 template <class Kernel>
 void launch_phased(const Cuda&, const char* name, int64_t, const Kernel& kernel) {
+  static_assert(kPhasedShared<Kernel> <= kSharedByDefault);
   EmulatedGroup group(kPhasedThreads, kPhasedShared<Kernel>);
   emulation::start_counting();
   kernel(group);

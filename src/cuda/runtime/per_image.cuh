@@ -109,7 +109,9 @@ bool holds_clusters(const char* name, cudaLaunchConfig_t* launch, int64_t images
   if (attribute(cudaDevAttrClusterLaunch) == 0) return false;
   cudaFuncAttributes attributes;
   check_cuda(cudaFuncGetAttributes(&attributes, cluster_kernel<Kernel>), name);
-  if (launch->dynamicSmemBytes > 48 * 1024) allow_shared_memory(cluster_kernel<Kernel>, name);
+  if (launch->dynamicSmemBytes > kSharedByDefault) {
+    allow_shared_memory(cluster_kernel<Kernel>, name);
+  }
   int most = 0;
   if (attributes.ptxVersion < 90 ||
       cudaOccupancyMaxActiveClusters(&most, cluster_kernel<Kernel>, launch) != cudaSuccess) {

@@ -26,8 +26,9 @@ namespace treefilter::cuda {
 //     Slot, read(s)               what the scan needs of slot s, in the shared memory
 //     kAhead                      for how many slots a thread requests that at once
 //     reduce(slot, map)           appends what the slot does to the map of those before it
-//     scan(slot, map)             makes of what enters the slot what leaves it, and notes in `slot` what
-//     write(s, slot)              then needs
+//     scan(slot, map, noted)      makes of what enters the slot what leaves it, and stores in `noted`,
+//                                 which equals `slot`, what else
+//     write(s, noted)             needs
 
 // Slots of each segment that are in the shared memory at the same time.
 template <class Slot>
@@ -173,8 +174,7 @@ struct BundleScan {
       if constexpr (kReduce) {
         channel.reduce(slot, map);
       } else {
-        channel.scan(slot, map);
-        row[i] = slot;
+        channel.scan(slot, map, row[i]);
       }
       slot = following, i = next;
     }

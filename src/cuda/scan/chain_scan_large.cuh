@@ -59,9 +59,9 @@ struct PassChannel {
   }
   TREEFILTER_HD Slot read(int32_t s) const { return {pass.step(s)}; }
   TREEFILTER_HD void reduce(const Slot& slot, Map& map) const { map = Map::compose(map, slot.step); }
-  TREEFILTER_HD void scan(Slot& slot, Map& map) const {
+  TREEFILTER_HD void scan(const Slot& slot, Map& map, Slot& noted) const {
     map = Map::compose(map, slot.step);
-    slot.step.value = map.value;
+    noted.step.value = map.value;
   }
   TREEFILTER_HD void write(int32_t s, const Slot& slot) const { pass.put(s, slot.step.value); }
 };
