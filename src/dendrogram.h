@@ -10,8 +10,9 @@
 // every back end and at any number of threads.
 //
 // On the CPU: a radix sort of N edges, and disjoint sets (union-find) with halved paths; images in
-// parallel; 20 bytes a vertex of workspace on a grid. On CUDA torch sorts the edges (_ops.py), the merges
-// are found in parallel as limbs (cuda/dendrogram/limbs.cuh), which torch sorts too, and these are joined.
+// parallel; 20 bytes a vertex of workspace on a grid. On CUDA torch sorts the edges (_ops.py), the
+// merges are found in parallel as limbs (cuda/dendrogram/limbs.cuh), which torch sorts too, and these
+// are joined.
 #pragma once
 
 #include "edge_order.h"

@@ -81,8 +81,8 @@ ONE_THREAD_TEXT = f"""\
 
 The dependent steps of the thread that has most between two barriers. The *star* is a vertex with
 {STAR - 1:,} neighbours, the others are images of {SHAPE[0]}×{SHAPE[1]}. One channel in float32:
-`edge_weight`, `filter` and `distance` with their gradients, `mst`, `distance_transform`, `dendrogram`,
-`persistence`.
+`edge_weight`, `filter` and `distance` with their gradients, `mst`, `distance_transform`,
+`dendrogram`, `persistence`.
 """
 PEAK_TEXT = """\
 ## Peak memory of a step of the loss
@@ -136,6 +136,8 @@ def _longest(graph: tf.Graph, weight: torch.Tensor) -> dict[str, int]:
     far.sum().backward()
     seeds = torch.arange(tree.num_nodes).remainder(1000) == 0
     tf.distance_transform(weight, tree, seeds.reshape(1, *shape))
+    tf.dendrogram(weight, tree)
+    tf.persistence(torch.arange(1.0 * tree.num_nodes).reshape(1, *shape), graph)
     return {name: each[len(COLUMNS)] for name, each in sorted(_C.take_counts().items())}
 
 

@@ -66,9 +66,8 @@ void merge_by_limbs(const Cuda& cuda, const Input& in, const Merges& out) {
   for (int64_t b = 0; b < in.batch; ++b) {
     const auto begin = merge.begin() + b * merges, end = begin + merges;
     std::iota(begin, end, 0);
-    std::stable_sort(begin, end, [&](int64_t i, int64_t j) {
-      return limb[b * merges + i] < limb[b * merges + j];
-    });
+    std::stable_sort(begin, end,
+                     [&](int64_t i, int64_t j) { return limb[b * merges + i] < limb[b * merges + j]; });
     for (int64_t i = b * merges; i < (b + 1) * merges; ++i) sorted[i] = limb[b * merges + merge[i]];
   }
   join_limbs(cuda, in.batch, in.nodes, view(sorted), view(merge), out);
@@ -80,7 +79,8 @@ std::vector<int32_t> plans_of(const Input& in, const std::vector<int32_t>& node)
   std::vector<int32_t> order(nodes), plans;
   std::iota(order.begin(), order.end(), 0);
   for (int64_t b = 0; b < in.batch; ++b) {
-    const auto plan = plan_by_definition({node.begin() + b * nodes, node.begin() + (b + 1) * nodes}, order);
+    const auto plan =
+        plan_by_definition({node.begin() + b * nodes, node.begin() + (b + 1) * nodes}, order);
     plans.insert(plans.end(), plan.begin(), plan.end());
   }
   return plans;
@@ -127,8 +127,7 @@ void check(const Input& in) {
   const Cuda cuda{nullptr, &memory};
   const Way usual{"usual", cuda::largest_for_a_block, cuda::largest_for_a_cluster,
                   emulation::shared_limit};
-  for (const Way& way :
-       {usual, Way{"clusters", 0, INT64_MAX, usual.shared}, Way{"device", 0, 0, 0}}) {
+  for (const Way& way : {usual, Way{"clusters", 0, INT64_MAX, usual.shared}, Way{"device", 0, 0, 0}}) {
     cuda::largest_for_a_block = way.for_a_block;
     cuda::largest_for_a_cluster = way.for_a_cluster;
     emulation::shared_limit = way.shared;
@@ -199,24 +198,25 @@ Input ramp(int64_t nodes) {
   return in;
 }
 
-// Where the input is not a tree, because its root has a parent and an edge too: one edge closes the cycle,
-// and the others make a dendrogram.
+// Where the input is not a tree, because its root has a parent and an edge too: one edge closes the
+// cycle, and the others make a dendrogram.
 void check_cycle(int64_t nodes) {
   Input in = input_of("cycle", 1, 1, nodes, [](int64_t i) { return i - 1; }, 1000, 0);
   for (int64_t i = 0; i < nodes; ++i) {
     if (in.edge[i] < 0) in.edge[i] = static_cast<int32_t>(in.edges - 1), in.parent[i] = below(nodes);
   }
   sort_edges(Cpu{1}, 1, in.tree(), view(in.weight), span(in.sorted));
-  std::vector<int32_t> node(2 * nodes - 1, -77), merged(nodes - 1, -77), children(2 * merged.size(), -77);
+  std::vector<int32_t> node(2 * nodes - 1, -77), merged(nodes - 1, -77),
+      children(2 * merged.size(), -77);
   Memory memory;
   merge_by_limbs(Cuda{nullptr, &memory}, in, {span(node), span(merged), span(children)});
   int64_t roots = 0;
   for (int64_t k = 0; k + 1 < nodes; ++k) {
     const int32_t up = static_cast<int32_t>(nodes + k), a = children[2 * k], c = children[2 * k + 1];
     roots += node[up] == up;
-    expect(merged[k] < 0 ? a == -1 && c == -1
-                         : a >= 0 && a < c && c < up && node[a] == up && node[c] == up,
-           "children are of their parents, also beside a cycle", in.name);
+    expect(
+        merged[k] < 0 ? a == -1 && c == -1 : a >= 0 && a < c && c < up && node[a] == up && node[c] == up,
+        "children are of their parents, also beside a cycle", in.name);
   }
   expect(roots >= 1, "a root beside a cycle", in.name);
 }
@@ -244,8 +244,8 @@ int main(int argc, char**) {
   check_all("star", 300, [](int64_t) { return 0; });
   check_all("random tree", 1200, [](int64_t i) { return below(i); });
   check_all("binary", 511, [](int64_t i) { return (i - 1) / 2; });
-  check(input_of("large", 2, 2, 20000, [](int64_t i) { return i - 1 - below(std::min<int64_t>(i, 9)); },
-                 1000, 1));
+  check(input_of(
+      "large", 2, 2, 20000, [](int64_t i) { return i - 1 - below(std::min<int64_t>(i, 9)); }, 1000, 1));
   check(ramp(20000));
   for (int trial = 0; trial < 20; ++trial) check_cycle(3 + below(40));
   check(input_of("empty batch", 0, 1, 5, [](int64_t i) { return i - 1; }, 3, 0));
