@@ -241,7 +241,7 @@ test-clang: $(VENV)/.installed
 EMULATED := emulated_runtime emulated_mst emulated_filter emulated_edge_weight emulated_distance \
             emulated_dendrogram
 test-native: $(VENV)/.ready
-	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON
+	cmake -G Ninja -S . -B build/native -DTREEFILTER_NATIVE_TESTS=ON -DTREEFILTER_WERROR=$(or $(TREEFILTER_WERROR),OFF)
 	cmake --build build/native
 	for test in $(EMULATED); do build/native/$$test || exit 1; done
 
