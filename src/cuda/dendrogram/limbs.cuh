@@ -6,8 +6,8 @@
 // Of a component that a round begins with, let e be the lightest edge that leaves it. Edges inside of
 // the component that are lighter than e and not yet in a limb form one: in ascending order each adds to
 // what contains the end of e, until e itself joins that with the rest. So
-//   - a limb is named by the edge above its last merge, and by the end of that edge which is in the
-//     component; that merge is the parent of its last merge;
+//   - a limb is named by e and by the end of e that is in the component; the merge of e is the parent of
+//     the limb's last merge;
 //   - the edges inside of a component that nothing leaves form the limb of its root;
 //   - a vertex is a limb without merges: its parent is the merge of its lightest edge.
 // An edge finds its limb in the first round in which the lightest edge that leaves its component is
