@@ -98,18 +98,9 @@ def merge(
     nodes: Tensor,
     edges: Tensor,
     children: Tensor,
+    limb: Tensor | None,
     function: str,
     threads: int,
-) -> None: ...
-def find_limbs(
-    parent: Tensor,
-    edge: Tensor,
-    sorted: Tensor,
-    nodes: Tensor,
-    edges: Tensor,
-    children: Tensor,
-    limb: Tensor,
-    function: str,
 ) -> None: ...
 def join_limbs(
     limb: Tensor, merge: Tensor, nodes: Tensor, edges: Tensor, children: Tensor, function: str

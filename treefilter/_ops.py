@@ -399,12 +399,10 @@ def merges(
     out = _empty_merges(weight, parent, edge, function, with_children)
     parent, edge = parent.contiguous(), edge.contiguous()
     ascending = _sorted_edges(_in_float32(weight), parent, edge, function)
-    if weight.device.type == "cpu" and not _C.emulated:
-        _C.merge(parent, edge, ascending, *out, function, torch.get_num_threads())
-        return out
-    limb = torch.empty_like(out[1])
-    _C.find_limbs(parent, edge, ascending, *out, limb, function)
-    _C.join_limbs(*limb.sort(dim=1, stable=True), *out, function)
+    limb = torch.empty_like(out[1]) if planned(weight) else None
+    _C.merge(parent, edge, ascending, *out, limb, function, torch.get_num_threads())
+    if limb is not None:
+        _C.join_limbs(*limb.sort(dim=1, stable=True), *out, function)
     return out
 
 

@@ -182,33 +182,24 @@ Merges merges_of(const Call& on, const Tensor& nodes, const Tensor& edges, const
           on.output<int32_t>(children, "children", {batch, with_children ? n - 1 : 0, 2})};
 }
 
+// On CUDA the first of two steps, which finds the limbs.
 void bind_merge(const Tensor& parent, const Tensor& edge, const Tensor& sorted, const Tensor& nodes,
-                const Tensor& edges, const Tensor& children, const std::string& function, int threads) {
+                const Tensor& edges, const Tensor& children, const OptionalTensor& limb,
+                const std::string& function, int threads) {
   const Call on(function, parent, threads);
   const int64_t batch = shape_of(sorted).at(0);
   const TreeEdges tree = tree_edges_of(on, parent, edge, batch, int64_t{1} << 31);
-  const auto order = on.span<const int32_t>(sorted, "sorted", {batch, tree.nodes});
-  check_tree(on, order, "edge", -1, tree.nodes);
-  const Merges out = merges_of(on, nodes, edges, children, batch, tree.nodes);
-  without_gil(on, [&](const auto& device) {
-    if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cpu>) {
-      merge(device, batch, tree, order, out);
-    }
-  });
-}
-
-void bind_find_limbs(const Tensor& parent, const Tensor& edge, const Tensor& sorted, const Tensor& nodes,
-                     const Tensor& edges, const Tensor& children, const Tensor& limb,
-                     const std::string& function) {
-  const Call on(function, parent, 1);
-  const int64_t batch = shape_of(sorted).at(0);
-  const TreeEdges tree = tree_edges_of(on, parent, edge, batch, int64_t{1} << 31);
-  const auto order = on.span<const int32_t>(sorted, "sorted", {batch, tree.nodes});
-  const Merges out = merges_of(on, nodes, edges, children, batch, tree.nodes);
-  const auto limbs = on.output<int32_t>(limb, "limb", {batch, tree.nodes - 1});
+  const int64_t n = tree.nodes;
+  const auto order = on.span<const int32_t>(sorted, "sorted", {batch, n});
+  if (on.is_host()) check_tree(on, order, "edge", -1, n);
+  const Merges out = merges_of(on, nodes, edges, children, batch, n);
+  Span<int32_t> limbs;
+  if (!on.is_host()) limbs = on.output<int32_t>(limb.value(), "limb", {batch, n - 1});
   without_gil(on, [&](const auto& device) {
     if constexpr (std::is_same_v<std::decay_t<decltype(device)>, Cuda>) {
       find_limbs(device, batch, tree, order, out, limbs);
+    } else {
+      merge(device, batch, tree, order, out);
     }
   });
 }
@@ -706,7 +697,6 @@ PYBIND11_MODULE(TREEFILTER_MODULE, m, py::mod_gil_not_used()) {
   m.def("rank_trees", bind_rank_trees);
   m.def("sort_edges", bind_sort_edges);
   m.def("merge", bind_merge);
-  m.def("find_limbs", bind_find_limbs);
   m.def("join_limbs", bind_join_limbs);
   m.def("lowest_leaf", bind_lowest_leaf);
   m.def("persistence", bind_persistence);
